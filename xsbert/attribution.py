@@ -1,0 +1,256 @@
+"""The result: which pairs of tokens made the score, and what the pairs leave out.
+
+With c the product of both norms (cosine) or one (dot product), and ρ = e(r) the reference terms,
+
+    score = Σ_st V_a[s]·V_b[t]/c + Σ_s V_a[s]·ρ_b/c + Σ_t ρ_a·V_b[t]/c + ρ_a·ρ_b/c
+          = interactions + main effects of a + main effects of b + baseline
+
+for every model, up to the integration error. A shifted model has ρ = 0: its interactions are the score
+(Moeller et al., EMNLP 2023, eq. 6); those of other models are the approximate attributions of EACL 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from .utils.tokens import TEXT, sum_groups, word_groups
+
+__all__ = ["Attribution", "Settings", "TextFactors"]
+
+
+@dataclass(frozen=True, eq=False)
+class TextFactors:
+    """The factor of one text: all that an explanation needs to know of it.
+
+    S counts its units: tokens, or words after `words`.
+    """
+
+    text: str
+    """Prompt and text."""
+    tokens: tuple[str, ...]
+    """(S,) labels of the units."""
+    roles: tuple[str, ...]
+    """(S,) ``"text"``, ``"special"`` or ``"prompt"``."""
+    word_ids: tuple[int | None, ...] | None
+    """(S,) the tokenizer's word of each token, or None."""
+    spans: tuple[tuple[int, int], ...] | None
+    """(S,) characters [start, end) of ``text``, or None."""
+    factors: np.ndarray
+    """(S, E) V, float64."""
+    embedding: np.ndarray
+    """(E,) e(x), before a trailing normalisation, float64."""
+    reference_term: np.ndarray
+    """(E,) ρ = e(r), zero for a shifted model, float64."""
+    normalisation: float
+    """What the embedding is divided by before a dot product: ‖f(x)‖ with a trailing Normalize, else 1."""
+    n_cut: int = 0
+    """Tokens that the model's length limit cut off."""
+
+    @cached_property
+    def residual(self) -> float:
+        """‖Σ_s V[s] − (e(x) − e(r))‖ / ‖e(x) − e(r)‖, the relative error of the integration."""
+        expected = self.embedding - self.reference_term
+        gap = np.linalg.norm(self.factors.sum(0) - expected)
+        return float(gap / np.linalg.norm(expected)) if gap else 0.0
+
+    def words(self) -> TextFactors:
+        """The same factor with the tokens of each word summed; special tokens stay apart.
+
+        Raises:
+            ValueError: the tokenizer has no word ids, or the units are words already.
+        """
+        if self.word_ids is None or self.spans is None:
+            raise ValueError(
+                "words() needs the tokenizer's word ids and offsets, which only fast tokenizers have; "
+                "or these are words already"
+            )
+        groups = word_groups(self.word_ids, self.roles, self.spans, self.text)
+        spans = tuple((self.spans[group[0]][0], self.spans[group[-1]][1]) for group in groups)
+        labels = tuple(
+            self.text[start:end].strip() or "".join(self.tokens[position] for position in group)
+            for group, (start, end) in zip(groups, spans, strict=True)
+        )
+        return replace(
+            self,
+            tokens=labels,
+            roles=tuple(self.roles[group[0]] for group in groups),
+            spans=spans,
+            word_ids=None,
+            factors=sum_groups(self.factors, groups),
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a result was computed."""
+
+    model: str
+    layer: int
+    n_layers: int
+    rule: str
+    n_steps: int
+    reference: str
+    shift: bool
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Explanation of one predicted similarity. S and T count the units of text a and text b."""
+
+    a: TextFactors
+    b: TextFactors
+    similarity: str
+    """``"cosine"`` or ``"dot"``."""
+    settings: Settings
+    compute_feature_pairs: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    """Computes (S, H, T, H) on request; None where the units are not tokens."""
+
+    @property
+    def tokens_a(self) -> list[str]:
+        """(S,) the units of text a."""
+        return list(self.a.tokens)
+
+    @property
+    def tokens_b(self) -> list[str]:
+        """(T,) the units of text b."""
+        return list(self.b.tokens)
+
+    @cached_property
+    def scale(self) -> float:
+        """c: what the inner products are divided by."""
+        if self.similarity == "cosine":
+            return float(np.linalg.norm(self.a.embedding) * np.linalg.norm(self.b.embedding))
+        return self.a.normalisation * self.b.normalisation
+
+    @cached_property
+    def score(self) -> float:
+        """The model's similarity of the two texts."""
+        return float(self.a.embedding @ self.b.embedding / self.scale)
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """(S, T) attributions to pairs of units: V_a V_bᵀ / c."""
+        return self.a.factors @ self.b.factors.T / self.scale
+
+    @cached_property
+    def main_effects_a(self) -> np.ndarray:
+        """(S,) what the units of a add against the reference of b; zero for a shifted model."""
+        return self.a.factors @ self.b.reference_term / self.scale
+
+    @cached_property
+    def main_effects_b(self) -> np.ndarray:
+        """(T,) what the units of b add against the reference of a; zero for a shifted model."""
+        return self.b.factors @ self.a.reference_term / self.scale
+
+    @cached_property
+    def baseline(self) -> float:
+        """What the two references share, ρ_a·ρ_b/c; zero for a shifted model."""
+        return float(self.a.reference_term @ self.b.reference_term / self.scale)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The four parts, whose sum is the score up to `error`."""
+        return {
+            "interactions": float(self.matrix.sum()),
+            "main effects a": float(self.main_effects_a.sum()),
+            "main effects b": float(self.main_effects_b.sum()),
+            "baseline": self.baseline,
+        }
+
+    @property
+    def error(self) -> float:
+        """|score − sum of the four parts|."""
+        return abs(self.score - sum(self.parts.values()))
+
+    @property
+    def residual_a(self) -> float:
+        """Relative completeness residual of text a."""
+        return self.a.residual
+
+    @property
+    def residual_b(self) -> float:
+        """Relative completeness residual of text b."""
+        return self.b.residual
+
+    def words(self) -> Attribution:
+        """The same result with words for units. Every sum is kept; special tokens stay apart.
+
+        Raises:
+            ValueError: the tokenizer has no word ids, or the units are words already.
+        """
+        return replace(self, a=self.a.words(), b=self.b.words(), compute_feature_pairs=None)
+
+    def feature_pairs(self) -> np.ndarray:
+        """Attributions to pairs of features, (S, H, T, H) float32, computed anew by reverse mode.
+
+        Summed over both feature axes they are `matrix`. For 20 × 25 tokens and H = 768 the array takes 1.2 GB.
+
+        Raises:
+            ValueError: the units are words, or the result was not computed in this process.
+            RuntimeError: the model has changed since, so that the pairs no longer sum to `matrix`.
+        """
+        if self.compute_feature_pairs is None:
+            raise ValueError("feature pairs need tokens and the model; call feature_pairs on the original result")
+        pairs = self.compute_feature_pairs() / np.float32(self.scale)
+        gap = np.abs(pairs.sum((1, 3), dtype=np.float64) - self.matrix).max()
+        if gap > 0.02 * np.abs(self.matrix).max() + 1e-6:
+            raise RuntimeError(
+                f"the feature pairs no longer sum to the matrix (largest difference {gap:.1e}): "
+                "the model's weights or settings have changed since this result was computed"
+            )
+        return pairs
+
+    def top_pairs(self, k: int = 10) -> list[tuple[int, int, float]]:
+        """The k pairs of largest absolute attribution, as (position in a, position in b, value).
+
+        Raises:
+            ValueError: ``k`` is below 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:k]
+        rows, columns = np.unravel_index(order, self.matrix.shape)
+        return [(int(s), int(t), float(self.matrix[s, t])) for s, t in zip(rows, columns, strict=True)]
+
+    def __str__(self) -> str:
+        how = self.settings
+        kind = "exact" if how.shift else "approximate"
+        lines = [
+            f"{self.similarity} similarity {self.score:.4f}",
+            f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
+            f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
+            f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes, "
+            f"reference {how.reference}{', shifted' if how.shift else ''}, {how.dtype}",
+            "",
+            f"  parts of the score ({kind} attributions)",
+            *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),
+            f"    {'error':<16}{self.error:>10.1e}",
+            f"    residuals: a {self.residual_a:.1e}, b {self.residual_b:.1e}",
+            "",
+            "  strongest pairs",
+            *self._strongest_lines(),
+        ]
+        return "\n".join(lines)
+
+    def _strongest_lines(self, k: int = 6) -> Sequence[str]:
+        pairs = [
+            (f"{self.a.tokens[s]} · {self.b.tokens[t]}", value)
+            for s, t, value in self.top_pairs(self.matrix.size)
+            if self.a.roles[s] == self.b.roles[t] == TEXT
+        ][:k]
+        width = max((len(label) for label, _ in pairs), default=0)
+        return [f"    {label:<{width}}{value:>+10.4f}" for label, value in pairs] or ["    none between words"]
+
+
+def _shorten(text: str, width: int = 90) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _cut(text: TextFactors) -> str:
+    return f"  [{text.n_cut} tokens cut off by the model's limit]" if text.n_cut else ""

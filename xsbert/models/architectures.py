@@ -1,0 +1,25 @@
+"""Classes for single architectures: `XSTransformer`s that check that they were given their own."""
+
+from __future__ import annotations
+
+from .base import XSTransformer
+
+__all__ = ["XSBert", "XSMPNet", "XSRoberta"]
+
+
+class XSMPNet(XSTransformer):
+    """MPNet sentence transformers, such as all-mpnet-base-v2."""
+
+    model_types = ("mpnet",)
+
+
+class XSRoberta(XSTransformer):
+    """RoBERTa and XLM-RoBERTa sentence transformers, such as all-distilroberta-v1."""
+
+    model_types = ("roberta", "xlm-roberta")
+
+
+class XSBert(XSTransformer):
+    """BERT sentence transformers, such as all-MiniLM-L6-v2."""
+
+    model_types = ("bert",)

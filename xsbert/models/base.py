@@ -1,0 +1,406 @@
+"""`XSTransformer`: a sentence transformer that explains its own similarities."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    BoW,
+    CLIPModel,
+    Normalize,
+    Router,
+    StaticEmbedding,
+    Transformer,
+    WeightedLayerPooling,
+    WordEmbeddings,
+    WordWeights,
+)
+from sentence_transformers.util import batch_to_device
+from torch import Tensor
+
+from ..attribution import Attribution, Settings, TextFactors
+from ..integrated_jacobian import feature_pairs, integrated_jacobian, token_factors
+from ..quadrature import Quadrature, quadrature
+from .layers import Encoder, encoder_layers
+from .reference import (
+    Reference,
+    ReferenceShift,
+    ReferenceTransformer,
+    reference_features,
+    resolve_reference,
+)
+from .texts import TokenizedText, tokenize
+
+__all__ = ["XSTransformer"]
+
+SIMILARITIES = ("cosine", "dot")
+
+# Modules with which the embedding is no function of the hidden states at one layer.
+REFUSED = {
+    StaticEmbedding: "static embeddings have no encoder layers to attribute to",
+    BoW: "a bag of words has no encoder layers to attribute to",
+    WordEmbeddings: "word embeddings have no encoder layers to attribute to",
+    CLIPModel: "image models are not covered, xsbert explains pairs of texts",
+    Router: "a router chooses its encoder per input; wrap one of its routes",
+    WeightedLayerPooling: "it mixes the outputs of all layers, so no single layer carries the embedding",
+    WordWeights: "it weights tokens by their identity, which the hidden states do not carry",
+}
+
+
+class XSTransformer(SentenceTransformer):
+    """Any sentence-transformers model with `attribute_prediction`.
+
+    Args:
+        model_name_or_path: a model id or a local path, as for `SentenceTransformer`.
+        shift: subtract the embedding of the reference, e(x) = f(x) − f(r), in `encode` and everywhere else
+            (Moeller et al., EMNLP 2023, eq. 4). Attributions are then exact: their sum is the score.
+        reference: the token that stands for the absence of a word: ``"pad"``, ``"unk"``, ``"mask"`` or any
+            token as the vocabulary spells it.
+        **kwargs: as for `SentenceTransformer`.
+
+    Raises:
+        ValueError: the model is of a kind that cannot be explained (the message says why), or the tokenizer
+            does not have the reference token.
+    """
+
+    model_types: ClassVar[tuple[str, ...] | None] = None
+    """The transformers model types that the class is made for, None for any."""
+
+    def __init__(
+        self,
+        model_name_or_path: str | None = None,
+        *,
+        shift: bool = False,
+        reference: str = "pad",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model_name_or_path, **kwargs)
+        self._set_up(shift, reference)
+
+    @classmethod
+    def wrap(cls, model: SentenceTransformer, *, shift: bool = False, reference: str = "pad") -> XSTransformer:
+        """Take over a loaded `SentenceTransformer` without loading it again.
+
+        Weights are shared, ``model`` itself stays as it is. Other arguments, and errors, as for the class.
+
+        Raises:
+            TypeError: ``model`` is not a `SentenceTransformer`, such as a cross-encoder.
+        """
+        if not isinstance(model, SentenceTransformer):
+            raise TypeError(
+                f"model must be a SentenceTransformer, got {type(model).__name__}; cross-encoders and sparse or "
+                "multi-vector encoders do not embed a text into one vector"
+            )
+        wrapped = cls.__new__(cls)
+        vars(wrapped).update(vars(model))
+        wrapped._modules = OrderedDict(model._modules)
+        wrapped.model_card_data = copy.copy(model.model_card_data)
+        wrapped.model_card_data.register_model(wrapped)
+        wrapped._set_up(shift, reference)
+        return wrapped
+
+    @property
+    def n_layers(self) -> int:
+        """L, the number of encoder layers."""
+        return len(encoder_layers(self[0]))
+
+    @property
+    def shifted(self) -> bool:
+        """Whether embeddings are shifted by that of the reference."""
+        return any(isinstance(module, ReferenceShift) for module in self)
+
+    def attribute_prediction(
+        self,
+        text_a: str,
+        text_b: str,
+        *,
+        layer: int = -2,
+        n_steps: int = 16,
+        rule: str = "gauss-legendre",
+        similarity: str | None = None,
+        reference: str | None = None,
+        prompt: str | tuple[str | None, str | None] | None = None,
+        prompt_name: str | tuple[str | None, str | None] | None = None,
+        chunk_size: int | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> Attribution:
+        """Attribute the predicted similarity of two texts to pairs of their tokens.
+
+        Args:
+            text_a: S tokens, special tokens included.
+            text_b: T tokens, special tokens included.
+            layer: attribute to the hidden states that enter this layer, 0 … L: 0 is the embeddings, L the last
+                hidden state; a negative value means L + layer.
+            n_steps: number of interpolation steps N between reference and text, at least 1.
+            rule: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule of the papers.
+            similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
+            reference: token of the reference, as for the class; None takes the model's. A shifted model has one.
+            prompt: put before both texts as in `encode`; a pair gives each text its own.
+            prompt_name: name of a prompt of the model, or a pair of names.
+            chunk_size: how many Jacobian-vector products are computed at once; bounds the memory and does not
+                change the result. None chooses.
+            show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
+
+        Returns:
+            the attribution, with an (S, T) matrix, the parts that it leaves out, and its error.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: an argument is outside what is allowed, or a text is empty.
+            FloatingPointError: the model produced numbers that are not finite.
+
+        Warns:
+            UserWarning: a text is longer than the model's limit, and was cut by so many tokens.
+        """
+        layer = self._resolve_layer(layer)
+        steps = quadrature(rule, n_steps)
+        similarity = self._resolve_similarity(similarity)
+        token = self._resolve_reference(reference)
+        prompts = self._resolve_prompts(prompt, prompt_name)
+        a = tokenize(self, text_a, prompts[0], "text_a")
+        b = tokenize(self, text_b, prompts[1], "text_b")
+
+        encoder = Encoder(self, layer)
+        options = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar}
+        factors_a = self._text_factors(encoder, a, token, steps, options)
+        factors_b = self._text_factors(encoder, b, token, steps, options)
+        result = Attribution(
+            a=factors_a,
+            b=factors_b,
+            similarity=similarity,
+            settings=Settings(
+                model=self._name(),
+                layer=layer,
+                n_layers=self.n_layers,
+                rule=rule,
+                n_steps=n_steps,
+                reference=token.token,
+                shift=self.shifted,
+                dtype=str(self.dtype).removeprefix("torch."),
+            ),
+            compute_feature_pairs=lambda: self._feature_pairs(a, b, layer, token, steps, options),
+        )
+        if not result.scale > 0:
+            raise ValueError(
+                "the cosine of a zero embedding is not defined: a text without words of its own equals its "
+                "reference, and a shifted model embeds it to zero"
+            )
+        return result
+
+    def _set_up(self, shift: bool, reference: str) -> None:
+        self._check_supported()
+        token = resolve_reference(self[0], reference)
+        if shift:
+            self._insert_shift(token)
+        self._reference = token
+
+    def _insert_shift(self, reference: Reference) -> None:
+        """Put the shift behind pooling and dense modules, before a trailing normalisation."""
+        names = list(self._modules)
+        end = len(names)
+        while isinstance(self._modules[names[end - 1]], Normalize):
+            end -= 1
+        modules = OrderedDict(self._modules)
+        modules[names[0]] = ReferenceTransformer.from_transformer(self[0], reference)
+        shifted = [(name, modules[name]) for name in names[:end]] + [("shift", ReferenceShift())]
+        self._modules = OrderedDict(shifted + [(name, modules[name]) for name in names[end:]])
+
+    def _check_supported(self) -> None:
+        if self.backend != "torch":
+            raise ValueError(f"only the torch backend can be differentiated, got backend={self.backend!r}")
+        for module in self:
+            for refused, reason in REFUSED.items():
+                if isinstance(module, refused):
+                    raise ValueError(f"a model with {refused.__name__} cannot be explained: {reason}")
+        if not isinstance(self[0], Transformer):
+            raise ValueError(
+                f"the first module must be a sentence-transformers Transformer, got {type(self[0]).__name__}"
+            )
+        text = self[0].modality_config.get("text")
+        if text is None or text["method"] != "forward" or self[0].module_output_name != "token_embeddings":
+            raise ValueError(
+                f"the model must turn text into token embeddings, got the modalities {self[0].modality_config}; "
+                "image models are not covered"
+            )
+        model_type = self[0].config.model_type
+        if self.model_types is not None and model_type not in self.model_types:
+            raise ValueError(
+                f"{type(self).__name__} is for models of type {' or '.join(self.model_types)}, got "
+                f"{model_type!r}; XSTransformer takes any"
+            )
+        encoder_layers(self[0])
+
+    def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
+        architectures = getattr(modules[0].config, "architectures", None) or []
+        if any(name.endswith("ForSequenceClassification") for name in architectures):
+            raise ValueError(
+                f"{model_name_or_path!r} is a classifier or cross-encoder ({architectures[0]}): it reads both "
+                "texts at once and has no embedding of each, so there is no similarity to take apart"
+            )
+        return modules, config
+
+    def _load_converted_modules(
+        self, model_name_or_path: str, *args: Any, model_type: str | None = None, **kwargs: Any
+    ) -> Any:
+        raise ValueError(
+            f"{model_name_or_path!r} was saved as a {model_type}, which does not embed a text into one vector; "
+            "xsbert explains SentenceTransformer models"
+        )
+
+    def _resolve_layer(self, layer: int) -> int:
+        n_layers = self.n_layers
+        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
+            raise TypeError(f"layer must be an integer, got {layer!r}")
+        if not -n_layers <= layer <= n_layers:
+            raise ValueError(f"layer must be between {-n_layers} and {n_layers}, the last hidden state, got {layer}")
+        return int(layer) if layer >= 0 else n_layers + int(layer)
+
+    def _resolve_similarity(self, similarity: str | None) -> str:
+        name = self.similarity_fn_name if similarity is None else similarity
+        if name in ("euclidean", "manhattan"):
+            raise ValueError(
+                f"similarity={name!r} cannot be explained: only bilinear similarities, 'cosine' and 'dot', "
+                "decompose into pairs of features"
+            )
+        if name not in SIMILARITIES:
+            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
+        return name
+
+    def _resolve_reference(self, reference: str | None) -> Reference:
+        if reference is None:
+            return self._reference
+        token = resolve_reference(self[0], reference)
+        if self.shifted and token != self._reference:
+            raise ValueError(
+                f"this model is shifted by the reference {self._reference.token!r}, which is part of its embeddings; "
+                f"got reference={reference!r}. Load it with shift=True, reference={reference!r} instead"
+            )
+        return token
+
+    def _resolve_prompts(
+        self,
+        prompt: str | tuple[str | None, str | None] | None,
+        prompt_name: str | tuple[str | None, str | None] | None,
+    ) -> tuple[str | None, str | None]:
+        prompts = _pair(prompt, "prompt")
+        names = _pair(prompt_name, "prompt_name")
+        return self._resolve_one_prompt(prompts[0], names[0]), self._resolve_one_prompt(prompts[1], names[1])
+
+    def _resolve_one_prompt(self, prompt: str | None, name: str | None) -> str | None:
+        if prompt is not None and name is not None:
+            raise ValueError(f"give prompt or prompt_name, not both: got {prompt!r} and {name!r}")
+        if prompt is not None:
+            return prompt
+        name = self.default_prompt_name if name is None else name
+        if name is not None and name not in self.prompts:
+            raise ValueError(f"prompt_name must be one of {sorted(self.prompts)}, got {name!r}")
+        return None if name is None else self.prompts[name]
+
+    def _text_factors(
+        self,
+        encoder: Encoder,
+        text: TokenizedText,
+        reference: Reference,
+        steps: Quadrature,
+        options: dict[str, Any],
+    ) -> TextFactors:
+        path = self._path(encoder, text, reference)
+        factors = token_factors(path.f, path.x, path.r, steps, **options)
+        _check_finite(factors, f"the attributions of {text.text!r:.60}")
+        f_x, f_r = _numpy(path.f_x), _numpy(path.f_r)
+        embedding = f_x - f_r if self.shifted else f_x
+        normalised = isinstance(self[len(self) - 1], Normalize)
+        return TextFactors(
+            text=text.text,
+            tokens=text.tokens,
+            roles=text.roles,
+            word_ids=text.word_ids,
+            spans=text.spans,
+            factors=_numpy(factors)[:, : self.truncate_dim],
+            embedding=embedding[: self.truncate_dim],
+            reference_term=np.zeros_like(f_r[: self.truncate_dim]) if self.shifted else f_r[: self.truncate_dim],
+            normalisation=float(np.linalg.norm(embedding)) if normalised else 1.0,
+            n_cut=text.n_cut,
+        )
+
+    def _path(self, encoder: Encoder, text: TokenizedText, reference: Reference) -> _Path:
+        """The straight line from the reference to the text at the encoder's layer, and f along it."""
+        features = batch_to_device(dict(text.features), self.device)
+        referenced = reference_features(reference, features)
+        if torch.equal(features["input_ids"], referenced["input_ids"]):
+            features = referenced
+        at_text, at_reference = encoder.record(features), encoder.record(referenced)
+        _check_finite(at_text.embedding, f"the embedding of {text.text!r:.60}")
+        _check_finite(at_reference.embedding, f"the embedding of the reference of {text.text!r:.60}")
+        f = encoder.function(at_text)
+        with torch.no_grad():
+            gap = (f(at_reference.hidden) - at_reference.embedding).double().norm()
+        tolerance = 0.05 if at_text.embedding.dtype.itemsize == 2 else 1e-3
+        if gap > tolerance * at_reference.embedding.double().norm():
+            raise ValueError(
+                f"{type(self[0].model).__name__} cannot be explained at layer {encoder.layer}: what follows depends "
+                "on more than the hidden states that enter it"
+            )
+        return _Path(f, at_text.hidden, at_reference.hidden, at_text.embedding, at_reference.embedding)
+
+    def _feature_pairs(
+        self,
+        a: TokenizedText,
+        b: TokenizedText,
+        layer: int,
+        reference: Reference,
+        steps: Quadrature,
+        options: dict[str, Any],
+    ) -> np.ndarray:
+        encoder = Encoder(self, layer)
+        sides: list[Tensor] = []
+        for text in (a, b):
+            path = self._path(encoder, text, reference)
+            jacobian = integrated_jacobian(path.f, path.x, path.r, steps, **options)
+            sides += [jacobian[: self.truncate_dim].float(), (path.x - path.r).float()]
+        return feature_pairs(*sides).cpu().numpy()
+
+    def _name(self) -> str:
+        name = getattr(self[0].config, "_name_or_path", "") or type(self[0].model).__name__
+        return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
+
+
+@dataclass(frozen=True)
+class _Path:
+    f: Callable[[Tensor], Tensor]
+    x: Tensor
+    """(S, H)"""
+    r: Tensor
+    """(S, H)"""
+    f_x: Tensor
+    """(E,)"""
+    f_r: Tensor
+    """(E,)"""
+
+
+def _pair(value: Any, name: str) -> tuple[str | None, str | None]:
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2 or any(not isinstance(item, (str, type(None))) for item in pair):
+        raise TypeError(f"{name} must be a string, None, or a pair of these, got {value!r}")
+    return pair
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    if not torch.isfinite(values).all():
+        raise FloatingPointError(
+            f"{what} holds numbers that are not finite; the model's weights or its dtype ({values.dtype}) may be "
+            "the cause"
+        )

@@ -1,0 +1,211 @@
+"""Run a sentence transformer from the hidden states that enter one of its layers.
+
+Everything happens on a private copy of the model: its modules are copied, its weights are shared. The
+user's model never gets a hook, a mode or a setting from us, so nothing has to be restored after an
+exception, and other threads go on using it unaffected.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .reference import ReferenceShift, ReferenceTransformer
+
+__all__ = ["Encoder", "Recording", "encoder_layers"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one text leaves behind on its way through the model."""
+
+    features: dict[str, Any]
+    """The model's inputs, batch size 1."""
+    hidden: Tensor
+    """(S, H), the hidden states that enter layer l: x."""
+    embedding: Tensor
+    """(E,), f(x): unshifted, before a trailing normalisation."""
+    earlier: tuple[Any, ...]
+    """What the layers before l returned."""
+
+
+def encoder_layers(transformer: Transformer) -> nn.ModuleList:
+    """The stack of encoder layers: the `ModuleList` with ``num_hidden_layers`` entries.
+
+    Raises:
+        ValueError: no such list, as in ALBERT, which repeats one layer module.
+    """
+    config = transformer.config
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    n_layers = getattr(config, "num_hidden_layers", None)
+    stacks = [
+        module
+        for module in transformer.model.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers
+    ]
+    if not stacks:
+        raise ValueError(
+            f"no list of {n_layers} encoder layers was found in {type(transformer.model).__name__} "
+            f"(model type {config.model_type!r}). xsbert attributes to the hidden states between layers and "
+            "needs one module per layer; models that repeat one layer module, such as ALBERT, have none."
+        )
+    # With as many experts, heads or adapters as layers, the encoder is the heaviest of the lists.
+    return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
+
+
+def private_copy(model: SentenceTransformer) -> SentenceTransformer:
+    """Copy a model's structure but not its weights, in evaluation mode.
+
+    Parameters, buffers and other tensors stay the same objects, and so does the tokenizer.
+    """
+    shared: list[Any] = [getattr(model[0], "processor", None), model.model_card_data]
+    for module in model.modules():
+        shared += [value for value in vars(module).values() if isinstance(value, Tensor)]
+        shared += list(module.parameters(recurse=False)) + list(module.buffers(recurse=False))
+    memo = {id(item): item for item in shared}
+    return copy.deepcopy(model, memo).eval()
+
+
+class Encoder:
+    """A model cut open at layer l.
+
+    `record` runs texts through the whole model and keeps what enters layer l. `function` then gives f, the
+    rest of the model, as a function of those hidden states alone. Each instance is for one thread.
+
+    Args:
+        model: left untouched.
+        layer: 0 … L, counted from the embeddings; L is the last hidden state.
+    """
+
+    def __init__(self, model: SentenceTransformer, layer: int) -> None:
+        private = private_copy(model)
+        modules = list(private.children())
+        while isinstance(modules[-1], Normalize):
+            modules.pop()
+        if isinstance(modules[-1], ReferenceShift):
+            modules.pop()
+        if isinstance(modules[0], ReferenceTransformer):
+            modules[0].reference = None
+        self._transformer, self._head = modules[0], modules[1:]
+        self.layer = layer
+        self._recorded: dict[int, Any] = {}
+        self._replayed: Recording | None = None
+        self._entering: Tensor | None = None
+        layers = encoder_layers(self._transformer)
+        self._n_layers = len(layers)
+        for index, module in enumerate(layers[: layer + 1]):
+            self._intercept(index, module)
+
+    def record(self, features: dict[str, Any]) -> Recording:
+        """Run the model on one tokenized text (batch size 1) exactly as `encode` would."""
+        self._recorded = {}
+        with torch.no_grad():
+            output = self._transformer(dict(features))
+            if self.layer == self._n_layers:
+                self._recorded[self.layer] = output["token_embeddings"]
+            embedding = self._pool(output)
+        return Recording(
+            features=features,
+            hidden=self._recorded[self.layer][0].detach(),
+            embedding=embedding,
+            earlier=tuple(self._recorded[index] for index in range(self.layer)),
+        )
+
+    def function(self, recording: Recording) -> Callable[[Tensor], Tensor]:
+        """f: (S, H) → (E,), the model from layer l on, for the text that was recorded."""
+
+        def f(hidden: Tensor) -> Tensor:
+            features = dict(recording.features)
+            with _Differentiable():
+                if self.layer == self._n_layers:
+                    return self._pool({**features, "token_embeddings": hidden.unsqueeze(0)})
+                self._replayed, self._entering = recording, hidden.unsqueeze(0)
+                try:
+                    return self._pool(self._transformer(features))
+                finally:
+                    self._replayed, self._entering = None, None
+
+        return f
+
+    def _pool(self, features: dict[str, Any]) -> Tensor:
+        for module in self._head:
+            features = module(features)
+        return features["sentence_embedding"][0]
+
+    def _intercept(self, index: int, module: nn.Module) -> None:
+        """Let a layer of the private copy record what it sees, or replay what it returned."""
+        original = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if self._replayed is not None:
+                if index < self.layer:
+                    return self._replayed.earlier[index]
+                args, kwargs = _with_hidden(args, kwargs, self._entering)
+                return original(*args, **kwargs)
+            if index in self._recorded:
+                raise ValueError(
+                    f"layer {index} of {type(self._transformer.model).__name__} runs more than once per "
+                    "text: the hidden states that enter it are not defined"
+                )
+            if index == self.layer:
+                self._recorded[index] = args[0] if args else kwargs["hidden_states"]
+                return original(*args, **kwargs)
+            self._recorded[index] = original(*args, **kwargs)
+            return self._recorded[index]
+
+        module.forward = forward
+
+
+def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) -> tuple[tuple, dict]:
+    if args:
+        return (hidden, *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": hidden}
+
+
+class _Differentiable(TorchFunctionMode):
+    """Write fused attention out, in this thread only: the fused kernels have no forward-mode derivative.
+
+    `torch.nn.attention.sdpa_kernel` would do the same for the whole process, other threads included.
+    """
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return _attention(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Scaled dot-product attention in evaluation mode, with the signature of the torch function."""
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = (query * scale) @ key.transpose(-2, -1)
+    if is_causal:
+        causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~causal, float("-inf"))
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, float("-inf"))
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return scores.softmax(-1) @ value
