@@ -15,6 +15,7 @@ Nothing here knows about transformers; f is any function that `torch.func` can d
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import torch
@@ -24,13 +25,15 @@ from tqdm import tqdm
 
 from .quadrature import Quadrature
 
-__all__ = ["factors_from_jacobian", "feature_pairs", "integrated_jacobian", "token_factors"]
+__all__ = ["check_chunk_size", "factors_from_jacobian", "feature_pairs", "integrated_jacobian", "token_factors"]
 
 Function = Callable[[Tensor], Tensor]
 
 # Hidden-state numbers (passes × S × H) held at once by default. Larger chunks feed the matrix products no
 # better and only cost memory; measured with benchmarks/chunks.py.
 DEFAULT_CHUNK_NUMBERS = {"cpu": 1_600_000, "cuda": 32_000_000}
+# torch numbers the levels of forward-mode differentiation per process, so one thread at a time may be within one.
+FORWARD_MODE = threading.RLock()
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
 
 
@@ -74,7 +77,9 @@ def token_factors(
                 rows = torch.arange(start, min(start + token_chunk, n_tokens), device=x.device)
                 tangents = x.new_zeros(len(rows), *x.shape)
                 tangents[torch.arange(len(rows), device=x.device), rows] = difference[rows]
-                step = torch.einsum("n,nse->se", weights, batched(h, tangents).to(weights.dtype))
+                with FORWARD_MODE:
+                    derivatives = batched(h, tangents)
+                step = torch.einsum("n,nse->se", weights, derivatives.to(weights.dtype))
                 if total is None:
                     total = step.new_zeros(n_tokens, step.shape[-1])
                 total[rows] += step
@@ -179,8 +184,13 @@ def _progress(total: int, description: str, show: bool | None) -> tqdm:
     )
 
 
+def check_chunk_size(chunk_size: int | None) -> None:
+    """Raise ValueError unless ``chunk_size`` is None or an integer of at least 1."""
+    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
+        raise ValueError(f"chunk_size must be None or an integer of at least 1, got {chunk_size!r}")
+
+
 def _check(x: Tensor, r: Tensor, chunk_size: int | None) -> None:
     if x.ndim != 2 or x.shape != r.shape:
         raise ValueError(f"x and r must both have the shape (S, H), got {tuple(x.shape)} and {tuple(r.shape)}")
-    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
-        raise ValueError(f"chunk_size must be None or an integer of at least 1, got {chunk_size!r}")
+    check_chunk_size(chunk_size)

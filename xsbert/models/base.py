@@ -27,7 +27,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from ..attribution import Attribution, Settings, TextFactors
-from ..integrated_jacobian import feature_pairs, integrated_jacobian, token_factors
+from ..integrated_jacobian import check_chunk_size, feature_pairs, integrated_jacobian, token_factors
 from ..quadrature import Quadrature, quadrature
 from .layers import Encoder, encoder_layers
 from .reference import (
@@ -162,6 +162,7 @@ class XSTransformer(SentenceTransformer):
         """
         layer = self._resolve_layer(layer)
         steps = quadrature(rule, n_steps)
+        check_chunk_size(chunk_size)
         similarity = self._resolve_similarity(similarity)
         token = self._resolve_reference(reference)
         prompts = self._resolve_prompts(prompt, prompt_name)

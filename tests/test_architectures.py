@@ -1,0 +1,293 @@
+"""Every architecture, with random weights: what is explained is the model's own score, and completely."""
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    BoW,
+    Normalize,
+    Pooling,
+    Router,
+    StaticEmbedding,
+    Transformer,
+    WeightedLayerPooling,
+    WordWeights,
+)
+
+from tests.tiny import ARCHITECTURES, LAYERS, tokenizer, write_model, write_transformer
+from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
+
+TEXT_A = "the gentle giant did not unpack his bags ."
+TEXT_B = "a tall traveller left them as they were ."
+DOUBLE = {"dtype": torch.float64}
+
+# Nodes, and the residual that they must reach at every layer. T5's rectifiers have kinks, where Gauss-Legendre nodes
+# lose their order; Gemma's normalised queries bend sharply in heads this small, and its norms round to float32.
+EFFORT = {"t5": (48, 2e-2), "gemma3_text": (200, 1e-4)}
+USUAL_EFFORT = (48, 1e-6)
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def path(architecture, tmp_path_factory):
+    return write_model(architecture, tmp_path_factory.mktemp(architecture))
+
+
+def check_explanation(model, residual=1e-6, n_steps=48, precision=1e-12, **options):
+    """The four parts sum to the score, which is that of `encode`; both texts are complete."""
+    out = model.attribute_prediction(TEXT_A, TEXT_B, n_steps=n_steps, **options)
+    names = {name: value for name, value in options.items() if name.startswith("prompt")}
+    encoded = [model.encode(text, convert_to_tensor=True, **names) for text in (TEXT_A, TEXT_B)]
+    assert out.score == pytest.approx(float(model.similarity(*encoded)), abs=precision)
+    assert out.matrix.shape == (len(out.tokens_a), len(out.tokens_b))
+    assert max(out.residual_a, out.residual_b) < residual
+    scale = np.abs(list(out.parts.values())).sum()
+    assert out.error < 10 * residual * scale
+    return out
+
+
+@pytest.mark.parametrize("shift", [False, True], ids=["off the shelf", "shifted"])
+def test_complete_at_every_layer(architecture, path, shift):
+    n_steps, residual = EFFORT.get(architecture, USUAL_EFFORT)
+    model = XSTransformer(path, shift=shift, device="cpu", model_kwargs=DOUBLE)
+    assert model.n_layers == LAYERS
+    for layer in range(LAYERS + 1):
+        out = check_explanation(model, residual, n_steps, layer=layer)
+        assert out.settings.layer == layer
+        if shift:
+            assert out.parts["interactions"] == pytest.approx(out.score, abs=10 * residual)
+            assert not out.main_effects_a.any()
+            assert not out.main_effects_b.any()
+            assert out.baseline == 0
+
+
+def test_forward_equals_reverse_mode(path):
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
+        model = XSTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
+        out = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
+        reverse = out.feature_pairs().sum((1, 3), dtype=np.float64)
+        # feature_pairs stores float32
+        np.testing.assert_allclose(reverse, out.matrix, atol=max(tolerance, 1e-6) * np.abs(out.matrix).max())
+
+
+def test_swapping_the_texts_transposes(path):
+    model = XSTransformer(path, device="cpu", model_kwargs=DOUBLE)
+    out = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
+    swapped = model.attribute_prediction(TEXT_B, TEXT_A, layer=1, n_steps=3)
+    np.testing.assert_allclose(swapped.matrix, out.matrix.T, atol=1e-12)
+    np.testing.assert_allclose(swapped.main_effects_a, out.main_effects_b, atol=1e-12)
+
+
+def test_shifted_embeddings_do_not_depend_on_the_batch(path):
+    model = XSTransformer(path, shift=True, device="cpu", model_kwargs=DOUBLE)
+    texts = ["the giant", TEXT_A, "a tall traveller did not unpack", TEXT_B, "his bags"]
+    alone = np.stack([model.encode(text, convert_to_tensor=True).numpy() for text in texts])
+    together = model.encode(texts, convert_to_tensor=True).numpy()
+    # Rotary tables are float32 whatever the model, and left padding moves the positions.
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    features = model.preprocess(texts)
+    assert (features["attention_mask"] == 0).any()
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_both_padding_sides(padding_side, tmp_path):
+    model = XSTransformer(write_model("bert", tmp_path), shift=True, device="cpu", model_kwargs=DOUBLE)
+    model.tokenizer.padding_side = padding_side
+    texts = ["the giant", TEXT_A]
+    features = model.preprocess(texts)
+    assert features["attention_mask"][0, 0 if padding_side == "left" else -1] == 0
+    # BERT numbers its positions from the left whatever the padding, so only the right side is free of it.
+    unshifted = XSTransformer(str(tmp_path / "model"), device="cpu", model_kwargs=DOUBLE)
+    unshifted.tokenizer.padding_side = padding_side
+    plain_gap = unshifted.encode(texts)[0] - unshifted.encode(texts[0])
+    shifted_gap = model.encode(texts)[0] - model.encode(texts[0])
+    assert np.abs(shifted_gap).max() <= 1e-6 or np.abs(plain_gap).max() > 1e-6
+
+
+def test_the_reference_embeds_to_exactly_zero(path):
+    model = XSTransformer(path, shift=True, device="cpu")
+    for n_words in (1, 2, 7):
+        assert (model.encode([" ".join(["<pad>"] * n_words), TEXT_A])[0] == 0).all()
+    assert np.abs(model.encode("the giant")).max() > 0
+
+
+POOLINGS = ["mean", "cls", "lasttoken", "max", "weightedmean", "mean_sqrt_len_tokens", ("cls", "mean")]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS, ids=str)
+@pytest.mark.parametrize("dense", [False, True], ids=["", "dense"])
+@pytest.mark.parametrize("normalize", [False, True], ids=["", "normalize"])
+@pytest.mark.parametrize("kind", ["bert", "qwen3"])
+def test_the_models_own_head_is_explained(kind, pooling, dense, normalize, tmp_path):
+    path = write_model(kind, tmp_path, pooling, dense, normalize)
+    # Max pooling has kinks, where Gauss-Legendre nodes lose their order.
+    residual = 0.2 if pooling == "max" else 1e-6
+    for shift in (False, True):
+        model = XSTransformer(path, shift=shift, device="cpu", model_kwargs=DOUBLE)
+        for similarity in ("cosine", "dot"):
+            model.similarity_fn_name = similarity
+            out = check_explanation(model, residual, layer=1, n_steps=24)
+            assert out.similarity == similarity
+
+
+def test_similarity_can_be_chosen(path):
+    model = XSTransformer(path, device="cpu", model_kwargs=DOUBLE)
+    a, b = model.encode([TEXT_A, TEXT_B], convert_to_tensor=True)
+    out = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, similarity="dot")
+    assert out.score == pytest.approx(float(a @ b), rel=1e-9)
+
+
+def test_truncated_embeddings(tmp_path):
+    path = write_model("bert", tmp_path, normalize=True)
+    for similarity in ("cosine", "dot"):
+        for shift in (False, True):
+            model = XSTransformer(
+                path, shift=shift, device="cpu", truncate_dim=5, similarity_fn_name=similarity, model_kwargs=DOUBLE
+            )
+            out = check_explanation(model, layer=1)
+            assert out.a.factors.shape[1] == 5
+
+
+@pytest.mark.parametrize("include_prompt", [False, True])
+@pytest.mark.parametrize("shift", [False, True], ids=["off the shelf", "shifted"])
+def test_prompts(include_prompt, shift, tmp_path):
+    path = write_model("bert", tmp_path, prompts={"query": "query : ", "document": ""}, default_prompt_name="query")
+    model = XSTransformer(path, shift=shift, device="cpu", model_kwargs=DOUBLE)
+    model.set_pooling_include_prompt(include_prompt)
+    default = check_explanation(model, layer=1)
+    assert default.tokens_a[:4] == ["<s>", "query", ":", "the"]
+    assert default.a.roles[:4] == ("special", "prompt", "prompt", "text")
+    assert default.a.roles[-1] == "special"
+    explicit = check_explanation(model, layer=1, prompt="query : ")
+    named = check_explanation(model, layer=1, prompt_name="query")
+    np.testing.assert_array_equal(explicit.matrix, default.matrix)
+    np.testing.assert_array_equal(named.matrix, default.matrix)
+    without = check_explanation(model, layer=1, prompt_name="document")
+    assert set(without.a.roles) == {"text", "special"}
+    mixed = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, prompt_name=("query", "document"))
+    assert len(mixed.tokens_a) == len(default.tokens_a)
+    assert len(mixed.tokens_b) == len(without.tokens_b)
+    expected = model.similarity(model.encode(TEXT_A, prompt_name="query"), model.encode(TEXT_B, prompt_name="document"))
+    assert mixed.score == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+def test_dtypes_are_taken_from_the_model(dtype, path):
+    model = XSTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
+    half = dtype.itemsize == 2
+    out = check_explanation(model, 0.2 if half else 1e-2, precision=1e-2 if half else 1e-6, layer=2)
+    assert out.settings.dtype == str(dtype).removeprefix("torch.")
+    assert next(model.parameters()).dtype == dtype
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_cpu(path):
+    results = [
+        XSTransformer(path, device=device, model_kwargs=DOUBLE).attribute_prediction(TEXT_A, TEXT_B, layer=1)
+        for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(results[1].matrix, results[0].matrix, atol=1e-9)
+
+
+def test_eager_attention(tmp_path):
+    path = write_model("bert", tmp_path)
+    results = [
+        XSTransformer(
+            path, device="cpu", model_kwargs={**DOUBLE, "attn_implementation": implementation}
+        ).attribute_prediction(TEXT_A, TEXT_B, layer=1)
+        for implementation in ("sdpa", "eager")
+    ]
+    np.testing.assert_allclose(results[1].matrix, results[0].matrix, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("cls", "own", "other"),
+    [
+        (XSMPNet, "mpnet", "bert"),
+        (XSRoberta, "roberta", "mpnet"),
+        (XSRoberta, "xlm-roberta", "bert"),
+        (XSBert, "bert", "mpnet"),
+    ],
+)
+def test_classes_check_that_they_were_given_their_own(cls, own, other, tmp_path):
+    assert cls(write_model(own, tmp_path / own), device="cpu").n_layers == LAYERS
+    with pytest.raises(ValueError, match=f"{cls.__name__} is for models of type .*got '{other}'; XSTransformer"):
+        cls(write_model(other, tmp_path / other), device="cpu")
+
+
+def test_a_vanilla_transformer_gets_mean_pooling(tmp_path):
+    model = XSTransformer(write_transformer("bert", tmp_path), device="cpu", model_kwargs=DOUBLE)
+    check_explanation(model, layer=1)
+
+
+def test_albert_is_refused(tmp_path):
+    config = hf.AlbertConfig(
+        vocab_size=30, embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=16, pad_token_id=1
+    )
+    hf.AlbertModel(config).save_pretrained(tmp_path)
+    tokenizer(1, 1, "right").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"AlbertModel.*repeat one layer module, such as ALBERT"):
+        XSTransformer(str(tmp_path), device="cpu")
+
+
+def test_static_embeddings_are_refused(tmp_path):
+    static = SentenceTransformer(modules=[StaticEmbedding(tokenizer(0, 0, "right"), embedding_dim=8)], device="cpu")
+    with pytest.raises(ValueError, match="StaticEmbedding cannot be explained: static embeddings have no encoder"):
+        XSTransformer.wrap(static)
+    static.save_pretrained(str(tmp_path), create_model_card=False)
+    with pytest.raises(ValueError, match="static embeddings have no encoder"):
+        XSTransformer(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (lambda: WeightedLayerPooling(16, num_hidden_layers=LAYERS), "mixes the outputs of all layers"),
+        (lambda: WordWeights(["a"], {"a": 1.0}), "weights tokens by their identity"),
+    ],
+)
+def test_modules_that_need_more_than_one_layer_are_refused(module, reason, tmp_path):
+    transformer = Transformer(write_transformer("bert", tmp_path))
+    built = SentenceTransformer(modules=[transformer, module(), Pooling(16)], device="cpu")
+    with pytest.raises(ValueError, match=reason):
+        XSTransformer.wrap(built)
+
+
+def test_routers_and_bags_of_words_are_refused(tmp_path):
+    transformer = Transformer(write_transformer("bert", tmp_path))
+    router = Router({"query": [transformer, Pooling(16)], "document": [transformer, Pooling(16)]}, "query")
+    with pytest.raises(ValueError, match="wrap one of its routes"):
+        XSTransformer.wrap(SentenceTransformer(modules=[router], device="cpu"))
+    with pytest.raises(ValueError, match="bag of words"):
+        XSTransformer.wrap(SentenceTransformer(modules=[BoW(["a", "b"]), Normalize()], device="cpu"))
+
+
+def test_cross_encoders_are_refused(tmp_path):
+    config = hf.BertConfig(vocab_size=30, **ARCHITECTURES["bert"][1], pad_token_id=1, num_labels=1)
+    hf.BertForSequenceClassification(config).save_pretrained(tmp_path / "raw")
+    tokenizer(1, 1, "right").save_pretrained(tmp_path / "raw")
+    with pytest.raises(ValueError, match="classifier or cross-encoder"):
+        XSTransformer(str(tmp_path / "raw"), device="cpu")
+    cross = CrossEncoder(str(tmp_path / "raw"), device="cpu")
+    with pytest.raises(TypeError, match="must be a SentenceTransformer, got CrossEncoder"):
+        XSTransformer.wrap(cross)
+    cross.save_pretrained(str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match=r"cross-encoder|CrossEncoder"):
+        XSTransformer(str(tmp_path / "saved"), device="cpu")
+
+
+def test_image_models_are_refused(tmp_path):
+    config = hf.ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4
+    )
+    hf.ViTModel(config).save_pretrained(tmp_path)
+    hf.ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="image models are not covered"):
+        XSTransformer(str(tmp_path), device="cpu")

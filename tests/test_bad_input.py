@@ -1,0 +1,104 @@
+"""Every bad argument is named, with what was given and what is allowed, before any work is done."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import xsbert.models.base
+from tests.tiny import write_model
+from xsbert import XSTransformer
+
+
+@pytest.fixture
+def idle(model, monkeypatch):
+    """The model; fails the test where work is begun."""
+
+    def worked(*args, **kwargs):
+        raise AssertionError("work was done before the argument was looked at")
+
+    monkeypatch.setattr(xsbert.models.base, "Encoder", worked)
+    return model
+
+
+BAD = [
+    ({"text_a": 3}, TypeError, "text_a must be a string, got int: 3"),
+    ({"text_b": ["a list"]}, TypeError, "text_b must be a string, got list"),
+    ({"text_a": None}, TypeError, "text_a must be a string"),
+    ({"text_a": ""}, ValueError, "text_a must hold some text, got ''"),
+    ({"text_b": " \n\t "}, ValueError, "text_b must hold some text"),
+    ({"layer": 7}, ValueError, "layer must be between -6 and 6, the last hidden state, got 7"),
+    ({"layer": -7}, ValueError, "layer must be between -6 and 6"),
+    ({"layer": 1.0}, TypeError, "layer must be an integer, got 1.0"),
+    ({"layer": True}, TypeError, "layer must be an integer"),
+    ({"n_steps": 0}, ValueError, "n_steps must be at least 1, got 0"),
+    ({"n_steps": 1.5}, TypeError, "n_steps must be an integer, got 1.5"),
+    ({"rule": "simpson"}, ValueError, "rule must be one of .*gauss-legendre.*, got 'simpson'"),
+    ({"similarity": "euclidean"}, ValueError, "euclidean.*only bilinear similarities"),
+    ({"similarity": "manhattan"}, ValueError, "manhattan.*only bilinear similarities"),
+    ({"similarity": "jaccard"}, ValueError, "similarity must be None, 'cosine' or 'dot', got 'jaccard'"),
+    ({"reference": "nosuchtokenatall"}, ValueError, "reference='nosuchtokenatall' is not in the tokenizer's vocab"),
+    ({"reference": 5}, TypeError, "reference must be a string, got 5"),
+    ({"chunk_size": 0}, ValueError, "chunk_size must be None or an integer of at least 1, got 0"),
+    ({"prompt": 3}, TypeError, "prompt must be a string, None, or a pair of these, got 3"),
+    ({"prompt": ("a", "b", "c")}, TypeError, "prompt must be a string, None, or a pair"),
+    ({"prompt_name": "nosuch"}, ValueError, "prompt_name must be one of .*'query'.*, got 'nosuch'"),
+    ({"prompt": "a", "prompt_name": "query"}, ValueError, "give prompt or prompt_name, not both"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD, ids=[str(change) for change, _, _ in BAD])
+def test_bad_arguments(idle, change, error, message):
+    with pytest.raises(error, match=message):
+        idle.attribute_prediction(**{"text_a": "One text.", "text_b": "Another.", **change})
+
+
+def test_a_models_own_similarity_that_does_not_decompose(plain):
+    model = XSTransformer.wrap(plain)
+    model.similarity_fn_name = "euclidean"
+    with pytest.raises(ValueError, match="similarity='euclidean' cannot be explained: only bilinear"):
+        model.attribute_prediction("One text.", "Another.")
+    assert plain.similarity_fn_name == "cosine"
+
+
+def test_a_reference_that_the_tokenizer_lacks(tmp_path):
+    model = XSTransformer(write_model("bert", tmp_path), device="cpu")
+    model.tokenizer.mask_token = None
+    with pytest.raises(ValueError, match=r"no mask token; it has \['pad', 'unk'\]"):
+        model.attribute_prediction("the giant", "a traveller", reference="mask")
+
+
+def test_another_reference_than_that_of_the_shift(shifted):
+    with pytest.raises(ValueError, match=r"shifted by the reference '\[PAD\]'.*got reference='unk'"):
+        shifted.attribute_prediction("One text.", "Another.", reference="unk")
+
+
+def test_numbers_that_are_not_finite(tmp_path):
+    model = XSTransformer(write_model("bert", tmp_path), device="cpu")
+    with torch.no_grad():
+        model[0].model.encoder.layer[2].output.dense.weight[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="the embedding of 'the giant' holds numbers that are not finite"):
+        model.attribute_prediction("the giant", "a traveller", layer=1)
+
+
+def test_a_text_that_is_its_own_reference(tmp_path):
+    model = XSTransformer(write_model("bert", tmp_path), shift=True, device="cpu")
+    with pytest.raises(ValueError, match="cosine of a zero embedding is not defined"):
+        model.attribute_prediction("<pad> <pad>", "a traveller", layer=1)
+    out = model.attribute_prediction("<pad> <pad>", "a traveller", layer=1, similarity="dot")
+    assert out.score == 0
+    assert not out.matrix.any()
+
+
+def test_words_without_word_ids(model):
+    out = model.attribute_prediction("One text.", "Another.", layer=6, n_steps=1)
+    slow = replace(out, a=replace(out.a, word_ids=None))
+    with pytest.raises(ValueError, match=r"words\(\) needs the tokenizer's word ids"):
+        slow.words()
+
+
+def test_other_backends(tmp_path):
+    model = XSTransformer(write_model("bert", tmp_path), device="cpu")
+    model.backend = "onnx"
+    with pytest.raises(ValueError, match="only the torch backend can be differentiated, got backend='onnx'"):
+        XSTransformer.wrap(model)

@@ -1,0 +1,173 @@
+"""The core against closed forms, against a slow obvious oracle, and against itself in the other direction."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+
+from xsbert.integrated_jacobian import factors_from_jacobian, feature_pairs, integrated_jacobian, token_factors
+from xsbert.quadrature import quadrature
+
+S, H, E = 5, 4, 3
+GAUSS = quadrature("gauss-legendre", 12)
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+MIX_TOKENS, MIX_FEATURES, OUT = random(S, S, seed=3), random(H, H, seed=4), random(H, E, seed=5)
+
+
+@pytest.fixture
+def ends():
+    return random(S, H, seed=1), random(S, H, seed=2)
+
+
+def smooth(h):
+    """A small network that mixes tokens and features."""
+    mix_tokens, mix_features, out = (weights.to(h.device) for weights in (MIX_TOKENS, MIX_FEATURES, OUT))
+    return torch.softmax(torch.tanh(mix_tokens @ h @ mix_features / 3), dim=0).mul(h).sum(0) @ out
+
+
+def slow_jacobian(f, x, r, rule):
+    """One derivative at a time, one node at a time."""
+    total = torch.zeros(E, *x.shape, dtype=x.dtype)
+    for node, weight in zip(*rule, strict=True):
+        h = (r + node * (x - r)).requires_grad_()
+        for output in range(E):
+            total[output] += weight * torch.autograd.grad(f(h)[output], h)[0]
+    return total
+
+
+def test_linear_function_has_its_weights_for_jacobian(ends):
+    weights = random(E, S, H, seed=6)
+    jacobian = integrated_jacobian(lambda h: torch.einsum("esh,sh->e", weights, h), *ends, quadrature("midpoint", 1))
+    torch.testing.assert_close(jacobian, weights)
+
+
+def test_quadratic_function_in_closed_form(ends):
+    x, r = ends
+    jacobian = integrated_jacobian(lambda h: (h**2).sum().reshape(1), x, r, quadrature("midpoint", 1))
+    torch.testing.assert_close(jacobian[0], x + r)
+
+
+def test_reverse_mode_against_the_oracle(ends):
+    torch.testing.assert_close(integrated_jacobian(smooth, *ends, GAUSS), slow_jacobian(smooth, *ends, GAUSS))
+
+
+def test_forward_mode_against_the_oracle(ends):
+    x, r = ends
+    slow = torch.einsum("esh,sh->se", slow_jacobian(smooth, x, r, GAUSS), x - r)
+    torch.testing.assert_close(token_factors(smooth, x, r, GAUSS), slow)
+
+
+def test_forward_equals_reverse(ends):
+    x, r = ends
+    reverse = factors_from_jacobian(integrated_jacobian(smooth, x, r, GAUSS), x - r)
+    torch.testing.assert_close(token_factors(smooth, x, r, GAUSS), reverse, rtol=1e-12, atol=1e-12)
+
+
+def test_completeness_improves_with_the_order_of_the_rule(ends):
+    x, r = ends
+    expected = smooth(x) - smooth(r)
+
+    def error(rule, n):
+        return float((token_factors(smooth, x, r, quadrature(rule, n)).sum(0) - expected).norm())
+
+    assert error("gauss-legendre", 64) < 1e-10
+    assert error("midpoint", 32) / error("midpoint", 64) == pytest.approx(4, rel=0.05)
+    assert error("riemann-right", 32) / error("riemann-right", 64) == pytest.approx(2, rel=0.05)
+
+
+def test_linearity_in_the_function(ends):
+    combined = token_factors(lambda h: 2 * smooth(h) - 3 * h[:E, 0], *ends, GAUSS)
+    parts = 2 * token_factors(smooth, *ends, GAUSS) - 3 * token_factors(lambda h: h[:E, 0], *ends, GAUSS)
+    torch.testing.assert_close(combined, parts)
+
+
+def test_a_token_that_does_not_move_gets_nothing(ends):
+    x, r = ends
+    x[2] = r[2]
+    factors = token_factors(smooth, x, r, GAUSS)
+    assert (factors[2] == 0).all()
+    assert (factors[[0, 1, 3, 4]].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 5, 7, 11, 1000])
+def test_the_chunk_size_changes_nothing(ends, chunk_size):
+    for core in (token_factors, integrated_jacobian):
+        torch.testing.assert_close(
+            core(smooth, *ends, GAUSS, chunk_size=chunk_size), core(smooth, *ends, GAUSS), rtol=1e-13, atol=1e-13
+        )
+
+
+class Seen(torch.autograd.Function):
+    """The identity; notes how many tangents of a batch it is given at once."""
+
+    sizes: ClassVar[list[int]] = []
+
+    @staticmethod
+    def forward(y):
+        return y.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return Seen.apply(tangent)
+
+    @staticmethod
+    def vmap(info, in_dims, y):
+        Seen.sizes.append(info.batch_size)
+        return Seen.apply(y), in_dims[0]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 5])
+def test_chunks_bound_what_is_computed_at_once(ends, chunk_size):
+    Seen.sizes.clear()
+    token_factors(lambda h: Seen.apply(smooth(h)), *ends, GAUSS, chunk_size=chunk_size)
+    assert max(Seen.sizes) == chunk_size
+
+
+def test_feature_pairs_against_the_formula(ends):
+    x, r = ends
+    difference = x - r
+    jacobian_a, jacobian_b = random(E, S, H, seed=7), random(E, S, H, seed=8)
+    pairs = feature_pairs(jacobian_a, difference, jacobian_b, 2 * difference)
+    expected = torch.einsum("sh,esh,etk,tk->shtk", difference, jacobian_a, jacobian_b, 2 * difference)
+    torch.testing.assert_close(pairs, expected)
+    factors_a = factors_from_jacobian(jacobian_a, difference)
+    factors_b = factors_from_jacobian(jacobian_b, 2 * difference)
+    torch.testing.assert_close(pairs.sum((1, 3)), factors_a @ factors_b.T)
+
+
+def test_nothing_is_left_behind_on_the_arguments(ends):
+    x, r = ends
+    token_factors(smooth, x, r, GAUSS)
+    integrated_jacobian(smooth, x, r, GAUSS)
+    assert x.grad is None
+    assert not x.requires_grad
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("chunk_size", [0, -1, 2.5, True])
+def test_bad_chunk_size(ends, chunk_size):
+    with pytest.raises(ValueError, match="chunk_size must be None or an integer of at least 1"):
+        token_factors(smooth, *ends, GAUSS, chunk_size=chunk_size)
+
+
+def test_shapes_that_do_not_fit(ends):
+    x, r = ends
+    with pytest.raises(ValueError, match=r"must both have the shape \(S, H\), got \(5, 4\) and \(4, 4\)"):
+        token_factors(smooth, x, r[:4], GAUSS)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_cpu(ends):
+    x, r = ends
+    for core in (token_factors, integrated_jacobian):
+        torch.testing.assert_close(core(smooth, x.cuda(), r.cuda(), GAUSS).cpu(), core(smooth, x, r, GAUSS))
