@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -216,6 +218,32 @@ class Attribution:
         order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:k]
         rows, columns = np.unravel_index(order, self.matrix.shape)
         return [(int(s), int(t), float(self.matrix[s, t])) for s, t in zip(rows, columns, strict=True)]
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """An interactive page: both texts, whose words show their partners, and the matrix.
+
+        One self-contained page that needs no network. Matrices are embedded as float32, everything else in full.
+
+        Args:
+            path: also write the page to this file, in UTF-8.
+
+        Returns:
+            the page.
+
+        Raises:
+            ValueError: the matrix holds numbers that are not finite.
+        """
+        from .utils.html import page
+
+        text = page(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def _repr_html_(self) -> str:
+        from .utils.html import fragment
+
+        return fragment(self)
 
     def __str__(self) -> str:
         how = self.settings
