@@ -16,10 +16,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Attribution", "Settings", "TextFactors"]
 
@@ -304,6 +308,43 @@ class Attribution:
         order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:k]
         rows, columns = np.unravel_index(order, self.matrix.shape)
         return [(int(s), int(t), float(self.matrix[s, t])) for s, t in zip(rows, columns, strict=True)]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
+
+        Raises:
+            ValueError: the result holds numbers that are not finite.
+            OSError: the file cannot be written.
+        """
+        from .results import save_result
+
+        save_result(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Attribution:
+        """Read a result that `save` wrote. It equals the saved one, but `feature_pairs` need the model.
+
+        Raises:
+            OSError: there is no such file, or it cannot be read.
+            ValueError: the file is damaged, is no saved result, or was written in a newer format.
+        """
+        from .results import load_result
+
+        return load_result(path)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A table with one row for each of the S · T pairs of units.
+
+        Returns:
+            ``position_a``, ``token_a``, ``word_a``, ``role_a``, the same of b, and ``value``. A word is None where
+            the tokenizer has no words, or the units are no tokens any more.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from .results import to_dataframe
+
+        return to_dataframe(self)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
         """An interactive page: both texts, whose words show their partners, and the matrix.
