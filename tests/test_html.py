@@ -385,6 +385,15 @@ def test_browser_levels_and_threshold(tmp_path):
     assert [out["pairs"], out["pairs_above"]] == [4, 3]
 
 
+def test_browser_offers_no_choice_of_one_level(tmp_path):
+    script = "out.display = getComputedStyle($('.levels')).display; out.how = $('.how').textContent;"
+    result = random_result(["one", "two"], ["un"])
+    assert drive(result.words().to_html(), script, tmp_path)["display"] == "none"
+    both = drive(result.to_html(), script, tmp_path)
+    assert both["display"] != "none"
+    assert "layer 4 of 6" in both["how"]
+
+
 def test_browser_shows_hostile_text_as_itself(tmp_path):
     script = """
     out.labels = labels(a); out.scripts = root.querySelectorAll('script, img').length;

@@ -171,7 +171,8 @@ function (host, data) {
     const context = canvas.getContext("2d");
     const { rows, columns } = level;
     context.font = map.font = "11.5px system-ui, sans-serif";
-    map.labels = level.sides.map((side) => side.labels.map((text) => shorten(context, text, 120)));
+    const limits = [Math.max(120, 0.3 * $(".scroll").clientWidth), 120];
+    map.labels = level.sides.map((side, which) => side.labels.map((text) => shorten(context, text, limits[which])));
     const widths = map.labels.map((side) => Math.max(...side.map((text) => context.measureText(text).width)));
     map.left = Math.ceil(widths[0]) + 12;
     const room = ($(".scroll").clientWidth || 800) - map.left - 4;
