@@ -14,6 +14,7 @@ function (host, data) {
   let level = null;
   let selection = null; // {side, from, to}: units of one text, both ends included
   let cell = null; // [s, t]: one pair
+  let threshold = 0;
   let kept = false;
   let anchor = null; // where a span of units began: {side, at, moved, was}
   let dragging = false;
@@ -56,8 +57,7 @@ function (host, data) {
     return (Number(text) === 0 ? "" : number < 0 ? "\u2212" : "+") + text;
   }
 
-  const threshold = () => (level.largest * slider.value) / 100;
-  const shown = (number) => slider.value === "0" || Math.abs(number) >= threshold();
+  const shown = (number) => Math.abs(number) >= threshold;
 
   function partners(one) {
     const sums = new Float64Array(one.side === 0 ? level.columns : level.rows);
@@ -152,7 +152,7 @@ function (host, data) {
     const top = strongest(sums).filter((at) => shown(sums[at])).slice(0, 3);
     line.append(element("span", "muted", " over " + there + (top.length ? ", strongest " : "")));
     top.forEach((at, rank) => {
-      line.append(rank ? ", " : "", isolated(level.sides[1 - selection.side].labels[at]), " " + signed(sums[at], 1));
+      line.append(rank ? " · " : "", isolated(level.sides[1 - selection.side].labels[at]), " " + signed(sums[at], 1));
     });
   }
 
@@ -367,6 +367,7 @@ function (host, data) {
       const same = kept && selection && selection.side === side && selection.from === where.at && selection.to === where.at;
       const extend = event.shiftKey && anchor && anchor.side === side;
       dragging = true;
+      for (const type of ["pointerup", "pointercancel"]) window.addEventListener(type, finishDrag, { once: true });
       anchor = { side, at: extend ? anchor.at : where.at, moved: extend, was: same };
       select(side, anchor.at, where.at);
     });
@@ -408,17 +409,20 @@ function (host, data) {
 
   // ---- what stays in view
 
-  function fillPairs() {
-    const body = $(".pairs tbody");
-    const { rows, columns, sides } = level;
-    const all = [];
-    for (let s = 0; s < rows; s++) {
-      for (let t = 0; t < columns; t++) {
-        if (sides[0].roles[s] === "text" && sides[1].roles[t] === "text" && shown(level.value(s, t))) all.push([s, t]);
+  function strongestPairs(count) {
+    const pairs = [];
+    for (let s = 0; s < level.rows; s++) {
+      for (let t = 0; t < level.columns; t++) {
+        if (level.sides[0].roles[s] === "text" && level.sides[1].roles[t] === "text") pairs.push([s, t]);
       }
     }
-    all.sort((p, q) => Math.abs(level.value(...q)) - Math.abs(level.value(...p)));
-    body.replaceChildren(...all.slice(0, 12).map(([s, t]) => {
+    return pairs.sort((p, q) => Math.abs(level.value(...q)) - Math.abs(level.value(...p))).slice(0, count);
+  }
+
+  function fillPairs() {
+    const { sides } = level;
+    level.pairs = level.pairs || strongestPairs(12);
+    $(".pairs tbody").replaceChildren(...level.pairs.filter(([s, t]) => shown(level.value(s, t))).map(([s, t]) => {
       const line = element("tr");
       [isolated(sides[0].labels[s]), isolated(sides[1].labels[t]), signed(level.value(s, t), 1)].forEach((content) => {
         const entry = element("td");
@@ -451,7 +455,8 @@ function (host, data) {
   }
 
   function showThreshold() {
-    const size = signed(threshold()).replace("+", "");
+    threshold = (level.largest * slider.value) / 100;
+    const size = signed(threshold).replace("+", "");
     $(".threshold output").textContent = size;
     slider.setAttribute("aria-valuetext", size);
     $(".low").textContent = signed(-level.largest);
@@ -479,8 +484,6 @@ function (host, data) {
   lists.forEach(listen);
   listenMap();
   slider.addEventListener("input", showThreshold);
-  root.addEventListener("pointerup", finishDrag);
-  window.addEventListener("pointerup", finishDrag);
   root.addEventListener("click", (event) => {
     if (kept && !event.target.closest(".unit, .stage, .controls, .pairs")) clear();
   });
