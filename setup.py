@@ -16,7 +16,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["xsbert", "xsbert.*"]),
-    package_data={"xsbert": ["py.typed"]},
+    package_data={"xsbert": ["py.typed"], "xsbert.utils": ["view.css", "view.html", "view.js"]},
     install_requires=[
         "torch>=2.4",
         "transformers>=5.0,<6",

@@ -14,10 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .utils.tokens import TEXT, sum_groups, word_groups
+from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Attribution", "Settings", "TextFactors"]
 
@@ -26,7 +32,7 @@ __all__ = ["Attribution", "Settings", "TextFactors"]
 class TextFactors:
     """The factor of one text: all that an explanation needs to know of it.
 
-    S counts its units: tokens, or words after `words`.
+    S counts its units: tokens, or words after `words`, or stretches of text after `over`.
     """
 
     text: str
@@ -34,7 +40,7 @@ class TextFactors:
     tokens: tuple[str, ...]
     """(S,) labels of the units."""
     roles: tuple[str, ...]
-    """(S,) ``"text"``, ``"special"`` or ``"prompt"``."""
+    """(S,) ``"text"``, ``"special"`` or ``"prompt"``; after `over` also ``"rest"``, text that no range holds."""
     word_ids: tuple[int | None, ...] | None
     """(S,) the tokenizer's word of each token, or None."""
     spans: tuple[tuple[int, int], ...] | None
@@ -49,6 +55,8 @@ class TextFactors:
     """What the embedding is divided by before a dot product: ‖f(x)‖ with a trailing Normalize, else 1."""
     n_cut: int = 0
     """Tokens that the model's length limit cut off."""
+    prompt: str = ""
+    """What ``text`` begins with before the text itself."""
 
     @cached_property
     def residual(self) -> float:
@@ -69,16 +77,71 @@ class TextFactors:
                 "or these are words already"
             )
         groups = word_groups(self.word_ids, self.roles, self.spans, self.text)
-        spans = tuple((self.spans[group[0]][0], self.spans[group[-1]][1]) for group in groups)
-        labels = tuple(
-            self.text[start:end].strip() or "".join(self.tokens[position] for position in group)
-            for group, (start, end) in zip(groups, spans, strict=True)
+        return self._summed(groups, [None] * len(groups), [self.roles[group[0]] for group in groups])
+
+    def over(self, ranges: str | Sequence[tuple[int, int]]) -> TextFactors:
+        """The same factor summed over stretches of the text: phrases, sentences, or words.
+
+        A token belongs to the range that holds at least half of its visible characters. What no range holds is
+        summed into one unit of role ``"rest"``, a prompt into one of role ``"prompt"``; special tokens stay apart.
+
+        Args:
+            ranges: characters [start, end) of the text without its prompt, in any order; or ``"sentences"``
+                (see `sentence_ranges`), or ``"words"``.
+
+        Raises:
+            TypeError: a range is not a pair of integers.
+            ValueError: ranges overlap, leave the text or hold no token; or the tokenizer has no offsets.
+        """
+        if isinstance(ranges, str) and ranges == "words":
+            return self.words()
+        if self.spans is None:
+            raise ValueError("character ranges need the tokenizer's offsets, which only fast tokenizers have")
+        wanted = self._ranges(ranges)
+        groups, owners = range_groups(self.spans, self.roles, self.text, wanted)
+        empty = sorted(set(range(len(wanted))) - set(owners))
+        if empty and not isinstance(ranges, str):
+            start, end = wanted[empty[0]]
+            cut = f"; the model's limit cut off {self.n_cut} tokens" if self.n_cut else ""
+            raise ValueError(f"the range of {self.text[start:end]!r:.60} holds no token{cut}")
+        return self._summed(
+            groups,
+            [None if owner is None else wanted[owner] for owner in owners],
+            [
+                REST if owner is None and self.roles[group[0]] == TEXT else self.roles[group[0]]
+                for group, owner in zip(groups, owners, strict=True)
+            ],
         )
+
+    def _ranges(self, ranges: str | Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Ranges of the text without its prompt, as ranges of prompt and text."""
+        n_prompt = len(self.prompt)
+        text = self.text[n_prompt:]
+        if isinstance(ranges, str) and ranges != "sentences":
+            raise ValueError(f"ranges must be 'sentences', 'words' or pairs of characters, got {ranges!r:.60}")
+        found = sentence_ranges(text) if isinstance(ranges, str) else check_ranges(ranges, len(text))
+        return [(start + n_prompt, end + n_prompt) for start, end in found]
+
+    def _summed(
+        self,
+        groups: Sequence[Sequence[int]],
+        ranges: Sequence[tuple[int, int] | None],
+        roles: Sequence[str],
+    ) -> TextFactors:
+        """Sum groups of units into new ones, each of which spans its range or, where that is None, its members."""
+        spans = [
+            span or (self.spans[group[0]][0], self.spans[group[-1]][1])
+            for group, span in zip(groups, ranges, strict=True)
+        ]
+        labels = [
+            "(rest)" if role == REST else self.text[start:end].strip() or "".join(self.tokens[at] for at in group)
+            for group, (start, end), role in zip(groups, spans, roles, strict=True)
+        ]
         return replace(
             self,
-            tokens=labels,
-            roles=tuple(self.roles[group[0]] for group in groups),
-            spans=spans,
+            tokens=tuple(labels),
+            roles=tuple(roles),
+            spans=tuple(spans),
             word_ids=None,
             factors=sum_groups(self.factors, groups),
         )
@@ -185,6 +248,35 @@ class Attribution:
         """
         return replace(self, a=self.a.words(), b=self.b.words(), compute_feature_pairs=None)
 
+    def spans(
+        self,
+        a: str | Sequence[tuple[int, int]] | None = None,
+        b: str | Sequence[tuple[int, int]] | None = None,
+    ) -> Attribution:
+        """The same result with stretches of text for units: phrases, sentences. Every sum is kept.
+
+        A token belongs to the range that holds at least half of its visible characters. What no range holds is one
+        unit, ``"(rest)"``, a prompt is one, and special tokens stay apart.
+
+        Args:
+            a: character ranges [start, end) into the text that was passed to `attribute_prediction`, its prompt
+                not counted, in any order; or ``"sentences"``, split as `sentence_ranges` does; or ``"words"``;
+                None leaves the units as they are.
+            b: the same for text b.
+
+        Raises:
+            TypeError: a range is not a pair of integers.
+            ValueError: ranges overlap, leave the text or hold no token; or the tokenizer has no offsets.
+        """
+        if a is None and b is None:
+            return self
+        return replace(
+            self,
+            a=self.a if a is None else self.a.over(a),
+            b=self.b if b is None else self.b.over(b),
+            compute_feature_pairs=None,
+        )
+
     def feature_pairs(self) -> np.ndarray:
         """Attributions to pairs of features, (S, H, T, H) float32, computed anew by reverse mode.
 
@@ -216,6 +308,69 @@ class Attribution:
         order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:k]
         rows, columns = np.unravel_index(order, self.matrix.shape)
         return [(int(s), int(t), float(self.matrix[s, t])) for s, t in zip(rows, columns, strict=True)]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
+
+        Raises:
+            ValueError: the result holds numbers that are not finite.
+            OSError: the file cannot be written.
+        """
+        from .results import save_result
+
+        save_result(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Attribution:
+        """Read a result that `save` wrote. It equals the saved one, but `feature_pairs` need the model.
+
+        Raises:
+            OSError: there is no such file, or it cannot be read.
+            ValueError: the file is damaged, is no saved result, or was written in a newer format.
+        """
+        from .results import load_result
+
+        return load_result(path)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A table with one row for each of the S · T pairs of units.
+
+        Returns:
+            ``position_a``, ``token_a``, ``word_a``, ``role_a``, the same of b, and ``value``. A word is None where
+            the tokenizer has no words, or the units are no tokens any more.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from .results import to_dataframe
+
+        return to_dataframe(self)
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """An interactive page: both texts, whose words show their partners, and the matrix.
+
+        One self-contained page that needs no network. Matrices are embedded as float32, everything else in full.
+
+        Args:
+            path: also write the page to this file, in UTF-8.
+
+        Returns:
+            the page.
+
+        Raises:
+            ValueError: the matrix holds numbers that are not finite.
+        """
+        from .utils.html import page
+
+        text = page(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def _repr_html_(self) -> str:
+        from .utils.html import fragment
+
+        return fragment(self)
 
     def __str__(self) -> str:
         how = self.settings

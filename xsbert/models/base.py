@@ -331,6 +331,7 @@ class XSTransformer(SentenceTransformer):
             reference_term=np.zeros_like(f_r[: self.truncate_dim]) if self.shifted else f_r[: self.truncate_dim],
             normalisation=float(np.linalg.norm(embedding)) if normalised else 1.0,
             n_cut=text.n_cut,
+            prompt=text.prompt,
         )
 
     def _path(self, encoder: Encoder, text: TokenizedText, reference: Reference) -> _Path:

@@ -31,6 +31,8 @@ class TokenizedText:
     """Characters [start, end) of ``text``; None altogether where the tokenizer does not tell."""
     n_cut: int
     """Tokens that the model's length limit cut off."""
+    prompt: str
+    """What ``text`` begins with before the text itself."""
 
 
 def tokenize(model: SentenceTransformer, text: str, prompt: str | None, name: str) -> TokenizedText:
@@ -91,4 +93,5 @@ def tokenize(model: SentenceTransformer, text: str, prompt: str | None, name: st
         word_ids=word_ids,
         spans=spans,
         n_cut=n_cut,
+        prompt=prompt or "",
     )

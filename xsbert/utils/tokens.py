@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import index
 
 import numpy as np
 
-__all__ = ["PROMPT", "SPECIAL", "TEXT", "sum_groups", "word_groups"]
+__all__ = [
+    "PROMPT",
+    "REST",
+    "SPECIAL",
+    "TEXT",
+    "check_ranges",
+    "range_groups",
+    "sentence_ranges",
+    "sum_groups",
+    "word_groups",
+]
 
-TEXT, SPECIAL, PROMPT = "text", "special", "prompt"
+TEXT, SPECIAL, PROMPT, REST = "text", "special", "prompt", "rest"
+
+# Chinese and Japanese put no space after a sentence.
+SENTENCE_END = re.compile(r"""[.!?…؟।]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*|\n\s*\n""")
 
 
 def sum_groups(values: np.ndarray, groups: Sequence[Sequence[int]], axis: int = 0) -> np.ndarray:
@@ -69,3 +84,93 @@ def word_groups(
         groups[-1].append(position)
         previous = None if word is None else key
     return groups
+
+
+def sentence_ranges(text: str) -> list[tuple[int, int]]:
+    """Split a text into sentences, by its punctuation alone.
+
+    A sentence ends after . ! ? … ؟ । with white space or the end of the text behind, after 。！？ wherever they
+    stand (closing quotes and brackets included), and at a blank line. It is a light rule: it splits after
+    abbreviations (“Dr. Smith”), and not where a sentence ends without such a mark, as in headings and lists.
+
+    Returns:
+        characters [start, end) of each sentence, in order, without the white space around.
+    """
+    starts = [0, *(match.end() for match in SENTENCE_END.finditer(text))]
+    ranges = []
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        piece = text[start:end]
+        if piece.strip():
+            ranges.append((end - len(piece.lstrip()), start + len(piece.rstrip())))
+    return ranges
+
+
+def check_ranges(ranges: Iterable[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """Character ranges as pairs of integers.
+
+    Args:
+        ranges: [start, end), in any order.
+        length: of the text.
+
+    Raises:
+        TypeError: a range is not a pair of integers.
+        ValueError: a range is empty or leaves the text, or two overlap.
+    """
+    checked = []
+    for pair in ranges:
+        try:
+            start, end = map(index, pair)
+        except (TypeError, ValueError):
+            raise TypeError(f"a range must be a pair (start, end) of integers, got {pair!r:.80}") from None
+        if not 0 <= start < end <= length:
+            raise ValueError(f"a range must have 0 ≤ start < end ≤ {length}, the length of the text, got {pair!r}")
+        checked.append((start, end))
+    for first, second in pairwise(sorted(checked)):
+        if second[0] < first[1]:
+            raise ValueError(f"ranges must not overlap, got {first} and {second}")
+    return checked
+
+
+def range_groups(
+    spans: Sequence[tuple[int, int]],
+    roles: Sequence[str],
+    text: str,
+    ranges: Sequence[tuple[int, int]],
+) -> tuple[list[list[int]], list[int | None]]:
+    """Group tokens by ranges of characters.
+
+    A token belongs to the range that holds at least half of its visible characters, the earlier of two; one
+    without visible characters belongs where it begins, or else where the token before it belongs.
+
+    Args:
+        spans: characters [start, end) of each of the S tokens in ``text``.
+        roles: ``"text"``, ``"special"``, ``"prompt"`` or ``"rest"`` of each token.
+        text: the tokenized text, prompt included.
+        ranges: characters [start, end), none overlapping.
+
+    Returns:
+        lists of token positions, ordered by their first, and for each the place of its range in ``ranges``.
+        That is None for each special token, for the prompt, and for all text that no range holds.
+    """
+    groups: dict[tuple[str, int | None], list[int]] = {}
+    owner: int | None = None
+    for position, (span, role) in enumerate(zip(spans, roles, strict=True)):
+        if role == TEXT:
+            owner = _owner(span, text, ranges, owner)
+            key = (REST, None) if owner is None else (TEXT, owner)
+        else:
+            key = (role, position if role == SPECIAL else None)
+        groups.setdefault(key, []).append(position)
+    return list(groups.values()), [owner if role == TEXT else None for role, owner in groups]
+
+
+def _owner(span: tuple[int, int], text: str, ranges: Sequence[tuple[int, int]], before: int | None) -> int | None:
+    """The place of the range that a token belongs to."""
+    visible = [place for place in range(*span) if not text[place].isspace()]
+    if not visible:
+        return next((at for at, (start, end) in enumerate(ranges) if start <= span[0] < end), before)
+    for _, at in sorted((span, at) for at, span in enumerate(ranges)):
+        start, end = ranges[at]
+        if 2 * sum(start <= place < end for place in visible) >= len(visible):
+            return at
+    return None

