@@ -1,15 +1,34 @@
 """Reductions of tokens to words, and plots. Only the plots import matplotlib, when they are asked for."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .tokens import sum_groups, word_groups
+from .tokens import display_tokens, sum_groups, word_groups
 
-__all__ = ["heatmap", "sum_groups", "word_groups"]
+if TYPE_CHECKING:
+    from .plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
+
+__all__ = [
+    "bipartite",
+    "convergence",
+    "difference",
+    "display_tokens",
+    "heatmap",
+    "highlight",
+    "layers",
+    "sum_groups",
+    "waterfall",
+    "word_groups",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "heatmap":
-        from .plot import heatmap
+    # Only the names of plots are left to look up here: the others are attributes already.
+    if name in __all__:
+        from . import plot
 
-        return heatmap
+        return getattr(plot, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
