@@ -32,6 +32,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from .tokens import SPECIAL, TEXT, display_tokens
 
@@ -52,6 +53,7 @@ SMALLEST_VALUE = 5.0
 LONGEST_LABEL = 20
 # Fonts of boxes for everything, of bitmaps without outlines, and of widths that do not suit a text.
 UNSUITABLE = ("Last Resort", "LastResort", "Color", "Mono")
+RIGHT_TO_LEFT_MARK = "\u200f"
 GAP = 0.4
 """Between the matrix and the main effects, in cells."""
 
@@ -74,7 +76,8 @@ def heatmap(
         values: print the numbers in the cells; None prints them where they fit.
         title: False for none, or a title of your own.
         limit: the colours of the matrix run from −limit to limit, above 0; None takes the largest absolute value.
-        ax: draw here; None makes a figure that grows with S and T.
+        ax: draw here; None makes a figure that grows with S and T. A figure of your own makes room for the labels
+            when it is made with ``layout="constrained"``.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -88,7 +91,7 @@ def heatmap(
         title,
         [
             f"{result.similarity} similarity {_number(result.score, 4)}",
-            f"error {result.error:.0e}",
+            f"error {_magnitude(result.error)}",
             *_part_chunks(result),
         ],
     )
@@ -144,7 +147,7 @@ def difference(
         title,
         [
             f"change of {result_2.similarity} similarity {change}",
-            f"error up to {result_1.error + result_2.error:.0e}",
+            f"error up to {_magnitude(result_1.error + result_2.error)}",
             *_settings_chunks(result_1, result_2),
             *(f"{name} {_number(value, 3, sign=True)}" for name, value in parts.items() if value),
         ],
@@ -158,7 +161,7 @@ def layers(
     """Draw the same pair at several layers side by side, all on one scale.
 
     Args:
-        results: n results with the same units; four make a row.
+        results: n results with the same units; up to four make a row.
         values: as for `heatmap`.
         title: False for none, or a title of your own above all panels.
 
@@ -186,10 +189,10 @@ def layers(
     margins = any(table.has_main for table in tables)
     fonts = _fonts(*tables[0].labels_a, *tables[0].labels_b)
 
-    n_columns = min(len(results), 4)
-    n_rows = math.ceil(len(results) / n_columns)
     n_cells = _cells(tables[0], margins)
     cell = tuple(0.8 * _cell_inches(n) for n in n_cells)
+    n_columns = max(1, min(len(results), 4, int(20 // (cell[0] * n_cells[0]))))
+    n_rows = math.ceil(len(results) / n_columns)
     labels = _label_inches(tables[0], cell, margins)
     panel_title = 4.2 * FONT_SIZE / 72
     width = labels[0] + n_columns * (cell[0] * n_cells[0] + 0.25) + (1.7 if margins else 0.9)
@@ -229,7 +232,8 @@ def bipartite(
         k: number of lines, at least 1.
         special_tokens: let pairs with special tokens or prompts be among the k.
         title: False for none, or a title of your own.
-        ax: draw here; None makes a figure that grows with S and T.
+        ax: draw here; None makes a figure that grows with S and T. A figure of your own makes room for the labels
+            when it is made with ``layout="constrained"``.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -259,29 +263,30 @@ def bipartite(
     ax.set_ylim(1, 0)
     ax.axis("off")
     for x, side in ((0, "text a"), (1, "text b")):
-        ax.text(
-            x,
-            1.0,
+        ax.annotate(
             side,
-            transform=ax.transAxes,
+            (x, 1.0),
+            xycoords="axes fraction",
+            xytext=(-5 if x == 0 else 5, 4),
+            textcoords="offset points",
             ha="right" if x == 0 else "left",
             va="bottom",
             fontsize=size,
             color=MUTED,
         )
     _pair_legend(ax, pairs, largest, size)
-    together = _number(sum(value for *_, value in pairs), 3, sign=True)
-    between = "all units" if special_tokens else "words"
+    together = _number(sum(value for *_, value in pairs), 3)
+    among = "" if special_tokens else " without special tokens"
     chunks = _title_chunks(
         title,
         [
             f"{result.similarity} similarity {_number(result.score, 4)}",
-            f"error {result.error:.0e}",
-            f"{len(pairs)} strongest pairs between {between} {together}",
-            f"of all interactions {_number(result.parts['interactions'], 3)}",
+            f"error {_magnitude(result.error)}",
+            f"interactions {_number(result.parts['interactions'], 3)}",
+            f"of these the {len(pairs)} strongest pairs{among} {together}",
         ],
     )
-    _set_title(ax, chunks, 3.5, pad=2.0 * size)
+    _set_title(ax, chunks, 3.5, pad=2.4 * size)
     return fig, ax
 
 
@@ -322,23 +327,25 @@ def highlight(
         title,
         [
             f"{result.similarity} similarity {_number(result.score, 4)}",
-            f"error {result.error:.0e}",
+            f"error {_magnitude(result.error)}",
             _baseline_chunk(result.baseline),
         ],
     )
     if ax is None:
         fig = plt.figure(figsize=(width, 4.0))
-        inner, head, foot = width - 0.5, 0.55 if chunks else 0.2, 0.75
+        inner, head, foot = width - 0.5, 0.4 if chunks else 0.1, 0.6
         ax = fig.add_axes((0, 0, 1, 1))
         blocks, used = _lay_out_sides(ax, sides, fonts, FONT_SIZE + 2, inner)
         height = used + head + foot
         fig.set_size_inches(width, height)
         ax.set_position((0.25 / width, foot / height, inner / width, used / height))
-        bar = fig.add_axes((0.25 / width, 0.45 / height, min(3.0, inner) / width, 0.12 / height))
-        fig.colorbar(_colours(limit), cax=bar, orientation="horizontal")
+        bar = fig.add_axes((0.25 / width, 0.42 / height, min(3.0, inner) / width, 0.12 / height))
+        fig.colorbar(_colours(limit), cax=bar, orientation="horizontal", ticks=MaxNLocator(6))
     else:
         fig = _figure_of(ax)
-        fig.colorbar(_colours(limit), ax=ax, orientation="horizontal", fraction=0.06, pad=0.04, aspect=30)
+        fig.colorbar(
+            _colours(limit), ax=ax, orientation="horizontal", fraction=0.06, pad=0.04, aspect=30, ticks=MaxNLocator(6)
+        )
         bar = fig.axes[-1]
         inner, available = _inches(ax)
         size = FONT_SIZE + 2
@@ -384,7 +391,7 @@ def waterfall(result: Attribution, *, title: bool | str = True, ax: Axes | None 
     span = np.ptp([0.0, *ends]) or 1.0
     for row, (name, value) in enumerate(parts.items()):
         ax.barh(row, value, left=starts[row], height=0.6, color=POSITIVE if value >= 0 else NEGATIVE)
-        label = f"{value:.0e}".replace("-", "−") if name == "error" else _number(value, 4, sign=True)
+        label = _magnitude(value) if name == "error" else _number(value, 4, sign=True)
         _bar_label(ax, max(starts[row], ends[row]) + 0.015 * span, row, label)
         ax.plot([ends[row]] * 2, [row - 0.3, row + 1.3], color=MUTED, linewidth=0.8, zorder=0)
     ax.barh(len(parts), result.score, height=0.6, color=NEUTRAL)
@@ -455,8 +462,8 @@ def convergence(
     if slope is not None:
         _draw_slope(ax, curves, slope)
     steps = sorted({int(step) for curve in curves.values() for step in curve[:, 0]})
-    ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda step, _: f"{step:g}"))
-    ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
     if len(steps) <= 8:
         ax.set_xticks(steps)
     ax.set_xlabel("nodes", fontsize=FONT_SIZE)
@@ -671,11 +678,8 @@ def _print_values(
 ) -> None:
     if values is False:
         return
-    matrix, *mains = (block.ravel() for block, *_ in blocks)
-    decimals = [_decimals(matrix), *[_decimals(np.concatenate(mains))] * 2] if mains else [_decimals(matrix)]
     printed = [
-        [_number(value, places) for value in block.ravel()]
-        for (block, *_), places in zip(blocks, decimals, strict=True)
+        [_number(value, _decimals(block, image.norm.vmax)) for value in block.ravel()] for block, _, image in blocks
     ]
     longest = max(_ems(number) for numbers in printed for number in numbers)
     size = min(FONT_SIZE, 0.9 * 72 * cell[0] / longest, 0.7 * 72 * cell[1])
@@ -699,15 +703,17 @@ def _label_axis(
 ) -> None:
     """Name the cells along an axis; ``cell`` is the extent of one in inches."""
     places = [float(place) for place in range(len(labels))]
+    size = _label_size(cell)
+    upright = _fits(labels, cell)
     if margins:
         places, labels, muted = [*places, len(labels) + GAP], [*labels, _main_label(cell)], [*muted, True]
-    size = _label_size(cell)
-    upright = axis == "y" or max(map(_ems, labels)) * size < 0.95 * 72 * cell
     labels = [fonts.shown(label) for label in labels]
     if axis == "x":
         ax.xaxis.set_label_position("top")
         ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=3)
         ax.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size, **fonts.style)
+        if margins and not _fits([_main_label(cell)], cell):
+            ax.get_xticklabels()[-1].set_rotation(90)
         ax.set_xlabel("text b", fontsize=FONT_SIZE, color=MUTED)
     else:
         ax.tick_params(axis="y", left=True, labelleft=True, right=False, labelright=False, length=0, pad=3)
@@ -720,7 +726,8 @@ def _label_axis(
 
 def _colour_bars(fig: Figure, axes: Axes | list[Axes], images: list[AxesImage], height: float, name: str) -> None:
     """``height`` of the drawing in inches: bars are no longer than a hand needs."""
-    # The bar that is added last comes next to the cells.
+    # The bar that is added last comes next to the cells. Only a layout engine keeps the labels of the two apart.
+    laid_out = fig.get_layout_engine() is not None
     for image, label in reversed(list(zip(images, (name, "main effect"), strict=False))):
         values = np.asarray(image.get_array())
         beyond = isinstance(axes, Axes) and bool(np.abs(values).max() > image.norm.vmax)
@@ -729,7 +736,7 @@ def _colour_bars(fig: Figure, axes: Axes | list[Axes], images: list[AxesImage], 
             ax=axes,
             shrink=min(1.0, 2.6 / height),
             aspect=18,
-            pad=0.02,
+            pad=0.02 if laid_out or label == name else 0.13,
             extend="both" if beyond else "neither",
         )
         bar.ax.grid(False)
@@ -740,7 +747,12 @@ def _colour_bars(fig: Figure, axes: Axes | list[Axes], images: list[AxesImage], 
 
 def _main_label(cell: float) -> str:
     """On two lines where the cell, of so many inches, has room for them."""
-    return "main\neffect" if cell > 0.5 else "main effect"
+    return "main\neffect" if _fits(["main\neffect"], cell) else "main effect"
+
+
+def _fits(labels: list[str], cell: float) -> bool:
+    """Whether the labels can be written upright over cells of so many inches."""
+    return max(map(_ems, labels)) * _label_size(cell) < 0.95 * 72 * cell
 
 
 def _cells(table: _Table, margins: bool) -> tuple[float, float]:
@@ -762,9 +774,7 @@ def _label_inches(table: _Table, cell: Sequence[float], margins: bool) -> tuple[
     beside, over = ([_main_label(side)] if margins else [] for side in (cell[1], cell[0]))
     left = max(map(_ems, table.labels_a + beside)) * _label_size(cell[1])
     size = _label_size(cell[0])
-    above = max(map(_ems, table.labels_b + over)) * size
-    if above < 0.95 * 72 * cell[0]:
-        above = 2 * size if margins else size
+    above = max([2.5, *(_ems(label) for label in table.labels_b + over if not _fits([label], cell[0]))]) * size
     return (left + 2 * FONT_SIZE) / 72, (above + 2 * FONT_SIZE) / 72
 
 
@@ -825,7 +835,7 @@ def _pair_legend(ax: Axes, pairs: list[tuple[int, int, float]], largest: float, 
         if strengths:
             shown.append(max(strengths, key=abs))
     handles = [_pair_line(value, largest, [], []) for value in shown]
-    labels = [_number(value, _decimals(np.array([largest])) + 1, sign=True) for value in shown]
+    labels = [_number(value, _decimals(largest) + 1, sign=True) for value in shown]
     if handles:
         legend = ax.legend(
             handles,
@@ -920,8 +930,12 @@ def _lay_out_sides(
 
 def _pieces(ax: Axes, side: _Side, fonts: _Fonts, size: float, width: float) -> list[_Piece]:
     pieces = []
+    right_to_left = _is_right_to_left(side.text.text)
     for word, value, role, spaced in zip(side.words, side.values, side.text.roles, side.spaced, strict=True):
         shown = fonts.shown(word)
+        if right_to_left and not _has_direction(word):
+            # Brackets of a right-to-left text are drawn as mirror images.
+            shown = RIGHT_TO_LEFT_MARK + shown
         parts = [(shown, _text_inches(ax, shown, fonts, size))]
         if parts[0][1] > width:
             parts = _split(ax, shown, fonts, size, width)
@@ -992,13 +1006,21 @@ def _visual_order(line: list[_Piece], right_to_left: bool) -> list[tuple[_Piece,
 
 def _direction(word: str, right_to_left: bool, muted: bool) -> bool:
     """Whether a word runs from right to left; special tokens and signs go with their text."""
-    strong = [unicodedata.bidirectional(character) for character in word]
-    strong = [kind for kind in strong if kind in ("L", "R", "AL")]
-    return right_to_left if muted or not strong else strong[0] != "L"
+    return right_to_left if muted or not _has_direction(word) else _is_right_to_left(word)
+
+
+def _strong(text: str) -> list[str]:
+    kinds = map(unicodedata.bidirectional, text.replace(RIGHT_TO_LEFT_MARK, ""))
+    return [kind for kind in kinds if kind in ("L", "R", "AL")]
+
+
+def _has_direction(text: str) -> bool:
+    return bool(_strong(text))
 
 
 def _is_right_to_left(text: str) -> bool:
-    return _direction(text, right_to_left=False, muted=False)
+    """By the first letter, as browsers do."""
+    return _has_direction(text) and _strong(text)[0] != "L"
 
 
 def _draw_block(ax: Axes, block: _Block, limit: float, fonts: _Fonts) -> None:
@@ -1076,7 +1098,7 @@ def _panel_chunks(result: Attribution, results: Sequence[Attribution]) -> list[s
     return [
         *chunks,
         f"score {_number(result.score, 3)}",
-        f"error {result.error:.0e}",
+        f"error {_magnitude(result.error)}",
         f"interactions {_number(result.parts['interactions'], 3)}",
         _baseline_chunk(result.baseline),
     ]
@@ -1144,9 +1166,13 @@ def _number(value: float, decimals: int, sign: bool = False) -> str:
     return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "−")
 
 
-def _decimals(values: np.ndarray) -> int:
+def _magnitude(value: float) -> str:
+    return f"{value:.0e}".replace("-", "−") if value else "0"
+
+
+def _decimals(*values: Any) -> int:
     """So many that the largest value has two or three digits that count."""
-    largest = float(np.abs(values).max())
+    largest = max(float(np.abs(array).max()) for array in values)
     order = math.floor(math.log10(largest)) if largest else 0
     return min(6, max(0, 2 - order if order >= 0 else 1 - order))
 
