@@ -211,7 +211,8 @@ def layers(
     heading = _title_chunks(title, [f"{_shorten(results[0].a.text, 60)}  /  {_shorten(results[0].b.text, 60)}"])
     if heading:
         fonts = _fonts(*heading)
-        fig.suptitle("\n".join(map(fonts.shown, heading)), fontsize=FONT_SIZE + 1, **fonts.style)
+        text = "\n".join(map(fonts.shown, heading))
+        fig.suptitle(text, fontsize=FONT_SIZE + 1, **fonts.style(text))
     return fig, axes
 
 
@@ -290,9 +291,7 @@ def bipartite(
     return fig, ax
 
 
-def highlight(
-    result: Attribution, *, title: bool | str = True, width: float = 7.0, ax: Axes | None = None
-) -> tuple[Figure, Axes]:
+def highlight(result: Attribution, *, title: bool | str = True, width: float = 7.0) -> tuple[Figure, Axes]:
     """Draw the texts themselves, each word shaded by all that it contributes.
 
     That is its row (text a) or column (text b) of the matrix, summed, plus its main effect. Each interaction is thus
@@ -302,8 +301,7 @@ def highlight(
     Args:
         result: as for `heatmap`.
         title: False for none, or a title of your own.
-        width: of the figure, inches, at least 2; not used with ``ax``.
-        ax: draw here, in a font small enough; None makes a figure as high as the texts need.
+        width: of the figure, inches, at least 2. It is as high as the texts need.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -331,29 +329,15 @@ def highlight(
             _baseline_chunk(result.baseline),
         ],
     )
-    if ax is None:
-        fig = plt.figure(figsize=(width, 4.0))
-        inner, head, foot = width - 0.5, 0.4 if chunks else 0.1, 0.6
-        ax = fig.add_axes((0, 0, 1, 1))
-        blocks, used = _lay_out_sides(ax, sides, fonts, FONT_SIZE + 2, inner)
-        height = used + head + foot
-        fig.set_size_inches(width, height)
-        ax.set_position((0.25 / width, foot / height, inner / width, used / height))
-        bar = fig.add_axes((0.25 / width, 0.42 / height, min(3.0, inner) / width, 0.12 / height))
-        fig.colorbar(_colours(limit), cax=bar, orientation="horizontal", ticks=MaxNLocator(6))
-    else:
-        fig = _figure_of(ax)
-        fig.colorbar(
-            _colours(limit), ax=ax, orientation="horizontal", fraction=0.06, pad=0.04, aspect=30, ticks=MaxNLocator(6)
-        )
-        bar = fig.axes[-1]
-        inner, available = _inches(ax)
-        size = FONT_SIZE + 2
-        blocks, used = _lay_out_sides(ax, sides, fonts, size, inner)
-        while used > available and size > 3:
-            size *= 0.92
-            blocks, used = _lay_out_sides(ax, sides, fonts, size, inner)
-        used = max(used, available)
+    fig = plt.figure(figsize=(width, 4.0))
+    ax = fig.add_axes((0, 0, 1, 1))
+    inner, head, foot = width - 0.5, 0.4 if chunks else 0.1, 0.6
+    blocks, used = _lay_out_sides(ax, sides, fonts, FONT_SIZE + 2, inner)
+    height = used + head + foot
+    fig.set_size_inches(width, height)
+    ax.set_position((0.25 / width, foot / height, inner / width, used / height))
+    bar = fig.add_axes((0.25 / width, 0.42 / height, min(3.0, inner) / width, 0.12 / height))
+    fig.colorbar(_colours(limit), cax=bar, orientation="horizontal", ticks=MaxNLocator(6))
     bar.tick_params(labelsize=FONT_SIZE - 2)
     bar.set_xlabel("interactions and main effect of the word", fontsize=FONT_SIZE - 1)
     bar.grid(False)
@@ -447,7 +431,8 @@ def convergence(
         marker = MARKERS[place % len(MARKERS)]
         zero = curve[:, 1] == 0
         steps, heights = curve[:, 0], np.where(zero, floor, curve[:, 1])
-        ax.plot(steps[~zero], heights[~zero], color=colour, marker=marker, markersize=5, linewidth=1.2, label=rule)
+        if not zero.all():
+            ax.plot(steps[~zero], heights[~zero], color=colour, marker=marker, markersize=5, linewidth=1.2, label=rule)
         if zero.any():
             ax.plot(
                 steps[zero],
@@ -711,17 +696,17 @@ def _label_axis(
     if axis == "x":
         ax.xaxis.set_label_position("top")
         ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=3)
-        ax.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size, **fonts.style)
+        ax.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size, **fonts.style(""))
         if margins and not _fits([_main_label(cell)], cell):
             ax.get_xticklabels()[-1].set_rotation(90)
         ax.set_xlabel("text b", fontsize=FONT_SIZE, color=MUTED)
     else:
         ax.tick_params(axis="y", left=True, labelleft=True, right=False, labelright=False, length=0, pad=3)
-        ax.set_yticks(places, labels, fontsize=size, **fonts.style)
+        ax.set_yticks(places, labels, fontsize=size, **fonts.style(""))
         ax.set_ylabel("text a", fontsize=FONT_SIZE, color=MUTED)
     ticks = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
     for tick, is_muted in zip(ticks, muted, strict=True):
-        tick.set_color(MUTED if is_muted else INK)
+        tick.set(color=MUTED if is_muted else INK, fontfamily=fonts.families_of(tick.get_text()))
 
 
 def _colour_bars(fig: Figure, axes: Axes | list[Axes], images: list[AxesImage], height: float, name: str) -> None:
@@ -810,7 +795,7 @@ def _draw_column(
             fontsize=size,
             color=MUTED if is_muted else INK,
             annotation_clip=False,
-            **fonts.style,
+            **fonts.style(fonts.shown(label)),
         )
 
 
@@ -1053,14 +1038,14 @@ def _draw_block(ax: Axes, block: _Block, limit: float, fonts: _Fonts) -> None:
                 va="center_baseline",
                 fontsize=block.size,
                 color=_ink_on(colour, muted=piece.muted),
-                **fonts.style,
+                **fonts.style(piece.shown),
             )
             x += piece.width
 
 
 def _text_inches(ax: Axes, shown: str, fonts: _Fonts, size: float) -> float:
     fig = ax.get_figure()
-    text = Text(0, 0, shown, fontsize=size, **fonts.style)
+    text = Text(0, 0, shown, fontsize=size, **fonts.style(shown))
     text.set_figure(fig)
     return text.get_window_extent(dpi=fig.dpi).width / fig.dpi + 0.12 * size / 72
 
@@ -1120,8 +1105,8 @@ def _set_title(ax: Axes, chunks: list[str], width: float, pad: float | None = No
     if not chunks:
         return
     fonts = _fonts(*chunks)
-    lines = [fonts.shown(line) for line in _wrap(chunks, width)]
-    ax.set_title("\n".join(lines), loc="left", fontsize=FONT_SIZE, pad=pad, **fonts.style)
+    text = "\n".join(fonts.shown(line) for line in _wrap(chunks, width))
+    ax.set_title(text, loc="left", fontsize=FONT_SIZE, pad=pad, **fonts.style(text))
 
 
 def _wrap(chunks: list[str], width: float) -> list[str]:
@@ -1223,12 +1208,26 @@ class _Fonts:
     """The families that a set of texts needs."""
 
     families: tuple[str, ...]
+    """The default ones first."""
+    found: Mapping[str, str]
+    """Families that were added, with their files."""
     absent: frozenset[str]
     """Characters that no installed font has."""
 
-    @property
-    def style(self) -> dict[str, Any]:
-        return {"fontfamily": list(self.families), "parse_math": False, "usetex": False}
+    def style(self, text: str) -> dict[str, Any]:
+        return {"fontfamily": self.families_of(text), "parse_math": False, "usetex": False}
+
+    def families_of(self, text: str) -> list[str]:
+        """An added family that has the whole text comes first, if the default ones lack some of it.
+
+        Matplotlib 3.11 takes back the rotation of an earlier text for the first font alone: what it draws in others
+        comes out deformed after a rotated text.
+        """
+        visible = {character for character in text if not _is_invisible(character)}
+        if visible <= _characters_of(self.families[: len(self.families) - len(self.found)]):
+            return list(self.families)
+        whole = [family for family, path in self.found.items() if visible <= _characters(path)]
+        return [*whole[:1], *(family for family in self.families if family not in whole[:1])]
 
     def shown(self, text: str) -> str:
         """The text with a box for each character that cannot be drawn."""
@@ -1237,18 +1236,18 @@ class _Fonts:
 
 def _fonts(*texts: str) -> _Fonts:
     """Find installed fonts for the characters that the default ones lack."""
-    families = [*font_manager.FontProperties().get_family(), "DejaVu Sans"]
+    families = tuple(dict.fromkeys([*font_manager.FontProperties().get_family(), "DejaVu Sans"]))
     characters = {character for text in texts for character in text if not _is_invisible(character)}
-    for family in families:
-        characters -= _characters(str(font_manager.findfont(font_manager.FontProperties(family=[family]))))
+    characters -= _characters_of(families)
     if any(unicodedata.bidirectional(character) in ("R", "AL") for text in texts for character in text):
         _warn_unshaped()
+    added: dict[str, str] = {}
     for script in sorted({_script(character) for character in characters}):
         wanted = {character for character in characters if _script(character) == script}
         for family, path in _candidates(script, _east_asian(characters)):
             found = wanted & _characters(path)
             if found:
-                families.append(family)
+                added[family] = path
                 wanted -= found
                 characters -= found
             if not wanted:
@@ -1261,7 +1260,7 @@ def _fonts(*texts: str) -> _Fonts:
             "(https://fonts.google.com/noto) and delete matplotlib's font cache to see them",
             stacklevel=_caller_level(),
         )
-    return _Fonts(tuple(dict.fromkeys(families)), frozenset(characters))
+    return _Fonts((*families, *added), added, frozenset(characters))
 
 
 def _warn_unshaped() -> None:
@@ -1272,6 +1271,11 @@ def _warn_unshaped() -> None:
             "3.11 and later draw it as it is read",
             stacklevel=_caller_level(),
         )
+
+
+def _characters_of(families: Iterable[str]) -> frozenset[str]:
+    paths = [font_manager.findfont(font_manager.FontProperties(family=[family])) for family in families]
+    return frozenset().union(*(_characters(str(path)) for path in paths))
 
 
 @lru_cache(maxsize=1024)
