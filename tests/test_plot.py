@@ -100,7 +100,7 @@ def script_result(script):
     return result_of(np.arange(np.prod(shape)).reshape(shape) - 3.0, text_a.split(), text_b.split())
 
 
-def planted(row=1, column=3, value=0.5, shape=(3, 5)):
+def planted(row=1, column=3, value=0.5, shape=(4, 6)):
     matrix = np.zeros(shape)
     matrix[row, column] = value
     return result_of(matrix)
@@ -217,7 +217,7 @@ def test_title(draw):
 def test_heatmap_shows_the_planted_cell_and_no_other(value):
     result = planted(1, 3, value)
     fig, ax = heatmap(result, values=False)
-    assert coloured_cells(fig, ax, (3, 5)) == [(1, 3)]
+    assert coloured_cells(fig, ax, (4, 6)) == [(1, 3)]
     ((red, _, blue),) = pixels(fig, ax, [(3, 1)])
     assert (red > blue) == (value > 0)
     assert tick_labels(ax.yaxis)["a1"] == 1
@@ -226,7 +226,7 @@ def test_heatmap_shows_the_planted_cell_and_no_other(value):
 
 def test_heatmap_of_another_cell_looks_different():
     fig, ax = heatmap(planted(0, 1), values=False)
-    assert coloured_cells(fig, ax, (3, 5)) == [(0, 1)]
+    assert coloured_cells(fig, ax, (4, 6)) == [(0, 1)]
 
 
 def test_heatmap_prints_the_numbers_of_the_result_in_their_cells():
@@ -342,7 +342,7 @@ def test_bipartite_draws_the_k_strongest_pairs():
 
 def test_bipartite_leaves_special_tokens_out_unless_asked():
     result = planted(1, 3)
-    special = text_of(result.a.tokens, result.a.factors, roles=["text", "special", "text"])
+    special = text_of(result.a.tokens, result.a.factors, roles=["text", "special", "text", "text"])
     changed = Attribution(special, result.b, "dot", result.settings)
     assert len(bipartite(changed)[1].lines) == 0
     assert len(bipartite(changed, special_tokens=True)[1].lines) == 1
@@ -390,7 +390,7 @@ def test_highlight_shades_by_interactions_and_main_effects():
 
 
 def test_highlight_sums_tokens_to_words():
-    whole = planted(1, 3)
+    whole = planted(1, 3, shape=(3, 5))
     pieces = text_of(["un", "kind", "is"], whole.a.factors, text="unkind is", word_ids=(0, 0, 1))
     _, ax = highlight(Attribution(pieces, whole.b, "dot", whole.settings))
     words = shaded(ax)
@@ -399,7 +399,7 @@ def test_highlight_sums_tokens_to_words():
 
 
 def test_highlight_takes_results_without_words():
-    result = planted(1, 3)
+    result = planted(1, 3, shape=(3, 5))
     a = text_of(["un", "kind", "is"], result.a.factors, text="unkind is", word_ids=None, spans=None)
     b = text_of(result.b.tokens, result.b.factors, word_ids=None)
     _, ax = highlight(Attribution(a, b, "dot", result.settings))
@@ -496,8 +496,8 @@ def test_layers_share_one_scale():
 
 def test_layers_show_the_planted_cell_in_its_panel():
     fig, axes = layers([planted(0, 0, 0.0), planted(1, 3)], values=False)
-    assert coloured_cells(fig, axes[0], (3, 5)) == []
-    assert coloured_cells(fig, axes[1], (3, 5)) == [(1, 3)]
+    assert coloured_cells(fig, axes[0], (4, 6)) == []
+    assert coloured_cells(fig, axes[1], (4, 6)) == [(1, 3)]
 
 
 def test_layers_refuse_what_they_cannot_compare():
@@ -507,8 +507,8 @@ def test_layers_refuse_what_they_cannot_compare():
         layers([])
     with pytest.raises(TypeError, match=r"results\[1\] must be an Attribution"):
         layers([planted(), 3])
-    with pytest.raises(ValueError, match=r"results\[0\] and results\[1\] differ in text b: 5 units against 4"):
-        layers([planted(), planted(shape=(3, 4))])
+    with pytest.raises(ValueError, match=r"results\[0\] and results\[1\] differ in text b: 6 units against 5"):
+        layers([planted(), planted(shape=(4, 5))])
 
 
 def test_difference_is_the_second_minus_the_first():
@@ -523,9 +523,9 @@ def test_difference_is_the_second_minus_the_first():
 
 def test_difference_shows_the_planted_cell():
     fig, ax = difference(planted(0, 0, 0.3), planted(0, 0, 0.3), values=False)
-    assert coloured_cells(fig, ax, (3, 5)) == []
+    assert coloured_cells(fig, ax, (4, 6)) == []
     fig, ax = difference(planted(1, 3, 0.1), planted(1, 3, 0.4), values=False)
-    assert coloured_cells(fig, ax, (3, 5)) == [(1, 3)]
+    assert coloured_cells(fig, ax, (4, 6)) == [(1, 3)]
     ((red, _, blue),) = pixels(fig, ax, [(3, 1)])
     assert red > blue
 
@@ -533,7 +533,7 @@ def test_difference_shows_the_planted_cell():
 def test_difference_names_what_differs():
     one = planted()
     with pytest.raises(ValueError, match="result_1 and result_2 differ in text a: unit 2 is 'a2' against 'other'"):
-        difference(one, result_of(one.matrix, words_a=["a0", "a1", "other"]))
+        difference(one, result_of(one.matrix, words_a=["a0", "a1", "other", "a3"]))
     with pytest.raises(ValueError, match="result_1 is of dot and result_2 of cosine similarity"):
         difference(one, result_of(one.matrix, similarity="cosine"))
     with pytest.raises(TypeError, match="result_2 must be an Attribution"):
@@ -664,7 +664,7 @@ def test_results_of_a_model(model_path, shift):
     model = XSTransformer(model_path, device="cpu", shift=shift)
     result = model.attribute_prediction("The coffee is unbelievably bad.", "Not a good coffee.", layer=4, n_steps=4)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         for draw in EVERY.values():
             fig, ax = draw(result)
             assert inside(fig, ax, all_texts(fig))

@@ -187,7 +187,8 @@ def layers(
     matrix_limit = _limit(*(table.matrix for table in tables))
     main_limit = _limit(*(side for table in tables for side in (table.main_a, table.main_b)))
     margins = any(table.has_main for table in tables)
-    fonts = _fonts(*tables[0].labels_a, *tables[0].labels_b)
+    heading = _title_chunks(title, [f"{_shorten(results[0].a.text, 60)}  /  {_shorten(results[0].b.text, 60)}"])
+    fonts = _fonts(*tables[0].labels_a, *tables[0].labels_b, *heading)
 
     n_cells = _cells(tables[0], margins)
     cell = tuple(0.8 * _cell_inches(n) for n in n_cells)
@@ -208,9 +209,7 @@ def layers(
             ax.set_ylabel("")
         _set_title(ax, _panel_chunks(result, results), cell[0] * n_cells[0])
     _colour_bars(fig, list(axes), images, cell[1] * n_cells[1] * n_rows, "attribution")
-    heading = _title_chunks(title, [f"{_shorten(results[0].a.text, 60)}  /  {_shorten(results[0].b.text, 60)}"])
     if heading:
-        fonts = _fonts(*heading)
         text = "\n".join(map(fonts.shown, heading))
         fig.suptitle(text, fontsize=FONT_SIZE + 1, **fonts.style(text))
     return fig, axes
