@@ -25,7 +25,7 @@ DOUBLE = {"dtype": torch.float64}
 
 # Nodes, and the residual that they must reach at every layer. T5's rectifiers have kinks, where Gauss-Legendre nodes
 # lose their order; Gemma's normalised queries bend sharply in heads this small, and its norms round to float32.
-EFFORT = {"t5": (48, 2e-2), "gemma3_text": (200, 1e-4)}
+EFFORT = {"t5": (48, 2e-2), "gemma3_text": (200, 2e-3)}
 USUAL_EFFORT = (48, 1e-6)
 
 
