@@ -410,8 +410,14 @@ def test_highlight_wraps_lines_within_the_figure():
     fig, ax = highlight(random_result(60, 30), width=5)
     assert max(right for _, _, right, _ in shaded(ax)) <= 4.5 + 1e-9
     assert fig.get_figheight() > highlight(random_result(6, 3), width=5)[0].get_figheight()
+    narrow, ax = highlight(random_result(6, 3), width=3)
+    assert inside(narrow, ax, all_texts(narrow))
     long = result_of(np.ones((1, 1)), ["x" * 300], ["y"])
     assert max(right for _, _, right, _ in shaded(highlight(long, width=3)[1])) <= 2.5 + 1e-9
+    sentence = result_of(np.ones((1, 1)), ["a sentence that does not fit on a line of this width"], ["y"])
+    lines = [word for word, *_ in shaded(highlight(sentence, width=3)[1])]
+    assert len(lines) > 2
+    assert "".join(lines).split() == [*" ".join(sentence.tokens_a).split()[:-1], "widthy"]
 
 
 def test_highlight_starts_right_to_left_texts_at_the_right():
@@ -424,9 +430,9 @@ def test_highlight_starts_right_to_left_texts_at_the_right():
     assert left["one"] == 0
 
 
-@pytest.mark.parametrize("width", [1, "7", np.inf, None])
+@pytest.mark.parametrize("width", [2, "7", np.inf, None])
 def test_highlight_refuses_other_widths(width):
-    with pytest.raises(ValueError, match="width must be a number of inches of at least 2"):
+    with pytest.raises(ValueError, match="width must be a number of inches of at least 3"):
         highlight(planted(), width=width)
 
 
@@ -629,7 +635,7 @@ def test_special_tokens_keep_their_spelling():
 
 def test_long_words_are_shortened():
     label = next(iter(tick_labels(heatmap(result_of(np.ones((1, 1)), ["x" * 80], ["y"]))[1].yaxis)))
-    assert label == "x" * 19 + "…"
+    assert label == "x" * 27 + "…"
 
 
 # With the rest of the library
@@ -673,3 +679,6 @@ def test_results_of_a_model(model_path, shift):
     np.testing.assert_array_equal(ax.images[0].get_array(), result.matrix)
     assert list(tick_labels(ax.yaxis))[:3] == ["[CLS]", "the", "coffee"]
     heatmap(result.words())
+    phrases = result.spans([(4, 10)], "words")
+    _, ax = highlight(phrases)
+    assert [word for word, *_ in shaded(ax)] == [*phrases.tokens_a, *phrases.tokens_b]

@@ -10,11 +10,12 @@ in an installed font that has it.
 from __future__ import annotations
 
 import math
+import re
 import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from .tokens import SPECIAL, TEXT, display_tokens
+from .tokens import REST, SPECIAL, TEXT, display_tokens
 
 if TYPE_CHECKING:
     from ..attribution import Attribution, TextFactors
@@ -50,7 +51,7 @@ MARKERS = "osD^vPX"
 
 FONT_SIZE = 9.0
 SMALLEST_VALUE = 5.0
-LONGEST_LABEL = 20
+LONGEST_LABEL = 28
 # Fonts of boxes for everything, of bitmaps without outlines, and of widths that do not suit a text.
 UNSUITABLE = ("Last Resort", "LastResort", "Color", "Mono")
 RIGHT_TO_LEFT_MARK = "\u200f"
@@ -230,7 +231,7 @@ def bipartite(
     Args:
         result: as for `heatmap`.
         k: number of lines, at least 1.
-        special_tokens: let pairs with special tokens or prompts be among the k.
+        special_tokens: let pairs with special tokens, prompts or the rest be among the k.
         title: False for none, or a title of your own.
         ax: draw here; None makes a figure that grows with S and T. A figure of your own makes room for the labels
             when it is made with ``layout="constrained"``.
@@ -300,20 +301,19 @@ def highlight(result: Attribution, *, title: bool | str = True, width: float = 7
     Args:
         result: as for `heatmap`.
         title: False for none, or a title of your own.
-        width: of the figure, inches, at least 2. It is as high as the texts need.
+        width: of the figure, inches, at least 3. It is as high as the texts need.
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: ``width`` is below 2; other errors as for `heatmap`.
+        ValueError: ``width`` is below 3; other errors as for `heatmap`.
 
     Warns:
         UserWarning: as for `heatmap`.
     """
     _check_result(result)
-    if not _is_number(width) or not 2 <= width < math.inf:
-        raise ValueError(f"width must be a number of inches of at least 2, got {width!r}")
-    if result.a.word_ids is not None and result.b.word_ids is not None:
-        result = result.words()
+    if not _is_number(width) or not 3 <= width < math.inf:
+        raise ValueError(f"width must be a number of inches of at least 3, got {width!r}")
+    result = replace(result, a=_words(result.a), b=_words(result.b))
     sides = [
         _Side("text a", result.a, result.matrix.sum(1) + result.main_effects_a),
         _Side("text b", result.b, result.matrix.sum(0) + result.main_effects_b),
@@ -330,7 +330,8 @@ def highlight(result: Attribution, *, title: bool | str = True, width: float = 7
     )
     fig = plt.figure(figsize=(width, 4.0))
     ax = fig.add_axes((0, 0, 1, 1))
-    inner, head, foot = width - 0.5, 0.4 if chunks else 0.1, 0.6
+    inner, foot = width - 0.5, 0.6
+    head = 0.2 + 1.4 * FONT_SIZE / 72 * len(_wrap(chunks, inner))
     blocks, used = _lay_out_sides(ax, sides, fonts, FONT_SIZE + 2, inner)
     height = used + head + foot
     fig.set_size_inches(width, height)
@@ -839,6 +840,10 @@ def _pair_legend(ax: Axes, pairs: list[tuple[int, int, float]], largest: float, 
 # Texts in lines
 
 
+def _words(text: TextFactors) -> TextFactors:
+    return text if text.word_ids is None or text.spans is None else text.words()
+
+
 @dataclass(frozen=True)
 class _Side:
     """One text, cut into the words that it shades."""
@@ -861,7 +866,7 @@ class _Side:
         before = [SPECIAL, *self.text.roles]
         edges = [0, *(end for _, end in spans)]
         return [
-            SPECIAL in (role, before[place])
+            not {SPECIAL, REST}.isdisjoint((role, before[place]))
             or start > edges[place]
             or self.text.text[start : start + 1].isspace()
             or start == end
@@ -931,15 +936,24 @@ def _pieces(ax: Axes, side: _Side, fonts: _Fonts, size: float, width: float) -> 
 
 
 def _split(ax: Axes, word: str, fonts: _Fonts, size: float, width: float) -> list[tuple[str, float]]:
-    """Cut a word that is wider than a line, never between a letter and the marks on it."""
-    parts: list[str] = []
-    for character in word:
-        joins = unicodedata.category(character)[0] == "M"
-        if parts and (joins or _text_inches(ax, parts[-1] + character, fonts, size) <= width):
-            parts[-1] += character
+    """Cut what is wider than a line: at spaces, or else anywhere but between a letter and the marks on it."""
+
+    def fits(part: str) -> bool:
+        return _text_inches(ax, part, fonts, size) <= width
+
+    parts = [""]
+    for chunk in re.findall(r"\S+\s*", word):
+        if fits(parts[-1] + chunk):
+            parts[-1] += chunk
+        elif fits(chunk):
+            parts.append(chunk)
         else:
-            parts.append(character)
-    return [(part, _text_inches(ax, part, fonts, size)) for part in parts]
+            for character in chunk:
+                if unicodedata.category(character)[0] == "M" or fits(parts[-1] + character):
+                    parts[-1] += character
+                else:
+                    parts.append(character)
+    return [(part, _text_inches(ax, part, fonts, size)) for part in parts if part]
 
 
 def _break_lines(pieces: list[_Piece], width: float, space: float) -> list[list[_Piece]]:
