@@ -53,6 +53,7 @@ HUB_DATASET = "sentence-transformers/stsb"
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
 # What may differ between an interrupted run and the one that resumes it.
 FREE_OPTIONS = ("resume", "output")
+RECORD = "options.json"
 
 
 class InputError(Exception):
@@ -77,10 +78,11 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     """The whole run, from checking the input to the report."""
     check_options(options)
     data = read_data(options)
-    checkpoint = prepare_output(options)
+    check_output(options)
 
     args = training_arguments(options)
     model = load_model(options, str(args.device))
+    record_options(options)
     evaluators = {name: evaluator(data[name], name, model) for name in ("dev", "test") if name in data}
     before = scores_of(model, evaluators)
     announce("before training", before)
@@ -94,6 +96,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         evaluator=evaluators["dev"],
     )
     start = time.perf_counter()
+    checkpoint = last_checkpoint(options.output / "checkpoints") if options.resume else None
     result = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
 
@@ -349,33 +352,41 @@ def check_columns(where: Path | str, columns: tuple[str, ...], header: list[str]
 # Output
 
 
-def prepare_output(options: argparse.Namespace) -> str | None:
-    """Make sure that the output can be written; returns the checkpoint to resume from."""
-    settings = {name: value for name, value in vars(options).items() if name not in FREE_OPTIONS}
-    settings = json.loads(json.dumps(settings, default=str))
-    record = options.output / "options.json"
+def check_output(options: argparse.Namespace) -> None:
+    """Make sure that the output can be written, and belongs to this run."""
+    if not is_first_process():
+        return
+    record = options.output / RECORD
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        occupied = any(options.output.iterdir())
+        probe = options.output / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"--output {options.output} cannot be written: {error.strerror or error}") from error
+    if occupied and not options.resume:
+        raise InputError(f"--output {options.output} is not empty; --resume goes on with it")
+    if not record.exists():
+        return
+    earlier, now = json.loads(record.read_text(encoding="utf-8")), binding_options(options)
+    for name in now:
+        if now[name] != earlier.get(name):
+            raise InputError(
+                f"--resume needs the options of the interrupted run: --{name.replace('_', '-')} was "
+                f"{earlier.get(name)}, now is {now[name]}"
+            )
+
+
+def record_options(options: argparse.Namespace) -> None:
     if is_first_process():
-        try:
-            options.output.mkdir(parents=True, exist_ok=True)
-            occupied = any(options.output.iterdir())
-            probe = options.output / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise InputError(f"--output {options.output} cannot be written: {error.strerror or error}") from error
-        if occupied and not options.resume:
-            raise InputError(f"--output {options.output} is not empty; --resume goes on with it")
-        if occupied and record.exists():
-            earlier = json.loads(record.read_text(encoding="utf-8"))
-            changed = [name for name in settings if settings[name] != earlier.get(name)]
-            if changed:
-                name = changed[0]
-                raise InputError(
-                    f"--resume needs the options of the interrupted run: --{name.replace('_', '-')} was "
-                    f"{earlier.get(name)}, now is {settings[name]}"
-                )
-        write_json(record, settings)
-    return last_checkpoint(options.output / "checkpoints") if options.resume else None
+        write_json(options.output / RECORD, binding_options(options))
+
+
+def binding_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that must stay as they are when a run is resumed."""
+    binding = {name: value for name, value in vars(options).items() if name not in FREE_OPTIONS}
+    return json.loads(json.dumps(binding, default=str))
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -403,11 +414,13 @@ def write_json(file: Path, content: Any) -> None:
 def add_to_card(card: Path, report: dict[str, Any]) -> None:
     """Say in the model card what was trained on what, and with which result."""
     options, data = report["options"], report["data"]
+    start = Path(options["model"])
+    base = start.name if start.is_dir() else options["model"]
     lines = [
         "",
         "## How this model was made",
         "",
-        f"`train.py` of xsbert {report['versions']['xsbert']} fine-tuned `{options['model']}` on "
+        f"`train.py` of xsbert {report['versions']['xsbert']} fine-tuned `{base}` on "
         f"{data['train']['n_pairs']} pairs of `{data['train']['source']}`, fitting the {options['loss']} similarity by "
         f"mean squared error, {'with' if report['shifted'] else 'without'} the reference shift; the best of its "
         f"checkpoints, step {report['best_step']} of {report['n_steps']}, was chosen by its Spearman correlation on "

@@ -61,7 +61,7 @@ SHIFT_NOTE = """
 
 This model subtracts from the embedding of each text that of its reference: the same number of tokens, all
 `{reference}` but the special ones (Moeller et al., EMNLP 2023). Its similarities can be attributed to pairs of
-tokens without a remainder, with [xsbert](https://pypi.org/project/xsbert):
+tokens without a remainder, with xsbert:
 
 ```python
 from xsbert import XSTransformer
