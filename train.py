@@ -40,10 +40,10 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
 from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.util import get_device_name
 from torch import Tensor, nn
 
 import xsbert
@@ -488,16 +488,6 @@ class DotProductLoss(nn.Module):
         return {"unit": self.unit}
 
 
-class EpochBatchSampler(DefaultBatchSampler):
-    """Random batches that depend on seed and epoch alone, so that a resumed run sees those it would have seen."""
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self.sampler), generator=generator).tolist()
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        yield from batches[: len(self)]
-
-
 def training_arguments(options: argparse.Namespace) -> SentenceTransformerTrainingArguments:
     strategy = "steps" if options.save_steps else "epoch"
     return SentenceTransformerTrainingArguments(
@@ -510,7 +500,8 @@ def training_arguments(options: argparse.Namespace) -> SentenceTransformerTraini
         seed=options.seed,
         bf16=options.precision == "bf16",
         fp16=options.precision == "fp16",
-        batch_sampler=EpochBatchSampler,
+        # Otherwise processes on CPUs would not find each other.
+        use_cpu=get_device_name() == "cpu",
         eval_strategy=strategy,
         save_strategy=strategy,
         eval_steps=options.save_steps,

@@ -1,6 +1,7 @@
 """The training script: end to end, resumed, and with input that it must refuse."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -83,6 +84,20 @@ def test_end_to_end_as_a_command(model_path, files, tmp_path):
     assert max(history) == pytest.approx(report["after"]["dev"]["spearman"], abs=1e-6)
 
 
+@pytest.mark.slow
+def test_two_processes(model_path, files, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    output = tmp_path / "run"
+    command = [*launch, str(ROOT / "train.py"), *arguments(model_path, files, output, "--save-steps", "2")]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((output / "report.json").read_text())
+    assert report["n_processes"] == 2
+    assert report["n_steps"] == 4
+    assert XSTransformer(str(output), device="cpu").shifted
+
+
 def test_an_unshifted_dot_product_model(model_path, files, tmp_path):
     normalising = SentenceTransformer(model_path, device="cpu")
     normalising.append(train.Normalize())
@@ -127,7 +142,9 @@ class Interrupting(train.SentenceTransformerTrainer):
         return super().training_step(*args, **kwargs)
 
 
-@pytest.mark.parametrize(("options", "stop", "kept"), [((), 6, 4), (("--save-steps", "3"), 5, 3)])
+@pytest.mark.parametrize(
+    ("options", "stop", "kept"), [((), 6, 4), (("--save-steps", "3"), 5, 3), (("--save-steps", "3"), 7, 6)]
+)
 def test_a_resumed_run_ends_with_the_same_weights(options, stop, kept, model_path, files, tmp_path, monkeypatch, capfd):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train.main(arguments(model_path, files, whole, *options))
@@ -142,7 +159,7 @@ def test_a_resumed_run_ends_with_the_same_weights(options, stop, kept, model_pat
     assert train.last_checkpoint(parts / "checkpoints").endswith(f"checkpoint-{kept}")
 
     # What an interruption in the middle of saving leaves behind must not be taken for a checkpoint.
-    broken = parts / "checkpoints" / "checkpoint-7"
+    broken = parts / "checkpoints" / "checkpoint-8"
     broken.mkdir()
     (broken / "trainer_state.json").write_text('{"global_step": ')
     assert train.last_checkpoint(parts / "checkpoints").endswith(f"checkpoint-{kept}")
@@ -153,21 +170,6 @@ def test_a_resumed_run_ends_with_the_same_weights(options, stop, kept, model_pat
     start = load_file(Path(model_path) / "model.safetensors")
     name = next(name for name in start if name.endswith("layer.1.output.dense.weight"))
     assert not torch.allclose(start[name], expected[name])
-
-
-def test_batches_depend_on_seed_and_epoch_alone():
-    def batches(seed, epoch):
-        sampler = train.EpochBatchSampler(range(10), batch_size=4, drop_last=False, seed=seed)
-        sampler.set_epoch(epoch)
-        assert len(list(sampler)) == len(sampler) == 3
-        assert sorted(index for batch in sampler for index in batch) == list(range(10))
-        return list(sampler)
-
-    assert batches(1, 0) == batches(1, 0)
-    assert batches(1, 0) != batches(1, 1)
-    assert batches(1, 0) != batches(2, 0)
-    dropping = train.EpochBatchSampler(range(10), batch_size=4, drop_last=True)
-    assert [len(batch) for batch in dropping] == [4, 4]
 
 
 # Reading
