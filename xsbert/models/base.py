@@ -34,6 +34,7 @@ from .reference import (
     Reference,
     ReferenceShift,
     ReferenceTransformer,
+    ShiftingReferenceTransformer,
     reference_features,
     resolve_reference,
 )
@@ -77,6 +78,8 @@ print(model.attribute_prediction("The coffee is bad.", "This is not a good coffe
 OUR_MODULES = {
     f"{module.__module__}.{module.__qualname__}": module for module in (ReferenceTransformer, ReferenceShift)
 }
+# The models published with the papers name theirs so, and shift without a module of its own.
+PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
 
 
 class XSTransformer(SentenceTransformer):
@@ -234,14 +237,9 @@ class XSTransformer(SentenceTransformer):
 
     def _insert_shift(self, reference: Reference) -> None:
         """Put the shift behind pooling and dense modules, before a trailing normalisation."""
-        names = list(self._modules)
-        end = len(names)
-        while isinstance(self._modules[names[end - 1]], Normalize):
-            end -= 1
         modules = OrderedDict(self._modules)
-        modules[names[0]] = ReferenceTransformer.from_transformer(self[0], reference)
-        shifted = [(name, modules[name]) for name in names[:end]] + [("shift", ReferenceShift())]
-        self._modules = OrderedDict(shifted + [(name, modules[name]) for name in names[end:]])
+        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self[0], reference)
+        self._modules = _with_shift(modules)
 
     def _check_supported(self) -> None:
         if self.backend != "torch":
@@ -291,7 +289,17 @@ class XSTransformer(SentenceTransformer):
                 "attributions would no longer add up to the score; only a normalisation may follow the shift"
             )
 
+    def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
+        self._published = False
+        modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
+        if self._published:
+            modules = _with_shift(OrderedDict(modules))
+        return modules, module_kwargs
+
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
+        if class_ref == PUBLISHED_MODULE:
+            self._published = True
+            return ShiftingReferenceTransformer
         if class_ref in OUR_MODULES:
             return OUR_MODULES[class_ref]
         return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
@@ -460,6 +468,15 @@ class _Path:
     """(E,)"""
     f_r: Tensor
     """(E,)"""
+
+
+def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
+    """The modules with a shift before a trailing normalisation."""
+    items = list(modules.items())
+    end = len(items)
+    while isinstance(items[end - 1][1], Normalize):
+        end -= 1
+    return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
 
 
 def _pair(value: Any, name: str) -> tuple[str | None, str | None]:

@@ -8,14 +8,21 @@ text's own positions. It therefore depends on the length of the text alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Module, Transformer
 from torch import Tensor, nn
 
-__all__ = ["Reference", "ReferenceShift", "ReferenceTransformer", "reference_features", "resolve_reference"]
+__all__ = [
+    "Reference",
+    "ReferenceShift",
+    "ReferenceTransformer",
+    "ShiftingReferenceTransformer",
+    "reference_features",
+    "resolve_reference",
+]
 
 ROLES = ("pad", "unk", "mask")
 MAX_CACHED_TOKENS = 32_768
@@ -209,6 +216,19 @@ class ReferenceTransformer(Transformer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kept"}
+
+
+class ShiftingReferenceTransformer(ReferenceTransformer):
+    """The first module of the models published with the papers, loaded from what they saved of it.
+
+    Their reference tokens are padding, and keep the position that the model itself gives to padding.
+    """
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> ReferenceTransformer:
+        transformer = Transformer.load(*args, **kwargs)
+        reference = replace(resolve_reference(transformer, "pad"), position_offset=None)
+        return ReferenceTransformer.from_transformer(transformer, reference)
 
 
 class ReferenceShift(Module):
