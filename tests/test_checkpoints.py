@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import re
+import shutil
 import threading
 import zipfile
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tiny_models import TEXTS, save_tiny_model
 from transformers import AutoModel, AutoTokenizer
 
+from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSMPNet, XSRoberta, XSTransformer
 from xsbert.models import checkpoints, load_model
 
@@ -27,14 +28,13 @@ OLD_MODULES = [
 ]
 
 
-def save_as_published(folder, model_type):
-    """A tiny model in the layout that sentence-transformers 2 saved: pickled weights, old names of modules."""
-    save_tiny_model(folder, model_type)
+def as_published(folder, width=16):
+    """Give a saved transformer the layout of sentence-transformers 2: pickled weights, old names of modules."""
     model = AutoModel.from_pretrained(folder)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    (folder / "1_Pooling").mkdir()
-    pooling = {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"word_embedding_dimension": width, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
     files = {
         "modules.json": OLD_MODULES,
         "1_Pooling/config.json": {**pooling, "pooling_mode_max_tokens": False},
@@ -48,10 +48,10 @@ def save_as_published(folder, model_type):
     return folder
 
 
-def zipped(members):
+def zipped(members, compression=zipfile.ZIP_DEFLATED):
     """An archive of names and contents; a name may also be a ZipInfo."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in members:
             archive.writestr(name, content)
     return buffer.getvalue()
@@ -65,7 +65,9 @@ def files_of(folder, prefix=""):
 def published(tmp_path_factory):
     """Folders by name of the model."""
     types = {"mpnet_cos": "mpnet", "mpnet_dot": "mpnet", "droberta_cos": "roberta", "droberta_dot": "roberta"}
-    return {name: save_as_published(tmp_path_factory.mktemp(name), kind) for name, kind in types.items()}
+    return {
+        name: as_published(Path(save_tiny_model(tmp_path_factory.mktemp(name), kind))) for name, kind in types.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,15 @@ def test_a_published_model(name, in_a_folder, published, tmp_path):
         assert np.abs(copy.encode(TEXTS) - expected).max() < 1e-5
         with pytest.raises(ValueError, match="trust_remote_code"):
             SentenceTransformer(str(path), device="cpu")
+
+
+def test_real_weights(roberta_path, tmp_path):
+    folder = as_published(Path(shutil.copytree(roberta_path, tmp_path / "droberta_cos")), width=384)
+    with serving(zipped(files_of(folder), zipfile.ZIP_STORED)) as server:
+        model = load(server, tmp_path / "models")
+    texts = ["The coffee is bad.", "This is not a good coffee."]
+    assert np.abs(model.encode(texts) - expected_embeddings(folder, texts)).max() < 1e-4
+    assert abs(model.attribute_prediction(*texts, layer=4).error) < 1e-2
 
 
 def test_the_positions_of_the_reference_matter(published):

@@ -12,8 +12,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-from tiny_models import MINILM, TEXTS, save_tiny_model
 
+from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
 from xsbert.models import ReferenceShift, ReferenceTransformer
 from xsbert.models import reference as reference_module
@@ -51,11 +51,20 @@ def references_of(model, texts):
 # Saving and loading
 
 
-@pytest.mark.parametrize("model_type", [*CLASSES, "minilm"])
-@pytest.mark.parametrize("reference", ["pad", "mask"])
+REAL = {"minilm": XSBert, "roberta": XSRoberta, "mpnet": XSMPNet}
+
+
+@pytest.mark.parametrize(("model_type", "reference"), [(name, token) for name in CLASSES for token in ("pad", "mask")])
 def test_round_trip(model_type, reference, saved, tmp_path):
-    path = MINILM if model_type == "minilm" else saved[model_type]
-    cls = CLASSES.get(model_type, XSBert)
+    check_round_trip(saved[model_type], CLASSES[model_type], reference, tmp_path)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_round_trip_of_real_weights(name, request, tmp_path):
+    check_round_trip(request.getfixturevalue(f"{name}_path"), REAL[name], "unk", tmp_path)
+
+
+def check_round_trip(path, cls, reference, tmp_path):
     unshifted = cls(path, device="cpu").encode(TEXTS)
     original = cls(path, shift=True, reference=reference, device="cpu")
     embeddings = original.encode(TEXTS)

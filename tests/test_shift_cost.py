@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from tiny_models import TEXTS, WORDS, save_tiny_model
 
+from tests.tiny_models import TEXTS, WORDS, save_tiny_model
 from xsbert import XSTransformer, shift_cost
 
 CHANCE = np.random.default_rng(0)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny_models import WORDS, save_tiny_model
 
 import train
+from tests.tiny_models import WORDS, save_tiny_model
 from xsbert import XSTransformer
 
 ROOT = Path(__file__).parents[1]

