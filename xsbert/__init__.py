@@ -1,7 +1,8 @@
 """Explain why an embedding model finds two texts similar."""
 
 from .attribution import Attribution
+from .evaluation import ShiftCost, shift_cost
 from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
 
-__all__ = ["Attribution", "XSBert", "XSMPNet", "XSRoberta", "XSTransformer"]
+__all__ = ["Attribution", "ShiftCost", "XSBert", "XSMPNet", "XSRoberta", "XSTransformer", "shift_cost"]
 __version__ = "0.1.0"

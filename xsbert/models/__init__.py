@@ -2,6 +2,15 @@
 
 from .architectures import XSBert, XSMPNet, XSRoberta
 from .base import XSTransformer
+from .checkpoints import load_model
 from .reference import ReferenceShift, ReferenceTransformer
 
-__all__ = ["ReferenceShift", "ReferenceTransformer", "XSBert", "XSMPNet", "XSRoberta", "XSTransformer"]
+__all__ = [
+    "ReferenceShift",
+    "ReferenceTransformer",
+    "XSBert",
+    "XSMPNet",
+    "XSRoberta",
+    "XSTransformer",
+    "load_model",
+]

@@ -34,6 +34,7 @@ from .reference import (
     Reference,
     ReferenceShift,
     ReferenceTransformer,
+    ShiftingReferenceTransformer,
     reference_features,
     resolve_reference,
 )
@@ -55,20 +56,48 @@ REFUSED = {
 }
 
 
+SHIFT_HEADING = "## Exact attributions"
+SHIFT_NOTE = """
+{heading}
+
+This model subtracts from the embedding of each text that of its reference: the same number of tokens, all
+`{reference}` but the special ones (Moeller et al., EMNLP 2023). Its similarities can be attributed to pairs of
+tokens without a remainder, with xsbert:
+
+```python
+from xsbert import XSTransformer
+
+model = XSTransformer("path or id of this model")
+print(model.attribute_prediction("The coffee is bad.", "This is not a good coffee."))
+```
+
+`SentenceTransformer` loads it with `trust_remote_code=True` where xsbert is installed.
+"""
+
+# How modules.json names the modules of a shifted model. They need no trust: they are not code from a model's files.
+OUR_MODULES = {
+    f"{module.__module__}.{module.__qualname__}": module for module in (ReferenceTransformer, ReferenceShift)
+}
+# The models published with the papers name theirs so, and shift without a module of its own.
+PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
+
+
 class XSTransformer(SentenceTransformer):
     """Any sentence-transformers model with `attribute_prediction`.
 
     Args:
         model_name_or_path: a model id or a local path, as for `SentenceTransformer`.
         shift: subtract the embedding of the reference, e(x) = f(x) − f(r), in `encode` and everywhere else
-            (Moeller et al., EMNLP 2023, eq. 4). Attributions are then exact: their sum is the score.
+            (Moeller et al., EMNLP 2023, eq. 4). Attributions are then exact: their sum is the score. A model that
+            was saved shifted comes back shifted in any case.
         reference: the token that stands for the absence of a word: ``"pad"``, ``"unk"``, ``"mask"`` or any
-            token as the vocabulary spells it.
+            token as the vocabulary spells it. None takes the one that a shifted model was saved with, and
+            otherwise ``"pad"``.
         **kwargs: as for `SentenceTransformer`.
 
     Raises:
-        ValueError: the model is of a kind that cannot be explained (the message says why), or the tokenizer
-            does not have the reference token.
+        ValueError: the model is of a kind that cannot be explained (the message says why), the tokenizer does not
+            have the reference token, or a shifted model has another one.
     """
 
     model_types: ClassVar[tuple[str, ...] | None] = None
@@ -79,14 +108,14 @@ class XSTransformer(SentenceTransformer):
         model_name_or_path: str | None = None,
         *,
         shift: bool = False,
-        reference: str = "pad",
+        reference: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model_name_or_path, **kwargs)
         self._set_up(shift, reference)
 
     @classmethod
-    def wrap(cls, model: SentenceTransformer, *, shift: bool = False, reference: str = "pad") -> XSTransformer:
+    def wrap(cls, model: SentenceTransformer, *, shift: bool = False, reference: str | None = None) -> XSTransformer:
         """Take over a loaded `SentenceTransformer` without loading it again.
 
         Weights are shared, ``model`` itself stays as it is. Other arguments, and errors, as for the class.
@@ -196,23 +225,21 @@ class XSTransformer(SentenceTransformer):
             )
         return result
 
-    def _set_up(self, shift: bool, reference: str) -> None:
+    def _set_up(self, shift: bool, reference: str | None) -> None:
         self._check_supported()
-        token = resolve_reference(self[0], reference)
+        if self.shifted:
+            self._reference = self[0].reference
+            self._resolve_reference(reference)
+            return
+        self._reference = resolve_reference(self[0], "pad" if reference is None else reference)
         if shift:
-            self._insert_shift(token)
-        self._reference = token
+            self._insert_shift(self._reference)
 
     def _insert_shift(self, reference: Reference) -> None:
         """Put the shift behind pooling and dense modules, before a trailing normalisation."""
-        names = list(self._modules)
-        end = len(names)
-        while isinstance(self._modules[names[end - 1]], Normalize):
-            end -= 1
         modules = OrderedDict(self._modules)
-        modules[names[0]] = ReferenceTransformer.from_transformer(self[0], reference)
-        shifted = [(name, modules[name]) for name in names[:end]] + [("shift", ReferenceShift())]
-        self._modules = OrderedDict(shifted + [(name, modules[name]) for name in names[end:]])
+        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self[0], reference)
+        self._modules = _with_shift(modules)
 
     def _check_supported(self) -> None:
         if self.backend != "torch":
@@ -238,6 +265,58 @@ class XSTransformer(SentenceTransformer):
                 f"{model_type!r}; XSTransformer takes any"
             )
         encoder_layers(self[0])
+        self._check_shift()
+
+    def _check_shift(self) -> None:
+        """Refuse a shift after which the reference would not embed to zero."""
+        names = [type(module).__name__ for module in self]
+        shifts = [place for place, module in enumerate(self) if isinstance(module, ReferenceShift)]
+        runners = [place for place, module in enumerate(self) if isinstance(module, ReferenceTransformer)]
+        if not shifts and not runners:
+            return
+        if len(shifts) != 1 or runners != [0]:
+            raise ValueError(
+                "a shifted model has one ReferenceTransformer in front, which runs the references, and one "
+                f"ReferenceShift behind it, which subtracts them; got the modules {', '.join(names)}"
+            )
+        if self[0].reference is None:
+            raise ValueError("the ReferenceTransformer of a shifted model must have a reference, got None")
+        behind = list(self)[shifts[0] + 1 :]
+        changing = [type(module).__name__ for module in behind if not isinstance(module, Normalize)]
+        if changing:
+            raise ValueError(
+                f"{' and '.join(changing)} behind the reference shift would take the reference away from zero, so "
+                "attributions would no longer add up to the score; only a normalisation may follow the shift"
+            )
+
+    def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
+        self._published = False
+        modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
+        if self._published:
+            modules = _with_shift(OrderedDict(modules))
+        return modules, module_kwargs
+
+    def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
+        if class_ref == PUBLISHED_MODULE:
+            self._published = True
+            return ShiftingReferenceTransformer
+        if class_ref in OUR_MODULES:
+            return OUR_MODULES[class_ref]
+        return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
+
+    def _create_model_card(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """The usual model card, which for a shifted model also says that it is one, and how it is loaded."""
+        super()._create_model_card(path, *args, **kwargs)
+        card = Path(path) / "README.md"
+        if not self.shifted or not card.exists():
+            return
+        text = card.read_text(encoding="utf-8")
+        if SHIFT_HEADING not in text:
+            front, separator, body = text.partition("\n---\n")
+            if not (text.startswith("---\n") and separator):
+                front, separator, body = "", "", text
+            note = SHIFT_NOTE.format(heading=SHIFT_HEADING, reference=self._reference.token)
+            card.write_text(front + separator + note + body, encoding="utf-8")
 
     def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
         modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
@@ -280,12 +359,14 @@ class XSTransformer(SentenceTransformer):
         if reference is None:
             return self._reference
         token = resolve_reference(self[0], reference)
-        if self.shifted and token != self._reference:
+        if not self.shifted:
+            return token
+        if token.token_id != self._reference.token_id:
             raise ValueError(
                 f"this model is shifted by the reference {self._reference.token!r}, which is part of its embeddings; "
-                f"got reference={reference!r}. Load it with shift=True, reference={reference!r} instead"
+                f"got reference={reference!r}. Start from the unshifted model to shift by another one"
             )
-        return token
+        return self._reference
 
     def _resolve_prompts(
         self,
@@ -387,6 +468,15 @@ class _Path:
     """(E,)"""
     f_r: Tensor
     """(E,)"""
+
+
+def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
+    """The modules with a shift before a trailing normalisation."""
+    items = list(modules.items())
+    end = len(items)
+    while isinstance(items[end - 1][1], Normalize):
+        end -= 1
+    return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
 
 
 def _pair(value: Any, name: str) -> tuple[str | None, str | None]:

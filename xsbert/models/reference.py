@@ -7,16 +7,25 @@ text's own positions. It therefore depends on the length of the text alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Module, Transformer
 from torch import Tensor, nn
 
-__all__ = ["Reference", "ReferenceShift", "ReferenceTransformer", "reference_features", "resolve_reference"]
+__all__ = [
+    "Reference",
+    "ReferenceShift",
+    "ReferenceTransformer",
+    "ShiftingReferenceTransformer",
+    "reference_features",
+    "resolve_reference",
+]
 
 ROLES = ("pad", "unk", "mask")
+MAX_CACHED_TOKENS = 32_768
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,9 @@ class Reference:
     n_suffix: int
     """Special tokens after a text."""
     position_offset: int | None
-    """Position of the first token in models that number positions around padding, such as RoBERTa;
-    None where positions do not depend on the tokens."""
+    """Position of the first token in models that number positions around padding, such as RoBERTa. None
+    leaves the positions to the model: where they do not depend on the tokens, or, with such a model, to number
+    reference tokens that are padding all alike, as the models published with the papers do."""
 
 
 def resolve_reference(transformer: Transformer, token: str) -> Reference:
@@ -90,9 +100,28 @@ class ReferenceTransformer(Transformer):
 
     Behind the B rows of the texts come R rows, one reference for each distinct length, so that the pooling
     and dense modules treat both alike; `ReferenceShift` then subtracts and takes the R rows away.
+
+    In evaluation mode and without gradients, the hidden states of the references are kept by length until the
+    weights, their device or dtype change, or the model runs in training. Of weights that are written to through
+    ``.data`` torch tells nothing: call ``train()`` then, which forgets the kept states.
+
+    Args:
+        model_name_or_path: as for `Transformer`.
+        reference: the reference token, or its fields as they were saved.
+        **kwargs: as for `Transformer`.
+
+    Raises:
+        ValueError: there is no reference, its fields are incomplete, or the tokenizer has another token there.
     """
 
     reference: Reference | None = None
+    _kept: tuple[Any, dict[int, Tensor]] | None = None
+
+    def __init__(
+        self, model_name_or_path: str, *, reference: Reference | Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(model_name_or_path, **kwargs)
+        self.reference = _checked_reference(self, reference)
 
     @classmethod
     def from_transformer(cls, transformer: Transformer, reference: Reference) -> ReferenceTransformer:
@@ -121,7 +150,7 @@ class ReferenceTransformer(Transformer):
 
         n_texts = len(index)
         texts = super().forward(dict(features), **kwargs)
-        references = super().forward(_take_rows(referenced, rows, n_texts), **kwargs)
+        references = self._run_references(_take_rows(referenced, rows, n_texts), lengths, kwargs)
         both = {
             name: torch.cat([value, references[name]])
             if isinstance(value, Tensor) and isinstance(references.get(name), Tensor) and len(value) == n_texts
@@ -129,6 +158,77 @@ class ReferenceTransformer(Transformer):
             for name, value in texts.items()
         }
         return {**both, "reference_index": n_texts + index, "is_reference": is_reference}
+
+    def _run_references(self, features: dict[str, Any], lengths: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Run references with R distinct lengths, those of unknown lengths at least."""
+        kept = None if kwargs else self._kept_states(lengths.device.type)
+        if kept is None:
+            return super().forward(features, **kwargs)
+        mask = features["attention_mask"].bool()
+        found = {length: kept.get(length) for length in lengths.tolist()}
+        missing = [row for row, states in enumerate(found.values()) if states is None]
+        if missing:
+            rows = torch.tensor(missing, device=mask.device)
+            output = super().forward(_take_rows(features, rows, len(mask)))
+            for row, states in zip(missing, output[self.module_output_name], strict=True):
+                found[int(lengths[row])] = states[mask[row]]
+            _keep(kept, found)
+        states = torch.cat(list(found.values()))
+        padded = states.new_zeros((*mask.shape, states.shape[-1]))
+        padded[mask] = states
+        return {**features, self.module_output_name: padded}
+
+    def _kept_states(self, device_type: str) -> dict[int, Tensor] | None:
+        """Hidden states (S, H) of references by their length S; None where nothing may be kept.
+
+        Threads share the dictionary without a lock: it belongs to one state of the weights, and a thread that
+        sees another state starts another dictionary.
+        """
+        if torch.compiler.is_compiling():
+            return None
+        if self.training or self.model.training or torch.is_grad_enabled():
+            # A step of training may follow, and fused optimizers do not count up the versions of the weights.
+            self._kept = None
+            return None
+        weights = [*self.model.parameters(), *self.model.buffers()]
+        # The replicas of DataParallel have no parameters of their own, and inference tensors no version.
+        if not weights or any(weight.is_inference() for weight in weights):
+            return None
+        autocast = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type)
+        state = (autocast, [(weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights])
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, {})
+        return self._kept[1]
+
+    def train(self, mode: bool = True) -> ReferenceTransformer:
+        if mode:
+            self._kept = None
+        return super().train(mode)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        config = super().get_config_dict()
+        return config if self.reference is None else {**config, "reference": asdict(self.reference)}
+
+    def _apply(self, *args: Any, **kwargs: Any) -> ReferenceTransformer:
+        # Weights that are moved twice can come to lie where they lay before.
+        self._kept = None
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
+
+
+class ShiftingReferenceTransformer(ReferenceTransformer):
+    """The first module of the models published with the papers, loaded from what they saved of it.
+
+    Their reference tokens are padding, and keep the position that the model itself gives to padding.
+    """
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> ReferenceTransformer:
+        transformer = Transformer.load(*args, **kwargs)
+        reference = replace(resolve_reference(transformer, "pad"), position_offset=None)
+        return ReferenceTransformer.from_transformer(transformer, reference)
 
 
 class ReferenceShift(Module):
@@ -151,6 +251,36 @@ class ReferenceShift(Module):
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         self.save_config(output_path)
+
+
+def _checked_reference(transformer: Transformer, reference: Reference | Mapping[str, Any] | None) -> Reference:
+    """The reference as it was saved, if the tokenizer still has it."""
+    names = [field.name for field in fields(Reference)]
+    if isinstance(reference, Mapping) and sorted(reference) == sorted(names):
+        reference = Reference(**reference)
+    if not isinstance(reference, Reference):
+        raise ValueError(
+            f"the reference of a shifted model must be saved with it, with {', '.join(names)}; got {reference!r}"
+        )
+    counts = (reference.token_id, reference.n_prefix, reference.n_suffix, reference.position_offset or 0)
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError(f"ids, numbers of tokens and positions of a reference are whole numbers, got {reference}")
+    found = resolve_reference(transformer, reference.token).token_id
+    if found != reference.token_id:
+        raise ValueError(
+            f"the model was shifted by {reference.token!r} with id {reference.token_id}, which has id {found} in "
+            "this tokenizer: tokenizer and reference do not belong together"
+        )
+    return reference
+
+
+def _keep(kept: dict[int, Tensor], found: Mapping[int, Tensor]) -> None:
+    """Keep hidden states of references up to a bound on their memory."""
+    room = MAX_CACHED_TOKENS - sum(list(kept))
+    for length, states in found.items():
+        if length not in kept and length <= room:
+            kept[length] = states.clone()
+            room -= length
 
 
 def _take_rows(features: dict[str, Any], rows: Tensor, n_texts: int) -> dict[str, Any]:

@@ -1,0 +1,445 @@
+"""Published models: downloaded from a server on this machine, unpacked and loaded."""
+
+import io
+import json
+import pickle
+import re
+import shutil
+import threading
+import zipfile
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import AutoModel, AutoTokenizer
+
+from tests.tiny_models import TEXTS, save_tiny_model
+from xsbert import XSMPNet, XSRoberta, XSTransformer
+from xsbert.models import checkpoints, load_model
+
+OLD_MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "xsbert.models.ShiftingReferenceTransformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]
+
+
+def as_published(folder, width=16):
+    """Give a saved transformer the layout of sentence-transformers 2: pickled weights, old names of modules."""
+    model = AutoModel.from_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"word_embedding_dimension": width, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+    files = {
+        "modules.json": OLD_MODULES,
+        "1_Pooling/config.json": {**pooling, "pooling_mode_max_tokens": False},
+        "sentence_bert_config.json": {"max_seq_length": 50, "do_lower_case": False},
+        "config_sentence_transformers.json": {
+            "__version__": {"sentence_transformers": "2.2.2", "transformers": "4.29.1", "pytorch": "2.0.1"}
+        },
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def zipped(members, compression=zipfile.ZIP_DEFLATED):
+    """An archive of names and contents; a name may also be a ZipInfo."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def files_of(folder, prefix=""):
+    return [(prefix + str(p.relative_to(folder)), p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file()]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Folders by name of the model."""
+    types = {"mpnet_cos": "mpnet", "mpnet_dot": "mpnet", "droberta_cos": "roberta", "droberta_dot": "roberta"}
+    return {
+        name: as_published(Path(save_tiny_model(tmp_path_factory.mktemp(name), kind))) for name, kind in types.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def archive(published):
+    return zipped(files_of(published["droberta_cos"], "droberta_cos/"))
+
+
+class Server:
+    """Serves one archive under any name, and misbehaves as told."""
+
+    def __init__(self, content):
+        self.content = content
+        self.ranges = True
+        self.tag = '"first"'
+        self.status = 200
+        self.break_after = []
+        """For each request to come, after how many bytes of the body the connection breaks off."""
+        self.stall_after = None
+        self.requests = []
+        self.over = threading.Event()
+
+    def answer(self, handler):
+        self.requests.append({name: handler.headers.get(name) for name in ("Range", "If-Range")})
+        if self.status != 200:
+            handler.send_error(self.status)
+            return
+        start = 0
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+        if asked and self.ranges and handler.headers.get("If-Range") == self.tag:
+            start = int(asked.group(1))
+        body = self.content[start:]
+        handler.send_response(206 if start else 200)
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        handler.send_header("Content-Length", str(len(body)))
+        if self.tag:
+            handler.send_header("ETag", self.tag)
+        handler.end_headers()
+        if self.break_after:
+            body = body[: self.break_after.pop(0)]
+        if self.stall_after is not None:
+            handler.wfile.write(body[: self.stall_after])
+            handler.wfile.flush()
+            self.over.wait()
+            return
+        handler.wfile.write(body)
+
+
+@contextmanager
+def serving(content):
+    server = Server(content)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.answer(self)
+
+        def log_message(self, *args):
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    server.url = f"http://127.0.0.1:{http.server_port}"
+    try:
+        yield server
+    finally:
+        server.over.set()
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+def load(server, model_dir, name="droberta_cos", **options):
+    options = {"show_progress_bar": False, "timeout": 10, "device": "cpu", **options}
+    return load_model(name, model_dir, base_url=server.url, **options)
+
+
+def left_over(folder):
+    return sorted(path.name for path in Path(folder).iterdir() if path.suffix != ".lock")
+
+
+def expected_embeddings(folder, texts):
+    """f(x) − f(r), written out: reference tokens are padding, at the positions that the model gives them."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    embeddings = []
+    for text in texts:
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        reference = ids.clone()
+        reference[0, 1:-1] = tokenizer.pad_token_id
+        with torch.no_grad():
+            f_x, f_r = (model(input_ids=i, attention_mask=torch.ones_like(i))[0][0].mean(0) for i in (ids, reference))
+        embeddings.append((f_x - f_r).numpy())
+    return np.stack(embeddings)
+
+
+# Loading
+
+
+@pytest.mark.parametrize("name", ["mpnet_cos", "mpnet_dot", "droberta_cos", "droberta_dot"])
+@pytest.mark.parametrize("in_a_folder", [True, False])
+def test_a_published_model(name, in_a_folder, published, tmp_path):
+    folder = published[name]
+    with serving(zipped(files_of(folder, f"{name}/" if in_a_folder else ""))) as server:
+        model = load(server, tmp_path / "models", name)
+        again = load(server, tmp_path / "models", name)
+        assert len(server.requests) == 1
+    assert left_over(tmp_path / "models") == [name]
+    assert isinstance(model, XSMPNet if name.startswith("mpnet") else XSRoberta)
+    assert model.similarity_fn_name == {"cos": "cosine", "dot": "dot"}[name[-3:]]
+    assert model.shifted
+    expected = expected_embeddings(folder, TEXTS)
+    assert np.abs(model.encode(TEXTS) - expected).max() < 1e-5
+    assert np.array_equal(again.encode(TEXTS), model.encode(TEXTS))
+    result = model.attribute_prediction(TEXTS[0], TEXTS[1], layer=1, n_steps=64, reference="pad")
+    a, b = expected[:2].astype(float)
+    score = a @ b if name.endswith("dot") else a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert result.matrix.sum() == pytest.approx(score, rel=1e-3, abs=1e-3)
+
+    model.save_pretrained(str(tmp_path / "saved"))
+    for path in (tmp_path / "models" / name, tmp_path / "saved"):
+        copy = XSTransformer(str(path), device="cpu")
+        assert copy[0].reference.position_offset is None
+        assert np.abs(copy.encode(TEXTS) - expected).max() < 1e-5
+        with pytest.raises(ValueError, match="trust_remote_code"):
+            SentenceTransformer(str(path), device="cpu")
+
+
+def test_real_weights(roberta_path, tmp_path):
+    folder = as_published(Path(shutil.copytree(roberta_path, tmp_path / "droberta_cos")), width=384)
+    with serving(zipped(files_of(folder), zipfile.ZIP_STORED)) as server:
+        model = load(server, tmp_path / "models")
+    texts = ["The coffee is bad.", "This is not a good coffee."]
+    assert np.abs(model.encode(texts) - expected_embeddings(folder, texts)).max() < 1e-4
+    assert abs(model.attribute_prediction(*texts, layer=4).error) < 1e-2
+
+
+def test_the_positions_of_the_reference_matter(published):
+    folder = published["droberta_cos"]
+    modules = [Transformer(str(folder)), Pooling(16)]
+    ours = XSTransformer(modules=modules, shift=True, device="cpu")
+    assert ours[0].reference.position_offset == 2
+    assert np.abs(ours.encode(TEXTS) - expected_embeddings(folder, TEXTS)).max() > 1e-2
+
+
+def test_weights_are_no_pickles_afterwards(archive, tmp_path):
+    with serving(archive) as server:
+        load(server, tmp_path)
+    folder = tmp_path / "droberta_cos"
+    names = [path.name for path in folder.rglob("*")]
+    assert "model.safetensors" in names
+    assert "pytorch_model.bin" not in names
+    # Open to whom folders are open here.
+    (tmp_path / "usual").mkdir()
+    assert folder.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_an_unknown_name(tmp_path):
+    with pytest.raises(ValueError, match="name must be one of mpnet_cos, mpnet_dot, droberta_cos, droberta_dot"):
+        load_model("mpnet", tmp_path)
+    with pytest.raises(ValueError, match="must begin with https"):
+        load_model("mpnet_cos", tmp_path, base_url="file:///etc")
+
+
+# Downloading
+
+
+def test_a_broken_download_is_taken_up_again(archive, tmp_path):
+    with serving(archive) as server:
+        server.break_after = [1000, 500]
+        load(server, tmp_path)
+        assert [request["Range"] for request in server.requests] == [None, "bytes=1000-", "bytes=1500-"]
+        assert server.requests[1]["If-Range"] == '"first"'
+    assert left_over(tmp_path) == ["droberta_cos"]
+
+
+def test_the_next_call_goes_on(archive, tmp_path):
+    with serving(archive) as server:
+        server.break_after = [1000]
+        with pytest.raises(ConnectionError, match=r"broken off after 1000 of \d+ bytes.*kept, call again"):
+            load(server, tmp_path, n_attempts=1)
+        assert left_over(tmp_path) == [".droberta_cos.part", ".droberta_cos.tag"]
+        load(server, tmp_path)
+        assert server.requests[-1]["Range"] == "bytes=1000-"
+    assert left_over(tmp_path) == ["droberta_cos"]
+
+
+@pytest.mark.parametrize(("ranges", "tag"), [(False, '"first"'), (True, None), (True, 'W/"weak"')])
+def test_a_server_that_cannot_resume(ranges, tag, archive, tmp_path):
+    with serving(archive) as server:
+        server.ranges, server.tag, server.break_after = ranges, tag, [1000]
+        load(server, tmp_path)
+        assert len(server.requests) == 2
+    assert left_over(tmp_path) == ["droberta_cos"]
+
+
+def test_another_file_on_the_server_is_not_appended(archive, tmp_path):
+    with serving(b"x" * 5000) as server:
+        server.break_after = [1000]
+        with pytest.raises(ConnectionError):
+            load(server, tmp_path, n_attempts=1)
+        server.content, server.tag = archive, '"second"'
+        load(server, tmp_path)
+    assert left_over(tmp_path) == ["droberta_cos"]
+
+
+def test_a_stalled_connection(archive, tmp_path):
+    with serving(archive) as server:
+        server.stall_after = 1000
+        with pytest.raises(ConnectionError, match=r"timed out.*after 2 attempts"):
+            load(server, tmp_path, timeout=0.2, n_attempts=2)
+        assert [request["Range"] for request in server.requests] == [None, "bytes=1000-"]
+        server.stall_after = None
+        load(server, tmp_path)
+        assert server.requests[-1]["Range"] == "bytes=2000-"
+
+
+def test_a_missing_file(tmp_path):
+    with serving(b"") as server:
+        server.status = 404
+        with pytest.raises(FileNotFoundError, match=r"droberta_cos.zip does not exist \(HTTP 404\)"):
+            load(server, tmp_path)
+        assert len(server.requests) == 1
+        server.status = 503
+        with pytest.raises(ConnectionError, match="HTTP 503"):
+            load(server, tmp_path)
+        assert len(server.requests) == 4
+    assert left_over(tmp_path) == []
+
+
+def test_no_server(tmp_path):
+    with serving(b"") as server:
+        pass
+    with pytest.raises(ConnectionError, match="refused"):
+        load(server, tmp_path)
+
+
+def test_a_download_that_is_too_large(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MAX_ARCHIVE_BYTES", 1000)
+    with serving(archive) as server, pytest.raises(ValueError, match="more than any published model"):
+        load(server, tmp_path)
+
+
+def test_calls_at_the_same_time(archive, tmp_path):
+    with serving(archive) as server:
+        models = []
+        threads = [threading.Thread(target=lambda: models.append(load(server, tmp_path))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(models) == 3
+        assert len(server.requests) == 1
+
+
+# Archives that must not be unpacked
+
+
+class Harmful:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def link(name, target):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = 0o120777 << 16
+    return info, target
+
+
+def encrypted():
+    content = bytearray(zipped([("modules.json", b"[]")]))
+    central = content.index(b"PK\x01\x02")
+    content[central + 8] |= 1
+    return bytes(content)
+
+
+MODULES = ("modules.json", json.dumps(OLD_MODULES))
+HOSTILE = {
+    "parent": (zipped([("../outside", b"x")]), "leads outside"),
+    "deep parent": (zipped([MODULES, ("a/../../outside", b"x")]), "leads outside"),
+    "absolute": (zipped([("/tmp/outside", b"x")]), "leads outside"),
+    "drive": (zipped([("C:/outside", b"x")]), "leads outside"),
+    "link": (zipped([MODULES, link("config.json", "/etc/passwd")]), "is a link"),
+    "linked folder": (zipped([link("a", "/tmp"), ("a/outside", b"x")]), "is a link"),
+    "twice": (zipped([("Modules.json", b"[]"), MODULES]), "names a file twice"),
+    "file as folder": (zipped([MODULES, ("a", b"x"), ("a/b", b"x")]), "cannot be used"),
+    "encrypted": (encrypted(), "encrypted"),
+    "two models": (zipped([("a/modules.json", b"[]"), ("b/modules.json", b"[]")]), "must hold one model .* got 2"),
+    "no model": (zipped([("readme", b"x")]), "must hold one model .* got 0"),
+    "no json": (zipped([("modules.json", b"{")]), "is no JSON"),
+    "no archive": (b"<html>not a zip</html>", "not a zip file"),
+    "empty": (b"", "not a zip file"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_archives(case, tmp_path):
+    content, message = HOSTILE[case]
+    models = tmp_path / "in" / "models"
+    with serving(content) as server, pytest.raises(ValueError, match=message):
+        load(server, models)
+    assert left_over(models) == []
+    assert left_over(tmp_path) == ["in"]
+    assert left_over(tmp_path / "in") == ["models"]
+    assert not Path("/tmp/outside").exists()
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.999])
+def test_a_truncated_archive(keep, archive, tmp_path):
+    with serving(archive[: int(keep * len(archive))]) as server:
+        with pytest.raises(ValueError, match="cannot be used and was deleted"):
+            load(server, tmp_path)
+        assert left_over(tmp_path) == []
+        server.content = archive
+        assert load(server, tmp_path).shifted
+
+
+def test_a_damaged_archive(archive, tmp_path):
+    damaged = bytearray(archive)
+    place = archive.index(b"pytorch_model.bin") + 5000
+    damaged[place : place + 100] = bytes(100)
+    with serving(bytes(damaged)) as server, pytest.raises(ValueError, match="cannot be used"):
+        load(server, tmp_path)
+    assert left_over(tmp_path) == []
+
+
+def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MAX_UNPACKED_BYTES", 10**6)
+    bomb = zipped([MODULES, ("config.json", bytes(10**7))])
+    assert len(bomb) < 10**5
+    with serving(bomb) as server, pytest.raises(ValueError, match=r"unpacks to 0\.0 GB, at most"):
+        load(server, tmp_path)
+    monkeypatch.setattr(checkpoints, "MAX_MEMBERS", 1)
+    with serving(bomb) as server, pytest.raises(ValueError, match="2 members, at most 1"):
+        load(server, tmp_path)
+
+
+def test_copying_stops_at_the_cap():
+    written = []
+    with pytest.raises(ValueError, match="more than its members say"):
+        checkpoints._copy(io.BytesIO(bytes(100)).read, written.append, 99)
+    assert not written
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_weights_with_code_are_refused(published, tmp_path):
+    trace = tmp_path / "unpickled"
+    members = dict(files_of(published["droberta_cos"]))
+    for weights in (pickle.dumps(Harmful(trace)), save_pickle(Harmful(trace)), save_pickle([1, 2])):
+        members["pytorch_model.bin"] = weights
+        with serving(zipped(members.items())) as server, pytest.raises(ValueError, match="something else than weights"):
+            load(server, tmp_path / "models")
+        assert not trace.exists()
+        assert left_over(tmp_path / "models") == []
+    # The test can fail: this is what unpickling would have done.
+    pickle.loads(pickle.dumps(Harmful(trace))).close()
+    assert trace.exists()
+
+
+def save_pickle(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_code_in_an_archive_is_not_run(published, tmp_path):
+    members = dict(files_of(published["droberta_cos"]))
+    modules = [{**OLD_MODULES[0], "type": "harmful.Transformer"}, OLD_MODULES[1]]
+    members |= {"modules.json": json.dumps(modules), "harmful.py": "raise SystemExit('run')"}
+    with serving(zipped(members.items())) as server, pytest.raises(ValueError, match="trust_remote_code"):
+        load(server, tmp_path)
