@@ -13,7 +13,7 @@ COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 
 @pytest.fixture(scope="module")
 def out(model):
-    return model.attribute_prediction(*COFFEE, layer=4)
+    return model.attribute_prediction(*COFFEE, layer=4, n_steps=16)
 
 
 def check_completeness(model, pairs, layers):
@@ -61,7 +61,7 @@ def test_types_and_shapes(out):
 
 
 def test_a_shifted_model_is_exact(shifted):
-    out = shifted.attribute_prediction(*COFFEE, layer=4)
+    out = shifted.attribute_prediction(*COFFEE, layer=4, n_steps=16)
     assert out.matrix.sum() == pytest.approx(out.score, abs=1e-5)
     assert out.parts == {
         "interactions": pytest.approx(out.score, abs=1e-5),
@@ -72,7 +72,7 @@ def test_a_shifted_model_is_exact(shifted):
 
 
 def test_the_coffee_is_the_strongest_pair(shifted):
-    out = shifted.attribute_prediction(*COFFEE, layer=4)
+    out = shifted.attribute_prediction(*COFFEE, layer=4, n_steps=16)
     s, t, value = out.top_pairs(1)[0]
     assert (out.tokens_a[s], out.tokens_b[t]) == ("coffee", "coffee")
     assert value == out.matrix[s, t] == out.matrix.max()
@@ -128,7 +128,7 @@ def test_feature_pairs_of_a_model_that_has_changed(minilm_path):
 
 
 def test_swapping_the_texts_transposes(model, out):
-    swapped = model.attribute_prediction(*reversed(COFFEE), layer=4)
+    swapped = model.attribute_prediction(*reversed(COFFEE), layer=4, n_steps=16)
     np.testing.assert_allclose(swapped.matrix, out.matrix.T, atol=1e-6)
     assert swapped.score == pytest.approx(out.score, abs=1e-6)
 
@@ -142,7 +142,7 @@ def test_the_chunk_size_changes_nothing(model, chunk_size):
 
 def test_references_can_be_chosen(model, out):
     for reference, token in (("unk", "[UNK]"), ("mask", "[MASK]"), ("coffee", "coffee")):
-        other = model.attribute_prediction(*COFFEE, layer=4, reference=reference)
+        other = model.attribute_prediction(*COFFEE, layer=4, n_steps=16, reference=reference)
         assert other.settings.reference == token
         assert other.score == pytest.approx(out.score, abs=1e-6)
         assert np.abs(other.matrix - out.matrix).max() > 1e-3

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xsbert.quadrature import RULES, quadrature
+from xsbert.quadrature import RULES, concentrated, quadrature
 
 # Highest degree of a polynomial that N nodes integrate exactly. A new rule gets a row here.
 DEGREE = {"gauss-legendre": lambda n: 2 * n - 1, "midpoint": lambda n: 1, "riemann-right": lambda n: 0}
@@ -58,3 +58,30 @@ def test_steps_that_are_no_integer(n):
 def test_unknown_rule_names_the_known_ones():
     with pytest.raises(ValueError, match=r"rule must be one of \['gauss-legendre'.*'simpson'"):
         quadrature("simpson", 4)
+
+
+@pytest.mark.parametrize("n", [1, 4, 30])
+@pytest.mark.parametrize(("centre", "width"), [(0.5, 0.1), (0.0, 0.3), (1.0, 0.02), (0.3, 5.0)])
+def test_concentrated_nodes_lie_within_the_interval(n, centre, width):
+    nodes, weights = concentrated(n, centre, width)
+    assert (np.diff(nodes) > 0).all()
+    assert nodes[0] > 0
+    assert nodes[-1] < 1
+    assert (weights > 0).all()
+
+
+def test_a_large_width_is_the_plain_rule():
+    for found, expected in zip(concentrated(9, 0.5, 1e4), quadrature("gauss-legendre", 9), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_concentrated_nodes_serve_a_near_pole():
+    """∫ 1/((α − ½)² + w²) dα in closed form, where plain nodes need several times as many."""
+    w = 0.02
+    exact = 2 * np.arctan(0.5 / w) / w
+
+    def error(rule):
+        return abs(rule.weights @ (1 / ((rule.nodes - 0.5) ** 2 + w**2)) / exact - 1)
+
+    assert error(concentrated(24, 0.5, w)) < 1e-6
+    assert error(quadrature("gauss-legendre", 72)) > 1e-4

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Attribution", "Settings", "TextFactors"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a result was computed."""
+
+    model: str
+    layer: int
+    n_layers: int
+    rule: str
+    """The name of a rule, or ``"adaptive"`` where the nodes were placed for a tolerance."""
+    n_steps: int
+    """Nodes; of a pair, those of the text that took more."""
+    reference: str
+    shift: bool
+    dtype: str
+    tolerance: float | None = None
+    """The relative residual that was asked for, None with a given number of nodes."""
+    fingerprint: str = ""
+    """Of the model's weights, so that factors of different models are not combined."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +77,26 @@ class TextFactors:
     """Tokens that the model's length limit cut off."""
     prompt: str = ""
     """What ``text`` begins with before the text itself."""
+    settings: Settings | None = None
+    """How the factor was computed."""
+    known_residual: float | None = None
+    """The residual, where ``factors`` are projected on what the other text of a pair needs of them and do not
+    tell it. Such factors are good for that pair alone."""
 
     @cached_property
     def residual(self) -> float:
         """‖Σ_s V[s] − (e(x) − e(r))‖ / ‖e(x) − e(r)‖, the relative error of the integration."""
+        if self.known_residual is not None:
+            return self.known_residual
         expected = self.embedding - self.reference_term
         gap = np.linalg.norm(self.factors.sum(0) - expected)
         return float(gap / np.linalg.norm(expected)) if gap else 0.0
+
+    def groups(self, units: str) -> list[list[int]]:
+        """(G,) lists of the positions that `words` or, for ``"sentences"``, `over` would sum."""
+        counted = replace(self, factors=np.eye(len(self.tokens)))
+        summed = (counted.words() if units == "words" else counted.over(units)).factors
+        return [np.flatnonzero(row).tolist() for row in summed]
 
     def words(self) -> TextFactors:
         """The same factor with the tokens of each word summed; special tokens stay apart.
@@ -147,20 +180,6 @@ class TextFactors:
         )
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a result was computed."""
-
-    model: str
-    layer: int
-    n_layers: int
-    rule: str
-    n_steps: int
-    reference: str
-    shift: bool
-    dtype: str
-
-
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """Explanation of one predicted similarity. S and T count the units of text a and text b."""
@@ -172,6 +191,34 @@ class Attribution:
     settings: Settings
     compute_feature_pairs: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     """Computes (S, H, T, H) on request; None where the units are not tokens."""
+
+    @classmethod
+    def of(cls, a: TextFactors, b: TextFactors, similarity: str, **fields: Any) -> Attribution:
+        """Combine the factors of two texts.
+
+        Args:
+            a, b: from the same model, layer and reference.
+            similarity: ``"cosine"`` or ``"dot"``.
+
+        Raises:
+            ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
+        """
+        if similarity not in ("cosine", "dot"):
+            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}")
+        if a.settings is None or b.settings is None:
+            raise ValueError("factors must say how they were computed: got one without settings")
+        for name in ("fingerprint", "model", "layer", "reference", "shift", "dtype"):
+            one, other = getattr(a.settings, name), getattr(b.settings, name)
+            if one != other:
+                raise ValueError(f"factors of different {name} cannot be combined: {one!r} and {other!r}")
+        n_steps = max(a.settings.n_steps, b.settings.n_steps)
+        result = cls(a, b, similarity, replace(a.settings, n_steps=n_steps), **fields)
+        if not result.scale > 0:
+            raise ValueError(
+                "the cosine of a zero embedding is not defined: a text without words of its own equals its "
+                "reference, and a shifted model embeds it to zero"
+            )
+        return result
 
     @property
     def tokens_a(self) -> list[str]:
@@ -379,7 +426,8 @@ class Attribution:
             f"{self.similarity} similarity {self.score:.4f}",
             f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
-            f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes, "
+            f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
+            f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
             f"reference {how.reference}{', shifted' if how.shift else ''}, {how.dtype}",
             "",
             f"  parts of the score ({kind} attributions)",

@@ -16,8 +16,9 @@ Nothing here knows about transformers; f is any function that `torch.func` can d
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
@@ -25,7 +26,15 @@ from tqdm import tqdm
 
 from .quadrature import Quadrature
 
-__all__ = ["check_chunk_size", "factors_from_jacobian", "feature_pairs", "integrated_jacobian", "token_factors"]
+__all__ = [
+    "check_chunk_size",
+    "derivatives_along_path",
+    "factors_from_jacobian",
+    "feature_pairs",
+    "integrated_jacobian",
+    "pulled_back_factors",
+    "token_factors",
+]
 
 Function = Callable[[Tensor], Tensor]
 
@@ -43,6 +52,7 @@ def token_factors(
     r: Tensor,
     rule: Quadrature,
     *,
+    groups: Sequence[Sequence[int]] | None = None,
     chunk_size: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Tensor:
@@ -53,38 +63,67 @@ def token_factors(
         x: (S, H), the input.
         r: (S, H), the reference.
         rule: nodes and weights on [0, 1].
+        groups: G disjoint lists of token positions, such as the words. Their factors are the sums of their tokens',
+            at G + 1 evaluations per node instead of S + 1. None takes every token for itself.
         chunk_size: how many Jacobian-vector products are computed at once, at least 1. Bounds the memory
             and does not change the result. None chooses by S and H.
         show_progress_bar: True or False; None shows a bar only when the work takes longer than two seconds.
 
     Returns:
-        (S, E), float64 (float32 on devices without it).
+        (S, E), or (G, E), float64 (float32 on devices without it).
     """
     _check(x, r, chunk_size)
-    n_tokens = x.shape[0]
+    groups = [[position] for position in range(len(x))] if groups is None else groups
+    n_groups = len(groups)
     difference = x - r
     passes = chunk_size or _default_chunk(x)
-    node_chunk, token_chunk = max(1, passes // n_tokens), min(passes, n_tokens)
+    node_chunk, group_chunk = max(1, passes // n_groups), min(passes, n_groups)
 
     def directional(h: Tensor, tangent: Tensor) -> Tensor:
         return jvp(f, (h,), (tangent,))[1]
 
     batched = vmap(vmap(directional, in_dims=(None, 0)), in_dims=(0, None))
     total: Tensor | None = None
-    with torch.no_grad(), _progress(len(rule.nodes) * n_tokens, "token factors", show_progress_bar) as bar:
+    with torch.no_grad(), _progress(len(rule.nodes) * n_groups, "token factors", show_progress_bar) as bar:
         for h, weights in _nodes(r, difference, rule, node_chunk):
-            for start in range(0, n_tokens, token_chunk):
-                rows = torch.arange(start, min(start + token_chunk, n_tokens), device=x.device)
-                tangents = x.new_zeros(len(rows), *x.shape)
-                tangents[torch.arange(len(rows), device=x.device), rows] = difference[rows]
+            for start in range(0, n_groups, group_chunk):
+                chunk = groups[start : start + group_chunk]
+                tangents = x.new_zeros(len(chunk), *x.shape)
+                for tangent, positions in zip(tangents, chunk, strict=True):
+                    tangent[list(positions)] = difference[list(positions)]
                 with FORWARD_MODE:
                     derivatives = batched(h, tangents)
                 step = torch.einsum("n,nse->se", weights, derivatives.to(weights.dtype))
                 if total is None:
-                    total = step.new_zeros(n_tokens, step.shape[-1])
-                total[rows] += step
-                bar.update(len(h) * len(rows))
+                    total = step.new_zeros(n_groups, step.shape[-1])
+                total[start : start + len(chunk)] += step
+                bar.update(len(h) * len(chunk))
     return total
+
+
+def derivatives_along_path(f: Function, x: Tensor, r: Tensor, nodes: np.ndarray) -> Tensor:
+    """d/dα f(r + α(x − r)) at nodes α, which is what the factors of all tokens integrate to, summed.
+
+    Costs two evaluations of f per node, against S + 1 for the factors themselves.
+
+    Args:
+        f: maps (S, H) to (E,).
+        x, r: (S, H).
+        nodes: (N,) positions in [0, 1].
+
+    Returns:
+        (N, E), float64 (float32 on devices without it).
+    """
+    _check(x, r, None)
+    difference = x - r
+    unit = Quadrature(nodes, np.ones_like(nodes))
+    along = vmap(lambda h: jvp(f, (h,), (difference,))[1])
+    parts = []
+    with torch.no_grad():
+        for h, weights in _nodes(r, difference, unit, _default_chunk(x)):
+            with FORWARD_MODE:
+                parts.append(along(h).to(weights.dtype))
+    return torch.cat(parts)
 
 
 def integrated_jacobian(
@@ -125,6 +164,53 @@ def integrated_jacobian(
                 cotangents = identity[start : start + output_chunk]
                 step = batched(h, cotangents).to(weights.dtype)
                 total[start : start + output_chunk] += torch.einsum("n,nesh->esh", weights, step)
+                bar.update(len(h) * len(cotangents))
+    return total
+
+
+def pulled_back_factors(
+    f: Function,
+    x: Tensor,
+    r: Tensor,
+    rule: Quadrature,
+    directions: Tensor,
+    *,
+    chunk_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> Tensor:
+    """Token factors projected on K directions of the embedding, V[s]·u_k, by reverse mode.
+
+    Costs K backward passes per node, whatever S is: for a long text against a short one, whose factors are the
+    directions, far fewer than `token_factors`. Other arguments as there; ``chunk_size`` counts vector-Jacobian
+    products here.
+
+    Args:
+        directions: (K, E), the u_k.
+
+    Returns:
+        (S, K), float64 (float32 on devices without it).
+    """
+    _check(x, r, chunk_size)
+    directions = directions.to(x.dtype)
+    n_directions = len(directions)
+    passes = chunk_size or _default_chunk(x)
+    node_chunk, direction_chunk = max(1, passes // n_directions), min(passes, n_directions)
+    difference = x - r
+
+    def pull_back(h: Tensor, cotangents: Tensor) -> Tensor:
+        pull = vjp(f, h)[1]
+        return vmap(lambda cotangent: (pull(cotangent)[0] * difference).sum(-1))(cotangents)
+
+    batched = vmap(pull_back, in_dims=(0, None))
+    total: Tensor | None = None
+    with torch.no_grad(), _progress(len(rule.nodes) * n_directions, "pulled back", show_progress_bar) as bar:
+        for h, weights in _nodes(r, difference, rule, node_chunk):
+            if total is None:
+                total = torch.zeros(len(x), n_directions, dtype=weights.dtype, device=x.device)
+            for start in range(0, n_directions, direction_chunk):
+                cotangents = directions[start : start + direction_chunk]
+                step = batched(h, cotangents).to(weights.dtype)
+                total[:, start : start + direction_chunk] += torch.einsum("n,nks->sk", weights, step)
                 bar.update(len(h) * len(cotangents))
     return total
 

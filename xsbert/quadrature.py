@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["RULES", "Quadrature", "quadrature"]
+__all__ = ["RULES", "Quadrature", "concentrated", "quadrature"]
 
 
 class Quadrature(NamedTuple):
@@ -33,6 +33,25 @@ def midpoint(n_steps: int) -> Quadrature:
 def riemann_right(n_steps: int) -> Quadrature:
     """Right ends of N equal intervals, the rule of both papers: exact to degree 0, error O(N⁻¹)."""
     return Quadrature(np.arange(1, n_steps + 1) / n_steps, np.full(n_steps, 1 / n_steps))
+
+
+def concentrated(n_steps: int, centre: float, width: float) -> Quadrature:
+    """Gauss-Legendre nodes drawn towards a centre by α = centre + width · sinh(u), u linear in the standard nodes.
+
+    For integrands with a pole near centre ± i·width, such as those of normalisations, which bend where the path
+    passes closest to zero: the map moves the pole away, and convergence is geometric again at a good rate
+    (Johnston & Elliott, International Journal for Numerical Methods in Engineering 62, 2005). A large width gives the
+    plain rule.
+
+    Args:
+        n_steps: number of nodes N, at least 1.
+        centre: within [0, 1].
+        width: above 0.
+    """
+    nodes, weights = gauss_legendre(n_steps)
+    low, high = np.arcsinh(-centre / width), np.arcsinh((1 - centre) / width)
+    u = low + (high - low) * nodes
+    return Quadrature(centre + width * np.sinh(u), weights * (high - low) * width * np.cosh(u))
 
 
 RULES: dict[str, Callable[[int], Quadrature]] = {

@@ -56,6 +56,7 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     for name in SIDES:
         side = getattr(result, name)
         content[name] = {field.name: getattr(side, field.name) for field in fields(side) if field.name not in ARRAYS}
+        content[name]["settings"] = asdict(side.settings) if side.settings else None
     arrays = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
     _write(Path(path), save(arrays, metadata={KEY: json.dumps(content, allow_nan=False)}))
 
@@ -209,8 +210,18 @@ def _side(file: Any, content: dict[str, Any], name: str) -> TextFactors:
         spans=_spans(entries, n_units, len(text)),
         normalisation=normalisation,
         n_cut=n_cut,
+        settings=None if entries.get("settings") is None else _settings(_entry(entries, "settings", dict)),
+        known_residual=_known_residual(entries, name),
         **arrays,
     )
+
+
+def _known_residual(entries: dict[str, Any], name: str) -> float | None:
+    if entries.get("known_residual") is None:
+        return None
+    residual = float(_entry(entries, "known_residual", (int, float)))
+    _require(isfinite(residual) and residual >= 0, f"the residual of {name} is {residual}")
+    return residual
 
 
 def _array(file: Any, name: str, n_axes: int) -> np.ndarray:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,9 +27,19 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
+from tqdm import tqdm
 
 from ..attribution import Attribution, Settings, TextFactors
-from ..integrated_jacobian import check_chunk_size, feature_pairs, integrated_jacobian, token_factors
+from ..integrated_jacobian import (
+    PROGRESS_DELAY,
+    check_chunk_size,
+    derivatives_along_path,
+    feature_pairs,
+    integrated_jacobian,
+    pulled_back_factors,
+    token_factors,
+)
+from ..placement import check_tolerance, place_nodes
 from ..quadrature import Quadrature, quadrature
 from .layers import Encoder, encoder_layers
 from .reference import (
@@ -43,6 +55,10 @@ from .texts import TokenizedText, tokenize
 __all__ = ["XSTransformer"]
 
 SIMILARITIES = ("cosine", "dot")
+UNITS = ("tokens", "words", "sentences")
+DEFAULT_TOLERANCE = 1e-2
+# What a vector-Jacobian product costs, counted in Jacobian-vector products (benchmarks/directions.py).
+BACKWARD_COST = 1.5
 
 # Modules with which the embedding is no function of the hidden states at one layer.
 REFUSED = {
@@ -152,28 +168,37 @@ class XSTransformer(SentenceTransformer):
         text_b: str,
         *,
         layer: int = -2,
-        n_steps: int = 16,
+        tolerance: float | None = None,
+        n_steps: int | None = None,
         rule: str = "gauss-legendre",
         similarity: str | None = None,
         reference: str | None = None,
         prompt: str | tuple[str | None, str | None] | None = None,
         prompt_name: str | tuple[str | None, str | None] | None = None,
+        max_steps: int = 512,
         chunk_size: int | None = None,
         show_progress_bar: bool | None = None,
     ) -> Attribution:
         """Attribute the predicted similarity of two texts to pairs of their tokens.
+
+        Where one text is much longer than the other, its factors are pulled back from those of the shorter one by
+        reverse mode, which gives the same numbers for less.
 
         Args:
             text_a: S tokens, special tokens included.
             text_b: T tokens, special tokens included.
             layer: attribute to the hidden states that enter this layer, 0 … L: 0 is the embeddings, L the last
                 hidden state; a negative value means L + layer.
-            n_steps: number of interpolation steps N between reference and text, at least 1.
-            rule: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule of the papers.
+            tolerance: relative residual that both texts must reach, above 0; as many nodes are placed as that takes.
+                0.01 where neither this nor ``n_steps`` is given.
+            n_steps: number of interpolation steps N between reference and text, at least 1, in place of a tolerance.
+            rule: where the steps lie: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule of the
+                papers. Goes with ``n_steps``.
             similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
             reference: token of the reference, as for the class; None takes the model's. A shifted model has one.
             prompt: put before both texts as in `encode`; a pair gives each text its own.
             prompt_name: name of a prompt of the model, or a pair of names.
+            max_steps: most nodes that a tolerance may take for a text.
             chunk_size: how many Jacobian-vector products are computed at once; bounds the memory and does not
                 change the result. None chooses.
             show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
@@ -187,43 +212,116 @@ class XSTransformer(SentenceTransformer):
             FloatingPointError: the model produced numbers that are not finite.
 
         Warns:
-            UserWarning: a text is longer than the model's limit, and was cut by so many tokens.
+            UserWarning: a text is longer than the model's limit, and was cut by so many tokens; or the tolerance was
+                not reached.
         """
-        layer = self._resolve_layer(layer)
-        steps = quadrature(rule, n_steps)
-        check_chunk_size(chunk_size)
+        plan = self._plan(layer, tolerance, n_steps, rule, reference, max_steps, chunk_size, show_progress_bar)
         similarity = self._resolve_similarity(similarity)
-        token = self._resolve_reference(reference)
         prompts = self._resolve_prompts(prompt, prompt_name)
         a = tokenize(self, text_a, prompts[0], "text_a")
         b = tokenize(self, text_b, prompts[1], "text_b")
 
-        encoder = Encoder(self, layer)
-        options = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar}
-        factors_a = self._text_factors(encoder, a, token, steps, options)
-        factors_b = self._text_factors(encoder, b, token, steps, options)
-        result = Attribution(
-            a=factors_a,
-            b=factors_b,
-            similarity=similarity,
-            settings=Settings(
-                model=self._name(),
-                layer=layer,
-                n_layers=self.n_layers,
-                rule=rule,
-                n_steps=n_steps,
-                reference=token.token,
-                shift=self.shifted,
-                dtype=str(self.dtype).removeprefix("torch."),
-            ),
-            compute_feature_pairs=lambda: self._feature_pairs(a, b, layer, token, steps, options),
+        encoder = Encoder(self, plan.layer)
+        factors_a, factors_b = self._pair_factors(encoder, a, b, plan)
+        return Attribution.of(
+            factors_a, factors_b, similarity, compute_feature_pairs=lambda: self._feature_pairs(a, b, plan)
         )
-        if not result.scale > 0:
-            raise ValueError(
-                "the cosine of a zero embedding is not defined: a text without words of its own equals its "
-                "reference, and a shifted model embeds it to zero"
+
+    def token_factors(
+        self,
+        texts: Iterable[str],
+        *,
+        layer: int = -2,
+        tolerance: float | None = None,
+        n_steps: int | None = None,
+        rule: str = "gauss-legendre",
+        reference: str | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        units: str = "tokens",
+        max_steps: int = 512,
+        chunk_size: int | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> list[TextFactors]:
+        """The factors of texts, each distinct text computed once; `Attribution.of` combines any two of them.
+
+        Args:
+            texts: one or more texts.
+            units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
+                for as many passes as there are units.
+            prompt, prompt_name: a string or None.
+            layer, tolerance, n_steps, rule, reference, max_steps, chunk_size, show_progress_bar: as for
+                `attribute_prediction`; the bar counts texts.
+
+        Returns:
+            one factor for each text, in order.
+
+        Raises, warns:
+            as `attribute_prediction`; an error names the text by its place.
+        """
+        plan = self._plan(layer, tolerance, n_steps, rule, reference, max_steps, chunk_size, False)
+        if units not in UNITS:
+            raise ValueError(f"units must be one of {', '.join(map(repr, UNITS))}, got {units!r}")
+        if isinstance(texts, str):
+            raise TypeError(f"texts must hold strings, got one string: {texts!r:.60}")
+        texts = list(texts)
+        resolved = self._resolve_one_prompt(*_pair_of(prompt, prompt_name))
+        distinct: dict[str, TokenizedText] = {}
+        for place, text in enumerate(texts):
+            if not isinstance(text, str) or text not in distinct:
+                distinct[text] = tokenize(self, text, resolved, f"texts[{place}]")
+        encoder = Encoder(self, plan.layer)
+        # Long texts first: the estimate of the time that is left errs on the safe side.
+        order = sorted(distinct, key=lambda text: -len(distinct[text].tokens))
+        found = {
+            text: self._text_factors(encoder, distinct[text], plan, units)
+            for text in tqdm(
+                order,
+                desc="texts",
+                leave=False,
+                disable=show_progress_bar is False,
+                delay=0 if show_progress_bar else PROGRESS_DELAY,
             )
-        return result
+        }
+        return [found[text] for text in texts]
+
+    def explain_pairs(
+        self, pairs: Iterable[tuple[str, str]], *, similarity: str | None = None, **options: Any
+    ) -> Iterator[Attribution]:
+        """Explain many pairs, with each distinct text computed once.
+
+        Args:
+            pairs: pairs of texts.
+            similarity: as for `attribute_prediction`.
+            **options: as for `token_factors`.
+
+        Yields:
+            one attribution for each pair, in order; none of them is kept.
+        """
+        pairs = [(text_a, text_b) for text_a, text_b in pairs]
+        similarity = self._resolve_similarity(similarity)
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        factors = dict(zip(texts, self.token_factors(texts, **options), strict=True))
+        return (Attribution.of(factors[text_a], factors[text_b], similarity) for text_a, text_b in pairs)
+
+    def explain_matrix(
+        self, queries: Iterable[str], documents: Iterable[str], *, similarity: str | None = None, **options: Any
+    ) -> Iterator[tuple[int, int, Attribution]]:
+        """Explain each of n queries against each of m documents, at the cost of n + m factors.
+
+        Args:
+            queries, documents: texts.
+            similarity: as for `attribute_prediction`.
+            **options: as for `token_factors`.
+
+        Yields:
+            place of the query, place of the document, attribution; row by row, and none of them is kept.
+        """
+        queries, documents = list(queries), list(documents)
+        similarity = self._resolve_similarity(similarity)
+        factors = self.token_factors([*queries, *documents], **options)
+        left, right = factors[: len(queries)], factors[len(queries) :]
+        return ((i, j, Attribution.of(a, b, similarity)) for i, a in enumerate(left) for j, b in enumerate(right))
 
     def _set_up(self, shift: bool, reference: str | None) -> None:
         self._check_supported()
@@ -387,32 +485,111 @@ class XSTransformer(SentenceTransformer):
             raise ValueError(f"prompt_name must be one of {sorted(self.prompts)}, got {name!r}")
         return None if name is None else self.prompts[name]
 
-    def _text_factors(
+    def _plan(
         self,
-        encoder: Encoder,
-        text: TokenizedText,
-        reference: Reference,
-        steps: Quadrature,
-        options: dict[str, Any],
-    ) -> TextFactors:
-        path = self._path(encoder, text, reference)
-        factors = token_factors(path.f, path.x, path.r, steps, **options)
+        layer: int,
+        tolerance: float | None,
+        n_steps: int | None,
+        rule: str,
+        reference: str | None,
+        max_steps: int,
+        chunk_size: int | None,
+        show_progress_bar: bool | None,
+    ) -> _Plan:
+        """Check what all explanations share."""
+        layer = self._resolve_layer(layer)
+        steps = quadrature(rule, 1 if n_steps is None else n_steps)
+        if n_steps is not None and tolerance is not None:
+            raise ValueError(f"give tolerance or n_steps, not both: got {tolerance!r} and {n_steps!r}")
+        if n_steps is None and rule != "gauss-legendre":
+            raise ValueError(f"rule={rule!r} needs n_steps: for a tolerance the nodes are placed where they are needed")
+        if n_steps is None:
+            tolerance = DEFAULT_TOLERANCE if tolerance is None else tolerance
+            check_tolerance(tolerance, max_steps)
+        check_chunk_size(chunk_size)
+        return _Plan(
+            layer=layer,
+            reference=self._resolve_reference(reference),
+            rule=None if n_steps is None else steps,
+            rule_name="adaptive" if n_steps is None else rule,
+            tolerance=None if tolerance is None else float(tolerance),
+            max_steps=max_steps,
+            options={"chunk_size": chunk_size, "show_progress_bar": show_progress_bar},
+        )
+
+    def _pair_factors(
+        self, encoder: Encoder, a: TokenizedText, b: TokenizedText, plan: _Plan
+    ) -> tuple[TextFactors, TextFactors]:
+        """Factors of both texts, by the cheaper direction."""
+        if len(a.tokens) < len(b.tokens):
+            factors_b, factors_a = self._pair_factors(encoder, b, a, plan)
+            return factors_a, factors_b
+        short = self._text_factors(encoder, b, plan)
+        directions = np.vstack([short.factors, short.reference_term[None]])
+        if BACKWARD_COST * (len(directions) + 1) < len(a.tokens) + 1:
+            return self._pulled_back(encoder, a, plan, directions), short
+        return self._text_factors(encoder, a, plan), short
+
+    def _text_factors(self, encoder: Encoder, text: TokenizedText, plan: _Plan, units: str = "tokens") -> TextFactors:
+        """The factor of one text by forward mode."""
+        path = self._path(encoder, text, plan.reference)
+        rule = _nodes_for(path, plan, text)
+        result = self._described(text, path, plan, rule, np.zeros((len(text.tokens), len(path.f_x))))
+        groups = None if units == "tokens" else result.groups(units)
+        factors = token_factors(path.f, path.x, path.r, rule, groups=groups, **plan.options)
         _check_finite(factors, f"the attributions of {text.text!r:.60}")
+        if groups is not None:
+            result = result.words() if units == "words" else result.over(units)
+        return replace(result, factors=_numpy(factors)[:, : self.truncate_dim])
+
+    def _pulled_back(self, encoder: Encoder, text: TokenizedText, plan: _Plan, directions: np.ndarray) -> TextFactors:
+        """The factor of one text, projected on the span of the directions (K, E), by reverse mode."""
+        path = self._path(encoder, text, plan.reference)
+        rule = _nodes_for(path, plan, text)
+        _, sizes, basis = np.linalg.svd(directions, full_matrices=False)
+        basis = basis[sizes > 1e-12 * sizes[0]] if sizes[0] > 0 else basis[:1]
+        wide = np.zeros((len(basis), len(path.f_x)))
+        wide[:, : basis.shape[1]] = basis
+        on_device = torch.as_tensor(wide, dtype=path.x.dtype, device=path.x.device)
+        projected = pulled_back_factors(path.f, path.x, path.r, rule, on_device, **plan.options)
+        _check_finite(projected, f"the attributions of {text.text!r:.60}")
+        change = _numpy(path.f_x) - _numpy(path.f_r)
+        integral = rule.weights @ _numpy(derivatives_along_path(path.f, path.x, path.r, rule.nodes))
+        gap = np.linalg.norm((integral - change)[: self.truncate_dim])
+        residual = float(gap / np.linalg.norm(change[: self.truncate_dim])) if gap else 0.0
+        result = self._described(text, path, plan, rule, _numpy(projected) @ basis)
+        return replace(result, known_residual=residual)
+
+    def _described(
+        self, text: TokenizedText, path: _Path, plan: _Plan, rule: Quadrature, factors: np.ndarray
+    ) -> TextFactors:
         f_x, f_r = _numpy(path.f_x), _numpy(path.f_r)
         embedding = f_x - f_r if self.shifted else f_x
         normalised = isinstance(self[len(self) - 1], Normalize)
         return TextFactors(
             text=text.text,
+            prompt=text.prompt,
             tokens=text.tokens,
             roles=text.roles,
             word_ids=text.word_ids,
             spans=text.spans,
-            factors=_numpy(factors)[:, : self.truncate_dim],
+            factors=factors[:, : self.truncate_dim],
             embedding=embedding[: self.truncate_dim],
             reference_term=np.zeros_like(f_r[: self.truncate_dim]) if self.shifted else f_r[: self.truncate_dim],
             normalisation=float(np.linalg.norm(embedding)) if normalised else 1.0,
             n_cut=text.n_cut,
-            prompt=text.prompt,
+            settings=Settings(
+                model=self._name(),
+                layer=plan.layer,
+                n_layers=self.n_layers,
+                rule=plan.rule_name,
+                n_steps=len(rule.nodes),
+                reference=plan.reference.token,
+                shift=self.shifted,
+                dtype=str(self.dtype).removeprefix("torch."),
+                tolerance=plan.tolerance,
+                fingerprint=_fingerprint(self),
+            ),
         )
 
     def _path(self, encoder: Encoder, text: TokenizedText, reference: Reference) -> _Path:
@@ -435,26 +612,32 @@ class XSTransformer(SentenceTransformer):
             )
         return _Path(f, at_text.hidden, at_reference.hidden, at_text.embedding, at_reference.embedding)
 
-    def _feature_pairs(
-        self,
-        a: TokenizedText,
-        b: TokenizedText,
-        layer: int,
-        reference: Reference,
-        steps: Quadrature,
-        options: dict[str, Any],
-    ) -> np.ndarray:
-        encoder = Encoder(self, layer)
+    def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: _Plan) -> np.ndarray:
+        encoder = Encoder(self, plan.layer)
         sides: list[Tensor] = []
         for text in (a, b):
-            path = self._path(encoder, text, reference)
-            jacobian = integrated_jacobian(path.f, path.x, path.r, steps, **options)
+            path = self._path(encoder, text, plan.reference)
+            jacobian = integrated_jacobian(path.f, path.x, path.r, _nodes_for(path, plan, text), **plan.options)
             sides += [jacobian[: self.truncate_dim].float(), (path.x - path.r).float()]
         return feature_pairs(*sides).cpu().numpy()
 
     def _name(self) -> str:
         name = getattr(self[0].config, "_name_or_path", "") or type(self[0].model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How to integrate, the same for every text of a call."""
+
+    layer: int
+    reference: Reference
+    rule: Quadrature | None
+    """None places nodes for the tolerance."""
+    rule_name: str
+    tolerance: float | None
+    max_steps: int
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -477,6 +660,37 @@ def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
     while isinstance(items[end - 1][1], Normalize):
         end -= 1
     return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
+
+
+def _nodes_for(path: _Path, plan: _Plan, text: TokenizedText) -> Quadrature:
+    """The rule that was asked for, or nodes placed for the tolerance."""
+    if plan.rule is not None:
+        return plan.rule
+    placement = place_nodes(path.f, path.x, path.r, path.f_x - path.f_r, plan.tolerance, plan.max_steps)
+    if not placement.reached:
+        warnings.warn(
+            f"the tolerance of {plan.tolerance:g} is out of reach for {text.text!r:.60}: with up to {plan.max_steps} "
+            f"nodes the residual is {placement.residual:.1e}, which {len(placement.rule.nodes)} nodes reach. A deeper "
+            "layer, more precision (float32, float64) or more max_steps may help",
+            stacklevel=5,
+        )
+    return placement.rule
+
+
+def _fingerprint(model: SentenceTransformer) -> str:
+    """A digest of the first numbers of every weight."""
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().flatten()[:16].cpu().double().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _pair_of(prompt: Any, prompt_name: Any) -> tuple[str | None, str | None]:
+    for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
+        if not isinstance(value, (str, type(None))):
+            raise TypeError(f"{name} must be a string or None, got {value!r}")
+    return prompt, prompt_name
 
 
 def _pair(value: Any, name: str) -> tuple[str | None, str | None]:

@@ -1,0 +1,159 @@
+"""Factors once per text, coarser units, and the cheaper direction."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import xsbert.models.base
+from tests.tiny import write_model
+from xsbert import Attribution, XSTransformer
+from xsbert.integrated_jacobian import pulled_back_factors, token_factors
+from xsbert.quadrature import quadrature
+
+TEXTS = ["the gentle giant did not unpack .", "a tall traveller", "his bags were left", "the giant ."]
+LONG = " ".join(TEXTS * 2)
+STEPS = {"layer": 1, "n_steps": 6}
+
+
+@pytest.fixture(params=[False, True], ids=["off the shelf", "shifted"])
+def own(request, tmp_path):
+    path = write_model("bert", tmp_path, normalize=True)
+    return XSTransformer(path, shift=request.param, device="cpu", model_kwargs={"dtype": torch.float64})
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many texts had their factors computed."""
+    calls = []
+    original = xsbert.models.base.token_factors
+
+    def spy(*args, **kwargs):
+        calls.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(xsbert.models.base, "token_factors", spy)
+    return calls
+
+
+def same(one, other):
+    np.testing.assert_allclose(one.matrix, other.matrix, atol=1e-12)
+    np.testing.assert_allclose(one.main_effects_a, other.main_effects_a, atol=1e-12)
+    np.testing.assert_allclose(one.main_effects_b, other.main_effects_b, atol=1e-12)
+    assert one.baseline == pytest.approx(other.baseline, abs=1e-12)
+    assert one.score == pytest.approx(other.score, abs=1e-12)
+    assert one.residual_a == pytest.approx(other.residual_a, rel=1e-3, abs=1e-12)
+    assert one.residual_b == pytest.approx(other.residual_b, rel=1e-3, abs=1e-12)
+
+
+def test_a_matrix_costs_each_text_once(own, counted):
+    found = list(own.explain_matrix(TEXTS[:2], TEXTS[1:], **STEPS))
+    assert len(counted) == len(set(TEXTS))
+    assert [(i, j) for i, j, _ in found] == list(itertools.product(range(2), range(3)))
+    for i, j, result in found:
+        same(result, own.attribute_prediction(TEXTS[i], TEXTS[1 + j], **STEPS))
+
+
+def test_pairs_cost_each_distinct_text_once(own, counted):
+    pairs = [(TEXTS[0], TEXTS[1]), (TEXTS[1], TEXTS[0]), (TEXTS[0], TEXTS[2])]
+    results = list(own.explain_pairs(pairs, **STEPS))
+    assert len(counted) == 3
+    np.testing.assert_array_equal(results[0].matrix, results[1].matrix.T)
+    same(results[2], own.attribute_prediction(*pairs[2], **STEPS))
+
+
+def test_results_stream(own):
+    assert iter(own.explain_pairs([(TEXTS[0], TEXTS[1])], **STEPS)) is not None
+    stream = own.explain_matrix(TEXTS, TEXTS, **STEPS)
+    assert isinstance(next(stream)[2], Attribution)
+
+
+def test_arguments_are_checked_before_any_work(own, counted):
+    with pytest.raises(ValueError, match="only bilinear similarities"):
+        own.explain_pairs([(TEXTS[0], TEXTS[1])], similarity="euclidean", **STEPS)
+    with pytest.raises(ValueError, match=r"texts\[2\] must hold some text"):
+        own.token_factors([TEXTS[0], TEXTS[1], " "], **STEPS)
+    with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got int"):
+        own.token_factors([TEXTS[0], 5], **STEPS)
+    with pytest.raises(TypeError, match="texts must hold strings, got one string"):
+        own.token_factors(TEXTS[0], **STEPS)
+    with pytest.raises(ValueError, match="units must be one of 'tokens', 'words', 'sentences', got 'letters'"):
+        own.token_factors(TEXTS, units="letters", **STEPS)
+    assert not counted
+
+
+@pytest.mark.parametrize("units", ["words", "sentences"])
+def test_units_are_the_sums_of_their_tokens(model, units):
+    text = "He didn't unpack in Reykjavík. The bags stayed closed."
+    (coarse,) = model.token_factors([text], layer=4, n_steps=4, units=units)
+    (fine,) = model.token_factors([text], layer=4, n_steps=4)
+    summed = fine.words() if units == "words" else fine.over("sentences")
+    assert coarse.tokens == summed.tokens
+    assert coarse.roles == summed.roles
+    assert len(coarse.tokens) < len(fine.tokens)
+    np.testing.assert_allclose(coarse.factors, summed.factors, atol=1e-6)
+    assert coarse.residual == pytest.approx(fine.residual, rel=1e-2, abs=1e-6)
+
+
+def test_factors_that_do_not_belong_together(own, tmp_path):
+    (a,) = own.token_factors([TEXTS[0]], **STEPS)
+    (other_layer,) = own.token_factors([TEXTS[1]], layer=2, n_steps=6)
+    with pytest.raises(ValueError, match="factors of different layer cannot be combined: 1 and 2"):
+        Attribution.of(a, other_layer, "cosine")
+    if not own.shifted:
+        (other_reference,) = own.token_factors([TEXTS[1]], reference="unk", **STEPS)
+        with pytest.raises(ValueError, match="factors of different reference cannot be combined"):
+            Attribution.of(a, other_reference, "cosine")
+    with torch.no_grad():
+        own[0].model.encoder.layer[1].output.dense.weight.mul_(2)
+    (other_weights,) = own.token_factors([TEXTS[1]], **STEPS)
+    with pytest.raises(ValueError, match="factors of different fingerprint cannot be combined"):
+        Attribution.of(a, other_weights, "cosine")
+    with pytest.raises(ValueError, match="similarity must be 'cosine' or 'dot'"):
+        Attribution.of(a, a, "euclidean")
+
+
+def test_projected_factors_against_the_full_ones():
+    x, r, out = (
+        torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        for shape, seed in (((7, 3), 1), ((7, 3), 2), ((3, 6), 3))
+    )
+    directions = torch.randn(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+    def f(h):
+        return torch.tanh(h).cumsum(0).square().sum(0) @ out
+
+    rule = quadrature("gauss-legendre", 9)
+    full = token_factors(f, x, r, rule) @ directions.T
+    for chunk_size in (None, 1, 3):
+        found = pulled_back_factors(f, x, r, rule, directions, chunk_size=chunk_size)
+        torch.testing.assert_close(found, full)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
+    directions = []
+    original = xsbert.models.base.pulled_back_factors
+
+    def spy(*args, **kwargs):
+        directions.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(xsbert.models.base, "pulled_back_factors", spy)
+    cheap = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
+    turned = own.attribute_prediction(LONG, "the giant", similarity=similarity, **STEPS)
+    assert len(directions) == 2
+    monkeypatch.setattr(xsbert.models.base, "BACKWARD_COST", 1e9)
+    forward = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
+    assert len(directions) == 2
+    same(cheap, forward)
+    np.testing.assert_allclose(turned.matrix, forward.matrix.T, atol=1e-12)
+    assert cheap.feature_pairs().shape == (4, 16, len(cheap.tokens_b), 16)
+
+
+def test_the_bar_counts_texts(own, capsys):
+    own.token_factors(TEXTS, show_progress_bar=True, **STEPS)
+    assert "/4 [" in capsys.readouterr().err
+    own.token_factors(TEXTS, show_progress_bar=False, **STEPS)
+    assert not capsys.readouterr().err

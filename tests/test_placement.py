@@ -1,0 +1,132 @@
+"""Accuracy on demand: nodes for a tolerance."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pairs import PAIRS
+from tests.tiny import write_model
+from xsbert import XSTransformer
+from xsbert.integrated_jacobian import derivatives_along_path, token_factors
+from xsbert.placement import place_nodes
+from xsbert.quadrature import quadrature
+
+COFFEE = ("The coffee is bad.", "This is not a good coffee.")
+S, H = 4, 3
+
+
+def random(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+X, R, W = random(S, H, seed=1), random(S, H, seed=2), random(H, 5, seed=3)
+
+
+def bent(h):
+    """Bends where the path passes close to zero, as a normalisation does."""
+    return (h / (0.01 + h.square().sum(-1, keepdim=True)).sqrt()).sum(0) @ W
+
+
+def place(f, tolerance, max_steps=512):
+    return place_nodes(f, X, R, f(X) - f(R), tolerance, max_steps)
+
+
+def test_derivatives_along_the_path_are_the_sum_of_the_tokens():
+    rule = quadrature("gauss-legendre", 7)
+    total = torch.as_tensor(rule.weights) @ derivatives_along_path(bent, X, R, rule.nodes)
+    torch.testing.assert_close(total, token_factors(bent, X, R, rule).sum(0))
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-4, 1e-8])
+def test_the_tolerance_is_reached_and_the_residual_is_true(tolerance):
+    placement = place(bent, tolerance)
+    change = bent(X) - bent(R)
+    found = float((token_factors(bent, X, R, placement.rule).sum(0) - change).norm() / change.norm())
+    assert placement.reached
+    assert found <= tolerance
+    assert found == pytest.approx(placement.residual, rel=1e-6, abs=1e-12)
+
+
+def test_a_looser_tolerance_takes_fewer_nodes():
+    counts = [len(place(bent, tolerance).rule.nodes) for tolerance in (1e-1, 1e-3, 1e-6)]
+    assert counts == sorted(set(counts))
+
+
+def test_fewer_nodes_than_the_plain_rule():
+    change = bent(X) - bent(R)
+
+    def residual(n):
+        rule = quadrature("gauss-legendre", n)
+        total = torch.as_tensor(rule.weights) @ derivatives_along_path(bent, X, R, rule.nodes)
+        return float((total - change).norm() / change.norm())
+
+    plain = next(n for n in range(1, 400) if residual(n) <= 1e-4)
+    assert len(place(bent, 1e-4).rule.nodes) < 0.7 * plain
+
+
+def test_a_linear_function_takes_next_to_nothing():
+    assert len(place(lambda h: h.sum(0) @ W, 1e-8).rule.nodes) <= 3
+
+
+def test_what_is_out_of_reach_is_said():
+    placement = place(bent, 1e-12, max_steps=6)
+    assert not placement.reached
+    assert placement.residual > 1e-12
+    assert len(placement.rule.nodes) <= 6
+
+
+def test_rounding_ends_the_search():
+    noisy = place(lambda h: bent(h).float().double(), 1e-14)
+    assert not noisy.reached
+    assert len(noisy.rule.nodes) < 200
+
+
+def test_a_text_that_is_its_reference():
+    placement = place_nodes(bent, R, R, torch.zeros(5), 1e-3, 64)
+    assert placement.reached
+    assert placement.residual == 0
+
+
+@pytest.mark.parametrize("layer", [0, 2, 4, 6])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
+def test_on_real_weights_it_never_understates_its_error(model, layer, tolerance):
+    out = model.attribute_prediction(*COFFEE, layer=layer, tolerance=tolerance)
+    assert max(out.residual_a, out.residual_b) <= tolerance
+    dense = model.attribute_prediction(*COFFEE, layer=layer, n_steps=64)
+    for side, reference in ((out.a, dense.a), (out.b, dense.b)):
+        size = np.linalg.norm(reference.embedding - reference.reference_term)
+        summed = np.linalg.norm(side.factors.sum(0) - reference.factors.sum(0)) / size
+        assert summed <= side.residual + reference.residual + 1e-6
+        worst_token = np.linalg.norm(side.factors - reference.factors, axis=1).max() / size
+        assert worst_token <= 2 * side.residual + reference.residual + 1e-5
+    assert out.settings.rule == "adaptive"
+    assert out.settings.tolerance == tolerance
+    assert out.settings.n_steps == max(out.a.settings.n_steps, out.b.settings.n_steps)
+
+
+def test_half_the_nodes_at_layer_0(model):
+    """64 plain Gauss-Legendre nodes, halved."""
+    for text, _ in PAIRS[:3]:
+        (factor,) = model.token_factors([text], layer=0, tolerance=1e-3)
+        assert factor.residual <= 1e-3
+        assert factor.settings.n_steps <= 32
+
+
+def test_the_default_is_a_tolerance_of_one_percent(model):
+    out = model.attribute_prediction(*COFFEE)
+    assert out.settings.tolerance == 1e-2
+    assert max(out.residual_a, out.residual_b) <= 1e-2
+    assert "adaptive nodes for a tolerance of 0.01" in str(out)
+
+
+def test_half_precision_says_what_it_reached(tmp_path):
+    path = write_model("bert", tmp_path)
+    model = XSTransformer(path, device="cpu", model_kwargs={"dtype": torch.bfloat16})
+    with pytest.warns(UserWarning, match=r"the tolerance of 1e-06 is out of reach for 'the giant'.*the residual is"):
+        out = model.attribute_prediction("the giant", "a tall traveller", layer=1, tolerance=1e-6)
+    assert out.residual_a > 1e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.attribute_prediction("the giant", "a tall traveller", layer=1, tolerance=0.5)
