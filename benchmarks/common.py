@@ -83,8 +83,10 @@ def peak_memory(device: str) -> int:
 
 def in_own_process(script: str, arguments: list[str]) -> dict[str, Any]:
     """Run a benchmark script as a child and read the JSON of its last line."""
+    # Threads that spin at a barrier stand in each other's way wherever another process has one of the cores.
+    settings = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     run = subprocess.run(
-        [sys.executable, script, *arguments], capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+        [sys.executable, script, *arguments], capture_output=True, text=True, env={**settings, **os.environ}
     )
     if run.returncode:
         raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{run.stderr[-4000:]}")
