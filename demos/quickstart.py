@@ -13,7 +13,7 @@ from xsbert.utils import heatmap
 
 # Any sentence-transformers model will do, by its id or its path. With shift=True the attributions are exact.
 model = XSTransformer(str(get_model_path()), shift=True)
-out = model.attribute_prediction("A dog runs along the beach.", "A puppy is racing over the sand.")
+out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
 
 print(out)
 heatmap(out)[0].savefig("heatmap.png", dpi=150)

