@@ -65,11 +65,11 @@ class TextFactors:
     """(S,) the tokenizer's word of each token, or None."""
     spans: tuple[tuple[int, int], ...] | None
     """(S,) characters [start, end) of ``text``, or None."""
-    factors: np.ndarray
+    factors: np.ndarray = field(repr=False)
     """(S, E) V, float64."""
-    embedding: np.ndarray
+    embedding: np.ndarray = field(repr=False)
     """(E,) e(x), before a trailing normalisation, float64."""
-    reference_term: np.ndarray
+    reference_term: np.ndarray = field(repr=False)
     """(E,) ρ = e(r), zero for a shifted model, float64."""
     normalisation: float
     """What the embedding is divided by before a dot product: ‖f(x)‖ with a trailing Normalize, else 1."""
@@ -180,7 +180,7 @@ class TextFactors:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
     """Explanation of one predicted similarity. S and T count the units of text a and text b."""
 
@@ -189,7 +189,7 @@ class Attribution:
     similarity: str
     """``"cosine"`` or ``"dot"``."""
     settings: Settings
-    compute_feature_pairs: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    compute_feature_pairs: Callable[[], np.ndarray] | None = None
     """Computes (S, H, T, H) on request; None where the units are not tokens."""
 
     @classmethod
@@ -418,6 +418,10 @@ class Attribution:
         from .utils.html import fragment
 
         return fragment(self)
+
+    def __repr__(self) -> str:
+        size = "{} × {} units".format(*self.matrix.shape)
+        return f"<{type(self).__name__}: {self.similarity} similarity {self.score:.4f}, {size}, error {self.error:.1e}>"
 
     def __str__(self) -> str:
         how = self.settings
