@@ -138,10 +138,9 @@ def _load(options: argparse.Namespace) -> XSTransformer:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    reference = {} if options.reference is None else {"reference": options.reference}
     name = options.model or _default_model()
     try:
-        return XSTransformer(name, shift=options.shift, **reference)
+        return XSTransformer(name, shift=options.shift, reference=options.reference)
     except OSError as error:
         raise OSError(f"the model {name!r} cannot be loaded: {error}") from error
 
