@@ -323,6 +323,12 @@ def test_widths_of_characters():
     assert [columns(text) for text in ("tea", "茶", "e\u0301", "a\u200db", "ｔ")] == [3, 2, 1, 2, 2]
 
 
+def test_the_account_aligns_wide_characters():
+    lines = str(planted(["[CLS]", "茶", "tea", "[SEP]"], WORDS_B, (1, 3), 1.0)).splitlines()
+    start = lines.index("  strongest pairs") + 1
+    assert len({columns(line) for line in lines[start:]}) == 1
+
+
 def test_control_characters_do_not_reach_the_terminal(capsys):
     assert printable("a\x1b[31mb\x07\n茶") == "a\ufffd[31mb\ufffd\n茶"
     result = planted(["[CLS]", "\x1b[31m", "[SEP]"], WORDS_B, (1, 3), 1.0)

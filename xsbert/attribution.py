@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .utils.terminal import columns
 from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
 
 if TYPE_CHECKING:
@@ -450,8 +451,9 @@ class Attribution:
             for s, t, value in self.top_pairs(self.matrix.size)
             if self.a.roles[s] == self.b.roles[t] == TEXT
         ][:k]
-        width = max((len(label) for label, _ in pairs), default=0)
-        return [f"    {label:<{width}}{value:>+10.4f}" for label, value in pairs] or ["    none between words"]
+        width = max((columns(label) for label, _ in pairs), default=0)
+        lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
+        return lines or ["    none between words"]
 
 
 def _shorten(text: str, width: int = 90) -> str:
