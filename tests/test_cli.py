@@ -67,6 +67,14 @@ def test_json_has_the_numbers_of_the_result(capsys, model):
     assert content["similarity"] == "dot"
 
 
+def test_tolerance(capsys, shifted):
+    status, out, _ = run(capsys, A, B, "--shift", "--tolerance", "0.1", "--json", "-")
+    assert status == 0
+    content = json.loads(out)
+    same_numbers(content, shifted.attribute_prediction(A, B, tolerance=0.1))
+    assert content["settings"]["tolerance"] == 0.1
+
+
 def test_words(capsys, shifted):
     status, out, _ = run(capsys, "unbelievable coffee", B, "--shift", "--words", *FEW, "--json", "-")
     assert status == 0
@@ -130,8 +138,11 @@ def test_pairs(capsys, tmp_path, monkeypatch, shifted, content, where):
         ([A, B, A], "got 3 of 2 texts"),
         ([A, B, "--pairs", "-"], "not both"),
         (["--pairs", "-", "--html", "x.html"], "are for one pair"),
-        ([A, B, "--n-steps", "0"], "must be at least 1"),
-        ([A, B, "--n-steps", "many"], "invalid"),
+        ([A, B, "--n-steps", "0"], "must be above 0, got 0"),
+        ([A, B, "--n-steps", "many"], "invalid int value: 'many'"),
+        ([A, B, "--tolerance", "nan"], "must be above 0, got nan"),
+        ([A, B, "--tolerance", "0.1", "--n-steps", "3"], "not both"),
+        ([A, B, "--rule", "midpoint"], "--rule needs --n-steps"),
         ([A, B, "--rule", "simpson"], "invalid choice: 'simpson'"),
         ([A, B, "--similarity", "euclidean"], "invalid choice: 'euclidean'"),
         ([A, B, "--prompt", "x", "--prompt-name", "y"], "not allowed with"),

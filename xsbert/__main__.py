@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,8 +89,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     how = parser.add_argument_group("attribution")
     how.add_argument("--layer", type=int, default=-2, help="layer whose inputs are explained, 0 … L (default: -2)")
     how.add_argument("--similarity", choices=("cosine", "dot"), help="default: the model's own")
-    how.add_argument("--n-steps", type=_positive, default=16, help="nodes between reference and text (default: 16)")
-    how.add_argument("--rule", choices=sorted(RULES), default="gauss-legendre", help="default: gauss-legendre")
+    how.add_argument("--tolerance", type=_positive(float), help="relative residual to be reached (default: 0.01)")
+    how.add_argument("--n-steps", type=_positive(int), help="number of nodes, in place of a tolerance")
+    how.add_argument("--rule", choices=sorted(RULES), help="where they lie (default: gauss-legendre)")
 
     output = parser.add_argument_group("output")
     output.add_argument("--words", action="store_true", help="sum tokens to words")
@@ -104,17 +106,27 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("give two texts or --pairs FILE, not both")
     if options.pairs is not None and (options.html or options.png or options.json):
         parser.error("--html, --png and --json are for one pair; --pairs writes JSON to standard output")
+    if options.tolerance is not None and options.n_steps is not None:
+        parser.error("give --tolerance or --n-steps, not both")
+    if options.rule is not None and options.n_steps is None:
+        parser.error("--rule needs --n-steps: for a tolerance the nodes are placed where they are needed")
     for name in ("prompt", "prompt_name"):
         if len(getattr(options, name) or ()) > 2:
             parser.error(f"--{name.replace('_', '-')} can be given twice at most, for text a and text b")
     return options
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Reads a finite number above 0."""
+
+    def read(text: str) -> float:
+        number = kind(text)
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return number
+
+    read.__name__ = kind.__name__
+    return read
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -161,8 +173,9 @@ def _explain(
         text_a,
         text_b,
         layer=options.layer,
+        tolerance=options.tolerance,
         n_steps=options.n_steps,
-        rule=options.rule,
+        rule=options.rule or "gauss-legendre",
         similarity=options.similarity,
         prompt=_pair(options.prompt),
         prompt_name=_pair(options.prompt_name),
