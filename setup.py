@@ -17,6 +17,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["xsbert", "xsbert.*"]),
     package_data={"xsbert": ["py.typed"], "xsbert.utils": ["view.css", "view.html", "view.js"]},
+    entry_points={"console_scripts": ["xsbert=xsbert.__main__:main"]},
     install_requires=[
         "torch>=2.4",
         "transformers>=5.0,<6",

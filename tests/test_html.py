@@ -301,7 +301,7 @@ def test_browser_heat_map_shows_the_planted_cell_alone(tmp_path):
       const spot = $('.spot').getBoundingClientRect();
       const at = [(spot.left - box.left + 5) * ratio, (spot.top - box.top + 5) * ratio];
       const [red, green, blue, alpha] = pen.getImageData(at[0], at[1], 1, 1).data;
-      if (alpha > 60) dark.push([s, t, blue > red]);
+      if (alpha > 60) dark.push([s, t, red > blue]);
     }
     out.dark = dark;
     """

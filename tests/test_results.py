@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import struct
 import sys
 from dataclasses import fields, replace
@@ -308,3 +309,10 @@ def test_real_result(tmp_path):
     assert str(loaded) == str(result)
     assert loaded.a.prompt == "query: "
     assert loaded.words().matrix.tobytes() == result.words().matrix.tobytes()
+
+
+def test_representations_are_short():
+    result = make_result()
+    size = "{} × {} units".format(*result.matrix.shape)
+    assert re.fullmatch(rf"<Attribution: cosine similarity -?\d\.\d{{4}}, {size}, error \d\.\de-\d\d>", repr(result))
+    assert "array" not in repr(result.a)

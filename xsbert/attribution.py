@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .utils.terminal import columns
 from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ class TextFactors:
     """(S,) the tokenizer's word of each token, or None."""
     spans: tuple[tuple[int, int], ...] | None
     """(S,) characters [start, end) of ``text``, or None."""
-    factors: np.ndarray
+    factors: np.ndarray = field(repr=False)
     """(S, E) V, float64."""
-    embedding: np.ndarray
+    embedding: np.ndarray = field(repr=False)
     """(E,) e(x), before a trailing normalisation, float64."""
-    reference_term: np.ndarray
+    reference_term: np.ndarray = field(repr=False)
     """(E,) ρ = e(r), zero for a shifted model, float64."""
     normalisation: float
     """What the embedding is divided by before a dot product: ‖f(x)‖ with a trailing Normalize, else 1."""
@@ -180,7 +181,7 @@ class TextFactors:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
     """Explanation of one predicted similarity. S and T count the units of text a and text b."""
 
@@ -189,7 +190,7 @@ class Attribution:
     similarity: str
     """``"cosine"`` or ``"dot"``."""
     settings: Settings
-    compute_feature_pairs: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    compute_feature_pairs: Callable[[], np.ndarray] | None = None
     """Computes (S, H, T, H) on request; None where the units are not tokens."""
 
     @classmethod
@@ -419,6 +420,10 @@ class Attribution:
 
         return fragment(self)
 
+    def __repr__(self) -> str:
+        size = "{} × {} units".format(*self.matrix.shape)
+        return f"<{type(self).__name__}: {self.similarity} similarity {self.score:.4f}, {size}, error {self.error:.1e}>"
+
     def __str__(self) -> str:
         how = self.settings
         kind = "exact" if how.shift else "approximate"
@@ -446,8 +451,9 @@ class Attribution:
             for s, t, value in self.top_pairs(self.matrix.size)
             if self.a.roles[s] == self.b.roles[t] == TEXT
         ][:k]
-        width = max((len(label) for label, _ in pairs), default=0)
-        return [f"    {label:<{width}}{value:>+10.4f}" for label, value in pairs] or ["    none between words"]
+        width = max((columns(label) for label, _ in pairs), default=0)
+        lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
+        return lines or ["    none between words"]
 
 
 def _shorten(text: str, width: int = 90) -> str:

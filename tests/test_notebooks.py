@@ -1,0 +1,72 @@
+"""The demos run, and the notebooks are committed with the outputs that they have today."""
+
+import os
+import re
+import runpy
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+DEMOS = Path(__file__).parent.parent / "demos"
+NOTEBOOKS = sorted(DEMOS.glob("*.ipynb"))
+NUMBER = re.compile(r"[-+−]?\b\d+(\.\d+)?(e[-+]?\d+)?\b")
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shown(cell):
+    """What a cell shows, without its numbers, which differ in the last digits from machine to machine."""
+    found = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            found += [NUMBER.sub("#", output.text).split()] if output.name == "stdout" else []
+        elif output.output_type != "display_data" or "image/png" in output.data:
+            found += [sorted(output.data)]
+            if "image/png" not in output.data:
+                found += [NUMBER.sub("#", output.data["text/plain"]).split()]
+    return found
+
+
+def test_there_are_notebooks():
+    assert [path.stem for path in NOTEBOOKS] == ["demo_exact_model", "demo_layers_and_errors", "demo_shelf_model"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_with_clean_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs) >= 3
+    for cell in cells:
+        assert cell.metadata == {}
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
+    text = "".join(line for line in path.read_text(encoding="utf-8").splitlines() if '"image/png"' not in line)
+    assert re.findall(r"(?<![\w.])/(?:home|root|tmp|work|usr|Users)/", text) == []
+    assert "Warning" not in text
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_shows_what_is_committed(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(DEMOS.parent), prepend=os.pathsep)
+    committed = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    for ours, theirs in zip(code_cells(committed), code_cells(notebook), strict=True):
+        assert shown(ours) == shown(theirs), ours.source
+
+
+def test_quickstart(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(DEMOS / "quickstart.py"), run_name="__main__")
+    assert capsys.readouterr().out.startswith("cosine similarity 0.9042\n")
+    assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    assert "This is not a good coffee." in (tmp_path / "view.html").read_text(encoding="utf-8")
