@@ -1,0 +1,44 @@
+"""The README's own code and account."""
+
+import re
+from pathlib import Path
+
+from xsbert import XSTransformer
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_first_code_runs_and_the_account_is_of_this_version(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = README.read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    assert len([line for line in code.splitlines() if line.strip()]) == 8
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "heatmap.png").stat().st_size > 10_000
+    shown = re.search(r"```\n(cosine similarity.*?)```", text, re.DOTALL).group(1)
+    printed = capsys.readouterr().out
+    for line in shown.splitlines():
+        # Rounding errors differ from machine to machine.
+        if "residuals" not in line and "error" not in line:
+            assert line in printed
+
+
+def test_the_approximate_numbers(minilm_path):
+    out = XSTransformer(minilm_path, device="cpu").attribute_prediction(
+        "The coffee is bad.", "This is not a good coffee."
+    )
+    text = README.read_text(encoding="utf-8").replace("−", "-")
+    parts = out.parts
+    assert (
+        f"scores {out.score:.2f}, of which interactions are {parts['interactions']:.2f}, main effects "
+        f"{parts['main effects a']:.2f} and {parts['main effects b']:.2f}, and the baseline {parts['baseline']:.2f}"
+    ) in text
+
+
+def test_the_commands_are_there_and_what_they_name_exists():
+    text = README.read_text(encoding="utf-8")
+    commands = re.findall(r"```bash\n(python3 -m venv .*?)```", text, re.DOTALL)
+    assert len(commands) == 2
+    for name in ("demos/quickstart.py", "constraints.txt", "docs/heatmap.png", "docs/view.png"):
+        assert name in text
+        assert (README.parent / name).exists()
