@@ -1,5 +1,7 @@
 """`attribute_prediction` on the official weights of all-MiniLM-L6-v2."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -117,6 +119,14 @@ def test_forward_equals_reverse(model, layer):
     pairs = out.feature_pairs()
     assert pairs.shape == (len(out.tokens_a), 384, len(out.tokens_b), 384)
     np.testing.assert_allclose(pairs.sum((1, 3), dtype=np.float64), out.matrix, atol=1e-5 * np.abs(out.matrix).max())
+
+
+def test_results_can_be_pickled(out):
+    loaded = pickle.loads(pickle.dumps(out))
+    np.testing.assert_array_equal(loaded.matrix, out.matrix)
+    assert str(loaded) == str(out)
+    with pytest.raises(ValueError, match="feature pairs need tokens and the model"):
+        loaded.feature_pairs()
 
 
 def test_feature_pairs_of_a_model_that_has_changed(minilm_path):

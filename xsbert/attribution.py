@@ -326,9 +326,10 @@ class Attribution:
         )
 
     def feature_pairs(self) -> np.ndarray:
-        """Attributions to pairs of features, (S, H, T, H) float32, computed anew by reverse mode.
+        """Attributions to pairs of features, (S, H, T, H), computed anew by reverse mode.
 
-        Summed over both feature axes they are `matrix`. For 20 × 25 tokens and H = 768 the array takes 1.2 GB.
+        Summed over both feature axes they are `matrix`. They are float64 for a float64
+        model and float32 for others; for 20 × 25 tokens and H = 768 the array then takes 1.2 GB.
 
         Raises:
             ValueError: the units are words, or the result was not computed in this process.
@@ -336,7 +337,8 @@ class Attribution:
         """
         if self.compute_feature_pairs is None:
             raise ValueError("feature pairs need tokens and the model; call feature_pairs on the original result")
-        pairs = self.compute_feature_pairs() / np.float32(self.scale)
+        pairs = self.compute_feature_pairs()
+        pairs /= pairs.dtype.type(self.scale)
         gap = np.abs(pairs.sum((1, 3), dtype=np.float64) - self.matrix).max()
         if gap > 0.02 * np.abs(self.matrix).max() + 1e-6:
             raise RuntimeError(
@@ -397,7 +399,8 @@ class Attribution:
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
         """An interactive page: both texts, whose words show their partners, and the matrix.
 
-        One self-contained page that needs no network. Matrices are embedded as float32, everything else in full.
+        One self-contained page that needs no network. Matrices are embedded as float32; score and
+        parts are shown to four decimals, error and residuals to two digits.
 
         Args:
             path: also write the page to this file, in UTF-8.
@@ -423,6 +426,10 @@ class Attribution:
     def __repr__(self) -> str:
         size = "{} × {} units".format(*self.matrix.shape)
         return f"<{type(self).__name__}: {self.similarity} similarity {self.score:.4f}, {size}, error {self.error:.1e}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What computes feature pairs holds the model, which stays in this process.
+        return {**vars(self), "compute_feature_pairs": None}
 
     def __str__(self) -> str:
         how = self.settings

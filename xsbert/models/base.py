@@ -57,7 +57,7 @@ __all__ = ["XSTransformer"]
 SIMILARITIES = ("cosine", "dot")
 UNITS = ("tokens", "words", "sentences")
 DEFAULT_TOLERANCE = 1e-2
-# What a vector-Jacobian product costs, counted in Jacobian-vector products (benchmarks/directions.py).
+# What a vector-Jacobian product costs, counted in Jacobian-vector products: as many operations, more memory traffic.
 BACKWARD_COST = 1.5
 
 # Modules with which the embedding is no function of the hidden states at one layer.
@@ -614,11 +614,12 @@ class XSTransformer(SentenceTransformer):
 
     def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: _Plan) -> np.ndarray:
         encoder = Encoder(self, plan.layer)
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
         for text in (a, b):
             path = self._path(encoder, text, plan.reference)
             jacobian = integrated_jacobian(path.f, path.x, path.r, _nodes_for(path, plan, text), **plan.options)
-            sides += [jacobian[: self.truncate_dim].float(), (path.x - path.r).float()]
+            sides += [jacobian[: self.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
         return feature_pairs(*sides).cpu().numpy()
 
     def _name(self) -> str:

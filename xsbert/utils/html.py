@@ -1,7 +1,8 @@
 """An interactive page of one result: one HTML text with all that it needs, no network.
 
 Without JavaScript (an untrusted notebook, a preview) a plain summary with a table remains in its place.
-Matrices are embedded as base64 of little-endian float32, seven digits of each number; all other numbers in full.
+Matrices are embedded as base64 of little-endian float32, seven digits of each number; score
+and parts are shown to four decimals, error and residuals to two digits.
 """
 
 from __future__ import annotations
