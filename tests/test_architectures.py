@@ -72,7 +72,7 @@ def test_complete_at_every_layer(architecture, path, shift):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=str)
 def test_forward_equals_reverse_mode(architecture, path, dtype, tolerance):
     if architecture in PARTLY_SINGLE:
-        tolerance = 1e-5
+        tolerance = max(tolerance, 1e-6)
     model = XSTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
     out = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
     pairs = out.feature_pairs()
@@ -183,10 +183,11 @@ def test_prompts(include_prompt, shift, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
-def test_dtypes_are_taken_from_the_model(dtype, path):
+def test_dtypes_are_taken_from_the_model(dtype, architecture, path):
     model = XSTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
     half = dtype.itemsize == 2
-    out = check_explanation(model, 0.2 if half else 1e-2, precision=1e-2 if half else 1e-6, layer=2)
+    single = 2e-2 if architecture == "t5" else 1e-4
+    out = check_explanation(model, 0.2 if half else single, precision=1e-2 if half else 1e-6, layer=2)
     assert out.settings.dtype == str(dtype).removeprefix("torch.")
     assert next(model.parameters()).dtype == dtype
 
