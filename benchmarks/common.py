@@ -22,9 +22,14 @@ from transformers import AutoTokenizer, MPNetConfig, MPNetModel
 import xsbert
 from xsbert import XSTransformer
 
-# 20 and 25 tokens with the packaged model's tokenizer, special tokens included.
-TEXT_A = "A young woman in a red coat is walking her two dogs along the river this morning."
-TEXT_B = "On a cold morning, a lady with a scarlet jacket takes a pair of small dogs along the old river bank."
+# 20 × 25 and 7 × 9 tokens with the packaged model's tokenizer, special tokens included.
+TEXTS = {
+    "long": (
+        "A young woman in a red coat is walking her two dogs along the river this morning.",
+        "On a cold morning, a lady with a scarlet jacket takes a pair of small dogs along the old river bank.",
+    ),
+    "short": ("The coffee is bad.", "This is not a good coffee."),
+}
 
 
 def load(name: str, device: str = "cpu", shift: bool = True) -> XSTransformer:
