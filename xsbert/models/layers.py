@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from .derivatives import Differentiable
 from .reference import ReferenceShift, ReferenceTransformer
 
 __all__ = ["Encoder", "Recording", "encoder_layers"]
@@ -125,7 +124,7 @@ class Encoder:
 
         def f(hidden: Tensor) -> Tensor:
             features = dict(recording.features)
-            with _Differentiable():
+            with Differentiable():
                 if self.layer == self._n_layers:
                     return self._pool({**features, "token_embeddings": hidden.unsqueeze(0)})
                 self._replayed, self._entering = recording, hidden.unsqueeze(0)
@@ -169,43 +168,3 @@ def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) 
     if args:
         return (hidden, *args[1:]), kwargs
     return args, {**kwargs, "hidden_states": hidden}
-
-
-class _Differentiable(TorchFunctionMode):
-    """Write fused attention out, in this thread only: the fused kernels have no forward-mode derivative.
-
-    `torch.nn.attention.sdpa_kernel` would do the same for the whole process, other threads included.
-    """
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            return _attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """Scaled dot-product attention in evaluation mode, with the signature of the torch function."""
-    if enable_gqa:
-        groups = query.shape[-3] // key.shape[-3]
-        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores = (query * scale) @ key.transpose(-2, -1)
-    if is_causal:
-        causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        scores = scores.masked_fill(~causal, float("-inf"))
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, float("-inf"))
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    return scores.softmax(-1) @ value
