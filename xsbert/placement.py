@@ -19,8 +19,10 @@ from .quadrature import Quadrature, concentrated, quadrature
 
 __all__ = ["Placement", "check_tolerance", "place_nodes"]
 
-N_PROBES = 8
+N_PROBES = 5
 FIRST_STEPS = (3, 5)
+# How far within the tolerance one node must be: the sum over tokens may meet it by chance where the tokens do not.
+LINEAR = 0.1
 # Rounding separates the residual measured along the path from that of the factors.
 MARGIN = 0.95
 # A residual that falls by less than this factor, so many times in a row, has met the rounding of the model.
@@ -44,8 +46,9 @@ def place_nodes(
 ) -> Placement:
     """The fewest nodes found whose relative residual is within a tolerance.
 
-    The nodes are Gauss-Legendre nodes drawn towards the part of the path where f changes fastest (see
-    `concentrated`); their number is extrapolated from the residuals measured so far.
+    One node in the middle is tried first: it is enough where f is linear, as behind the last layer. Otherwise the
+    nodes are Gauss-Legendre nodes drawn towards the part of the path where f changes fastest (see `concentrated`),
+    which is known the better the more nodes have been tried; their number is extrapolated from the residuals so far.
 
     Args:
         f: maps (S, H) to (E,).
@@ -62,21 +65,29 @@ def place_nodes(
     size = float(np.linalg.norm(expected))
     if size == 0 or x.equal(r):
         return Placement(quadrature("midpoint", 1), 0.0, True)
-    probes = quadrature("gauss-legendre", N_PROBES).nodes
-    centre, width = _bend(probes, np.linalg.norm(_numpy(derivatives_along_path(f, x, r, probes)), axis=1))
+    seen: list[tuple[float, float]] = []
     tried: dict[int, Placement] = {}
 
-    def attempt(n_steps: int) -> Placement:
-        if n_steps not in tried:
-            rule = concentrated(n_steps, centre, width)
-            total = rule.weights @ _numpy(derivatives_along_path(f, x, r, rule.nodes))
-            residual = float(np.linalg.norm(total - expected)) / size
-            tried[n_steps] = Placement(rule, residual, residual <= MARGIN * tolerance)
+    def derivatives(nodes: np.ndarray) -> np.ndarray:
+        values = _numpy(derivatives_along_path(f, x, r, nodes))
+        seen.extend(zip(nodes, np.linalg.norm(values, axis=1), strict=True))
+        return values
+
+    def attempt(rule: Quadrature) -> Placement:
+        residual = float(np.linalg.norm(rule.weights @ derivatives(rule.nodes) - expected)) / size
+        n_steps = len(rule.nodes)
+        tried[n_steps] = Placement(rule, residual, residual <= MARGIN * tolerance)
         return tried[n_steps]
 
-    previous, current = (attempt(min(n, max_steps)) for n in FIRST_STEPS)
+    one = attempt(quadrature("midpoint", 1))
+    if one.residual <= LINEAR * tolerance:
+        return one
+    derivatives(quadrature("gauss-legendre", N_PROBES).nodes)
+    bend = _bend(seen)
+    previous = attempt(concentrated(min(FIRST_STEPS[0], max_steps), *bend))
     if previous.reached:
         return previous
+    current = attempt(concentrated(min(FIRST_STEPS[1], max_steps), *bend))
     stagnant = 0
     while not current.reached:
         n_before, n_now = len(previous.rule.nodes), len(current.rule.nodes)
@@ -86,16 +97,18 @@ def place_nodes(
             return next(tried[n] for n in sorted(tried) if tried[n].residual <= 1.25 * best)
         rate = max(math.log(previous.residual / current.residual), 0) / max(n_now - n_before, 1)
         wanted = math.log(current.residual / (MARGIN * tolerance)) / rate if rate > 0 else math.inf
-        previous, current = current, attempt(min(max_steps, 2 * n_now, n_now + max(1, math.ceil(min(wanted, n_now)))))
+        n_next = min(max_steps, 2 * n_now, n_now + max(1, math.ceil(min(wanted, n_now))))
+        bend = _bend(seen)
+        previous, current = current, attempt(concentrated(n_next, *bend))
     # The extrapolation may have overshot; a measurement halfway costs less than the nodes it can save.
     n_short, n_enough = len(previous.rule.nodes), len(current.rule.nodes)
     while n_enough - n_short > 2:
-        halfway = attempt((n_short + n_enough) // 2)
+        halfway = attempt(concentrated((n_short + n_enough) // 2, *bend))
         if halfway.reached:
-            n_enough = len(halfway.rule.nodes)
+            current, n_enough = halfway, len(halfway.rule.nodes)
         else:
             n_short = len(halfway.rule.nodes)
-    return tried[n_enough]
+    return current
 
 
 def check_tolerance(tolerance: float, max_steps: int) -> None:
@@ -108,8 +121,9 @@ def check_tolerance(tolerance: float, max_steps: int) -> None:
         raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")
 
 
-def _bend(nodes: np.ndarray, speed: np.ndarray) -> tuple[float, float]:
-    """Where along the path f changes fastest, and half the width of that stretch."""
+def _bend(seen: list[tuple[float, float]]) -> tuple[float, float]:
+    """Where along the path f changes fastest, and half the width of that stretch, from nodes and speeds there."""
+    nodes, speed = np.array(sorted(seen)).T
     fine = np.linspace(0, 1, 201)
     curve = np.interp(fine, nodes, speed)
     centre = float(fine[curve.argmax()])
