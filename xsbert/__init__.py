@@ -2,7 +2,18 @@
 
 from .attribution import Attribution
 from .evaluation import ShiftCost, shift_cost
+from .factor_files import load_factors, save_factors
 from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
 
-__all__ = ["Attribution", "ShiftCost", "XSBert", "XSMPNet", "XSRoberta", "XSTransformer", "shift_cost"]
+__all__ = [
+    "Attribution",
+    "ShiftCost",
+    "XSBert",
+    "XSMPNet",
+    "XSRoberta",
+    "XSTransformer",
+    "load_factors",
+    "save_factors",
+    "shift_cost",
+]
 __version__ = "0.1.0"

@@ -26,7 +26,7 @@ from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_range
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Attribution", "Settings", "TextFactors"]
+__all__ = ["Attribution", "Settings", "TextFactors", "check_combinable"]
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,24 @@ class TextFactors:
         )
 
 
+def check_combinable(a: TextFactors, b: TextFactors) -> None:
+    """Refuse factors that no `Attribution` can be made of.
+
+    Raises:
+        ValueError: they are of different models, layers, references or widths, or do not say of which.
+    """
+    if a.settings is None or b.settings is None:
+        raise ValueError("factors must say how they were computed: got one without settings")
+    for name in ("fingerprint", "model", "layer", "reference", "shift", "dtype"):
+        one, other = getattr(a.settings, name), getattr(b.settings, name)
+        if one != other:
+            raise ValueError(f"factors of different {name} cannot be combined: {one!r} and {other!r}")
+    if a.embedding.shape != b.embedding.shape:
+        raise ValueError(
+            f"factors of different width cannot be combined: {len(a.embedding)} and {len(b.embedding)} dimensions"
+        )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
     """Explanation of one predicted similarity. S and T count the units of text a and text b."""
@@ -206,12 +224,7 @@ class Attribution:
         """
         if similarity not in ("cosine", "dot"):
             raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}")
-        if a.settings is None or b.settings is None:
-            raise ValueError("factors must say how they were computed: got one without settings")
-        for name in ("fingerprint", "model", "layer", "reference", "shift", "dtype"):
-            one, other = getattr(a.settings, name), getattr(b.settings, name)
-            if one != other:
-                raise ValueError(f"factors of different {name} cannot be combined: {one!r} and {other!r}")
+        check_combinable(a, b)
         n_steps = max(a.settings.n_steps, b.settings.n_steps)
         result = cls(a, b, similarity, replace(a.settings, n_steps=n_steps), **fields)
         if not result.scale > 0:

@@ -245,6 +245,8 @@ class XSTransformer(SentenceTransformer):
     ) -> list[TextFactors]:
         """The factors of texts, each distinct text computed once; `Attribution.of` combines any two of them.
 
+        `xsbert.save_factors` keeps them in a file.
+
         Args:
             texts: one or more texts.
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
