@@ -29,11 +29,13 @@ from .quadrature import Quadrature
 __all__ = [
     "check_chunk_size",
     "derivatives_along_path",
+    "derivatives_along_paths",
     "factors_from_jacobian",
     "feature_pairs",
     "integrated_jacobian",
     "pulled_back_factors",
     "token_factors",
+    "token_factors_together",
 ]
 
 Function = Callable[[Tensor], Tensor]
@@ -74,29 +76,71 @@ def token_factors(
     """
     _check(x, r, chunk_size)
     groups = [[position] for position in range(len(x))] if groups is None else groups
-    n_groups = len(groups)
-    difference = x - r
-    passes = chunk_size or _default_chunk(x)
+    members = x.new_zeros(len(groups), len(x))
+    for row, positions in zip(members, groups, strict=True):
+        row[list(positions)] = 1
+    return _factors(f, [x], [r], [rule], members, chunk_size, show_progress_bar)[0]
+
+
+def token_factors_together(
+    f: Function,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    rules: Sequence[Quadrature],
+    *,
+    chunk_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> list[Tensor]:
+    """`token_factors` of n texts of one length, for all of which f is the same: short ones fill a chunk together.
+
+    Args:
+        xs, rs: n inputs and n references, each (S, H).
+        rules: n rules, whose numbers of nodes may differ.
+
+    Returns:
+        n factors (S, E).
+    """
+    for x, r in zip(xs, rs, strict=True):
+        _check(x, r, chunk_size)
+        if x.shape != xs[0].shape:
+            raise ValueError(f"xs must have one shape, got {tuple(xs[0].shape)} and {tuple(x.shape)}")
+    members = torch.eye(len(xs[0]), dtype=xs[0].dtype, device=xs[0].device)
+    return list(_factors(f, xs, rs, rules, members, chunk_size, show_progress_bar))
+
+
+def _factors(
+    f: Function,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    rules: Sequence[Quadrature],
+    members: Tensor,
+    chunk_size: int | None,
+    show_progress_bar: bool | None,
+) -> Tensor:
+    """(n, G, E), the factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
+    n_groups = len(members)
+    passes = chunk_size or _default_chunk(xs[0])
     node_chunk, group_chunk = max(1, passes // n_groups), min(passes, n_groups)
 
-    def directional(h: Tensor, tangent: Tensor) -> Tensor:
-        return jvp(f, (h,), (tangent,))[1]
+    def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
+        return jvp(f, (h,), (member[:, None] * difference,))[1]
 
-    batched = vmap(vmap(directional, in_dims=(None, 0)), in_dims=(0, None))
+    per_group = vmap(directional, in_dims=(None, None, 0))
+    # Where all nodes are of one text, its first tangents are the same at all of them, and computed once.
+    one_text, several_texts = vmap(per_group, in_dims=(0, None, None)), vmap(per_group, in_dims=(0, 0, None))
     total: Tensor | None = None
-    with torch.no_grad(), _progress(len(rule.nodes) * n_groups, "token factors", show_progress_bar) as bar:
-        for h, weights in _nodes(r, difference, rule, node_chunk):
+    n_passes = sum(len(rule.nodes) for rule in rules) * n_groups
+    with torch.no_grad(), _progress(n_passes, "token factors", show_progress_bar) as bar:
+        for h, differences, weights, owners in _points(xs, rs, rules, node_chunk):
+            alone = bool(owners[0] == owners[-1])
             for start in range(0, n_groups, group_chunk):
-                chunk = groups[start : start + group_chunk]
-                tangents = x.new_zeros(len(chunk), *x.shape)
-                for tangent, positions in zip(tangents, chunk, strict=True):
-                    tangent[list(positions)] = difference[list(positions)]
+                chunk = members[start : start + group_chunk]
                 with FORWARD_MODE:
-                    derivatives = batched(h, tangents)
-                step = torch.einsum("n,nse->se", weights, derivatives.to(weights.dtype))
+                    derivatives = one_text(h, differences[0], chunk) if alone else several_texts(h, differences, chunk)
+                weighted = weights[:, None, None] * derivatives.to(weights.dtype)
                 if total is None:
-                    total = step.new_zeros(n_groups, step.shape[-1])
-                total[start : start + len(chunk)] += step
+                    total = weighted.new_zeros(len(rules), n_groups, weighted.shape[-1])
+                total[:, start : start + len(chunk)].index_add_(0, owners.to(total.device), weighted)
                 bar.update(len(h) * len(chunk))
     return total
 
@@ -114,16 +158,31 @@ def derivatives_along_path(f: Function, x: Tensor, r: Tensor, nodes: np.ndarray)
     Returns:
         (N, E), float64 (float32 on devices without it).
     """
-    _check(x, r, None)
-    difference = x - r
-    unit = Quadrature(nodes, np.ones_like(nodes))
-    along = vmap(lambda h: jvp(f, (h,), (difference,))[1])
+    return derivatives_along_paths(f, [x], [r], [nodes])[0]
+
+
+def derivatives_along_paths(
+    f: Function, xs: Sequence[Tensor], rs: Sequence[Tensor], nodes: Sequence[np.ndarray]
+) -> list[Tensor]:
+    """`derivatives_along_path` of n texts of one length, for all of which f is the same.
+
+    Args:
+        xs, rs: n inputs and n references, each (S, H).
+        nodes: n arrays of positions, whose lengths may differ.
+
+    Returns:
+        n derivatives (N, E).
+    """
+    for x, r in zip(xs, rs, strict=True):
+        _check(x, r, None)
+    units = [Quadrature(places, np.ones_like(places)) for places in nodes]
+    along = vmap(lambda h, difference: jvp(f, (h,), (difference,))[1])
     parts = []
     with torch.no_grad():
-        for h, weights in _nodes(r, difference, unit, _default_chunk(x)):
+        for h, differences, weights, _ in _points(xs, rs, units, _default_chunk(xs[0])):
             with FORWARD_MODE:
-                parts.append(along(h).to(weights.dtype))
-    return torch.cat(parts)
+                parts.append(along(h, differences).to(weights.dtype))
+    return list(torch.cat(parts).split([len(places) for places in nodes]))
 
 
 def integrated_jacobian(
@@ -157,7 +216,7 @@ def integrated_jacobian(
     batched = vmap(pull_back, in_dims=(0, None))
     total: Tensor | None = None
     with torch.no_grad(), _progress(len(rule.nodes) * n_outputs, "Jacobian", show_progress_bar) as bar:
-        for h, weights in _nodes(r, x - r, rule, node_chunk):
+        for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
             if total is None:
                 total = torch.zeros(n_outputs, *x.shape, dtype=weights.dtype, device=x.device)
             for start in range(0, n_outputs, output_chunk):
@@ -204,7 +263,7 @@ def pulled_back_factors(
     batched = vmap(pull_back, in_dims=(0, None))
     total: Tensor | None = None
     with torch.no_grad(), _progress(len(rule.nodes) * n_directions, "pulled back", show_progress_bar) as bar:
-        for h, weights in _nodes(r, difference, rule, node_chunk):
+        for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
             if total is None:
                 total = torch.zeros(len(x), n_directions, dtype=weights.dtype, device=x.device)
             for start in range(0, n_directions, direction_chunk):
@@ -245,13 +304,25 @@ def feature_pairs(jacobian_a: Tensor, difference_a: Tensor, jacobian_b: Tensor, 
     return (left.T @ right).reshape(*difference_a.shape, *difference_b.shape)
 
 
-def _nodes(r: Tensor, difference: Tensor, rule: Quadrature, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Interpolated inputs (n, S, H) in the model's dtype with their weights (n,) in the accumulator's."""
+def _points(
+    xs: Sequence[Tensor], rs: Sequence[Tensor], rules: Sequence[Quadrature], chunk: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The nodes of all texts, text by text, so many at a time.
+
+    Yields:
+        interpolated inputs (n, S, H) and differences x − r (n, S, H) in the model's dtype, weights (n,) in the
+        accumulator's, and owners (n,), the numbers of their texts, on the CPU.
+    """
+    r, difference = torch.stack(list(rs)), torch.stack(list(xs)) - torch.stack(list(rs))
     accumulator = torch.float32 if r.device.type == "mps" else torch.float64
-    for start in range(0, len(rule.nodes), chunk):
-        alphas = torch.as_tensor(rule.nodes[start : start + chunk], dtype=r.dtype, device=r.device)
-        weights = torch.as_tensor(rule.weights[start : start + chunk], dtype=accumulator, device=r.device)
-        yield r + alphas[:, None, None] * difference, weights
+    alphas = torch.as_tensor(np.concatenate([rule.nodes for rule in rules]), dtype=r.dtype, device=r.device)
+    weights = torch.as_tensor(np.concatenate([rule.weights for rule in rules]), dtype=accumulator, device=r.device)
+    owners = torch.repeat_interleave(torch.tensor([len(rule.nodes) for rule in rules]))
+    for start in range(0, len(owners), chunk):
+        part = slice(start, start + chunk)
+        owner = owners[part]
+        start_points, directions = r[owner], difference[owner]
+        yield start_points + alphas[part, None, None] * directions, directions, weights[part], owner
 
 
 def _default_chunk(x: Tensor) -> int:

@@ -8,16 +8,16 @@ node instead of S + 1, before the full work is begun.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from .integrated_jacobian import derivatives_along_path
+from .integrated_jacobian import derivatives_along_paths
 from .quadrature import Quadrature, concentrated, quadrature
 
-__all__ = ["Placement", "check_tolerance", "place_nodes"]
+__all__ = ["Placement", "check_tolerance", "place_nodes", "place_nodes_together"]
 
 N_PROBES = 5
 FIRST_STEPS = (3, 5)
@@ -61,33 +61,71 @@ def place_nodes(
         a placement within the tolerance; or, where none is within ``max_steps`` or the residual stops falling, the
         smallest whose residual is near the best.
     """
-    expected = change.double().cpu().numpy()
+    return place_nodes_together(f, [x], [r], [change], tolerance, max_steps)[0]
+
+
+def place_nodes_together(
+    f: Callable[[Tensor], Tensor],
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    changes: Sequence[Tensor],
+    tolerance: float,
+    max_steps: int,
+) -> list[Placement]:
+    """`place_nodes` of n texts of one length, for all of which f is the same: their derivatives are taken together."""
+    searches = [
+        _search(np.zeros_like(change) if x.equal(r) else change, tolerance, max_steps)
+        for x, r, change in zip(xs, rs, (_numpy(change) for change in changes), strict=True)
+    ]
+    placements: dict[int, Placement] = {}
+    asked: dict[int, np.ndarray] = {}
+
+    def resume(place: int, values: np.ndarray | None) -> None:
+        try:
+            asked[place] = searches[place].send(values)
+        except StopIteration as end:
+            placements[place] = end.value
+
+    for place in range(len(searches)):
+        resume(place, None)
+    while asked:
+        places = list(asked)
+        nodes = [asked.pop(place) for place in places]
+        found = derivatives_along_paths(f, [xs[place] for place in places], [rs[place] for place in places], nodes)
+        for place, values in zip(places, found, strict=True):
+            resume(place, _numpy(values))
+    return [placements[place] for place in range(len(searches))]
+
+
+def _search(expected: np.ndarray, tolerance: float, max_steps: int) -> Generator[np.ndarray, np.ndarray, Placement]:
+    """Asks for derivatives at nodes, and returns the placement."""
     size = float(np.linalg.norm(expected))
-    if size == 0 or x.equal(r):
+    if size == 0:
         return Placement(quadrature("midpoint", 1), 0.0, True)
     seen: list[tuple[float, float]] = []
     tried: dict[int, Placement] = {}
 
-    def derivatives(nodes: np.ndarray) -> np.ndarray:
-        values = _numpy(derivatives_along_path(f, x, r, nodes))
+    def derivatives(nodes: np.ndarray) -> Generator[np.ndarray, np.ndarray, np.ndarray]:
+        values = yield nodes
         seen.extend(zip(nodes, np.linalg.norm(values, axis=1), strict=True))
         return values
 
-    def attempt(rule: Quadrature) -> Placement:
-        residual = float(np.linalg.norm(rule.weights @ derivatives(rule.nodes) - expected)) / size
+    def attempt(rule: Quadrature) -> Generator[np.ndarray, np.ndarray, Placement]:
+        values = yield from derivatives(rule.nodes)
+        residual = float(np.linalg.norm(rule.weights @ values - expected)) / size
         n_steps = len(rule.nodes)
         tried[n_steps] = Placement(rule, residual, residual <= MARGIN * tolerance)
         return tried[n_steps]
 
-    one = attempt(quadrature("midpoint", 1))
+    one = yield from attempt(quadrature("midpoint", 1))
     if one.residual <= LINEAR * tolerance:
         return one
-    derivatives(quadrature("gauss-legendre", N_PROBES).nodes)
+    yield from derivatives(quadrature("gauss-legendre", N_PROBES).nodes)
     bend = _bend(seen)
-    previous = attempt(concentrated(min(FIRST_STEPS[0], max_steps), *bend))
+    previous = yield from attempt(concentrated(min(FIRST_STEPS[0], max_steps), *bend))
     if previous.reached:
         return previous
-    current = attempt(concentrated(min(FIRST_STEPS[1], max_steps), *bend))
+    current = yield from attempt(concentrated(min(FIRST_STEPS[1], max_steps), *bend))
     stagnant = 0
     while not current.reached:
         n_before, n_now = len(previous.rule.nodes), len(current.rule.nodes)
@@ -99,11 +137,11 @@ def place_nodes(
         wanted = math.log(current.residual / (MARGIN * tolerance)) / rate if rate > 0 else math.inf
         n_next = min(max_steps, 2 * n_now, n_now + max(1, math.ceil(min(wanted, n_now))))
         bend = _bend(seen)
-        previous, current = current, attempt(concentrated(n_next, *bend))
+        previous, current = current, (yield from attempt(concentrated(n_next, *bend)))
     # The extrapolation may have overshot; a measurement halfway costs less than the nodes it can save.
     n_short, n_enough = len(previous.rule.nodes), len(current.rule.nodes)
     while n_enough - n_short > 2:
-        halfway = attempt(concentrated((n_short + n_enough) // 2, *bend))
+        halfway = yield from attempt(concentrated((n_short + n_enough) // 2, *bend))
         if halfway.reached:
             current, n_enough = halfway, len(halfway.rule.nodes)
         else:
