@@ -154,7 +154,7 @@ def nodes_at(layer: int, model: XSTransformer, texts: list[str]) -> dict[str, An
     encoder = Encoder(model, layer)
     found: dict[str, dict[str, list[int]]] = {}
     for text in tqdm(texts, desc=f"nodes at layer {layer}", leave=False):
-        path = model._path(encoder, tokenize(model, text, None, "text"), model._reference)
+        (path,) = model._paths(encoder, [tokenize(model, text, None, "text")], model._reference)
         change = (path.f_x - path.f_r).double().cpu().numpy()
         fine = RULES["gauss-legendre"](FINE)
         samples = derivatives_along_path(path.f, path.x, path.r, fine.nodes).double().cpu().numpy()

@@ -124,8 +124,8 @@ def counted_operations(model: XSTransformer, texts: tuple[str, str], layer: int,
         features = model.preprocess([text]).to(model.device)
         recording = encoder.record(dict(features))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            encoder.function(recording)(recording.hidden)
-        total += nodes * (len(recording.hidden) + 1) * counter.get_total_flops()
+            encoder.function(recording)(recording.hidden[0])
+        total += nodes * (recording.hidden.shape[1] + 1) * counter.get_total_flops()
     return total
 
 

@@ -89,6 +89,21 @@ def test_swapping_the_texts_transposes(path):
     np.testing.assert_allclose(swapped.main_effects_a, out.main_effects_b, atol=1e-12)
 
 
+def test_texts_of_one_length_together_and_apart(architecture, path):
+    model = XSTransformer(path, device="cpu", model_kwargs=DOUBLE)
+    texts = ["the gentle giant", "his bags left", TEXT_A, "a tall traveller", "the giant"]
+    lengths = [len(factors.tokens) for factors in model.token_factors(texts, layer=1, n_steps=3)]
+    assert len(set(lengths)) < len(texts)
+    for layer in (0, 1, LAYERS):
+        together = model.token_factors(texts, layer=layer, n_steps=3)
+        for text, factors in zip(texts, together, strict=True):
+            (apart,) = model.token_factors([text], layer=layer, n_steps=3)
+            scale = np.abs(apart.factors).max()
+            atol = 1e-5 * scale if architecture in PARTLY_SINGLE else 1e-10 * scale
+            np.testing.assert_allclose(factors.factors, apart.factors, rtol=0, atol=atol)
+            np.testing.assert_allclose(factors.embedding, apart.embedding, rtol=0, atol=max(atol, 1e-12))
+
+
 def test_shifted_embeddings_do_not_depend_on_the_batch(path):
     model = XSTransformer(path, shift=True, device="cpu", model_kwargs=DOUBLE)
     texts = ["the giant", TEXT_A, "a tall traveller did not unpack", TEXT_B, "his bags"]

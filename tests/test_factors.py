@@ -27,13 +27,13 @@ def own(request, tmp_path):
 def counted(monkeypatch):
     """How many texts had their factors computed."""
     calls = []
-    original = xsbert.models.base.token_factors
+    original = xsbert.models.base.token_factors_together
 
-    def spy(*args, **kwargs):
-        calls.append(1)
-        return original(*args, **kwargs)
+    def spy(f, xs, *args, **kwargs):
+        calls.extend(xs)
+        return original(f, xs, *args, **kwargs)
 
-    monkeypatch.setattr(xsbert.models.base, "token_factors", spy)
+    monkeypatch.setattr(xsbert.models.base, "token_factors_together", spy)
     return calls
 
 
@@ -61,6 +61,21 @@ def test_pairs_cost_each_distinct_text_once(own, counted):
     assert len(counted) == 3
     np.testing.assert_allclose(results[0].matrix, results[1].matrix.T, rtol=1e-12)
     same(results[2], own.attribute_prediction(*pairs[2], **STEPS))
+
+
+def test_batches_do_not_change_a_text(model, monkeypatch):
+    texts = [f"{subject} {verb} home" for subject in ("She", "He", "Nobody") for verb in ("runs", "went")]
+    texts += ["[PAD] [PAD] [PAD]", "Reykjavík is far from home, and so is the sea."]
+    together = model.token_factors(texts, layer=3, tolerance=1e-3)
+    assert [factors.text for factors in together] == texts
+    monkeypatch.setattr(xsbert.models.base, "MAX_TEXTS", 2)
+    in_twos = model.token_factors(texts, layer=3, tolerance=1e-3)
+    for text, one, two in zip(texts, together, in_twos, strict=True):
+        (alone,) = model.token_factors([text], layer=3, tolerance=1e-3)
+        assert one.settings == alone.settings == two.settings
+        for found in (one, two):
+            np.testing.assert_allclose(found.factors, alone.factors, atol=1e-5 * np.abs(alone.factors).max())
+    assert not together[6].factors.any()
 
 
 def test_results_stream(own):

@@ -5,7 +5,15 @@ from typing import ClassVar
 import pytest
 import torch
 
-from xsbert.integrated_jacobian import factors_from_jacobian, feature_pairs, integrated_jacobian, token_factors
+from xsbert.integrated_jacobian import (
+    derivatives_along_path,
+    derivatives_along_paths,
+    factors_from_jacobian,
+    feature_pairs,
+    integrated_jacobian,
+    token_factors,
+    token_factors_together,
+)
 from xsbert.quadrature import quadrature
 
 S, H, E = 5, 4, 3
@@ -171,3 +179,20 @@ def test_cuda_agrees_with_cpu(ends):
     x, r = ends
     for core in (token_factors, integrated_jacobian):
         torch.testing.assert_close(core(smooth, x.cuda(), r.cuda(), GAUSS).cpu(), core(smooth, x, r, GAUSS))
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 3, 4, 7, 1000])
+def test_several_texts_together_are_as_each_alone(chunk_size):
+    xs, rs = [random(S, H, seed=seed) for seed in (1, 7, 9)], [random(S, H, seed=seed) for seed in (2, 8, 10)]
+    rules = [quadrature("gauss-legendre", 3), quadrature("midpoint", 1), quadrature("riemann-right", 5)]
+    together = token_factors_together(smooth, xs, rs, rules, chunk_size=chunk_size)
+    for found, x, r, rule in zip(together, xs, rs, rules, strict=True):
+        torch.testing.assert_close(found, token_factors(smooth, x, r, rule))
+    nodes = [rule.nodes for rule in rules]
+    for found, x, r, places in zip(derivatives_along_paths(smooth, xs, rs, nodes), xs, rs, nodes, strict=True):
+        torch.testing.assert_close(found, derivatives_along_path(smooth, x, r, places))
+
+
+def test_texts_of_different_lengths_are_not_taken_together():
+    with pytest.raises(ValueError, match=r"xs must have one shape, got \(5, 4\) and \(6, 4\)"):
+        token_factors_together(smooth, [random(5, 4), random(6, 4)], [random(5, 4), random(6, 4)], [GAUSS, GAUSS])

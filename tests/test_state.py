@@ -87,11 +87,11 @@ def test_as_before_after_an_interruption(own, interruption, where, monkeypatch):
 
     if where == "token_factors":
 
-        def interrupted(f, x, *args, **kwargs):
-            f(x)
+        def interrupted(f, xs, *args, **kwargs):
+            f(xs[0])
             raise interruption
 
-        monkeypatch.setattr(xsbert.models.base, "token_factors", interrupted)
+        monkeypatch.setattr(xsbert.models.base, "token_factors_together", interrupted)
     else:
         original, calls = torch.nn.functional.gelu, []
 

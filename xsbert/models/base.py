@@ -6,7 +6,7 @@ import copy
 import hashlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
+from torch.func import vmap
 from tqdm import tqdm
 
 from ..attribution import Attribution, Settings, TextFactors
@@ -38,8 +39,9 @@ from ..integrated_jacobian import (
     integrated_jacobian,
     pulled_back_factors,
     token_factors,
+    token_factors_together,
 )
-from ..placement import check_tolerance, place_nodes
+from ..placement import check_tolerance, place_nodes_together
 from ..quadrature import Quadrature, quadrature
 from .layers import Encoder, encoder_layers
 from .reference import (
@@ -57,6 +59,8 @@ __all__ = ["XSTransformer"]
 SIMILARITIES = ("cosine", "dot")
 UNITS = ("tokens", "words", "sentences")
 DEFAULT_TOLERANCE = 1e-2
+# Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
+MAX_TEXTS, MAX_TOKENS = 32, 4096
 # What a vector-Jacobian product costs, counted in Jacobian-vector products: as many operations, more memory traffic.
 BACKWARD_COST = 1.5
 
@@ -273,18 +277,17 @@ class XSTransformer(SentenceTransformer):
             if not isinstance(text, str) or text not in distinct:
                 distinct[text] = tokenize(self, text, resolved, f"texts[{place}]")
         encoder = Encoder(self, plan.layer)
-        # Long texts first: the estimate of the time that is left errs on the safe side.
-        order = sorted(distinct, key=lambda text: -len(distinct[text].tokens))
-        found = {
-            text: self._text_factors(encoder, distinct[text], plan, units)
-            for text in tqdm(
-                order,
-                desc="texts",
-                leave=False,
-                disable=show_progress_bar is False,
-                delay=0 if show_progress_bar else PROGRESS_DELAY,
-            )
-        }
+        found: dict[str, TextFactors] = {}
+        with tqdm(
+            total=len(distinct),
+            desc="texts",
+            leave=False,
+            disable=show_progress_bar is False,
+            delay=0 if show_progress_bar else PROGRESS_DELAY,
+        ) as bar:
+            for batch in _batches(distinct, plan.reference):
+                found.update(zip(batch, self._text_factors(encoder, list(batch.values()), plan, units), strict=True))
+                bar.update(len(batch))
         return [found[text] for text in texts]
 
     def explain_pairs(
@@ -516,6 +519,7 @@ class XSTransformer(SentenceTransformer):
             rule_name="adaptive" if n_steps is None else rule,
             tolerance=None if tolerance is None else float(tolerance),
             max_steps=max_steps,
+            fingerprint=_fingerprint(self),
             options={"chunk_size": chunk_size, "show_progress_bar": show_progress_bar},
         )
 
@@ -526,28 +530,42 @@ class XSTransformer(SentenceTransformer):
         if len(a.tokens) < len(b.tokens):
             factors_b, factors_a = self._pair_factors(encoder, b, a, plan)
             return factors_a, factors_b
-        short = self._text_factors(encoder, b, plan)
+        (short,) = self._text_factors(encoder, [b], plan)
         directions = np.vstack([short.factors, short.reference_term[None]])
         if BACKWARD_COST * (len(directions) + 1) < len(a.tokens) + 1:
             return self._pulled_back(encoder, a, plan, directions), short
-        return self._text_factors(encoder, a, plan), short
+        return self._text_factors(encoder, [a], plan)[0], short
 
-    def _text_factors(self, encoder: Encoder, text: TokenizedText, plan: _Plan, units: str = "tokens") -> TextFactors:
-        """The factor of one text by forward mode."""
-        path = self._path(encoder, text, plan.reference)
-        rule = _nodes_for(path, plan, text)
-        result = self._described(text, path, plan, rule, np.zeros((len(text.tokens), len(path.f_x))))
-        groups = None if units == "tokens" else result.groups(units)
-        factors = token_factors(path.f, path.x, path.r, rule, groups=groups, **plan.options)
-        _check_finite(factors, f"the attributions of {text.text!r:.60}")
-        if groups is not None:
-            result = result.words() if units == "words" else result.over(units)
-        return replace(result, factors=_numpy(factors)[:, : self.truncate_dim])
+    def _text_factors(
+        self, encoder: Encoder, texts: Sequence[TokenizedText], plan: _Plan, units: str = "tokens"
+    ) -> list[TextFactors]:
+        """The factors of texts that are alike (see `_batches`), by forward mode."""
+        paths = self._paths(encoder, texts, plan.reference)
+        rules = _rules_for(paths, plan, texts)
+        results = [
+            self._described(text, path, plan, rule, np.zeros((len(text.tokens), len(path.f_x))))
+            for text, path, rule in zip(texts, paths, rules, strict=True)
+        ]
+        if units == "tokens":
+            xs, rs = [path.x for path in paths], [path.r for path in paths]
+            factors = token_factors_together(paths[0].f, xs, rs, rules, **plan.options)
+        else:
+            factors = [
+                token_factors(path.f, path.x, path.r, rule, groups=result.groups(units), **plan.options)
+                for path, rule, result in zip(paths, rules, results, strict=True)
+            ]
+            results = [result.words() if units == "words" else result.over(units) for result in results]
+        for text, found in zip(texts, factors, strict=True):
+            _check_finite(found, f"the attributions of {text.text!r:.60}")
+        return [
+            replace(result, factors=_numpy(found)[:, : self.truncate_dim])
+            for result, found in zip(results, factors, strict=True)
+        ]
 
     def _pulled_back(self, encoder: Encoder, text: TokenizedText, plan: _Plan, directions: np.ndarray) -> TextFactors:
         """The factor of one text, projected on the span of the directions (K, E), by reverse mode."""
-        path = self._path(encoder, text, plan.reference)
-        rule = _nodes_for(path, plan, text)
+        (path,) = self._paths(encoder, [text], plan.reference)
+        (rule,) = _rules_for([path], plan, [text])
         _, sizes, basis = np.linalg.svd(directions, full_matrices=False)
         basis = basis[sizes > 1e-12 * sizes[0]] if sizes[0] > 0 else basis[:1]
         wide = np.zeros((len(basis), len(path.f_x)))
@@ -590,37 +608,43 @@ class XSTransformer(SentenceTransformer):
                 shift=self.shifted,
                 dtype=str(self.dtype).removeprefix("torch."),
                 tolerance=plan.tolerance,
-                fingerprint=_fingerprint(self),
+                fingerprint=plan.fingerprint,
             ),
         )
 
-    def _path(self, encoder: Encoder, text: TokenizedText, reference: Reference) -> _Path:
-        """The straight line from the reference to the text at the encoder's layer, and f along it."""
-        features = batch_to_device(dict(text.features), self.device)
-        referenced = reference_features(reference, features)
-        if torch.equal(features["input_ids"], referenced["input_ids"]):
-            features = referenced
-        at_text, at_reference = encoder.record(features), encoder.record(referenced)
-        _check_finite(at_text.embedding, f"the embedding of {text.text!r:.60}")
-        _check_finite(at_reference.embedding, f"the embedding of the reference of {text.text!r:.60}")
-        f = encoder.function(at_text)
+    def _paths(self, encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference) -> list[_Path]:
+        """The straight lines from the reference to texts that are alike, at the encoder's layer, and f along them."""
+        features = [batch_to_device(dict(text.features), self.device) for text in texts]
+        referenced = reference_features(reference, features[0])
+        if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
+            features = [referenced] * len(texts)
+        at_reference, at_first = encoder.record(referenced), encoder.record(features[0])
+        at_texts = at_first if len(texts) == 1 else encoder.record(_together(features))
+        for text, embedding in zip(texts, at_texts.embeddings, strict=True):
+            _check_finite(embedding, f"the embedding of {text.text!r:.60}")
+        _check_finite(at_reference.embeddings, f"the embedding of the reference of {texts[0].text!r:.60}")
+        f = encoder.function(at_first)
+        elsewhere = torch.cat([at_reference.hidden, at_texts.hidden[1:]])
+        expected = torch.cat([at_reference.embeddings, at_texts.embeddings[1:]])
         with torch.no_grad():
-            gap = (f(at_reference.hidden) - at_reference.embedding).double().norm()
-        tolerance = 0.05 if at_text.embedding.dtype.itemsize == 2 else 1e-3
-        if gap > tolerance * at_reference.embedding.double().norm():
+            gaps = (vmap(f)(elsewhere) - expected).double().norm(dim=1)
+        tolerance = 0.05 if expected.dtype.itemsize == 2 else 1e-3
+        if (gaps > tolerance * expected.double().norm(dim=1)).any():
             raise ValueError(
                 f"{type(self[0].model).__name__} cannot be explained at layer {encoder.layer}: what follows depends "
                 "on more than the hidden states that enter it"
             )
-        return _Path(f, at_text.hidden, at_reference.hidden, at_text.embedding, at_reference.embedding)
+        r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
+        return [_Path(f, x, r, f_x, f_r) for x, f_x in zip(at_texts.hidden, at_texts.embeddings, strict=True)]
 
     def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: _Plan) -> np.ndarray:
         encoder = Encoder(self, plan.layer)
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
         for text in (a, b):
-            path = self._path(encoder, text, plan.reference)
-            jacobian = integrated_jacobian(path.f, path.x, path.r, _nodes_for(path, plan, text), **plan.options)
+            (path,) = self._paths(encoder, [text], plan.reference)
+            (rule,) = _rules_for([path], plan, [text])
+            jacobian = integrated_jacobian(path.f, path.x, path.r, rule, **plan.options)
             sides += [jacobian[: self.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
         return feature_pairs(*sides).cpu().numpy()
 
@@ -640,6 +664,8 @@ class _Plan:
     rule_name: str
     tolerance: float | None
     max_steps: int
+    fingerprint: str
+    """Of the model's weights."""
     options: dict[str, Any]
 
 
@@ -665,19 +691,52 @@ def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
     return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
 
 
-def _nodes_for(path: _Path, plan: _Plan, text: TokenizedText) -> Quadrature:
+def _rules_for(paths: Sequence[_Path], plan: _Plan, texts: Sequence[TokenizedText]) -> list[Quadrature]:
     """The rule that was asked for, or nodes placed for the tolerance."""
     if plan.rule is not None:
-        return plan.rule
-    placement = place_nodes(path.f, path.x, path.r, path.f_x - path.f_r, plan.tolerance, plan.max_steps)
-    if not placement.reached:
-        warnings.warn(
-            f"the tolerance of {plan.tolerance:g} is out of reach for {text.text!r:.60}: with up to {plan.max_steps} "
-            f"nodes the residual is {placement.residual:.1e}, which {len(placement.rule.nodes)} nodes reach. A deeper "
-            "layer, more precision (float32, float64) or more max_steps may help",
-            stacklevel=5,
-        )
-    return placement.rule
+        return [plan.rule] * len(paths)
+    xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
+    placements = place_nodes_together(paths[0].f, xs, rs, changes, plan.tolerance, plan.max_steps)
+    for text, placement in zip(texts, placements, strict=True):
+        if not placement.reached:
+            warnings.warn(
+                f"the tolerance of {plan.tolerance:g} is out of reach for {text.text!r:.60}: with up to "
+                f"{plan.max_steps} nodes the residual is {placement.residual:.1e}, which {len(placement.rule.nodes)} "
+                "nodes reach. A deeper layer, more precision (float32, float64) or more max_steps may help",
+                stacklevel=5,
+            )
+    return [placement.rule for placement in placements]
+
+
+def _batches(texts: dict[str, TokenizedText], reference: Reference) -> Iterator[dict[str, TokenizedText]]:
+    """Texts that can be computed together: of one length, so that none is padded, and with f the same for all.
+
+    The longest come first: the estimate of the time that is left errs on the safe side.
+    """
+    alike: dict[Any, list[str]] = {}
+    for text, tokenized in texts.items():
+        alike.setdefault(_kind(tokenized, reference), []).append(text)
+    for group in sorted(alike.values(), key=lambda group: -len(texts[group[0]].tokens)):
+        size = max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)))
+        for start in range(0, len(group), size):
+            yield {text: texts[text] for text in group[start : start + size]}
+
+
+def _kind(text: TokenizedText, reference: Reference) -> tuple[Any, ...]:
+    """Equal for texts whose inputs differ in nothing but the ids of their tokens."""
+    ids = text.features["input_ids"]
+    is_reference = torch.equal(ids, reference_features(reference, text.features)["input_ids"])
+    others = sorted((name, value) for name, value in text.features.items() if name != "input_ids")
+    described = ((name, value.tolist() if isinstance(value, Tensor) else value) for name, value in others)
+    return tuple(ids.shape), is_reference, repr(list(described))
+
+
+def _together(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One batch of inputs that differ in nothing but the ids of their tokens."""
+    return {
+        name: torch.cat([one[name] for one in features]) if isinstance(value, Tensor) and value.ndim else value
+        for name, value in features[0].items()
+    }
 
 
 def _fingerprint(model: SentenceTransformer) -> str:

@@ -25,14 +25,14 @@ __all__ = ["Encoder", "Recording", "encoder_layers"]
 
 @dataclass(frozen=True)
 class Recording:
-    """What one text leaves behind on its way through the model."""
+    """What B texts of one length leave behind on their way through the model."""
 
     features: dict[str, Any]
-    """The model's inputs, batch size 1."""
+    """The model's inputs."""
     hidden: Tensor
-    """(S, H), the hidden states that enter layer l: x."""
-    embedding: Tensor
-    """(E,), f(x): unshifted, before a trailing normalisation."""
+    """(B, S, H), the hidden states that enter layer l: x."""
+    embeddings: Tensor
+    """(B, E), f(x): unshifted, before a trailing normalisation."""
     earlier: tuple[Any, ...]
     """What the layers before l returned."""
 
@@ -105,31 +105,31 @@ class Encoder:
             self._intercept(index, module)
 
     def record(self, features: dict[str, Any]) -> Recording:
-        """Run the model on one tokenized text (batch size 1) exactly as `encode` would."""
+        """Run the model on tokenized texts of one length, without padding, exactly as `encode` would."""
         self._recorded = {}
         with torch.no_grad():
             output = self._transformer(dict(features))
             if self.layer == self._n_layers:
                 self._recorded[self.layer] = output["token_embeddings"]
-            embedding = self._pool(output)
+            embeddings = self._pool(output)
         return Recording(
             features=features,
-            hidden=self._recorded[self.layer][0].detach(),
-            embedding=embedding,
+            hidden=self._recorded[self.layer].detach(),
+            embeddings=embeddings,
             earlier=tuple(self._recorded[index] for index in range(self.layer)),
         )
 
     def function(self, recording: Recording) -> Callable[[Tensor], Tensor]:
-        """f: (S, H) → (E,), the model from layer l on, for the text that was recorded."""
+        """f: (S, H) → (E,), the model from layer l on, for the one text that was recorded."""
 
         def f(hidden: Tensor) -> Tensor:
             features = dict(recording.features)
             with Differentiable():
                 if self.layer == self._n_layers:
-                    return self._pool({**features, "token_embeddings": hidden.unsqueeze(0)})
+                    return self._pool({**features, "token_embeddings": hidden.unsqueeze(0)})[0]
                 self._replayed, self._entering = recording, hidden.unsqueeze(0)
                 try:
-                    return self._pool(self._transformer(features))
+                    return self._pool(self._transformer(features))[0]
                 finally:
                     self._replayed, self._entering = None, None
 
@@ -138,7 +138,7 @@ class Encoder:
     def _pool(self, features: dict[str, Any]) -> Tensor:
         for module in self._head:
             features = module(features)
-        return features["sentence_embedding"][0]
+        return features["sentence_embedding"]
 
     def _intercept(self, index: int, module: nn.Module) -> None:
         """Let a layer of the private copy record what it sees, or replay what it returned."""
