@@ -11,6 +11,7 @@ from xsbert.integrated_jacobian import (
     factors_from_jacobian,
     feature_pairs,
     integrated_jacobian,
+    pulled_back_factors,
     token_factors,
     token_factors_together,
 )
@@ -196,3 +197,40 @@ def test_several_texts_together_are_as_each_alone(chunk_size):
 def test_texts_of_different_lengths_are_not_taken_together():
     with pytest.raises(ValueError, match=r"xs must have one shape, got \(5, 4\) and \(6, 4\)"):
         token_factors_together(smooth, [random(5, 4), random(6, 4)], [random(5, 4), random(6, 4)], [GAUSS, GAUSS])
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        token_factors,
+        integrated_jacobian,
+        lambda f, x, r, rule: derivatives_along_path(f, x, r, rule.nodes),
+        lambda f, x, r, rule: pulled_back_factors(f, x, r, rule, random(2, E, seed=11)),
+    ],
+    ids=["token factors", "Jacobian", "along the path", "pulled back"],
+)
+def test_out_of_memory_halves_the_chunk(ends, compute):
+    at_once = []
+
+    def greedy(h):
+        # Under vmap a function sees one node; how many there are is what the innermost tensor holds.
+        inner = h
+        while torch._C._functorch.is_functorch_wrapped_tensor(inner):
+            inner = torch._C._functorch.get_unwrapped(inner)
+        at_once.append(inner.numel() // h.numel())
+        if at_once[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return smooth(h)
+
+    found = compute(greedy, *ends, GAUSS)
+    assert max(at_once) > 3
+    assert at_once[-1] <= 3
+    torch.testing.assert_close(found, compute(smooth, *ends, GAUSS))
+
+
+def test_out_of_memory_for_one_pass_is_an_error(ends):
+    def hopeless(h):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        token_factors(hopeless, *ends, GAUSS)

@@ -68,7 +68,8 @@ def token_factors(
         groups: G disjoint lists of token positions, such as the words. Their factors are the sums of their tokens',
             at G + 1 evaluations per node instead of S + 1. None takes every token for itself.
         chunk_size: how many Jacobian-vector products are computed at once, at least 1. Bounds the memory
-            and does not change the result. None chooses by S and H.
+            and does not change the result. None chooses by S and H. Where a device runs out of memory all the
+            same, the chunk is halved and the work begun again.
         show_progress_bar: True or False; None shows a bar only when the work takes longer than two seconds.
 
     Returns:
@@ -119,8 +120,6 @@ def _factors(
 ) -> Tensor:
     """(n, G, E), the factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
     n_groups = len(members)
-    passes = chunk_size or _default_chunk(xs[0])
-    node_chunk, group_chunk = max(1, passes // n_groups), min(passes, n_groups)
 
     def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
         return jvp(f, (h,), (member[:, None] * difference,))[1]
@@ -128,21 +127,28 @@ def _factors(
     per_group = vmap(directional, in_dims=(None, None, 0))
     # Where all nodes are of one text, its first tangents are the same at all of them, and computed once.
     one_text, several_texts = vmap(per_group, in_dims=(0, None, None)), vmap(per_group, in_dims=(0, 0, None))
-    total: Tensor | None = None
     n_passes = sum(len(rule.nodes) for rule in rules) * n_groups
-    with torch.no_grad(), _progress(n_passes, "token factors", show_progress_bar) as bar:
-        for h, differences, weights, owners in _points(xs, rs, rules, node_chunk):
-            alone = bool(owners[0] == owners[-1])
-            for start in range(0, n_groups, group_chunk):
-                chunk = members[start : start + group_chunk]
-                with FORWARD_MODE:
-                    derivatives = one_text(h, differences[0], chunk) if alone else several_texts(h, differences, chunk)
-                weighted = weights[:, None, None] * derivatives.to(weights.dtype)
-                if total is None:
-                    total = weighted.new_zeros(len(rules), n_groups, weighted.shape[-1])
-                total[:, start : start + len(chunk)].index_add_(0, owners.to(total.device), weighted)
-                bar.update(len(h) * len(chunk))
-    return total
+
+    def run(passes: int) -> Tensor:
+        node_chunk, group_chunk = max(1, passes // n_groups), min(passes, n_groups)
+        total: Tensor | None = None
+        with torch.no_grad(), _progress(n_passes, "token factors", show_progress_bar) as bar:
+            for h, differences, weights, owners in _points(xs, rs, rules, node_chunk):
+                alone = bool(owners[0] == owners[-1])
+                for start in range(0, n_groups, group_chunk):
+                    chunk = members[start : start + group_chunk]
+                    with FORWARD_MODE:
+                        derivatives = (
+                            one_text(h, differences[0], chunk) if alone else several_texts(h, differences, chunk)
+                        )
+                    weighted = weights[:, None, None] * derivatives.to(weights.dtype)
+                    if total is None:
+                        total = weighted.new_zeros(len(rules), n_groups, weighted.shape[-1])
+                    total[:, start : start + len(chunk)].index_add_(0, owners.to(total.device), weighted)
+                    bar.update(len(h) * len(chunk))
+        return total
+
+    return _within_memory(run, chunk_size or _default_chunk(xs[0]))
 
 
 def derivatives_along_path(f: Function, x: Tensor, r: Tensor, nodes: np.ndarray) -> Tensor:
@@ -177,12 +183,16 @@ def derivatives_along_paths(
         _check(x, r, None)
     units = [Quadrature(places, np.ones_like(places)) for places in nodes]
     along = vmap(lambda h, difference: jvp(f, (h,), (difference,))[1])
-    parts = []
-    with torch.no_grad():
-        for h, differences, weights, _ in _points(xs, rs, units, _default_chunk(xs[0])):
-            with FORWARD_MODE:
-                parts.append(along(h, differences).to(weights.dtype))
-    return list(torch.cat(parts).split([len(places) for places in nodes]))
+
+    def run(passes: int) -> Tensor:
+        parts = []
+        with torch.no_grad():
+            for h, differences, weights, _ in _points(xs, rs, units, passes):
+                with FORWARD_MODE:
+                    parts.append(along(h, differences).to(weights.dtype))
+        return torch.cat(parts)
+
+    return list(_within_memory(run, _default_chunk(xs[0])).split([len(places) for places in nodes]))
 
 
 def integrated_jacobian(
@@ -205,8 +215,6 @@ def integrated_jacobian(
     with torch.no_grad():
         embedding = f(r)
     n_outputs = embedding.shape[0]
-    passes = chunk_size or _default_chunk(x)
-    node_chunk, output_chunk = max(1, passes // n_outputs), min(passes, n_outputs)
     identity = torch.eye(n_outputs, dtype=embedding.dtype, device=embedding.device)
 
     def pull_back(h: Tensor, cotangents: Tensor) -> Tensor:
@@ -214,17 +222,22 @@ def integrated_jacobian(
         return vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
 
     batched = vmap(pull_back, in_dims=(0, None))
-    total: Tensor | None = None
-    with torch.no_grad(), _progress(len(rule.nodes) * n_outputs, "Jacobian", show_progress_bar) as bar:
-        for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
-            if total is None:
-                total = torch.zeros(n_outputs, *x.shape, dtype=weights.dtype, device=x.device)
-            for start in range(0, n_outputs, output_chunk):
-                cotangents = identity[start : start + output_chunk]
-                step = batched(h, cotangents).to(weights.dtype)
-                total[start : start + output_chunk] += torch.einsum("n,nesh->esh", weights, step)
-                bar.update(len(h) * len(cotangents))
-    return total
+
+    def run(passes: int) -> Tensor:
+        node_chunk, output_chunk = max(1, passes // n_outputs), min(passes, n_outputs)
+        total: Tensor | None = None
+        with torch.no_grad(), _progress(len(rule.nodes) * n_outputs, "Jacobian", show_progress_bar) as bar:
+            for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
+                if total is None:
+                    total = torch.zeros(n_outputs, *x.shape, dtype=weights.dtype, device=x.device)
+                for start in range(0, n_outputs, output_chunk):
+                    cotangents = identity[start : start + output_chunk]
+                    step = batched(h, cotangents).to(weights.dtype)
+                    total[start : start + output_chunk] += torch.einsum("n,nesh->esh", weights, step)
+                    bar.update(len(h) * len(cotangents))
+        return total
+
+    return _within_memory(run, chunk_size or _default_chunk(x))
 
 
 def pulled_back_factors(
@@ -252,8 +265,6 @@ def pulled_back_factors(
     _check(x, r, chunk_size)
     directions = directions.to(x.dtype)
     n_directions = len(directions)
-    passes = chunk_size or _default_chunk(x)
-    node_chunk, direction_chunk = max(1, passes // n_directions), min(passes, n_directions)
     difference = x - r
 
     def pull_back(h: Tensor, cotangents: Tensor) -> Tensor:
@@ -261,17 +272,22 @@ def pulled_back_factors(
         return vmap(lambda cotangent: (pull(cotangent)[0] * difference).sum(-1))(cotangents)
 
     batched = vmap(pull_back, in_dims=(0, None))
-    total: Tensor | None = None
-    with torch.no_grad(), _progress(len(rule.nodes) * n_directions, "pulled back", show_progress_bar) as bar:
-        for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
-            if total is None:
-                total = torch.zeros(len(x), n_directions, dtype=weights.dtype, device=x.device)
-            for start in range(0, n_directions, direction_chunk):
-                cotangents = directions[start : start + direction_chunk]
-                step = batched(h, cotangents).to(weights.dtype)
-                total[:, start : start + direction_chunk] += torch.einsum("n,nks->sk", weights, step)
-                bar.update(len(h) * len(cotangents))
-    return total
+
+    def run(passes: int) -> Tensor:
+        node_chunk, direction_chunk = max(1, passes // n_directions), min(passes, n_directions)
+        total: Tensor | None = None
+        with torch.no_grad(), _progress(len(rule.nodes) * n_directions, "pulled back", show_progress_bar) as bar:
+            for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
+                if total is None:
+                    total = torch.zeros(len(x), n_directions, dtype=weights.dtype, device=x.device)
+                for start in range(0, n_directions, direction_chunk):
+                    cotangents = directions[start : start + direction_chunk]
+                    step = batched(h, cotangents).to(weights.dtype)
+                    total[:, start : start + direction_chunk] += torch.einsum("n,nks->sk", weights, step)
+                    bar.update(len(h) * len(cotangents))
+        return total
+
+    return _within_memory(run, chunk_size or _default_chunk(x))
 
 
 def factors_from_jacobian(jacobian: Tensor, difference: Tensor) -> Tensor:
@@ -323,6 +339,18 @@ def _points(
         owner = owners[part]
         start_points, directions = r[owner], difference[owner]
         yield start_points + alphas[part, None, None] * directions, directions, weights[part], owner
+
+
+def _within_memory(run: Callable[[int], Tensor], passes: int) -> Tensor:
+    """Run with so many passes at once, or with half as many as often as the device runs out of memory."""
+    while True:
+        try:
+            return run(passes)
+        except torch.OutOfMemoryError:
+            if passes == 1:
+                raise
+        # Outside the handler, so that the failed run's tensors are free by now.
+        passes //= 2
 
 
 def _default_chunk(x: Tensor) -> int:
