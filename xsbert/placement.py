@@ -19,6 +19,7 @@ from .quadrature import Quadrature, concentrated, quadrature
 
 __all__ = ["Placement", "check_tolerance", "place_nodes", "place_nodes_together"]
 
+# Odd, so that one of them is in the middle.
 N_PROBES = 5
 FIRST_STEPS = (3, 5)
 # How far within the tolerance one node must be: the sum over tokens may meet it by chance where the tokens do not.
@@ -46,9 +47,9 @@ def place_nodes(
 ) -> Placement:
     """The fewest nodes found whose relative residual is within a tolerance.
 
-    One node in the middle is tried first: it is enough where f is linear, as behind the last layer. Otherwise the
-    nodes are Gauss-Legendre nodes drawn towards the part of the path where f changes fastest (see `concentrated`),
-    which is known the better the more nodes have been tried; their number is extrapolated from the residuals so far.
+    One node in the middle is enough where f is linear, as behind the last layer. Otherwise the nodes are
+    Gauss-Legendre nodes drawn towards the part of the path where f changes fastest (see `concentrated`), which is
+    known the better the more nodes have been tried; their number is extrapolated from the residuals so far.
 
     Args:
         f: maps (S, H) to (E,).
@@ -110,22 +111,28 @@ def _search(expected: np.ndarray, tolerance: float, max_steps: int) -> Generator
         seen.extend(zip(nodes, np.linalg.norm(values, axis=1), strict=True))
         return values
 
-    def attempt(rule: Quadrature) -> Generator[np.ndarray, np.ndarray, Placement]:
-        values = yield from derivatives(rule.nodes)
+    def judge(rule: Quadrature, values: np.ndarray) -> Placement:
         residual = float(np.linalg.norm(rule.weights @ values - expected)) / size
         n_steps = len(rule.nodes)
         tried[n_steps] = Placement(rule, residual, residual <= MARGIN * tolerance)
         return tried[n_steps]
 
-    one = yield from attempt(quadrature("midpoint", 1))
+    def attempt(rule: Quadrature) -> Generator[np.ndarray, np.ndarray, Placement]:
+        values = yield from derivatives(rule.nodes)
+        return judge(rule, values)
+
+    plain = quadrature("gauss-legendre", N_PROBES)
+    values = yield from derivatives(plain.nodes)
+    one = judge(quadrature("midpoint", 1), values[N_PROBES // 2 :][:1])
     if one.residual <= LINEAR * tolerance:
         return one
-    yield from derivatives(quadrature("gauss-legendre", N_PROBES).nodes)
     bend = _bend(seen)
     previous = yield from attempt(concentrated(min(FIRST_STEPS[0], max_steps), *bend))
     if previous.reached:
         return previous
-    current = yield from attempt(concentrated(min(FIRST_STEPS[1], max_steps), *bend))
+    current = judge(plain, values) if max_steps >= N_PROBES else previous
+    if not current.reached:
+        current = yield from attempt(concentrated(min(FIRST_STEPS[1], max_steps), *bend))
     stagnant = 0
     while not current.reached:
         n_before, n_now = len(previous.rule.nodes), len(current.rule.nodes)
