@@ -114,7 +114,7 @@ def main() -> None:
         print(table([nodes_row(name, rule, rows, tolerance) for name, rows in nodes.items() for rule in rows[0]]))
 
     where = environment(str(base.device))
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    given = {name: str(value) for name, value in vars(options).items() if name not in ("json", "figure")}
     record = {
         "options": given,
         "environment": where,

@@ -205,7 +205,8 @@ def main() -> None:
     print(f"\nLargest difference of the matrices under the same rule: {difference:.1e}")
     where = environment(options.device)
     print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
-    write_json(options.json, {"options": vars(options), "environment": where, "results": results})
+    given = {name: value for name, value in vars(options).items() if name not in ("json", "child")}
+    write_json(options.json, {"options": given, "environment": where, "results": results})
 
 
 def _fraction(result: dict[str, Any]) -> float:
