@@ -65,7 +65,7 @@ def test_pairs_cost_each_distinct_text_once(own, counted):
 
 def test_batches_do_not_change_a_text(model, monkeypatch):
     texts = [f"{subject} {verb} home" for subject in ("She", "He", "Nobody") for verb in ("runs", "went")]
-    texts += ["[PAD] [PAD] [PAD]", "Reykjavík is far from home, and so is the sea."]
+    texts += ["[PAD] [PAD] [PAD]", "[PAD]  [PAD] [PAD]", "Reykjavík is far from home, and so is the sea."]
     together = model.token_factors(texts, layer=3, tolerance=1e-3)
     assert [factors.text for factors in together] == texts
     monkeypatch.setattr(xsbert.models.base, "MAX_TEXTS", 2)
@@ -76,6 +76,7 @@ def test_batches_do_not_change_a_text(model, monkeypatch):
         for found in (one, two):
             np.testing.assert_allclose(found.factors, alone.factors, atol=1e-5 * np.abs(alone.factors).max())
     assert not together[6].factors.any()
+    assert not together[7].factors.any()
 
 
 def test_results_stream(own):

@@ -616,13 +616,15 @@ class XSTransformer(SentenceTransformer):
         """The straight lines from the reference to texts that are alike, at the encoder's layer, and f along them."""
         features = [batch_to_device(dict(text.features), self.device) for text in texts]
         referenced = reference_features(reference, features[0])
+        at_reference = encoder.record(referenced)
+        _check_finite(at_reference.embeddings, f"the embedding of the reference of {texts[0].text!r:.60}")
+        r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
         if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
-            features = [referenced] * len(texts)
-        at_reference, at_first = encoder.record(referenced), encoder.record(features[0])
+            return [_Path(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
+        at_first = encoder.record(features[0])
         at_texts = at_first if len(texts) == 1 else encoder.record(_together(features))
         for text, embedding in zip(texts, at_texts.embeddings, strict=True):
             _check_finite(embedding, f"the embedding of {text.text!r:.60}")
-        _check_finite(at_reference.embeddings, f"the embedding of the reference of {texts[0].text!r:.60}")
         f = encoder.function(at_first)
         elsewhere = torch.cat([at_reference.hidden, at_texts.hidden[1:]])
         expected = torch.cat([at_reference.embeddings, at_texts.embeddings[1:]])
@@ -634,7 +636,6 @@ class XSTransformer(SentenceTransformer):
                 f"{type(self[0].model).__name__} cannot be explained at layer {encoder.layer}: what follows depends "
                 "on more than the hidden states that enter it"
             )
-        r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
         return [_Path(f, x, r, f_x, f_r) for x, f_x in zip(at_texts.hidden, at_texts.embeddings, strict=True)]
 
     def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: _Plan) -> np.ndarray:
