@@ -617,14 +617,15 @@ class XSTransformer(SentenceTransformer):
         features = [batch_to_device(dict(text.features), self.device) for text in texts]
         referenced = reference_features(reference, features[0])
         at_reference = encoder.record(referenced)
-        _check_finite(at_reference.embeddings, f"the embedding of the reference of {texts[0].text!r:.60}")
         r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
         if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
+            _check_finite(f_r, f"the embedding of {texts[0].text!r:.60}")
             return [_Path(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
         at_first = encoder.record(features[0])
         at_texts = at_first if len(texts) == 1 else encoder.record(_together(features))
         for text, embedding in zip(texts, at_texts.embeddings, strict=True):
             _check_finite(embedding, f"the embedding of {text.text!r:.60}")
+        _check_finite(f_r, f"the embedding of the reference of {texts[0].text!r:.60}")
         f = encoder.function(at_first)
         elsewhere = torch.cat([at_reference.hidden, at_texts.hidden[1:]])
         expected = torch.cat([at_reference.embeddings, at_texts.embeddings[1:]])
