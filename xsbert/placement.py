@@ -21,7 +21,6 @@ __all__ = ["Placement", "check_tolerance", "place_nodes", "place_nodes_together"
 
 # Odd, so that one of them is in the middle.
 N_PROBES = 5
-FIRST_STEPS = (3, 5)
 # How far within the tolerance one node must be: the sum over tokens may meet it by chance where the tokens do not.
 LINEAR = 0.1
 # Rounding separates the residual measured along the path from that of the factors.
@@ -127,33 +126,36 @@ def _search(expected: np.ndarray, tolerance: float, max_steps: int) -> Generator
     if one.residual <= LINEAR * tolerance:
         return one
     bend = _bend(seen)
-    previous = yield from attempt(concentrated(min(FIRST_STEPS[0], max_steps), *bend))
-    if previous.reached:
-        return previous
-    current = judge(plain, values) if max_steps >= N_PROBES else previous
+    previous, current = one, judge(plain, values) if max_steps >= N_PROBES else one
     if not current.reached:
-        current = yield from attempt(concentrated(min(FIRST_STEPS[1], max_steps), *bend))
+        current = yield from attempt(concentrated(min(N_PROBES, max_steps), *bend))
     stagnant = 0
     while not current.reached:
-        n_before, n_now = len(previous.rule.nodes), len(current.rule.nodes)
+        n_now = len(current.rule.nodes)
         stagnant = stagnant + 1 if current.residual > STAGNATION * previous.residual else 0
         if n_now >= max_steps or stagnant >= PATIENCE:
             best = min(placement.residual for placement in tried.values())
             return next(tried[n] for n in sorted(tried) if tried[n].residual <= 1.25 * best)
-        rate = max(math.log(previous.residual / current.residual), 0) / max(n_now - n_before, 1)
-        wanted = math.log(current.residual / (MARGIN * tolerance)) / rate if rate > 0 else math.inf
-        n_next = min(max_steps, 2 * n_now, n_now + max(1, math.ceil(min(wanted, n_now))))
+        wanted = _crossing(previous, current, MARGIN * tolerance)
+        n_next = min(max_steps, 2 * n_now, max(n_now + 1, wanted))
         bend = _bend(seen)
-        previous, current = current, (yield from attempt(concentrated(n_next, *bend)))
-    # The extrapolation may have overshot; a measurement halfway costs less than the nodes it can save.
-    n_short, n_enough = len(previous.rule.nodes), len(current.rule.nodes)
-    while n_enough - n_short > 2:
-        halfway = yield from attempt(concentrated((n_short + n_enough) // 2, *bend))
-        if halfway.reached:
-            current, n_enough = halfway, len(halfway.rule.nodes)
-        else:
-            n_short = len(halfway.rule.nodes)
-    return current
+        previous, current = current, (yield from attempt(concentrated(int(n_next), *bend)))
+    # The extrapolation may have overshot; a measurement between costs less than the nodes it can save.
+    while True:
+        between = max(len(previous.rule.nodes) + 1, _crossing(previous, current, MARGIN * tolerance))
+        if between >= len(current.rule.nodes):
+            return current
+        found = yield from attempt(concentrated(int(between), *bend))
+        previous, current = (previous, found) if found.reached else (found, current)
+
+
+def _crossing(fewer: Placement, more: Placement, residual: float) -> float:
+    """The number of nodes that a residual takes, if it falls geometrically from one placement to the other."""
+    if not 0 < more.residual < fewer.residual:
+        return len(more.rule.nodes) if more.residual == 0 else math.inf
+    n_fewer, n_more = len(fewer.rule.nodes), len(more.rule.nodes)
+    share = math.log(fewer.residual / residual) / math.log(fewer.residual / more.residual)
+    return math.ceil(n_fewer + share * (n_more - n_fewer))
 
 
 def check_tolerance(tolerance: float, max_steps: int) -> None:

@@ -85,15 +85,17 @@ REPLACEMENTS: dict[Callable, Callable] = {
 
 
 class _Rule(torch.autograd.Function):
-    """A function of its first argument alone; the others are constants."""
-
-    generate_vmap_rule = True
+    """A function of its first argument alone, along that one's last axes; the others are constants."""
 
     @staticmethod
     def keep(ctx: Any, *tensors: Tensor | None) -> None:
         ctx.set_materialize_grads(False)
         ctx.save_for_forward(*tensors)
         ctx.save_for_backward(*tensors)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple, x: Tensor, *constants: Any) -> tuple[Tensor, int]:
+        return cls.apply(x.movedim(in_dims[0], 0), *constants), 0
 
 
 class _Linear(_Rule):
