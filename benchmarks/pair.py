@@ -22,20 +22,21 @@ from typing import Any
 import torch
 from common import (
     TEXTS,
+    counted_operations,
     environment,
     in_own_process,
     load,
     matrix_product_speed,
     peak_memory,
+    settings,
     table,
     timed,
     write_json,
 )
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from xsbert import XSTransformer
-from xsbert.models.layers import Encoder, encoder_layers
+from xsbert.models.layers import encoder_layers
 from xsbert.models.reference import reference_features
 
 
@@ -117,18 +118,6 @@ def ours(model: XSTransformer, text_a: str, text_b: str, layer: int, **accuracy:
     }
 
 
-def counted_operations(model: XSTransformer, texts: tuple[str, str], layer: int, n_steps: list[int]) -> int:
-    """Floating-point operations of S + 1 forward passes per node from the layer on, for both texts."""
-    encoder, total = Encoder(model, layer), 0
-    for text, nodes in zip(texts, n_steps, strict=True):
-        features = model.preprocess([text]).to(model.device)
-        recording = encoder.record(dict(features))
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            encoder.function(recording)(recording.hidden[0])
-        total += nodes * (recording.hidden.shape[1] + 1) * counter.get_total_flops()
-    return total
-
-
 def child(options: argparse.Namespace) -> dict[str, Any]:
     model, texts = load(options.model, options.device), TEXTS[options.texts]
     if options.child == "published":
@@ -146,11 +135,14 @@ def child(options: argparse.Namespace) -> dict[str, Any]:
     runs = [timed(lambda: ours(model, *texts, options.layer, **accuracy), options.device) for _ in range(repeats)]
     seconds, result = statistics.median(seconds for seconds, _ in runs), runs[0][1]
     memory = peak_memory(options.device)
+    operations = sum(
+        counted_operations(model, text, options.layer, n) for text, n in zip(texts, result["n_steps"], strict=True)
+    )
     return {
         **result,
         "seconds": seconds,
         "bytes": memory,
-        "operations": counted_operations(model, texts, options.layer, result["n_steps"]),
+        "operations": operations,
         "matrix product speed": matrix_product_speed(options.device),
     }
 
@@ -205,8 +197,7 @@ def main() -> None:
     print(f"\nLargest difference of the matrices under the same rule: {difference:.1e}")
     where = environment(options.device)
     print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
-    given = {name: value for name, value in vars(options).items() if name not in ("json", "child")}
-    write_json(options.json, {"options": given, "environment": where, "results": results})
+    write_json(options.json, {"options": settings(options), "environment": where, "results": results})
 
 
 def _fraction(result: dict[str, Any]) -> float:

@@ -1,0 +1,149 @@
+"""Many texts: `explain_matrix` on n × m texts against one `attribute_prediction` per pair.
+
+    python benchmarks/many.py --texts sts-test.csv --columns 6 7 --json benchmarks/results/many.json
+
+Pairs one at a time are timed on a sample, spread evenly over the n × m pairs; one half of it before `explain_matrix`
+and the other half after, so that both ways see the same machine. In both ways the matrix and the error of every result
+are computed. The ratio is that of seconds for all n × m pairs.
+
+Both ways place the same nodes, so their matrices agree to rounding, closer than either agrees with the exact integral;
+the script fails where one entry differs by more than 1e-4. The pairs include those where one text is half again as long
+as the other, which `attribute_prediction` takes in the cheaper direction, reverse mode.
+
+TEXTS holds tab-separated lines; its distinct texts are spread evenly over the file and mixed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import distinct_texts, environment, load, settings, table, timed, write_json
+
+from xsbert import Attribution, XSTransformer
+
+LARGEST_DIFFERENCE = 1e-4
+
+Pairs = list[tuple[int, int]]
+
+
+def one_by_one(
+    model: XSTransformer, queries: list[str], documents: list[str], pairs: Pairs, accuracy: dict[str, Any], device: str
+) -> tuple[list[float], list[Attribution]]:
+    """Seconds of each pair, and the results."""
+
+    def explain(i: int, j: int) -> Attribution:
+        return complete(model.attribute_prediction(queries[i], documents[j], show_progress_bar=False, **accuracy))
+
+    runs = [timed(lambda pair=pair: explain(*pair), device) for pair in pairs]
+    return [seconds for seconds, _ in runs], [out for _, out in runs]
+
+
+def all_at_once(
+    model: XSTransformer, queries: list[str], documents: list[str], keep: Pairs, accuracy: dict[str, Any]
+) -> dict[tuple[int, int], Attribution]:
+    """Compute every result; keep some."""
+    kept, wanted = {}, set(keep)
+    for i, j, out in model.explain_matrix(queries, documents, show_progress_bar=False, **accuracy):
+        complete(out)
+        if (i, j) in wanted:
+            kept[i, j] = out
+    return kept
+
+
+def complete(out: Attribution) -> Attribution:
+    """Matrix and error are computed when they are first read."""
+    assert np.isfinite(out.matrix).all()
+    assert np.isfinite(out.error)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=Path, required=True, help="tab-separated file of texts")
+    parser.add_argument("--columns", type=int, nargs="+", default=[6, 7], help="columns that hold texts, from 1")
+    parser.add_argument("--model", default="minilm", help="minilm, mpnet-base (random weights), or an id or path")
+    parser.add_argument("--n", type=int, default=100, help="queries")
+    parser.add_argument("--m", type=int, default=100, help="documents")
+    parser.add_argument("--n-pairs", type=int, default=30, help="pairs timed one at a time")
+    parser.add_argument("--layer", type=int, default=-2)
+    parser.add_argument("--tolerance", type=float, default=1e-2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", help="write the full record here")
+    options = parser.parse_args()
+
+    model, device = load(options.model, options.device), options.device
+    accuracy = {"layer": options.layer, "tolerance": options.tolerance}
+    texts = distinct_texts(options.texts, options.columns, options.n + options.m)
+    random.Random(0).shuffle(texts)
+    queries, documents = texts[: options.n], texts[options.n :]
+    places = np.linspace(0, options.n * options.m - 1, min(options.n_pairs, options.n * options.m)).astype(int)
+    sample = [divmod(int(place), options.m) for place in places]
+
+    one_by_one(model, queries, documents, sample[:3], accuracy, device)
+    all_at_once(model, queries[:2], documents[:2], [], accuracy)
+    seconds_before, outs_before = one_by_one(model, queries, documents, sample[::2], accuracy, device)
+    seconds_matrix, kept = timed(lambda: all_at_once(model, queries, documents, sample, accuracy), device)
+    seconds_after, outs_after = one_by_one(model, queries, documents, sample[1::2], accuracy, device)
+
+    outs = dict(zip(sample[::2] + sample[1::2], outs_before + outs_after, strict=True))
+    n_pairs = options.n * options.m
+    per_pair = statistics.mean(seconds_before + seconds_after)
+    difference = max(float(np.abs(outs[pair].matrix - kept[pair].matrix).max()) for pair in sample)
+    same_nodes = all(
+        (outs[pair].a.settings.n_steps, outs[pair].b.settings.n_steps)
+        == (kept[pair].a.settings.n_steps, kept[pair].b.settings.n_steps)
+        for pair in sample
+    )
+    reverse = sum(out.a.known_residual is not None or out.b.known_residual is not None for out in outs.values())
+    residual = max(max(out.residual_a, out.residual_b) for out in [*outs.values(), *kept.values()])
+
+    title = f"{options.n} × {options.m} texts, {options.model}, layer {options.layer}, tolerance {options.tolerance:g}"
+    rows = [
+        {
+            title: f"one pair at a time ({len(sample)} pairs, × {n_pairs})",
+            "per pair": f"{per_pair:.4f} s",
+            "all pairs": f"{per_pair * n_pairs:.0f} s",
+            "× faster": "1.0",
+        },
+        {
+            title: "explain_matrix",
+            "per pair": f"{seconds_matrix / n_pairs:.4f} s",
+            "all pairs": f"{seconds_matrix:.1f} s",
+            "× faster": f"{per_pair * n_pairs / seconds_matrix:.1f}",
+        },
+    ]
+    print(table(rows))
+    print(
+        f"\nMean seconds of a pair: {statistics.mean(seconds_before):.3f} before explain_matrix, "
+        f"{statistics.mean(seconds_after):.3f} after; {reverse} of {len(sample)} pairs in reverse mode."
+        f"\nLargest difference of the matrices: {difference:.1e} (allowed: {LARGEST_DIFFERENCE:g}), "
+        f"same nodes: {'yes' if same_nodes else 'no'}, largest residual {residual:.1e}"
+    )
+    where = environment(device)
+    print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
+    record = {
+        "options": settings(options),
+        "environment": where,
+        "seconds": {"pairs before": seconds_before, "pairs after": seconds_after, "explain_matrix": seconds_matrix},
+        "tokens": {
+            "queries": [len(model[0].tokenizer(text)["input_ids"]) for text in queries],
+            "documents": [len(model[0].tokenizer(text)["input_ids"]) for text in documents],
+        },
+        "ratio": per_pair * n_pairs / seconds_matrix,
+        "pairs in reverse mode": reverse,
+        "largest difference": difference,
+        "same nodes": same_nodes,
+        "largest residual": residual,
+    }
+    write_json(options.json, record)
+    if difference > LARGEST_DIFFERENCE:
+        raise SystemExit("the matrices of both ways differ by more than rounding")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""How many full nodes a residual takes, by the way of placing them.
+
+    python benchmarks/placement.py --texts sts-test.csv --columns 6 7 --json benchmarks/results/placement.json
+
+A full node costs S + 1 forward passes, the derivative along the path two, and from the latter alone the residual of any
+set of nodes is known beforehand. So a way of placing nodes is worth what it saves in full nodes. Compared are, for each
+layer of the packaged all-MiniLM-L6-v2, shifted with two references,
+
+- plain: the fewest Gauss-Legendre nodes;
+- sinh: the fewest Gauss-Legendre nodes drawn towards the bend of the path, where eight probes see it;
+- library: the same as `place_nodes` finds them, which does not try every number; its probes are counted;
+- bisected, 3 and 5: that many Gauss-Legendre nodes on each of the intervals left when the interval with the largest
+  local error is halved until the residual is reached; local errors are those between an interval and its halves;
+- Kronrod: the fewest nodes 2n + 1 that extend n Gauss-Legendre nodes;
+- Clenshaw-Curtis: the fewest nodes 2ᵏ + 1, each set within the next;
+- arc length: the fewest Gauss-Legendre nodes in the length of the embedding's path, ∫ ‖df/dα‖ dα, taken as known;
+- arc length, probed: the same with the length as a Clenshaw-Curtis rule within the residual sees it, its nodes being
+  the probes, and their number as the probes tell it; then each number is measured until one is within the residual.
+
+"Fewest" is told by trying all numbers, which favours these ways over those that are counted with their probes. Nested
+sets are counted like the others: their reuse saves derivatives along the path, but no full node, since full nodes are
+computed once, at the end.
+
+All ways see the derivative along the path at 256 Gauss-Legendre nodes, interpolated; the residual of these nodes
+themselves is printed, and is far below what is asked for. A residual is that of the sum over tokens. For a few texts
+the error of the token factors themselves, ‖V − V*‖ / ‖V*‖, is taken too, with V* from 128 nodes, so that no way is
+preferred for a small sum of large errors.
+
+TEXTS holds tab-separated lines; texts are spread evenly over the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from common import distinct_texts, environment, load, settings, table, write_json
+from scipy.interpolate import BarycentricInterpolator, CubicSpline
+from tqdm import tqdm
+
+from xsbert import XSTransformer
+from xsbert.integrated_jacobian import derivatives_along_path, token_factors
+from xsbert.models.layers import Encoder
+from xsbert.models.texts import tokenize
+from xsbert.placement import MARGIN, N_PROBES, _bend, place_nodes
+from xsbert.quadrature import Quadrature, concentrated, gauss_legendre
+
+TOLERANCES = (1e-2, 1e-3)
+FINE = 256
+FINE_FACTORS = 128
+MOST_NODES = 255
+COUNTED = ("library", "arc length, probed")
+
+Positions = Callable[[np.ndarray], np.ndarray]
+
+plain = functools.cache(gauss_legendre)
+
+
+class Curve(NamedTuple):
+    """The derivative along the path of one text."""
+
+    at: Positions
+    """Positions (N,) to derivatives (N, E)."""
+    change: np.ndarray
+    """(E,), what it integrates to."""
+    ends: tuple[torch.Tensor, torch.Tensor]
+    """Text and reference, (S, H)."""
+
+    def residual(self, rule: Quadrature) -> float:
+        gap = rule.weights @ self.at(rule.nodes) - self.change
+        return float(np.linalg.norm(gap) / np.linalg.norm(self.change))
+
+    def speed(self, positions: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(self.at(positions), axis=1)
+
+
+class Placed(NamedTuple):
+    rule: Quadrature | None
+    """None where the tolerance takes more nodes than are tried."""
+    probes: int = 0
+    """Derivatives along the path that were taken to find it, where it was not found by trying all numbers."""
+
+
+class Interval(NamedTuple):
+    low: float
+    middle: float
+    high: float
+    whole: np.ndarray
+    """(E,), the integral by one set of nodes."""
+    halves: tuple[np.ndarray, np.ndarray]
+    """The integrals of both halves."""
+    error: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=Path, required=True, help="tab-separated file of texts")
+    parser.add_argument("--columns", type=int, nargs="+", default=[6, 7], help="columns that hold texts, from 1")
+    parser.add_argument("--n-texts", type=int, default=20)
+    parser.add_argument("--n-factor-texts", type=int, default=3, help="texts whose token factors are looked at")
+    parser.add_argument("--model", default="minilm", help="minilm, or an id or path")
+    parser.add_argument("--references", nargs="+", default=["pad", "unk"])
+    parser.add_argument("--layers", type=int, nargs="+", help="default: all")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", help="write the full record here")
+    options = parser.parse_args()
+
+    texts = distinct_texts(options.texts, options.columns, options.n_texts)
+    with_factors = {texts[place] for place in np.linspace(0, len(texts) - 1, options.n_factor_texts).astype(int)}
+    results: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for reference in options.references:
+        model = load(options.model, options.device, reference=reference)
+        layers = range(model.n_layers + 1) if options.layers is None else options.layers
+        results[reference] = {
+            layer: [
+                nodes_of(text, Encoder(model, layer), model, text in with_factors)
+                for text in tqdm(texts, desc=f"{reference}, layer {layer}", leave=False)
+            ]
+            for layer in layers
+        }
+
+    for reference, tolerance in itertools.product(results, TOLERANCES):
+        report(results[reference], f"reference {reference}, residual {tolerance:g}", f"{tolerance:g}")
+    fine = max(text["fine"] for layers in results.values() for found in layers.values() for text in found)
+    print(f"Largest residual of the {FINE} nodes: {fine:.1e}")
+    where = environment(options.device)
+    print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
+    write_json(options.json, {"options": settings(options), "environment": where, "results": results})
+
+
+def nodes_of(text: str, encoder: Encoder, model: XSTransformer, with_factors: bool) -> dict[str, Any]:
+    """Tokens of a text, the residual of the fine nodes, and by tolerance and way the nodes, probes and errors."""
+    (path,) = model._paths(encoder, [tokenize(model, text, None, "text")], model._reference)
+    fine = plain(FINE)
+    samples = derivatives_along_path(path.f, path.x, path.r, fine.nodes).double().cpu().numpy()
+    change = (path.f_x - path.f_r).double().cpu().numpy()
+    curve = Curve(BarycentricInterpolator(fine.nodes, samples), change, (path.x, path.r))
+    error = factor_error(path.f, path.x, path.r) if with_factors else None
+    return {
+        "tokens": len(path.x),
+        "fine": curve.residual(fine),
+        "nodes": {
+            f"{tolerance:g}": {
+                way: {
+                    "nodes": len(found.rule.nodes) if found.rule else MOST_NODES + 1,
+                    **({"probes": found.probes} if found.probes else {}),
+                    **({"factor error": error(found.rule)} if error and found.rule else {}),
+                }
+                for way, found in ways(curve, tolerance).items()
+            }
+            for tolerance in TOLERANCES
+        },
+    }
+
+
+def factor_error(f: Any, x: torch.Tensor, r: torch.Tensor) -> Callable[[Quadrature], float]:
+    """The relative error of the token factors of a rule, from the integrands of all tokens, interpolated."""
+    fine = plain(FINE_FACTORS)
+    each = [Quadrature(node[None], np.ones(1)) for node in fine.nodes]
+    samples = np.stack([token_factors(f, x, r, one, show_progress_bar=False).cpu().numpy().ravel() for one in each])
+    integrand, exact = BarycentricInterpolator(fine.nodes, samples), fine.weights @ samples
+
+    def error(rule: Quadrature) -> float:
+        return float(np.linalg.norm(rule.weights @ integrand(rule.nodes) - exact) / np.linalg.norm(exact))
+
+    return error
+
+
+def ways(curve: Curve, tolerance: float) -> dict[str, Placed]:
+    probes = plain(N_PROBES).nodes
+    centre, width = _bend(list(zip(probes, curve.speed(probes), strict=True)))
+    numbers = range(1, MOST_NODES + 1)
+    by_length = arc_length_rule(curve.speed)
+    fewest = {
+        "plain": map(plain, numbers),
+        "sinh": (concentrated(n, centre, width) for n in numbers),
+        "Kronrod": (kronrod(n) for n in range(1, (MOST_NODES + 1) // 2)),
+        "Clenshaw-Curtis": (clenshaw_curtis(2**k + 1) for k in range(1, 8)),
+        "arc length": map(by_length, numbers),
+    }
+    return {
+        **{way: Placed(first_within(curve, rules, tolerance)) for way, rules in fewest.items()},
+        "bisected, 3": Placed(bisected(curve, tolerance, 3)),
+        "bisected, 5": Placed(bisected(curve, tolerance, 5)),
+        "library": by_library(curve, tolerance),
+        "arc length, probed": by_probed_length(curve, tolerance),
+    }
+
+
+def first_within(curve: Curve, rules: Iterable[Quadrature], tolerance: float) -> Quadrature | None:
+    return next((rule for rule in rules if curve.residual(rule) <= tolerance), None)
+
+
+def by_library(curve: Curve, tolerance: float) -> Placed:
+    """What the library places, with its derivatives along the path read from the curve and counted."""
+    count = 0
+
+    def read(f: Any, xs: Any, rs: Any, nodes: list[np.ndarray]) -> list[torch.Tensor]:
+        nonlocal count
+        count += sum(map(len, nodes))
+        return [torch.from_numpy(curve.at(places)) for places in nodes]
+
+    with patch("xsbert.placement.derivatives_along_paths", read):
+        found = place_nodes(None, *curve.ends, torch.from_numpy(curve.change), tolerance, MOST_NODES)
+    return Placed(found.rule if found.reached else None, count)
+
+
+def by_probed_length(curve: Curve, tolerance: float) -> Placed:
+    probes = first_within(curve, (clenshaw_curtis(2**k + 1) for k in range(3, 8)), tolerance)
+    if probes is None:
+        return Placed(None)
+    count = len(probes.nodes)
+    seen = curve._replace(at=BarycentricInterpolator(probes.nodes, curve.at(probes.nodes)))
+
+    def floored(positions: np.ndarray) -> np.ndarray:
+        # Where the probes see next to no speed they may miss some.
+        speed = seen.speed(positions)
+        return speed + 0.1 * speed.mean()
+
+    for rule in map(arc_length_rule(floored), range(1, MOST_NODES + 1)):
+        if seen.residual(rule) <= MARGIN * tolerance:
+            count += len(rule.nodes)
+            if curve.residual(rule) <= MARGIN * tolerance:
+                return Placed(rule, count)
+    return Placed(None)
+
+
+def arc_length_rule(speed: Positions) -> Callable[[int], Quadrature]:
+    """Gauss-Legendre rules in the length that a speed amounts to."""
+    fine = np.linspace(0, 1, 2001)
+    spline = CubicSpline(fine, speed(fine))
+    length = spline.antiderivative()
+
+    def rule(n_steps: int) -> Quadrature:
+        nodes, weights = plain(n_steps)
+        wanted = nodes * length(1.0)
+        positions = np.interp(wanted, length(fine), fine)
+        for _ in range(3):  # Newton's steps from a start that is good to several digits
+            positions = np.clip(positions - (length(positions) - wanted) / spline(positions), 0, 1)
+        return Quadrature(positions, weights * length(1.0) / spline(positions))
+
+    return rule
+
+
+def bisected(curve: Curve, tolerance: float, order: int) -> Quadrature | None:
+    """Composite Gauss-Legendre on intervals halved where their local error is largest."""
+
+    def on(low: float, high: float) -> Quadrature:
+        nodes, weights = plain(order)
+        return Quadrature(low + (high - low) * nodes, (high - low) * weights)
+
+    def integral(low: float, high: float) -> np.ndarray:
+        nodes, weights = on(low, high)
+        return weights @ curve.at(nodes)
+
+    def interval(low: float, high: float, whole: np.ndarray) -> Interval:
+        middle = (low + high) / 2
+        halves = integral(low, middle), integral(middle, high)
+        return Interval(low, middle, high, whole, halves, float(np.linalg.norm(sum(halves) - whole)))
+
+    intervals = [interval(0.0, 1.0, integral(0.0, 1.0))]
+    while len(intervals) * order <= MOST_NODES:
+        gap = sum(each.whole for each in intervals) - curve.change
+        if np.linalg.norm(gap) <= tolerance * np.linalg.norm(curve.change):
+            return Quadrature(*map(np.concatenate, zip(*(on(each.low, each.high) for each in intervals), strict=True)))
+        worst = intervals.pop(max(range(len(intervals)), key=lambda place: intervals[place].error))
+        intervals.append(interval(worst.low, worst.middle, worst.halves[0]))
+        intervals.append(interval(worst.middle, worst.high, worst.halves[1]))
+    return None
+
+
+@functools.cache
+def kronrod(n: int) -> Quadrature:
+    """The n Gauss-Legendre nodes with n + 1 between them, exact to degree 3n + 1 at least.
+
+    The new nodes are the roots of the polynomial of degree n + 1 that, times the Legendre polynomial of degree n, is
+    orthogonal to all of lower degree (Stieltjes).
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(2 * n + 2)
+    values = np.polynomial.legendre.legvander(nodes, n + 1)
+    products = (values[:, : n + 1] * (weights * values[:, n])[:, None]).T @ values
+    lower = np.linalg.lstsq(products[:, : n + 1], -products[:, n + 1], rcond=None)[0]
+    new = np.polynomial.legendre.legroots([*lower, 1.0])
+    old = np.polynomial.legendre.leggauss(n)[0]
+    return interpolatory(np.sort(np.concatenate([old, new.real])))
+
+
+@functools.cache
+def clenshaw_curtis(n_steps: int) -> Quadrature:
+    return interpolatory(-np.cos(np.arange(n_steps) * np.pi / (n_steps - 1)))
+
+
+def interpolatory(nodes: np.ndarray) -> Quadrature:
+    """The weights on [0, 1] that are exact to degree N − 1, for nodes on [−1, 1]."""
+    moments = np.zeros(len(nodes))
+    moments[0] = 1.0
+    weights = np.linalg.solve(np.polynomial.legendre.legvander(nodes, len(nodes) - 1).T, moments)
+    return Quadrature((nodes + 1) / 2, weights)
+
+
+def report(layers: dict[int, list[dict[str, Any]]], title: str, tolerance: str) -> None:
+    """Nodes, passes and errors as tables."""
+    found = {
+        f"layer {layer}": [{**text, **text["nodes"][tolerance]} for text in texts] for layer, texts in layers.items()
+    }
+    texts = next(iter(found.values()))
+    names = list(layers[next(iter(layers))][0]["nodes"][tolerance])
+
+    def rows(names: Iterable[str], cell: Callable[[str, list[dict[str, Any]]], str]) -> str:
+        return table([{title: name, **{layer: cell(name, found[layer]) for layer in found}} for name in names])
+
+    print(f"Median (worst) full nodes of {len(texts)} texts\n\n{rows(names, nodes_cell)}\n")
+    print(f"Median passes, placing included, and its share\n\n{rows(COUNTED, passes_cell)}\n")
+    if any("factor error" in text["plain"] for text in texts):
+        print(f"Median error of the token factors\n\n{rows(names, error_cell)}\n")
+
+
+def nodes_cell(way: str, texts: list[dict[str, Any]]) -> str:
+    values = [text[way]["nodes"] for text in texts]
+    return f"{statistics.median(values):g} ({max(values)})"
+
+
+def passes_cell(way: str, texts: list[dict[str, Any]]) -> str:
+    placing = [2 * text[way].get("probes", 0) for text in texts]
+    full = [text[way]["nodes"] * (text["tokens"] + 1) for text in texts]
+    total = [one + other for one, other in zip(placing, full, strict=True)]
+    return f"{statistics.median(total):.0f}, {sum(placing) / sum(total):.0%}"
+
+
+def error_cell(way: str, texts: list[dict[str, Any]]) -> str:
+    errors = [text[way]["factor error"] for text in texts if "factor error" in text[way]]
+    return f"{statistics.median(errors):.1e}" if errors else ""
+
+
+if __name__ == "__main__":
+    main()
