@@ -168,7 +168,7 @@ class _LayerNorm(_Rule):
     def across(ctx: Any, direction: Tensor, standardised: Tensor) -> Tensor:
         """The direction without its components along 1 and x̂."""
         along = (direction * standardised).mean(ctx.axes, keepdim=True)
-        return direction - direction.mean(ctx.axes, keepdim=True) - standardised * along
+        return torch.addcmul(direction - direction.mean(ctx.axes, keepdim=True), standardised, along, value=-1)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *constants: None) -> Tensor:
