@@ -13,10 +13,10 @@ shelf is not, and its interactions are its approximate attributions (Moeller et 
 - how completely the exact models are explained at layer -2 with a tolerance of 1e-3: |score − sum of the matrix|;
 - what interactions, main effects and baseline make of the score (the same at every layer, up to the error);
 - for each layer and rule, the nodes that a residual of 1e-2 and of 1e-3 takes, from the derivative along the path at
-  256 Gauss-Legendre nodes, interpolated; for adaptive nodes, those that `tolerance=` places.
+  160 Gauss-Legendre nodes, interpolated; for adaptive nodes, those that `tolerance=` places.
 
 PAIRS holds tab-separated lines with one text in each of the two --columns, by default as in the STS benchmark. The
-pairs are spread evenly over the file.
+pairs are spread evenly over those of the file that are not too long: the cost grows with the square of the length.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Pairs = list[tuple[str, str]]
 
 TOLERANCES = (1e-2, 1e-3)
 MOST_NODES = 1 << 15
-FINE = 256
+FINE = 160
 ADAPTIVE = "adaptive"
 
 
@@ -63,7 +63,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="tab-separated file")
     parser.add_argument("--columns", type=int, nargs=2, default=(6, 7), help="columns of the two texts, from 1")
     parser.add_argument("--n-pairs", type=int, default=100)
-    parser.add_argument("--n-texts", type=int, default=20, help="texts whose nodes are counted")
+    parser.add_argument("--max-characters", type=int, default=70, help="of each text of a pair")
+    parser.add_argument("--n-texts", type=int, default=10, help="texts whose nodes are counted")
     parser.add_argument("--tolerance", type=float, default=1e-2, help="residual of the attributions compared")
     parser.add_argument("--json", type=Path, help="write the full record here")
     parser.add_argument("--figure", type=Path, help="draw the figure here")
@@ -71,7 +72,7 @@ def main() -> None:
     if (options.tuned is None) != (options.tuned_exact is None):
         parser.error("--tuned and --tuned-exact belong together")
 
-    pairs = read_pairs(options.pairs, options.columns, options.n_pairs)
+    pairs = read_pairs(options.pairs, options.columns, options.n_pairs, options.max_characters)
     base = XSTransformer(options.base, reference=options.reference)
     couples = {"untrained": (XSTransformer.wrap(base, shift=True, reference=options.reference), base)}
     if options.tuned:
@@ -129,11 +130,12 @@ def main() -> None:
         draw(record).savefig(options.figure, dpi=130)
 
 
-def read_pairs(file: Path, columns: tuple[int, int], n_pairs: int) -> Pairs:
-    """Pairs spread evenly over a file."""
+def read_pairs(file: Path, columns: tuple[int, int], n_pairs: int, max_characters: int) -> Pairs:
+    """Pairs of texts that are not too long, spread evenly over a file."""
     lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
-    chosen = [lines[place] for place in np.linspace(0, len(lines) - 1, min(n_pairs, len(lines))).astype(int)]
-    return [(line[columns[0] - 1], line[columns[1] - 1]) for line in chosen]
+    pairs = [(line[columns[0] - 1], line[columns[1] - 1]) for line in lines]
+    short = [pair for pair in pairs if max(map(len, pair)) <= max_characters]
+    return [short[place] for place in np.linspace(0, len(short) - 1, min(n_pairs, len(short))).astype(int)]
 
 
 def agreement_at(
