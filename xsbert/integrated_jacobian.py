@@ -355,7 +355,9 @@ def _within_memory(run: Callable[[int], Tensor], passes: int) -> Tensor:
 
 def _default_chunk(x: Tensor) -> int:
     numbers = DEFAULT_CHUNK_NUMBERS.get(x.device.type, DEFAULT_CHUNK_NUMBERS["cpu"])
-    return max(1, numbers // x.numel())
+    n_tokens, width = x.shape
+    # A layer holds about 4 H numbers a token, and its attention as many as heads × S: more, in long texts.
+    return max(1, numbers // (n_tokens * max(width, 3 * n_tokens)))
 
 
 def _progress(total: int, description: str, show: bool | None) -> tqdm:
