@@ -100,7 +100,7 @@ def main() -> None:
     }
     nodes = {name: [nodes_at(layer, model, texts) for layer in layers] for name, model in models.items()}
 
-    print(f"Median correlation of token matrices, exact against approximate, {len(pairs)} pairs\n")
+    print(f"Median Pearson (Spearman) correlation of token matrices, exact and approximate, {len(pairs)} pairs\n")
     print(table([agreement_row(name, rows) for name, rows in agreement.items()]))
     for name, found in completeness.items():
         print(f"\n{name}, exact: |score - sum| at most {found['error']:.1e}, residuals at most {found['residual']:.1e}")
@@ -229,7 +229,12 @@ def spread(values: Any) -> dict[str, float]:
 
 
 def agreement_row(name: str, rows: list[dict[str, Any]]) -> dict[str, str]:
-    return {"models": name, **{f"layer {row['layer']}": f"{row['pearson']['median']:.2f}" for row in rows}}
+    return {
+        "models": name,
+        **{
+            f"layer {row['layer']}": f"{row['pearson']['median']:.2f} ({row['spearman']['median']:.2f})" for row in rows
+        },
+    }
 
 
 def shares_row(name: str, found: dict[str, Any]) -> dict[str, str]:
@@ -247,15 +252,14 @@ def draw(record: dict[str, Any]) -> plt.Figure:
     colours = {"untrained": "#7a8aa0", "tuned": "#b2182b"}
     for name, rows in record["agreement"].items():
         layers = [row["layer"] for row in rows]
-        low, median, high = (
-            [row["pearson"][at] for row in rows] for at in ("lower quartile", "median", "upper quartile")
-        )
-        left.plot(layers, median, "o-", color=colours[name], label=name)
-        left.fill_between(layers, low, high, color=colours[name], alpha=0.2, lw=0)
-    left.set(
-        title="exact and approximate agree", xlabel="layer", ylabel="correlation of token matrices", ylim=(None, 1.02)
-    )
-    left.legend(frameon=False)
+        for kind, line in (("pearson", "o-"), ("spearman", "o:")):
+            low, median, high = (
+                [row[kind][at] for row in rows] for at in ("lower quartile", "median", "upper quartile")
+            )
+            left.plot(layers, median, line, ms=4, color=colours[name], label=f"{name}, {kind.title()}")
+            left.fill_between(layers, low, high, color=colours[name], alpha=0.15, lw=0)
+    left.set(title="exact against approximate", xlabel="layer", ylabel="correlation of token matrices", ylim=(0, 1.04))
+    left.legend(frameon=False, fontsize=8, loc="lower left")
 
     parts = {"interactions": "#b2182b", "main effects": "#7a8aa0", "baseline": "#c8b273"}
     names = list(record["shares"])
@@ -269,7 +273,7 @@ def draw(record: dict[str, Any]) -> plt.Figure:
     middle.axhline(1, color="black", lw=0.8, ls=":")
     middle.set_xticks(range(len(names)), [f"{name},\noff the shelf" for name in names])
     middle.set(title="what makes the score", ylabel="share of the score")
-    middle.legend(frameon=False)
+    middle.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
 
     styles = {"riemann-right": "#c8b273", "midpoint": "#7a8aa0", "gauss-legendre": "#2166ac", ADAPTIVE: "#b2182b"}
     shown = next((name for name in record["nodes"] if name.endswith("exact")), next(iter(record["nodes"])))

@@ -3,7 +3,7 @@
     python benchmarks/figures.py
 
 `docs/speed.png` shows each `pair_*.json` of benchmarks/results, `docs/scaling.png` shows `scaling.json` and
-`directions.json`. What is missing there is left out.
+`directions.json`, `docs/exact.png` shows `exact.json`. What is missing there is left out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from exact import draw as draw_exact
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
@@ -45,6 +46,9 @@ def main() -> None:
         save(draw_pairs(pairs), options.docs / "speed.png")
     else:
         print("no pair_*.json: speed.png is left out")
+    exact = read(options.results / "exact.json")
+    if exact:
+        save(draw_exact(exact), options.docs / "exact.png")
     if scaling or directions:
         save(draw_scaling(scaling, directions), options.docs / "scaling.png")
 
