@@ -22,7 +22,6 @@ pairs are spread evenly over those of the file that are not too long: the cost g
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from common import environment, table
+from common import environment, settings, table, write_json
 from scipy.interpolate import BarycentricInterpolator
 from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
@@ -66,7 +65,7 @@ def main() -> None:
     parser.add_argument("--max-characters", type=int, default=70, help="of each text of a pair")
     parser.add_argument("--n-texts", type=int, default=10, help="texts whose nodes are counted")
     parser.add_argument("--tolerance", type=float, default=1e-2, help="residual of the attributions compared")
-    parser.add_argument("--json", type=Path, help="write the full record here")
+    parser.add_argument("--json", help="write the full record here")
     parser.add_argument("--figure", type=Path, help="draw the figure here")
     options = parser.parse_args()
     if (options.tuned is None) != (options.tuned_exact is None):
@@ -115,17 +114,15 @@ def main() -> None:
         print(table([nodes_row(name, rule, rows, tolerance) for name, rows in nodes.items() for rule in rows[0]]))
 
     where = environment(str(base.device))
-    given = {name: str(value) for name, value in vars(options).items() if name not in ("json", "figure")}
     record = {
-        "options": given,
+        "options": settings(options),
         "environment": where,
         "agreement": agreement,
         "completeness": completeness,
         "shares": parts,
         "nodes": nodes,
     }
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, record)
     if options.figure:
         draw(record).savefig(options.figure, dpi=130)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from common import TEXTS, environment, load, table, timed, write_json
+from common import TEXTS, environment, load, settings, table, timed, write_json
 from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
@@ -54,8 +54,7 @@ def main() -> None:
     print(table([{head: kind, "share of the time": f"{share:.0%}"} for kind, share in shares.items()]))
     where = environment("cpu")
     print(f"\nfloat32, {', '.join(f'{name} {value}' for name, value in where.items())}")
-    given = {name: value for name, value in vars(options).items() if name != "json"}
-    write_json(options.json, {"options": given, "environment": where, "seconds": seconds, "shares": shares})
+    write_json(options.json, {"options": settings(options), "environment": where, "seconds": seconds, "shares": shares})
 
 
 if __name__ == "__main__":

@@ -99,7 +99,10 @@ def token_factors_together(
         rules: n rules, whose numbers of nodes may differ.
 
     Returns:
-        n factors (S, E).
+        n factors (S, E), as there.
+
+    Raises:
+        ValueError: inputs and references differ in shape, or the texts in length.
     """
     for x, r in zip(xs, rs, strict=True):
         _check(x, r, chunk_size)
@@ -177,7 +180,10 @@ def derivatives_along_paths(
         nodes: n arrays of positions, whose lengths may differ.
 
     Returns:
-        n derivatives (N, E).
+        n derivatives (N, E), as there.
+
+    Raises:
+        ValueError: an input and its reference differ in shape.
     """
     for x, r in zip(xs, rs, strict=True):
         _check(x, r, None)
