@@ -18,7 +18,7 @@ def functions(dtype):
     weight, bias, narrow = random(5, 6, seed=1, dtype=dtype), random(5, seed=2, dtype=dtype), random(6, seed=3)
     keys, values = random(4, 6, seed=4, dtype=dtype), random(4, 6, seed=5, dtype=dtype)
     mask = torch.tensor([True, True, False, True])
-    narrow = narrow.to(dtype)
+    narrow, scores = narrow.to(dtype), random(3, 3, seed=9, dtype=dtype)
     return {
         "linear": lambda h: F.linear(h, weight, bias),
         "linear without a bias": lambda h: F.linear(h, weight),
@@ -29,6 +29,12 @@ def functions(dtype):
         "layer norm over two axes": lambda h: F.layer_norm(h, tuple(h.shape)),
         "attention": lambda h: F.scaled_dot_product_attention(h[None], h[None] * 2, h[None]),
         "masked attention": lambda h: F.scaled_dot_product_attention(h[None], keys[None], values[None], mask),
+        "attention with a bias": lambda h: F.scaled_dot_product_attention(
+            h[None], h[None] * 2, h[None] + 1, scores, scale=0.3
+        ),
+        "attention with shared keys": lambda h: F.scaled_dot_product_attention(
+            torch.stack([h, h + 1, h - 1, 2 * h]), h.repeat(2, 1, 1), h.repeat(2, 1, 1), enable_gqa=True
+        ),
         "causal attention": lambda h: F.scaled_dot_product_attention(h[None], h[None], h[None], is_causal=True),
     }
 
