@@ -7,19 +7,16 @@ set of nodes is known beforehand. So a way of placing nodes is worth what it sav
 layer of the packaged all-MiniLM-L6-v2, shifted with two references,
 
 - plain: the fewest Gauss-Legendre nodes;
-- sinh: the fewest Gauss-Legendre nodes drawn towards the bend of the path, where eight probes see it;
-- library: the same as `place_nodes` finds them, which does not try every number; its probes are counted;
+- sinh: the fewest Gauss-Legendre nodes drawn towards the bend of the path, where five probes see it;
 - bisected, 3 and 5: that many Gauss-Legendre nodes on each of the intervals left when the interval with the largest
   local error is halved until the residual is reached; local errors are those between an interval and its halves;
 - Kronrod: the fewest nodes 2n + 1 that extend n Gauss-Legendre nodes;
 - Clenshaw-Curtis: the fewest nodes 2ᵏ + 1, each set within the next;
 - arc length: the fewest Gauss-Legendre nodes in the length of the embedding's path, ∫ ‖df/dα‖ dα, taken as known;
-- arc length, probed: the same with the length as a Clenshaw-Curtis rule within the residual sees it, its nodes being
-  the probes, and their number as the probes tell it; then each number is measured until one is within the residual.
+- library: what `place_nodes` finds, which has to look at the path first: its passes for that are counted.
 
-"Fewest" is told by trying all numbers, which favours these ways over those that are counted with their probes. Nested
-sets are counted like the others: their reuse saves derivatives along the path, but no full node, since full nodes are
-computed once, at the end.
+"Fewest" is told by trying all numbers, which favours these ways over the library's. Nested sets are counted like the
+others: their reuse saves derivatives along the path, but no full node, since full nodes are computed once, at the end.
 
 All ways see the derivative along the path at 256 Gauss-Legendre nodes, interpolated; the residual of these nodes
 themselves is printed, and is far below what is asked for. A residual is that of the sum over tokens. For a few texts
@@ -38,26 +35,27 @@ import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from common import distinct_texts, environment, load, settings, table, write_json
-from scipy.interpolate import BarycentricInterpolator, CubicSpline
+from scipy.interpolate import BarycentricInterpolator
 from tqdm import tqdm
 
 from xsbert import XSTransformer
-from xsbert.integrated_jacobian import derivatives_along_path, token_factors
+from xsbert.integrated_jacobian import derivatives_along_path, token_factors, values_along_paths
 from xsbert.models.layers import Encoder
 from xsbert.models.texts import tokenize
-from xsbert.placement import MARGIN, N_PROBES, _bend, place_nodes
-from xsbert.quadrature import Quadrature, concentrated, gauss_legendre
+from xsbert.placement import search
+from xsbert.quadrature import Quadrature, equidistributed, gauss_legendre
 
 TOLERANCES = (1e-2, 1e-3)
 FINE = 256
 FINE_FACTORS = 128
 MOST_NODES = 255
-COUNTED = ("library", "arc length, probed")
+N_PROBES = 5
+# Passes for a look at one place: a value of f, and a derivative along the path.
+PASSES = {"values": 1, "derivatives": 2}
 
 Positions = Callable[[np.ndarray], np.ndarray]
 
@@ -65,14 +63,14 @@ plain = functools.cache(gauss_legendre)
 
 
 class Curve(NamedTuple):
-    """The derivative along the path of one text."""
+    """The path of one text."""
 
     at: Positions
     """Positions (N,) to derivatives (N, E)."""
+    values: Positions
+    """Positions (N,) to values (N, E)."""
     change: np.ndarray
-    """(E,), what it integrates to."""
-    ends: tuple[torch.Tensor, torch.Tensor]
-    """Text and reference, (S, H)."""
+    """(E,), what the derivative integrates to."""
 
     def residual(self, rule: Quadrature) -> float:
         gap = rule.weights @ self.at(rule.nodes) - self.change
@@ -85,8 +83,8 @@ class Curve(NamedTuple):
 class Placed(NamedTuple):
     rule: Quadrature | None
     """None where the tolerance takes more nodes than are tried."""
-    probes: int = 0
-    """Derivatives along the path that were taken to find it, where it was not found by trying all numbers."""
+    passes: int = 0
+    """What was spent to find it, where it was not found by trying all numbers."""
 
 
 class Interval(NamedTuple):
@@ -137,12 +135,14 @@ def main() -> None:
 
 
 def nodes_of(text: str, encoder: Encoder, model: XSTransformer, with_factors: bool) -> dict[str, Any]:
-    """Tokens of a text, the residual of the fine nodes, and by tolerance and way the nodes, probes and errors."""
+    """Tokens of a text, the residual of the fine nodes, and by tolerance and way the nodes, passes and errors."""
     (path,) = model._paths(encoder, [tokenize(model, text, None, "text")], model._reference)
     fine = plain(FINE)
     samples = derivatives_along_path(path.f, path.x, path.r, fine.nodes).double().cpu().numpy()
     change = (path.f_x - path.f_r).double().cpu().numpy()
-    curve = Curve(BarycentricInterpolator(fine.nodes, samples), change, (path.x, path.r))
+    (values,) = values_along_paths(path.f, [path.x], [path.r], [fine.nodes])
+    values = BarycentricInterpolator(fine.nodes, values.double().cpu().numpy())
+    curve = Curve(BarycentricInterpolator(fine.nodes, samples), values, change)
     error = factor_error(path.f, path.x, path.r) if with_factors else None
     return {
         "tokens": len(path.x),
@@ -151,7 +151,7 @@ def nodes_of(text: str, encoder: Encoder, model: XSTransformer, with_factors: bo
             f"{tolerance:g}": {
                 way: {
                     "nodes": len(found.rule.nodes) if found.rule else MOST_NODES + 1,
-                    **({"probes": found.probes} if found.probes else {}),
+                    **({"passes": found.passes} if found.passes else {}),
                     **({"factor error": error(found.rule)} if error and found.rule else {}),
                 }
                 for way, found in ways(curve, tolerance).items()
@@ -175,15 +175,14 @@ def factor_error(f: Any, x: torch.Tensor, r: torch.Tensor) -> Callable[[Quadratu
 
 
 def ways(curve: Curve, tolerance: float) -> dict[str, Placed]:
-    probes = plain(N_PROBES).nodes
-    centre, width = _bend(list(zip(probes, curve.speed(probes), strict=True)))
+    centre, width = bend(curve)
     numbers = range(1, MOST_NODES + 1)
-    by_length = arc_length_rule(curve.speed)
+    by_length = equidistributed(curve.speed(np.linspace(0, 1, 2001)))
     fewest = {
         "plain": map(plain, numbers),
-        "sinh": (concentrated(n, centre, width) for n in numbers),
         "Kronrod": (kronrod(n) for n in range(1, (MOST_NODES + 1) // 2)),
         "Clenshaw-Curtis": (clenshaw_curtis(2**k + 1) for k in range(1, 8)),
+        "sinh": (concentrated(n, centre, width) for n in numbers),
         "arc length": map(by_length, numbers),
     }
     return {
@@ -191,7 +190,6 @@ def ways(curve: Curve, tolerance: float) -> dict[str, Placed]:
         "bisected, 3": Placed(bisected(curve, tolerance, 3)),
         "bisected, 5": Placed(bisected(curve, tolerance, 5)),
         "library": by_library(curve, tolerance),
-        "arc length, probed": by_probed_length(curve, tolerance),
     }
 
 
@@ -200,54 +198,38 @@ def first_within(curve: Curve, rules: Iterable[Quadrature], tolerance: float) ->
 
 
 def by_library(curve: Curve, tolerance: float) -> Placed:
-    """What the library places, with its derivatives along the path read from the curve and counted."""
-    count = 0
-
-    def read(f: Any, xs: Any, rs: Any, nodes: list[np.ndarray]) -> list[torch.Tensor]:
-        nonlocal count
-        count += sum(map(len, nodes))
-        return [torch.from_numpy(curve.at(places)) for places in nodes]
-
-    with patch("xsbert.placement.derivatives_along_paths", read):
-        found = place_nodes(None, *curve.ends, torch.from_numpy(curve.change), tolerance, MOST_NODES)
-    return Placed(found.rule if found.reached else None, count)
-
-
-def by_probed_length(curve: Curve, tolerance: float) -> Placed:
-    probes = first_within(curve, (clenshaw_curtis(2**k + 1) for k in range(3, 8)), tolerance)
-    if probes is None:
-        return Placed(None)
-    count = len(probes.nodes)
-    seen = curve._replace(at=BarycentricInterpolator(probes.nodes, curve.at(probes.nodes)))
-
-    def floored(positions: np.ndarray) -> np.ndarray:
-        # Where the probes see next to no speed they may miss some.
-        speed = seen.speed(positions)
-        return speed + 0.1 * speed.mean()
-
-    for rule in map(arc_length_rule(floored), range(1, MOST_NODES + 1)):
-        if seen.residual(rule) <= MARGIN * tolerance:
-            count += len(rule.nodes)
-            if curve.residual(rule) <= MARGIN * tolerance:
-                return Placed(rule, count)
-    return Placed(None)
+    """What the library places, its requests answered from the curve and counted."""
+    looks = {"values": curve.values, "derivatives": curve.at}
+    searching, answer, passes = search(torch.from_numpy(curve.change), tolerance, MOST_NODES), None, 0
+    while True:
+        try:
+            kind, nodes = searching.send(answer)
+        except StopIteration as end:
+            return Placed(end.value.rule if end.value.reached else None, passes)
+        passes += PASSES[kind] * len(nodes)
+        answer = torch.from_numpy(looks[kind](nodes))
 
 
-def arc_length_rule(speed: Positions) -> Callable[[int], Quadrature]:
-    """Gauss-Legendre rules in the length that a speed amounts to."""
-    fine = np.linspace(0, 1, 2001)
-    spline = CubicSpline(fine, speed(fine))
-    length = spline.antiderivative()
+def bend(curve: Curve) -> tuple[float, float]:
+    """Where along the path f changes fastest as probes see it, and half the width of that stretch."""
+    probes, fine = plain(N_PROBES).nodes, np.linspace(0, 1, 201)
+    speed = np.interp(fine, probes, curve.speed(probes))
+    fast = fine[speed > speed.max() / 2]
+    if fast.min() == 0 and fast.max() == 1:
+        return 0.5, 1e4
+    return float(fine[speed.argmax()]), max(float(fast.max() - fast.min()) / 2, 0.02)
 
-    def rule(n_steps: int) -> Quadrature:
-        nodes, weights = plain(n_steps)
-        wanted = nodes * length(1.0)
-        positions = np.interp(wanted, length(fine), fine)
-        for _ in range(3):  # Newton's steps from a start that is good to several digits
-            positions = np.clip(positions - (length(positions) - wanted) / spline(positions), 0, 1)
-        return Quadrature(positions, weights * length(1.0) / spline(positions))
 
-    return rule
+def concentrated(n_steps: int, centre: float, width: float) -> Quadrature:
+    """Gauss-Legendre nodes drawn towards a centre by α = centre + width · sinh(u), u linear in the standard nodes.
+
+    The map moves a pole near centre ± i·width away (Johnston & Elliott, International Journal for Numerical Methods in
+    Engineering 62, 2005). A large width gives the plain rule.
+    """
+    nodes, weights = plain(n_steps)
+    low, high = np.arcsinh(-centre / width), np.arcsinh((1 - centre) / width)
+    u = low + (high - low) * nodes
+    return Quadrature(centre + width * np.sinh(u), weights * (high - low) * width * np.cosh(u))
 
 
 def bisected(curve: Curve, tolerance: float, order: int) -> Quadrature | None:
@@ -318,7 +300,7 @@ def report(layers: dict[int, list[dict[str, Any]]], title: str, tolerance: str) 
         return table([{title: name, **{layer: cell(name, found[layer]) for layer in found}} for name in names])
 
     print(f"Median (worst) full nodes of {len(texts)} texts\n\n{rows(names, nodes_cell)}\n")
-    print(f"Median passes, placing included, and its share\n\n{rows(COUNTED, passes_cell)}\n")
+    print(f"Median passes of the library, placing included, and its share\n\n{rows(['library'], passes_cell)}\n")
     if any("factor error" in text["plain"] for text in texts):
         print(f"Median error of the token factors\n\n{rows(names, error_cell)}\n")
 
@@ -329,7 +311,7 @@ def nodes_cell(way: str, texts: list[dict[str, Any]]) -> str:
 
 
 def passes_cell(way: str, texts: list[dict[str, Any]]) -> str:
-    placing = [2 * text[way].get("probes", 0) for text in texts]
+    placing = [text[way]["passes"] for text in texts]
     full = [text[way]["nodes"] * (text["tokens"] + 1) for text in texts]
     total = [one + other for one, other in zip(placing, full, strict=True)]
     return f"{statistics.median(total):.0f}, {sum(placing) / sum(total):.0%}"

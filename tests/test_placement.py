@@ -10,7 +10,7 @@ from tests.pairs import PAIRS
 from tests.tiny import write_model
 from xsbert import XSTransformer
 from xsbert.integrated_jacobian import derivatives_along_path, token_factors
-from xsbert.placement import place_nodes
+from xsbert.placement import place_nodes, search
 from xsbert.quadrature import quadrature
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
@@ -81,6 +81,59 @@ def test_rounding_ends_the_search():
     noisy = place(lambda h: bent(h).float().double(), 1e-14)
     assert not noisy.reached
     assert len(noisy.rule.nodes) < 200
+
+
+def drive(values, derivatives, tolerance, max_steps=64):
+    """A search on a path α ↦ (N, E) given by functions; its placement and requests."""
+    change = torch.from_numpy(np.diff(values(np.array([0.0, 1.0])), axis=0)[0])
+    searching, answer, requests = search(change, tolerance, max_steps), None, []
+    while True:
+        try:
+            requests.append(searching.send(answer))
+        except StopIteration as end:
+            return end.value, requests
+        kind, nodes = requests[-1]
+        answer = torch.from_numpy({"values": values, "derivatives": derivatives}[kind](nodes))
+
+
+def step(at):
+    return np.stack([np.arctan((at - 0.4) / 0.05), np.sin(at)], -1)
+
+
+def slope(at):
+    return np.stack([0.05 / (0.05**2 + (at - 0.4) ** 2), np.cos(at)], -1)
+
+
+def test_no_value_is_asked_for_twice():
+    placement, requests = drive(step, slope, 1e-4)
+    asked = np.concatenate([nodes for kind, nodes in requests if kind == "values"])
+    assert placement.reached
+    assert len(requests) > 3
+    assert len(set(asked.round(12))) == len(asked)
+
+
+def test_a_prediction_that_was_wrong_is_mended():
+    """The derivatives are those of a sharper step than the values tell."""
+
+    def sharper(at):
+        return np.stack([0.02 / (0.02**2 + (at - 0.4) ** 2), np.cos(at)], -1)
+
+    def end(at):
+        ends = np.stack([np.arctan((np.array([0.0, 1.0]) - 0.4) / 0.02), np.sin([0.0, 1.0])], -1)
+        return ends if len(at) == 2 else step(at)
+
+    placement, requests = drive(end, sharper, 1e-3)
+    assert placement.reached
+    assert sum(kind == "derivatives" for kind, _ in requests) > 1
+
+
+@pytest.mark.parametrize("kind", ["values", "derivatives"])
+def test_what_is_not_finite_on_the_way_is_refused(kind):
+    def broken(at):
+        return np.where((np.abs(at - 0.5) < 0.3)[:, None], np.inf, slope(at))
+
+    with pytest.raises(FloatingPointError, match=f"{kind} of the model between reference and text are not finite"):
+        drive(broken if kind == "values" else step, broken, 1e-5)
 
 
 def test_a_text_that_is_its_reference():

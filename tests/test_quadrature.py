@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xsbert.quadrature import RULES, concentrated, quadrature
+from xsbert.quadrature import RULES, equidistributed, quadrature
 
 # Highest degree of a polynomial that N nodes integrate exactly. A new rule gets a row here.
 DEGREE = {"gauss-legendre": lambda n: 2 * n - 1, "midpoint": lambda n: 1, "riemann-right": lambda n: 0}
@@ -60,22 +60,39 @@ def test_unknown_rule_names_the_known_ones():
         quadrature("simpson", 4)
 
 
+POSITIONS = np.linspace(0, 1, 1001)
+SPEEDS = {
+    "bend": 1 / ((POSITIONS - 0.5) ** 2 + 0.02**2),
+    "rise": 0.1 + POSITIONS**2,
+    "step": 1 + np.tanh((POSITIONS - 0.3) / 0.05),
+}
+
+
 @pytest.mark.parametrize("n", [1, 4, 30])
-@pytest.mark.parametrize(("centre", "width"), [(0.5, 0.1), (0.0, 0.3), (1.0, 0.02), (0.3, 5.0)])
-def test_concentrated_nodes_lie_within_the_interval(n, centre, width):
-    nodes, weights = concentrated(n, centre, width)
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_equidistributed_nodes_lie_within_the_interval(n, speed):
+    nodes, weights = equidistributed(SPEEDS[speed] + 1e-3)(n)
     assert (np.diff(nodes) > 0).all()
     assert nodes[0] > 0
     assert nodes[-1] < 1
     assert (weights > 0).all()
 
 
-def test_a_large_width_is_the_plain_rule():
-    for found, expected in zip(concentrated(9, 0.5, 1e4), quadrature("gauss-legendre", 9), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-8)
+def test_an_even_speed_is_the_plain_rule():
+    for found, expected in zip(equidistributed(np.full(50, 3.0))(9), quadrature("gauss-legendre", 9), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_concentrated_nodes_serve_a_near_pole():
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_nodes_are_spread_over_the_length(speed):
+    """In the variable u, the share of the length behind a node, they are Gauss-Legendre nodes."""
+    fine = np.linspace(0, 1, 100_001)
+    length = np.cumsum(np.interp(fine, POSITIONS, SPEEDS[speed]))
+    shares = np.interp(equidistributed(SPEEDS[speed])(12).nodes, fine, length / length[-1])
+    np.testing.assert_allclose(shares, quadrature("gauss-legendre", 12).nodes, atol=1e-3)
+
+
+def test_equidistributed_nodes_serve_a_near_pole():
     """∫ 1/((α − ½)² + w²) dα in closed form, where plain nodes need several times as many."""
     w = 0.02
     exact = 2 * np.arctan(0.5 / w) / w
@@ -83,5 +100,5 @@ def test_concentrated_nodes_serve_a_near_pole():
     def error(rule):
         return abs(rule.weights @ (1 / ((rule.nodes - 0.5) ** 2 + w**2)) / exact - 1)
 
-    assert error(concentrated(24, 0.5, w)) < 1e-6
+    assert error(equidistributed(SPEEDS["bend"])(6)) < 1e-6
     assert error(quadrature("gauss-legendre", 72)) > 1e-4

@@ -36,6 +36,7 @@ __all__ = [
     "pulled_back_factors",
     "token_factors",
     "token_factors_together",
+    "values_along_paths",
 ]
 
 Function = Callable[[Tensor], Tensor]
@@ -185,17 +186,39 @@ def derivatives_along_paths(
     Raises:
         ValueError: an input and its reference differ in shape.
     """
+
+    def derivative(h: Tensor, difference: Tensor) -> Tensor:
+        return jvp(f, (h,), (difference,))[1]
+
+    return _along_paths(derivative, xs, rs, nodes)
+
+
+def values_along_paths(
+    f: Function, xs: Sequence[Tensor], rs: Sequence[Tensor], nodes: Sequence[np.ndarray]
+) -> list[Tensor]:
+    """f(r + α(x − r)) at nodes α of n texts of one length. Arguments and errors as for `derivatives_along_paths`.
+
+    Returns:
+        n values (N, E), float64 (float32 on devices without it).
+    """
+    return _along_paths(lambda h, _: f(h), xs, rs, nodes)
+
+
+def _along_paths(
+    look: Callable[[Tensor, Tensor], Tensor], xs: Sequence[Tensor], rs: Sequence[Tensor], nodes: Sequence[np.ndarray]
+) -> list[Tensor]:
+    """What a function of hidden states and difference finds at each node."""
     for x, r in zip(xs, rs, strict=True):
         _check(x, r, None)
     units = [Quadrature(places, np.ones_like(places)) for places in nodes]
-    along = vmap(lambda h, difference: jvp(f, (h,), (difference,))[1])
+    looks = vmap(look)
 
     def run(passes: int) -> Tensor:
         parts = []
         with torch.no_grad():
             for h, differences, weights, _ in _points(xs, rs, units, passes):
                 with FORWARD_MODE:
-                    parts.append(along(h, differences).to(weights.dtype))
+                    parts.append(looks(h, differences).to(weights.dtype))
         return torch.cat(parts)
 
     return list(_within_memory(run, _default_chunk(xs[0])).split([len(places) for places in nodes]))

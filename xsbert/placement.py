@@ -2,33 +2,48 @@
 
 The factors of all tokens sum to the integral of g(α) = d/dα f(r + α(x − r)), and that integral is known:
 f(x) − f(r). So the residual that any set of nodes will leave can be measured by g alone, at two evaluations of f per
-node instead of S + 1, before the full work is begun.
+node instead of S + 1, before the full work is begun. Which set to measure is read off the path itself: the values of f
+at Chebyshev points, one evaluation each, give a polynomial whose derivative foretells the residual of any nodes.
+
+Of the ways compared in docs/placement.md, nodes spread evenly over the length of the embedding's path took fewest.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from .integrated_jacobian import derivatives_along_paths
-from .quadrature import Quadrature, concentrated, quadrature
+from .integrated_jacobian import derivatives_along_paths, values_along_paths
+from .quadrature import Quadrature, equidistributed, quadrature
 
-__all__ = ["Placement", "check_tolerance", "place_nodes", "place_nodes_together"]
+__all__ = ["Placement", "Request", "check_tolerance", "place_nodes", "place_nodes_together", "search"]
 
-# Odd, so that one of them is in the middle.
-N_PROBES = 5
+# Values of f that are looked at: each set of Chebyshev points lies within the next.
+N_VALUES = (17, 33, 65, 129)
+# The path is known when its last Chebyshev coefficients are below this share of the tolerance. With RESOLVED at 0.3 or
+# 1, nodes placed by what is known were a tenth to a third more; smaller shares saved none.
+RESOLVED = 0.1
+# Coefficients that are kept, and how far above the noise, where noise ends their fall.
+KEPT, ABOVE_NOISE = 0.02, 3.0
+# What is added to the speed along the path, in shares of its mean; the choice that takes fewest nodes is used. Little
+# serves loose tolerances and one sharp bend best, much serves tight tolerances and several gentle ones.
+ADDED_SPEEDS = (0.1, 0.3, 1.0)
+N_POSITIONS = 1001
 # How far within the tolerance one node must be: the sum over tokens may meet it by chance where the tokens do not.
 LINEAR = 0.1
 # Rounding separates the residual measured along the path from that of the factors.
 MARGIN = 0.95
 # A residual that falls by less than this factor, so many times in a row, has met the rounding of the model.
 STAGNATION, PATIENCE = 0.8, 3
-# A width so large that the nodes stay where the plain rule has them.
-STRAIGHT = 1e4
+
+Request = tuple[str, np.ndarray]
+"""``"values"`` or ``"derivatives"``, and the nodes (N,) at which they are wanted."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +61,9 @@ def place_nodes(
 ) -> Placement:
     """The fewest nodes found whose relative residual is within a tolerance.
 
-    One node in the middle is enough where f is linear, as behind the last layer. Otherwise the nodes are
-    Gauss-Legendre nodes drawn towards the part of the path where f changes fastest (see `concentrated`), which is
-    known the better the more nodes have been tried; their number is extrapolated from the residuals so far.
+    One node in the middle is enough where f is linear, as behind the last layer. Otherwise the nodes are spread evenly
+    over the length of the embedding's path (see `equidistributed`), as few as its polynomial says, and then measured;
+    where it was wrong, more are tried.
 
     Args:
         f: maps (S, H) to (E,).
@@ -60,6 +75,9 @@ def place_nodes(
     Returns:
         a placement within the tolerance; or, where none is within ``max_steps`` or the residual stops falling, the
         smallest whose residual is near the best.
+
+    Raises:
+        FloatingPointError: f is not finite everywhere between reference and input.
     """
     return place_nodes_together(f, [x], [r], [change], tolerance, max_steps)[0]
 
@@ -73,80 +91,148 @@ def place_nodes_together(
     max_steps: int,
 ) -> list[Placement]:
     """`place_nodes` of n texts of one length, for all of which f is the same: their derivatives are taken together."""
+    looks = {"values": values_along_paths, "derivatives": derivatives_along_paths}
     searches = [
-        _search(np.zeros_like(change) if x.equal(r) else change, tolerance, max_steps)
-        for x, r, change in zip(xs, rs, (_numpy(change) for change in changes), strict=True)
+        search(torch.zeros_like(change) if x.equal(r) else change, tolerance, max_steps)
+        for x, r, change in zip(xs, rs, map(_on_cpu, changes), strict=True)
     ]
     placements: dict[int, Placement] = {}
-    asked: dict[int, np.ndarray] = {}
+    requests: dict[int, Request] = {}
 
-    def resume(place: int, values: np.ndarray | None) -> None:
+    def resume(place: int, answer: Tensor | None) -> None:
         try:
-            asked[place] = searches[place].send(values)
+            requests[place] = searches[place].send(answer)
         except StopIteration as end:
             placements[place] = end.value
 
     for place in range(len(searches)):
         resume(place, None)
-    while asked:
-        places = list(asked)
-        nodes = [asked.pop(place) for place in places]
-        found = derivatives_along_paths(f, [xs[place] for place in places], [rs[place] for place in places], nodes)
-        for place, values in zip(places, found, strict=True):
-            resume(place, _numpy(values))
+    while requests:
+        for kind, look in looks.items():
+            asked = {place: nodes for place, (wanted, nodes) in requests.items() if wanted == kind}
+            if not asked:
+                continue
+            found = look(f, [xs[place] for place in asked], [rs[place] for place in asked], list(asked.values()))
+            for place, answer in zip(asked, found, strict=True):
+                del requests[place]
+                resume(place, _on_cpu(answer))
     return [placements[place] for place in range(len(searches))]
 
 
-def _search(expected: np.ndarray, tolerance: float, max_steps: int) -> Generator[np.ndarray, np.ndarray, Placement]:
-    """Asks for derivatives at nodes, and returns the placement."""
-    size = float(np.linalg.norm(expected))
+def search(change: Tensor, tolerance: float, max_steps: int) -> Generator[Request, Tensor, Placement]:
+    """The search behind `place_nodes`, which requests values of f and derivatives along the path.
+
+    Its small products are torch's: the threads of numpy's would go on spinning, and slow the model's down.
+
+    Args:
+        change: (E,), f(x) − f(r), float64 on the CPU; zero where x is r.
+
+    Yields:
+        requests, to be answered by (N, E), float64 on the CPU.
+
+    Returns, raises:
+        as `place_nodes`.
+    """
+    size = float(change.norm())
     if size == 0:
         return Placement(quadrature("midpoint", 1), 0.0, True)
-    seen: list[tuple[float, float]] = []
-    tried: dict[int, Placement] = {}
-
-    def derivatives(nodes: np.ndarray) -> Generator[np.ndarray, np.ndarray, np.ndarray]:
-        values = yield nodes
-        seen.extend(zip(nodes, np.linalg.norm(values, axis=1), strict=True))
-        return values
-
-    def judge(rule: Quadrature, values: np.ndarray) -> Placement:
-        residual = float(np.linalg.norm(rule.weights @ values - expected)) / size
-        n_steps = len(rule.nodes)
-        tried[n_steps] = Placement(rule, residual, residual <= MARGIN * tolerance)
-        return tried[n_steps]
-
-    def attempt(rule: Quadrature) -> Generator[np.ndarray, np.ndarray, Placement]:
-        values = yield from derivatives(rule.nodes)
-        return judge(rule, values)
-
-    plain = quadrature("gauss-legendre", N_PROBES)
-    values = yield from derivatives(plain.nodes)
-    one = judge(quadrature("midpoint", 1), values[N_PROBES // 2 :][:1])
-    if one.residual <= LINEAR * tolerance:
-        return one
-    bend = _bend(seen)
-    previous, current = one, judge(plain, values) if max_steps >= N_PROBES else one
-    if not current.reached:
-        current = yield from attempt(concentrated(min(N_PROBES, max_steps), *bend))
+    goal = MARGIN * tolerance
+    curve = yield from _look(tolerance * size)
+    tried: list[Placement] = []
+    rule_of, n_steps = curve.fewest(goal, max_steps)
     stagnant = 0
-    while not current.reached:
-        n_now = len(current.rule.nodes)
-        stagnant = stagnant + 1 if current.residual > STAGNATION * previous.residual else 0
-        if n_now >= max_steps or stagnant >= PATIENCE:
-            best = min(placement.residual for placement in tried.values())
-            return next(tried[n] for n in sorted(tried) if tried[n].residual <= 1.25 * best)
-        wanted = _crossing(previous, current, MARGIN * tolerance)
-        n_next = min(max_steps, 2 * n_now, max(n_now + 1, wanted))
-        bend = _bend(seen)
-        previous, current = current, (yield from attempt(concentrated(int(n_next), *bend)))
-    # The extrapolation may have overshot; a measurement between costs less than the nodes it can save.
     while True:
-        between = max(len(previous.rule.nodes) + 1, _crossing(previous, current, MARGIN * tolerance))
-        if between >= len(current.rule.nodes):
-            return current
-        found = yield from attempt(concentrated(int(between), *bend))
-        previous, current = (previous, found) if found.reached else (found, current)
+        rule = rule_of(n_steps)
+        derivatives = yield from _finite("derivatives", rule.nodes)
+        residual = float((torch.from_numpy(rule.weights) @ derivatives - change).norm()) / size
+        tried.append(Placement(rule, residual, residual <= (goal if n_steps > 1 else LINEAR * goal)))
+        if tried[-1].reached:
+            return tried[-1]
+        if len(tried) > 1:
+            stagnant = stagnant + 1 if residual > STAGNATION * tried[-2].residual else 0
+        if n_steps >= max_steps or stagnant >= PATIENCE:
+            best = min(placement.residual for placement in tried)
+            found = next(placement for placement in tried if placement.residual <= 1.25 * best)
+            return replace(found, reached=found.residual <= goal)
+        wanted = _crossing(tried[-2], tried[-1], goal) if len(tried) > 1 else 1.2 * n_steps
+        n_steps = int(min(max_steps, 2 * n_steps, max(n_steps + 1, wanted)))
+
+
+class _Curve:
+    """The path of the embedding: a polynomial in α through values of f.
+
+    Args:
+        coefficients: (K, E), of Chebyshev polynomials, float64.
+    """
+
+    def __init__(self, coefficients: Tensor) -> None:
+        # Norms are all that is asked for, so K dimensions tell as much as E.
+        coefficients = torch.linalg.qr(coefficients.T, mode="r").R.T
+        self._derivative = torch.from_numpy(2 * chebyshev.chebder(coefficients.numpy(), axis=0))
+        self._change = torch.diff(_chebyshev(np.array([0.0, 1.0]), len(coefficients)) @ coefficients, dim=0)[0]
+        speed = self._derivatives(np.linspace(0, 1, N_POSITIONS)).norm(dim=1)
+        mean = speed.mean() if speed.any() else 1.0
+        self._rules = [equidistributed((speed + added * mean).numpy()) for added in ADDED_SPEEDS]
+
+    def _derivatives(self, nodes: np.ndarray) -> Tensor:
+        return _chebyshev(nodes, len(self._derivative)) @ self._derivative
+
+    def residual(self, rule: Quadrature) -> float:
+        """The relative residual that the rule would leave, were this the path."""
+        gap = float((torch.from_numpy(rule.weights) @ self._derivatives(rule.nodes) - self._change).norm())
+        size = float(self._change.norm())
+        return gap / size if size else math.inf
+
+    def fewest(self, goal: float, max_steps: int) -> tuple[Callable[[int], Quadrature], int]:
+        """The rules, and the fewest nodes in small steps, whose residual would be within the goal.
+
+        Where noise in the values hides that, as many as the polynomial has coefficients.
+        """
+        n_steps, n_coefficients = 1, len(self._derivative) + 1
+        while n_steps < min(max_steps, 2 * n_coefficients):
+            for rule in self._rules:
+                if self.residual(rule(n_steps)) <= (goal if n_steps > 1 else LINEAR * goal):
+                    return rule, n_steps
+            n_steps += max(1, n_steps // 20)
+        return self._rules[0], min(max_steps, n_coefficients)
+
+
+def _look(tolerance: float) -> Generator[Request, Tensor, _Curve]:
+    """Look at as many values as it takes to know the path to an absolute tolerance."""
+    values: dict[int, Tensor] = {}  # by their place among the most points
+    for n_values in N_VALUES:
+        places = range(0, N_VALUES[-1], (N_VALUES[-1] - 1) // (n_values - 1))
+        new = [place for place in places if place not in values]
+        answer = yield from _finite("values", _chebyshev_points(N_VALUES[-1])[new])
+        values.update(zip(new, answer, strict=True))
+        seen = torch.stack([values[place] for place in places])
+        coefficients = torch.linalg.solve(_chebyshev(_chebyshev_points(n_values), n_values), seen)
+        sizes = coefficients.norm(dim=1).numpy()
+        if sizes[-2:].max() <= RESOLVED * tolerance:
+            break
+    else:
+        # What does not fall any more is rounding, which a derivative would magnify.
+        tolerance = max(tolerance, ABOVE_NOISE / KEPT * float(np.median(sizes[-n_values // 4 :])))
+    kept = np.flatnonzero(sizes > KEPT * tolerance)
+    return _Curve(coefficients[: max(2, kept[-1] + 1 if len(kept) else 0)])
+
+
+def _chebyshev_points(n_points: int) -> np.ndarray:
+    return (1 - np.cos(np.pi * np.arange(n_points) / (n_points - 1))) / 2
+
+
+def _chebyshev(nodes: np.ndarray, n_polynomials: int) -> Tensor:
+    """(N, K) Chebyshev polynomials of degree 0 … K − 1 on [0, 1]."""
+    return torch.from_numpy(chebyshev.chebvander(2 * nodes - 1, n_polynomials - 1))
+
+
+def _finite(kind: str, nodes: np.ndarray) -> Generator[Request, Tensor, Tensor]:
+    answer = yield kind, nodes
+    if not answer.isfinite().all():
+        raise FloatingPointError(
+            f"{kind} of the model between reference and text are not finite; its weights or its dtype may be the cause"
+        )
+    return answer
 
 
 def _crossing(fewer: Placement, more: Placement, residual: float) -> float:
@@ -168,17 +254,5 @@ def check_tolerance(tolerance: float, max_steps: int) -> None:
         raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")
 
 
-def _bend(seen: list[tuple[float, float]]) -> tuple[float, float]:
-    """Where along the path f changes fastest, and half the width of that stretch, from nodes and speeds there."""
-    nodes, speed = np.array(sorted(seen)).T
-    fine = np.linspace(0, 1, 201)
-    curve = np.interp(fine, nodes, speed)
-    centre = float(fine[curve.argmax()])
-    fast = fine[curve > curve.max() / 2]
-    if fast.min() == 0 and fast.max() == 1:
-        return 0.5, STRAIGHT
-    return centre, max(float(fast.max() - fast.min()) / 2, 0.02)
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    return values.cpu().double().numpy()
+def _on_cpu(values: Tensor) -> Tensor:
+    return values.cpu().double()

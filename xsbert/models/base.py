@@ -566,7 +566,8 @@ class XSTransformer(SentenceTransformer):
         """The factor of one text, projected on the span of the directions (K, E), by reverse mode."""
         (path,) = self._paths(encoder, [text], plan.reference)
         (rule,) = _rules_for([path], plan, [text])
-        _, sizes, basis = np.linalg.svd(directions, full_matrices=False)
+        # Not numpy's: its threads would go on spinning, and slow the model's down.
+        _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(directions), full_matrices=False))
         basis = basis[sizes > 1e-12 * sizes[0]] if sizes[0] > 0 else basis[:1]
         wide = np.zeros((len(basis), len(path.f_x)))
         wide[:, : basis.shape[1]] = basis
