@@ -51,7 +51,7 @@ def precision(request):
 
 def ours(f):
     def replaced(h):
-        with Differentiable():
+        with Differentiable([]):
             return f(h)
 
     return replaced
@@ -89,8 +89,57 @@ def test_both_directions_at_all_precisions(name, precision):
     torch.testing.assert_close(reverse.double(), expected, rtol=0, atol=atol * float(expected.abs().max() + 1))
 
 
+@pytest.mark.parametrize(("products", "close"), [(torch.bfloat16, 1e-2), (torch.float16, 1e-3)])
+def test_products_of_derivatives_in_less_precision(products, close):
+    weight, bias = random(5, 6, seed=1, dtype=torch.float32), random(5, seed=2, dtype=torch.float32)
+    h, tangent = random(3, 6, seed=6, dtype=torch.float32), random(3, 6, seed=7, dtype=torch.float32)
+
+    def f(h):
+        with Differentiable([], products):
+            return F.linear(h, weight, bias)
+
+    value, derivative = jvp(f, (h,), (tangent,))
+    exact = tangent @ weight.T
+    assert torch.equal(value, F.linear(h, weight, bias))
+    assert derivative.dtype == torch.float32
+    assert 1e-6 < (derivative - exact).norm() / exact.norm() < close
+
+
+def test_what_is_read_on_the_host_is_read_once():
+    mask, n_read = torch.ones(3), []
+
+    class Counted(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "local_scalar_dense" in func.name():
+                n_read.append(func)
+            return func(*args, **(kwargs or {}))
+
+    def f(h):
+        with Differentiable(reads):
+            return h * 2 if mask.all() and mask.sum().item() == 3 else h
+
+    reads, h = [], random(4, 3)
+    with Counted():
+        for run in range(3):
+            along = vmap(lambda h: jvp(f, (h,), (torch.ones_like(h),))[1])(h)
+            assert len(n_read) == 2, run
+    assert reads == [True, 3.0]
+    torch.testing.assert_close(along, torch.full_like(h, 2))
+
+
+def test_what_depends_on_the_hidden_states_is_not_remembered():
+    def f(h):
+        with Differentiable(reads):
+            return h * 2 if h.sum() > 0 else h
+
+    reads = []
+    f(torch.ones(3))
+    with pytest.raises(RuntimeError, match="data-dependent control flow"):
+        vmap(f)(random(4, 3))
+
+
 def test_nothing_is_replaced_outside():
     h = random(3, 6)
-    with Differentiable():
+    with Differentiable([]):
         pass
     assert F.gelu(h.requires_grad_()).grad_fn.name().startswith("GeluBackward")

@@ -223,3 +223,24 @@ def test_evaluators_see_shifted_embeddings(shifted, plain):
 def test_an_unmodified_model_encodes_as_ever(model, plain):
     texts = [text for pair in PAIRS[:8] for text in pair]
     np.testing.assert_array_equal(model.encode(texts), plain.encode(texts))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_derivatives_in_less_precision_state_their_error(model, dtype):
+    accuracy = {"layer": 4, "n_steps": 24}
+    full = model.attribute_prediction(*COFFEE, **accuracy)
+    less = model.attribute_prediction(*COFFEE, derivative_dtype=dtype, **accuracy)
+    assert less.score == full.score
+    assert full.settings.precision == "float32"
+    assert less.settings.precision == f"float32, derivatives in {dtype}"
+    assert less.settings.precision in str(less)
+    for side, reference in ((less.a, full.a), (less.b, full.b)):
+        size = np.linalg.norm(reference.embedding - reference.reference_term)
+        error = np.linalg.norm(side.factors - reference.factors, axis=1).max() / size
+        assert 1e-6 < error <= 2 * side.residual
+        assert reference.residual < side.residual < 1e-2
+
+
+def test_what_rounding_puts_out_of_reach_is_said(model):
+    with pytest.warns(UserWarning, match=r"the tolerance of 1e-05 is out of reach for .* the residual is"):
+        model.attribute_prediction(*COFFEE, layer=5, tolerance=1e-5, derivative_dtype="bfloat16")

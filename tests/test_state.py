@@ -159,6 +159,31 @@ def test_two_threads_agree_with_two_in_a_row(own):
     assert len(found) == 2
 
 
+def test_forward_and_reverse_mode_in_two_threads(own):
+    """torch knows one level of forward-mode differentiation per process: reverse mode beside it must not see it."""
+    model = XSTransformer.wrap(own)
+    expected = model.attribute_prediction(TEXT_A, TEXT_B, layer=1).feature_pairs()
+    stop, failures = threading.Event(), []
+
+    def keep_explaining():
+        try:
+            while not stop.is_set():
+                model.token_factors([TEXT_A], layer=1, n_steps=4, show_progress_bar=False)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=keep_explaining)
+    thread.start()
+    try:
+        for _ in range(5):
+            pairs = model.attribute_prediction(TEXT_A, TEXT_B, layer=1).feature_pairs()
+            np.testing.assert_allclose(pairs, expected, atol=1e-6)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures
+
+
 def test_wrapping_shares_the_weights_and_leaves_the_model_alone(own):
     plain = own.encode(TEXT_A)
     names = list(own._modules)

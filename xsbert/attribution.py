@@ -47,6 +47,14 @@ class Settings:
     """The relative residual that was asked for, None with a given number of nodes."""
     fingerprint: str = ""
     """Of the model's weights, so that factors of different models are not combined."""
+    derivative_dtype: str = ""
+    """In what precision linear layers took their products of derivatives: ``"tf32"`` where torch does for float32."""
+
+    @property
+    def precision(self) -> str:
+        """The dtype of the model and, where it is another, that of products of derivatives."""
+        same = self.derivative_dtype in ("", self.dtype)
+        return self.dtype if same else f"{self.dtype}, derivatives in {self.derivative_dtype}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -453,7 +461,7 @@ class Attribution:
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
             f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
             f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
-            f"reference {how.reference}{', shifted' if how.shift else ''}, {how.dtype}",
+            f"reference {how.reference}{', shifted' if how.shift else ''}, {how.precision}",
             "",
             f"  parts of the score ({kind} attributions)",
             *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),

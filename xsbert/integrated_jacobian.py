@@ -15,6 +15,7 @@ Nothing here knows about transformers; f is any function that `torch.func` can d
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -24,10 +25,13 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from tqdm import tqdm
 
-from .quadrature import Quadrature
+from .memory import peak_bytes
+from .quadrature import Quadrature, quadrature
 
 __all__ = [
+    "bytes_per_pass",
     "check_chunk_size",
+    "default_chunk_size",
     "derivatives_along_path",
     "derivatives_along_paths",
     "factors_from_jacobian",
@@ -44,8 +48,9 @@ Function = Callable[[Tensor], Tensor]
 # Hidden-state numbers (passes × S × H) held at once by default. On two CPU cores, from 0.2 to 3.2 million, larger
 # chunks than this fed the matrix products no better and only cost memory.
 DEFAULT_CHUNK_NUMBERS = {"cpu": 1_600_000, "cuda": 32_000_000}
-# torch numbers the levels of forward-mode differentiation per process, so one thread at a time may be within one.
-FORWARD_MODE = threading.RLock()
+# torch numbers the levels of forward-mode differentiation per process: while one thread is within one, functions that
+# look for a derivative would find that level in every thread. So one thread at a time evaluates f, a chunk at a time.
+EVALUATION = threading.RLock()
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
 
 
@@ -126,7 +131,7 @@ def _factors(
     n_groups = len(members)
 
     def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
-        return jvp(f, (h,), (member[:, None] * difference,))[1]
+        return _derivative(f, h, member[:, None] * difference)
 
     per_group = vmap(directional, in_dims=(None, None, 0))
     # Where all nodes are of one text, its first tangents are the same at all of them, and computed once.
@@ -134,28 +139,28 @@ def _factors(
     n_passes = sum(len(rule.nodes) for rule in rules) * n_groups
 
     def run(passes: int) -> Tensor:
-        node_chunk, group_chunk = max(1, passes // n_groups), min(passes, n_groups)
         total: Tensor | None = None
         with torch.no_grad(), _progress(n_passes, "token factors", show_progress_bar) as bar:
-            for h, differences, weights, owners in _points(xs, rs, rules, node_chunk):
-                alone = bool(owners[0] == owners[-1])
-                for start in range(0, n_groups, group_chunk):
-                    chunk = members[start : start + group_chunk]
-                    with FORWARD_MODE:
-                        derivatives = (
-                            one_text(h, differences[0], chunk) if alone else several_texts(h, differences, chunk)
-                        )
-                    weighted = weights[:, None, None] * derivatives.to(weights.dtype)
+            for h, differences, shares in _points(xs, rs, rules, passes // n_groups):
+                for part in _parts(n_groups, passes):
+                    with EVALUATION:
+                        if len(differences) == 1:
+                            derivatives = one_text(h, differences[0], members[part])
+                        else:
+                            derivatives = several_texts(h, differences, members[part])
+                    weighted = torch.einsum("tn,nge->tge", shares, derivatives.to(shares.dtype))
                     if total is None:
                         total = weighted.new_zeros(len(rules), n_groups, weighted.shape[-1])
-                    total[:, start : start + len(chunk)].index_add_(0, owners.to(total.device), weighted)
-                    bar.update(len(h) * len(chunk))
+                    total[:, part] += weighted
+                    bar.update(len(h) * len(members[part]))
         return total
 
-    return _within_memory(run, chunk_size or _default_chunk(xs[0]))
+    return _within_memory(run, chunk_size or default_chunk_size(xs[0]))
 
 
-def derivatives_along_path(f: Function, x: Tensor, r: Tensor, nodes: np.ndarray) -> Tensor:
+def derivatives_along_path(
+    f: Function, x: Tensor, r: Tensor, nodes: np.ndarray, *, chunk_size: int | None = None
+) -> Tensor:
     """d/dα f(r + α(x − r)) at nodes α, which is what the factors of all tokens integrate to, summed.
 
     Costs two evaluations of f per node, against S + 1 for the factors themselves.
@@ -164,21 +169,28 @@ def derivatives_along_path(f: Function, x: Tensor, r: Tensor, nodes: np.ndarray)
         f: maps (S, H) to (E,).
         x, r: (S, H).
         nodes: (N,) positions in [0, 1].
+        chunk_size: how many nodes are looked at at once.
 
     Returns:
         (N, E), float64 (float32 on devices without it).
     """
-    return derivatives_along_paths(f, [x], [r], [nodes])[0]
+    return derivatives_along_paths(f, [x], [r], [nodes], chunk_size=chunk_size)[0]
 
 
 def derivatives_along_paths(
-    f: Function, xs: Sequence[Tensor], rs: Sequence[Tensor], nodes: Sequence[np.ndarray]
+    f: Function,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    nodes: Sequence[np.ndarray],
+    *,
+    chunk_size: int | None = None,
 ) -> list[Tensor]:
     """`derivatives_along_path` of n texts of one length, for all of which f is the same.
 
     Args:
         xs, rs: n inputs and n references, each (S, H).
         nodes: n arrays of positions, whose lengths may differ.
+        chunk_size: how many nodes are looked at at once.
 
     Returns:
         n derivatives (N, E), as there.
@@ -186,42 +198,53 @@ def derivatives_along_paths(
     Raises:
         ValueError: an input and its reference differ in shape.
     """
-
-    def derivative(h: Tensor, difference: Tensor) -> Tensor:
-        return jvp(f, (h,), (difference,))[1]
-
-    return _along_paths(derivative, xs, rs, nodes)
+    return _along_paths(lambda h, difference: _derivative(f, h, difference), xs, rs, nodes, chunk_size)
 
 
 def values_along_paths(
-    f: Function, xs: Sequence[Tensor], rs: Sequence[Tensor], nodes: Sequence[np.ndarray]
+    f: Function,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    nodes: Sequence[np.ndarray],
+    *,
+    chunk_size: int | None = None,
 ) -> list[Tensor]:
     """f(r + α(x − r)) at nodes α of n texts of one length. Arguments and errors as for `derivatives_along_paths`.
 
     Returns:
         n values (N, E), float64 (float32 on devices without it).
     """
-    return _along_paths(lambda h, _: f(h), xs, rs, nodes)
+    return _along_paths(lambda h, _: f(h), xs, rs, nodes, chunk_size)
 
 
 def _along_paths(
-    look: Callable[[Tensor, Tensor], Tensor], xs: Sequence[Tensor], rs: Sequence[Tensor], nodes: Sequence[np.ndarray]
+    look: Callable[[Tensor, Tensor], Tensor],
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    nodes: Sequence[np.ndarray],
+    chunk_size: int | None,
 ) -> list[Tensor]:
     """What a function of hidden states and difference finds at each node."""
     for x, r in zip(xs, rs, strict=True):
-        _check(x, r, None)
+        _check(x, r, chunk_size)
     units = [Quadrature(places, np.ones_like(places)) for places in nodes]
     looks = vmap(look)
 
     def run(passes: int) -> Tensor:
         parts = []
         with torch.no_grad():
-            for h, differences, weights, _ in _points(xs, rs, units, passes):
-                with FORWARD_MODE:
-                    parts.append(looks(h, differences).to(weights.dtype))
+            for h, differences, shares in _points(xs, rs, units, passes):
+                with EVALUATION:
+                    parts.append(looks(h, differences.expand_as(h)).to(shares.dtype))
         return torch.cat(parts)
 
-    return list(_within_memory(run, _default_chunk(xs[0])).split([len(places) for places in nodes]))
+    found = _within_memory(run, chunk_size or default_chunk_size(xs[0]))
+    return list(found.split([len(places) for places in nodes]))
+
+
+def _derivative(f: Function, h: Tensor, tangent: Tensor) -> Tensor:
+    """The derivative of f at h along a tangent (S, H)."""
+    return jvp(f, (h,), (tangent,))[1]
 
 
 def integrated_jacobian(
@@ -241,7 +264,7 @@ def integrated_jacobian(
         (E, S, H), float64 (float32 on devices without it).
     """
     _check(x, r, chunk_size)
-    with torch.no_grad():
+    with torch.no_grad(), EVALUATION:
         embedding = f(r)
     n_outputs = embedding.shape[0]
     identity = torch.eye(n_outputs, dtype=embedding.dtype, device=embedding.device)
@@ -253,20 +276,19 @@ def integrated_jacobian(
     batched = vmap(pull_back, in_dims=(0, None))
 
     def run(passes: int) -> Tensor:
-        node_chunk, output_chunk = max(1, passes // n_outputs), min(passes, n_outputs)
         total: Tensor | None = None
         with torch.no_grad(), _progress(len(rule.nodes) * n_outputs, "Jacobian", show_progress_bar) as bar:
-            for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
+            for h, _, (weights,) in _points([x], [r], [rule], passes // n_outputs):
                 if total is None:
-                    total = torch.zeros(n_outputs, *x.shape, dtype=weights.dtype, device=x.device)
-                for start in range(0, n_outputs, output_chunk):
-                    cotangents = identity[start : start + output_chunk]
-                    step = batched(h, cotangents).to(weights.dtype)
-                    total[start : start + output_chunk] += torch.einsum("n,nesh->esh", weights, step)
-                    bar.update(len(h) * len(cotangents))
+                    total = weights.new_zeros(n_outputs, *x.shape)
+                for part in _parts(n_outputs, passes):
+                    with EVALUATION:
+                        step = batched(h, identity[part]).to(weights.dtype)
+                    total[part] += torch.einsum("n,nesh->esh", weights, step)
+                    bar.update(len(h) * len(identity[part]))
         return total
 
-    return _within_memory(run, chunk_size or _default_chunk(x))
+    return _within_memory(run, chunk_size or default_chunk_size(x))
 
 
 def pulled_back_factors(
@@ -303,20 +325,19 @@ def pulled_back_factors(
     batched = vmap(pull_back, in_dims=(0, None))
 
     def run(passes: int) -> Tensor:
-        node_chunk, direction_chunk = max(1, passes // n_directions), min(passes, n_directions)
         total: Tensor | None = None
         with torch.no_grad(), _progress(len(rule.nodes) * n_directions, "pulled back", show_progress_bar) as bar:
-            for h, _, weights, _ in _points([x], [r], [rule], node_chunk):
+            for h, _, (weights,) in _points([x], [r], [rule], passes // n_directions):
                 if total is None:
-                    total = torch.zeros(len(x), n_directions, dtype=weights.dtype, device=x.device)
-                for start in range(0, n_directions, direction_chunk):
-                    cotangents = directions[start : start + direction_chunk]
-                    step = batched(h, cotangents).to(weights.dtype)
-                    total[:, start : start + direction_chunk] += torch.einsum("n,nks->sk", weights, step)
-                    bar.update(len(h) * len(cotangents))
+                    total = weights.new_zeros(len(x), n_directions)
+                for part in _parts(n_directions, passes):
+                    with EVALUATION:
+                        step = batched(h, directions[part]).to(weights.dtype)
+                    total[:, part] += torch.einsum("n,nks->sk", weights, step)
+                    bar.update(len(h) * len(directions[part]))
         return total
 
-    return _within_memory(run, chunk_size or _default_chunk(x))
+    return _within_memory(run, chunk_size or default_chunk_size(x))
 
 
 def factors_from_jacobian(jacobian: Tensor, difference: Tensor) -> Tensor:
@@ -349,25 +370,61 @@ def feature_pairs(jacobian_a: Tensor, difference_a: Tensor, jacobian_b: Tensor, 
     return (left.T @ right).reshape(*difference_a.shape, *difference_b.shape)
 
 
+def bytes_per_pass(f: Function, x: Tensor, r: Tensor, n_groups: int, *, reverse: bool = False) -> int:
+    """Bytes that `token_factors` takes for each Jacobian-vector product that it computes at once.
+
+    Counted at one node and up to eight groups, where what does not grow with their number weighs at least as much as
+    in larger chunks. With one group also an upper bound for a look along the path.
+
+    Args:
+        f: maps (S, H) to (E,).
+        x, r: (S, H).
+        n_groups: number of groups of tokens, at least 1; of directions in reverse mode.
+        reverse: for the vector-Jacobian products of `pulled_back_factors` instead.
+    """
+    _check(x, r, None)
+    rule = quadrature("midpoint", 1)
+    n_passes = min(8, n_groups)
+
+    def forward() -> None:
+        members = x.new_ones(n_passes, len(x))
+        _factors(f, [x], [r], [rule], members, n_passes, False)
+
+    def backward() -> None:
+        with torch.no_grad(), EVALUATION:
+            directions = f(r).expand(n_passes, -1)
+        pulled_back_factors(f, x, r, rule, directions, chunk_size=n_passes, show_progress_bar=False)
+
+    return math.ceil(peak_bytes(backward if reverse else forward) / n_passes)
+
+
 def _points(
     xs: Sequence[Tensor], rs: Sequence[Tensor], rules: Sequence[Quadrature], chunk: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """The nodes of all texts, text by text, so many at a time.
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The nodes of all texts, text by text, so many at a time. All that a device needs to know is there beforehand.
 
     Yields:
-        interpolated inputs (n, S, H) and differences x − r (n, S, H) in the model's dtype, weights (n,) in the
-        accumulator's, and owners (n,), the numbers of their texts, on the CPU.
+        interpolated inputs (n, S, H); differences x − r (n, S, H), or (1, S, H) where all are of one text; and the
+        share of each node in the integral of each text (T, n), in the accumulator's dtype.
     """
     r, difference = torch.stack(list(rs)), torch.stack(list(xs)) - torch.stack(list(rs))
     accumulator = torch.float32 if r.device.type == "mps" else torch.float64
+    owners = np.repeat(np.arange(len(rules)), [len(rule.nodes) for rule in rules])
+    weights = np.zeros((len(rules), len(owners)))
+    weights[owners, np.arange(len(owners))] = np.concatenate([rule.weights for rule in rules])
     alphas = torch.as_tensor(np.concatenate([rule.nodes for rule in rules]), dtype=r.dtype, device=r.device)
-    weights = torch.as_tensor(np.concatenate([rule.weights for rule in rules]), dtype=accumulator, device=r.device)
-    owners = torch.repeat_interleave(torch.tensor([len(rule.nodes) for rule in rules]))
-    for start in range(0, len(owners), chunk):
-        part = slice(start, start + chunk)
-        owner = owners[part]
-        start_points, directions = r[owner], difference[owner]
-        yield start_points + alphas[part, None, None] * directions, directions, weights[part], owner
+    shares = torch.as_tensor(weights, dtype=accumulator, device=r.device)
+    owner = torch.as_tensor(owners, device=r.device)
+    for part in _parts(len(owners), chunk):
+        first, last = owners[part][[0, -1]]
+        whose = slice(first, first + 1) if first == last else owner[part]
+        yield r[whose] + alphas[part, None, None] * difference[whose], difference[whose], shares[:, part]
+
+
+def _parts(n_items: int, chunk: int) -> Iterator[slice]:
+    """Slices of at most so many items, and at least one, as equal as can be."""
+    size = math.ceil(n_items / math.ceil(n_items / max(1, chunk)))
+    return (slice(start, start + size) for start in range(0, n_items, size))
 
 
 def _within_memory(run: Callable[[int], Tensor], passes: int) -> Tensor:
@@ -382,7 +439,8 @@ def _within_memory(run: Callable[[int], Tensor], passes: int) -> Tensor:
         passes //= 2
 
 
-def _default_chunk(x: Tensor) -> int:
+def default_chunk_size(x: Tensor) -> int:
+    """How many passes over hidden states (S, H) are computed at once where nothing else is asked for."""
     numbers = DEFAULT_CHUNK_NUMBERS.get(x.device.type, DEFAULT_CHUNK_NUMBERS["cpu"])
     n_tokens, width = x.shape
     # A layer holds about 4 H numbers a token, and its attention as many as heads × S: more, in long texts.

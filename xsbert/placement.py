@@ -57,7 +57,14 @@ class Placement:
 
 
 def place_nodes(
-    f: Callable[[Tensor], Tensor], x: Tensor, r: Tensor, change: Tensor, tolerance: float, max_steps: int
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    r: Tensor,
+    change: Tensor,
+    tolerance: float,
+    max_steps: int,
+    *,
+    chunk_size: int | None = None,
 ) -> Placement:
     """The fewest nodes found whose relative residual is within a tolerance.
 
@@ -71,6 +78,7 @@ def place_nodes(
         change: (E,), f(x) − f(r).
         tolerance: relative residual to reach, above 0.
         max_steps: most nodes to try.
+        chunk_size: how many places along the path are looked at at once.
 
     Returns:
         a placement within the tolerance; or, where none is within ``max_steps`` or the residual stops falling, the
@@ -79,7 +87,7 @@ def place_nodes(
     Raises:
         FloatingPointError: f is not finite everywhere between reference and input.
     """
-    return place_nodes_together(f, [x], [r], [change], tolerance, max_steps)[0]
+    return place_nodes_together(f, [x], [r], [change], tolerance, max_steps, chunk_size=chunk_size)[0]
 
 
 def place_nodes_together(
@@ -89,6 +97,8 @@ def place_nodes_together(
     changes: Sequence[Tensor],
     tolerance: float,
     max_steps: int,
+    *,
+    chunk_size: int | None = None,
 ) -> list[Placement]:
     """`place_nodes` of n texts of one length, for all of which f is the same: their derivatives are taken together."""
     looks = {"values": values_along_paths, "derivatives": derivatives_along_paths}
@@ -112,7 +122,8 @@ def place_nodes_together(
             asked = {place: nodes for place, (wanted, nodes) in requests.items() if wanted == kind}
             if not asked:
                 continue
-            found = look(f, [xs[place] for place in asked], [rs[place] for place in asked], list(asked.values()))
+            of_asked = ([texts[place] for place in asked] for texts in (xs, rs))
+            found = look(f, *of_asked, list(asked.values()), chunk_size=chunk_size)
             for place, answer in zip(asked, found, strict=True):
                 del requests[place]
                 resume(place, _on_cpu(answer))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,23 +26,24 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
-from torch.func import vmap
 from tqdm import tqdm
 
 from ..attribution import Attribution, Settings, TextFactors
 from ..integrated_jacobian import (
     PROGRESS_DELAY,
-    check_chunk_size,
+    bytes_per_pass,
+    default_chunk_size,
     derivatives_along_path,
     feature_pairs,
     integrated_jacobian,
     pulled_back_factors,
     token_factors,
     token_factors_together,
+    values_along_paths,
 )
-from ..placement import check_tolerance, place_nodes_together
-from ..quadrature import Quadrature, quadrature
+from ..quadrature import Quadrature
 from .layers import Encoder, encoder_layers
+from .plan import Accuracy, Limits, Plan, TextPath
 from .reference import (
     Reference,
     ReferenceShift,
@@ -58,7 +58,6 @@ __all__ = ["XSTransformer"]
 
 SIMILARITIES = ("cosine", "dot")
 UNITS = ("tokens", "words", "sentences")
-DEFAULT_TOLERANCE = 1e-2
 # Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
 MAX_TEXTS, MAX_TOKENS = 32, 4096
 # What a vector-Jacobian product costs, counted in Jacobian-vector products: as many operations, more memory traffic.
@@ -180,7 +179,9 @@ class XSTransformer(SentenceTransformer):
         prompt: str | tuple[str | None, str | None] | None = None,
         prompt_name: str | tuple[str | None, str | None] | None = None,
         max_steps: int = 512,
+        derivative_dtype: str | None = None,
         chunk_size: int | None = None,
+        memory_budget: float | None = None,
         show_progress_bar: bool | None = None,
     ) -> Attribution:
         """Attribute the predicted similarity of two texts to pairs of their tokens.
@@ -203,8 +204,13 @@ class XSTransformer(SentenceTransformer):
             prompt: put before both texts as in `encode`; a pair gives each text its own.
             prompt_name: name of a prompt of the model, or a pair of names.
             max_steps: most nodes that a tolerance may take for a text.
+            derivative_dtype: ``"bfloat16"`` or ``"float16"`` lets linear layers take their products of derivatives in
+                that precision, where the hardware gains by it. The score is not affected, and the error is part of the
+                residuals. None takes the model's dtype.
             chunk_size: how many Jacobian-vector products are computed at once; bounds the memory and does not
                 change the result. None chooses.
+            memory_budget: bytes that derivatives may take at once, besides the model and a forward pass, in place of a
+                chunk size: what a few products take is counted beforehand, and as many are computed at once as fit.
             show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
 
         Returns:
@@ -214,18 +220,24 @@ class XSTransformer(SentenceTransformer):
             TypeError: an argument is of the wrong type.
             ValueError: an argument is outside what is allowed, or a text is empty.
             FloatingPointError: the model produced numbers that are not finite.
+            MemoryError: the budget is too small for a single product.
 
         Warns:
             UserWarning: a text is longer than the model's limit, and was cut by so many tokens; or the tolerance was
                 not reached.
         """
-        plan = self._plan(layer, tolerance, n_steps, rule, reference, max_steps, chunk_size, show_progress_bar)
+        plan = self._plan(
+            layer,
+            reference,
+            Accuracy.of(tolerance, n_steps, rule, max_steps, derivative_dtype),
+            Limits.of(chunk_size, memory_budget, show_progress_bar),
+        )
         similarity = self._resolve_similarity(similarity)
         prompts = self._resolve_prompts(prompt, prompt_name)
         a = tokenize(self, text_a, prompts[0], "text_a")
         b = tokenize(self, text_b, prompts[1], "text_b")
 
-        encoder = Encoder(self, plan.layer)
+        encoder = Encoder(self, plan.layer, plan.accuracy.derivative_dtype)
         factors_a, factors_b = self._pair_factors(encoder, a, b, plan)
         return Attribution.of(
             factors_a, factors_b, similarity, compute_feature_pairs=lambda: self._feature_pairs(a, b, plan)
@@ -244,7 +256,9 @@ class XSTransformer(SentenceTransformer):
         prompt_name: str | None = None,
         units: str = "tokens",
         max_steps: int = 512,
+        derivative_dtype: str | None = None,
         chunk_size: int | None = None,
+        memory_budget: float | None = None,
         show_progress_bar: bool | None = None,
     ) -> list[TextFactors]:
         """The factors of texts, each distinct text computed once; `Attribution.of` combines any two of them.
@@ -256,8 +270,8 @@ class XSTransformer(SentenceTransformer):
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
                 for as many passes as there are units.
             prompt, prompt_name: a string or None.
-            layer, tolerance, n_steps, rule, reference, max_steps, chunk_size, show_progress_bar: as for
-                `attribute_prediction`; the bar counts texts.
+            layer, tolerance, n_steps, rule, reference, max_steps, derivative_dtype, chunk_size, memory_budget,
+                show_progress_bar: as for `attribute_prediction`; the bar counts texts.
 
         Returns:
             one factor for each text, in order.
@@ -265,7 +279,12 @@ class XSTransformer(SentenceTransformer):
         Raises, warns:
             as `attribute_prediction`; an error names the text by its place.
         """
-        plan = self._plan(layer, tolerance, n_steps, rule, reference, max_steps, chunk_size, False)
+        plan = self._plan(
+            layer,
+            reference,
+            Accuracy.of(tolerance, n_steps, rule, max_steps, derivative_dtype),
+            Limits.of(chunk_size, memory_budget, False),
+        )
         if units not in UNITS:
             raise ValueError(f"units must be one of {', '.join(map(repr, UNITS))}, got {units!r}")
         if isinstance(texts, str):
@@ -276,7 +295,7 @@ class XSTransformer(SentenceTransformer):
         for place, text in enumerate(texts):
             if not isinstance(text, str) or text not in distinct:
                 distinct[text] = tokenize(self, text, resolved, f"texts[{place}]")
-        encoder = Encoder(self, plan.layer)
+        encoder = Encoder(self, plan.layer, plan.accuracy.derivative_dtype)
         found: dict[str, TextFactors] = {}
         with tqdm(
             total=len(distinct),
@@ -289,6 +308,37 @@ class XSTransformer(SentenceTransformer):
                 found.update(zip(batch, self._text_factors(encoder, list(batch.values()), plan, units), strict=True))
                 bar.update(len(batch))
         return [found[text] for text in texts]
+
+    def predict_memory(
+        self,
+        text: str,
+        *,
+        layer: int = -2,
+        reference: str | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        derivative_dtype: str | None = None,
+        chunk_size: int | None = None,
+    ) -> int:
+        """How many bytes the factors of a text would take at once besides the model, by forward mode.
+
+        Counted from the tensors of a few products, of which the text takes as many at once as ``chunk_size`` says, or
+        as the library chooses. An allocator may add a little, by rounding and by the workspace of matrix products.
+
+        Args:
+            text: the longest of the texts that are to be explained.
+            layer, reference, prompt, prompt_name, derivative_dtype, chunk_size: as for `token_factors`.
+
+        Raises:
+            as `token_factors`.
+        """
+        accuracy = Accuracy.of(None, None, "gauss-legendre", 1, derivative_dtype)
+        plan = self._plan(layer, reference, accuracy, Limits.of(chunk_size, None, False))
+        tokenized = tokenize(self, text, self._resolve_one_prompt(*_pair_of(prompt, prompt_name)), "text")
+        encoder = Encoder(self, plan.layer, accuracy.derivative_dtype)
+        (path,) = self._paths(encoder, [tokenized], plan.reference)
+        passes = chunk_size or default_chunk_size(path.x)
+        return passes * bytes_per_pass(path.f, path.x, path.r, len(path.x))
 
     def explain_pairs(
         self, pairs: Iterable[tuple[str, str]], *, similarity: str | None = None, **options: Any
@@ -490,41 +540,17 @@ class XSTransformer(SentenceTransformer):
             raise ValueError(f"prompt_name must be one of {sorted(self.prompts)}, got {name!r}")
         return None if name is None else self.prompts[name]
 
-    def _plan(
-        self,
-        layer: int,
-        tolerance: float | None,
-        n_steps: int | None,
-        rule: str,
-        reference: str | None,
-        max_steps: int,
-        chunk_size: int | None,
-        show_progress_bar: bool | None,
-    ) -> _Plan:
-        """Check what all explanations share."""
-        layer = self._resolve_layer(layer)
-        steps = quadrature(rule, 1 if n_steps is None else n_steps)
-        if n_steps is not None and tolerance is not None:
-            raise ValueError(f"give tolerance or n_steps, not both: got {tolerance!r} and {n_steps!r}")
-        if n_steps is None and rule != "gauss-legendre":
-            raise ValueError(f"rule={rule!r} needs n_steps: for a tolerance the nodes are placed where they are needed")
-        if n_steps is None:
-            tolerance = DEFAULT_TOLERANCE if tolerance is None else tolerance
-            check_tolerance(tolerance, max_steps)
-        check_chunk_size(chunk_size)
-        return _Plan(
-            layer=layer,
+    def _plan(self, layer: int, reference: str | None, accuracy: Accuracy, limits: Limits) -> Plan:
+        return Plan(
+            layer=self._resolve_layer(layer),
             reference=self._resolve_reference(reference),
-            rule=None if n_steps is None else steps,
-            rule_name="adaptive" if n_steps is None else rule,
-            tolerance=None if tolerance is None else float(tolerance),
-            max_steps=max_steps,
+            accuracy=accuracy,
+            limits=limits,
             fingerprint=_fingerprint(self),
-            options={"chunk_size": chunk_size, "show_progress_bar": show_progress_bar},
         )
 
     def _pair_factors(
-        self, encoder: Encoder, a: TokenizedText, b: TokenizedText, plan: _Plan
+        self, encoder: Encoder, a: TokenizedText, b: TokenizedText, plan: Plan
     ) -> tuple[TextFactors, TextFactors]:
         """Factors of both texts, by the cheaper direction."""
         if len(a.tokens) < len(b.tokens):
@@ -537,52 +563,61 @@ class XSTransformer(SentenceTransformer):
         return self._text_factors(encoder, [a], plan)[0], short
 
     def _text_factors(
-        self, encoder: Encoder, texts: Sequence[TokenizedText], plan: _Plan, units: str = "tokens"
+        self, encoder: Encoder, texts: Sequence[TokenizedText], plan: Plan, units: str = "tokens"
     ) -> list[TextFactors]:
         """The factors of texts that are alike (see `_batches`), by forward mode."""
         paths = self._paths(encoder, texts, plan.reference)
-        rules = _rules_for(paths, plan, texts)
+        rules = plan.accuracy.rules_for(paths, plan.limits)
         results = [
             self._described(text, path, plan, rule, np.zeros((len(text.tokens), len(path.f_x))))
             for text, path, rule in zip(texts, paths, rules, strict=True)
         ]
         if units == "tokens":
             xs, rs = [path.x for path in paths], [path.r for path in paths]
-            factors = token_factors_together(paths[0].f, xs, rs, rules, **plan.options)
+            options = plan.limits.options(paths[0], len(xs[0]))
+            factors = token_factors_together(paths[0].f, xs, rs, rules, **options)
         else:
-            factors = [
-                token_factors(path.f, path.x, path.r, rule, groups=result.groups(units), **plan.options)
-                for path, rule, result in zip(paths, rules, results, strict=True)
-            ]
+            factors = []
+            for path, rule, result in zip(paths, rules, results, strict=True):
+                groups = result.groups(units)
+                options = plan.limits.options(path, len(groups))
+                factors.append(token_factors(path.f, path.x, path.r, rule, groups=groups, **options))
             results = [result.words() if units == "words" else result.over(units) for result in results]
         for text, found in zip(texts, factors, strict=True):
             _check_finite(found, f"the attributions of {text.text!r:.60}")
-        return [
+        results = [
             replace(result, factors=_numpy(found)[:, : self.truncate_dim])
             for result, found in zip(results, factors, strict=True)
         ]
+        plan.accuracy.check_reached(results)
+        return results
 
-    def _pulled_back(self, encoder: Encoder, text: TokenizedText, plan: _Plan, directions: np.ndarray) -> TextFactors:
+    def _pulled_back(self, encoder: Encoder, text: TokenizedText, plan: Plan, directions: np.ndarray) -> TextFactors:
         """The factor of one text, projected on the span of the directions (K, E), by reverse mode."""
         (path,) = self._paths(encoder, [text], plan.reference)
-        (rule,) = _rules_for([path], plan, [text])
+        (rule,) = plan.accuracy.rules_for([path], plan.limits)
         # Not numpy's: its threads would go on spinning, and slow the model's down.
         _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(directions), full_matrices=False))
         basis = basis[sizes > 1e-12 * sizes[0]] if sizes[0] > 0 else basis[:1]
         wide = np.zeros((len(basis), len(path.f_x)))
         wide[:, : basis.shape[1]] = basis
         on_device = torch.as_tensor(wide, dtype=path.x.dtype, device=path.x.device)
-        projected = pulled_back_factors(path.f, path.x, path.r, rule, on_device, **plan.options)
+        options = plan.limits.options(path, len(basis), reverse=True)
+        projected = pulled_back_factors(path.f, path.x, path.r, rule, on_device, **options)
         _check_finite(projected, f"the attributions of {text.text!r:.60}")
         change = _numpy(path.f_x) - _numpy(path.f_r)
-        integral = rule.weights @ _numpy(derivatives_along_path(path.f, path.x, path.r, rule.nodes))
+        chunk_size = plan.limits.chunk_for(path, 1)
+        derivatives = derivatives_along_path(path.f, path.x, path.r, rule.nodes, chunk_size=chunk_size)
+        integral = rule.weights @ _numpy(derivatives)
         gap = np.linalg.norm((integral - change)[: self.truncate_dim])
         residual = float(gap / np.linalg.norm(change[: self.truncate_dim])) if gap else 0.0
         result = self._described(text, path, plan, rule, _numpy(projected) @ basis)
-        return replace(result, known_residual=residual)
+        result = replace(result, known_residual=residual)
+        plan.accuracy.check_reached([result])
+        return result
 
     def _described(
-        self, text: TokenizedText, path: _Path, plan: _Plan, rule: Quadrature, factors: np.ndarray
+        self, text: TokenizedText, path: TextPath, plan: Plan, rule: Quadrature, factors: np.ndarray
     ) -> TextFactors:
         f_x, f_r = _numpy(path.f_x), _numpy(path.f_r)
         embedding = f_x - f_r if self.shifted else f_x
@@ -603,17 +638,18 @@ class XSTransformer(SentenceTransformer):
                 model=self._name(),
                 layer=plan.layer,
                 n_layers=self.n_layers,
-                rule=plan.rule_name,
+                rule=plan.accuracy.rule_name,
                 n_steps=len(rule.nodes),
                 reference=plan.reference.token,
                 shift=self.shifted,
                 dtype=str(self.dtype).removeprefix("torch."),
-                tolerance=plan.tolerance,
+                tolerance=plan.accuracy.tolerance,
                 fingerprint=plan.fingerprint,
+                derivative_dtype=plan.accuracy.derivatives_of(self.dtype, self.device),
             ),
         )
 
-    def _paths(self, encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference) -> list[_Path]:
+    def _paths(self, encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference) -> list[TextPath]:
         """The straight lines from the reference to texts that are alike, at the encoder's layer, and f along them."""
         features = [batch_to_device(dict(text.features), self.device) for text in texts]
         referenced = reference_features(reference, features[0])
@@ -621,69 +657,40 @@ class XSTransformer(SentenceTransformer):
         r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
         if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
             _check_finite(f_r, f"the embedding of {texts[0].text!r:.60}")
-            return [_Path(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
+            return [TextPath(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
         at_first = encoder.record(features[0])
         at_texts = at_first if len(texts) == 1 else encoder.record(_together(features))
         for text, embedding in zip(texts, at_texts.embeddings, strict=True):
             _check_finite(embedding, f"the embedding of {text.text!r:.60}")
         _check_finite(f_r, f"the embedding of the reference of {texts[0].text!r:.60}")
         f = encoder.function(at_first)
-        elsewhere = torch.cat([at_reference.hidden, at_texts.hidden[1:]])
+        elsewhere = [r, *at_texts.hidden[1:]]
         expected = torch.cat([at_reference.embeddings, at_texts.embeddings[1:]])
-        with torch.no_grad():
-            found = f(elsewhere[0])[None] if len(elsewhere) == 1 else vmap(f)(elsewhere)
-            gaps = (found - expected).double().norm(dim=1)
+        found = torch.cat(values_along_paths(f, elsewhere, elsewhere, [np.zeros(1)] * len(elsewhere)))
+        gaps = (found - expected).double().norm(dim=1)
         tolerance = 0.05 if expected.dtype.itemsize == 2 else 1e-3
         if (gaps > tolerance * expected.double().norm(dim=1)).any():
             raise ValueError(
                 f"{type(self[0].model).__name__} cannot be explained at layer {encoder.layer}: what follows depends "
                 "on more than the hidden states that enter it"
             )
-        return [_Path(f, x, r, f_x, f_r) for x, f_x in zip(at_texts.hidden, at_texts.embeddings, strict=True)]
+        return [TextPath(f, x, r, f_x, f_r) for x, f_x in zip(at_texts.hidden, at_texts.embeddings, strict=True)]
 
-    def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: _Plan) -> np.ndarray:
+    def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: Plan) -> np.ndarray:
         encoder = Encoder(self, plan.layer)
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
         for text in (a, b):
             (path,) = self._paths(encoder, [text], plan.reference)
-            (rule,) = _rules_for([path], plan, [text])
-            jacobian = integrated_jacobian(path.f, path.x, path.r, rule, **plan.options)
+            (rule,) = plan.accuracy.rules_for([path], plan.limits)
+            options = plan.limits.options(path, len(path.f_x), reverse=True)
+            jacobian = integrated_jacobian(path.f, path.x, path.r, rule, **options)
             sides += [jacobian[: self.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
         return feature_pairs(*sides).cpu().numpy()
 
     def _name(self) -> str:
         name = getattr(self[0].config, "_name_or_path", "") or type(self[0].model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How to integrate, the same for every text of a call."""
-
-    layer: int
-    reference: Reference
-    rule: Quadrature | None
-    """None places nodes for the tolerance."""
-    rule_name: str
-    tolerance: float | None
-    max_steps: int
-    fingerprint: str
-    """Of the model's weights."""
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Path:
-    f: Callable[[Tensor], Tensor]
-    x: Tensor
-    """(S, H)"""
-    r: Tensor
-    """(S, H)"""
-    f_x: Tensor
-    """(E,)"""
-    f_r: Tensor
-    """(E,)"""
 
 
 def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
@@ -693,23 +700,6 @@ def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
     while isinstance(items[end - 1][1], Normalize):
         end -= 1
     return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
-
-
-def _rules_for(paths: Sequence[_Path], plan: _Plan, texts: Sequence[TokenizedText]) -> list[Quadrature]:
-    """The rule that was asked for, or nodes placed for the tolerance."""
-    if plan.rule is not None:
-        return [plan.rule] * len(paths)
-    xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
-    placements = place_nodes_together(paths[0].f, xs, rs, changes, plan.tolerance, plan.max_steps)
-    for text, placement in zip(texts, placements, strict=True):
-        if not placement.reached:
-            warnings.warn(
-                f"the tolerance of {plan.tolerance:g} is out of reach for {text.text!r:.60}: with up to "
-                f"{plan.max_steps} nodes the residual is {placement.residual:.1e}, which {len(placement.rule.nodes)} "
-                "nodes reach. A deeper layer, more precision (float32, float64) or more max_steps may help",
-                stacklevel=5,
-            )
-    return [placement.rule for placement in placements]
 
 
 def _batches(texts: dict[str, TokenizedText], reference: Reference) -> Iterator[dict[str, TokenizedText]]:

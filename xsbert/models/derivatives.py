@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import make_dual, unpack_dual
 from torch.overrides import TorchFunctionMode
 
@@ -27,20 +29,56 @@ class Differentiable(TorchFunctionMode):
     """Functions with derivative rules of our own, in this thread only.
 
     `torch.nn.attention.sdpa_kernel` would replace fused attention for the whole process, other threads included.
+
+    What a model reads on the host, such as whether a mask is all true, cannot depend on the hidden states, which
+    `torch.func.vmap` would not let it read. So it is read in the first run and remembered: reading it again would make
+    the host wait for all that the device has still to do.
+
+    Args:
+        reads: what was read in earlier runs of the same function; an empty list before the first.
+        dtype: of the products that linear layers take of derivatives, None for their own. Values are not affected.
     """
+
+    def __init__(self, reads: list[Any], dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self._reads, self._n_read = reads, 0
+        self._replacements = {**REPLACEMENTS, F.linear: partial(_linear, dtype=dtype)}
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        replacement = REPLACEMENTS.get(func, func)
-        return replacement(*args, **(kwargs or {}))
+        if func in READS and not _is_batched(args[0]):
+            return self._read(func, args[0])
+        return self._replacements.get(func, func)(*args, **(kwargs or {}))
+
+    def _read(self, func: Callable, constant: Tensor) -> Any:
+        if self._n_read == len(self._reads):
+            self._reads.append(func(constant))
+        self._n_read += 1
+        return self._reads[self._n_read - 1]
 
 
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _is_batched(tensor: Tensor) -> bool:
+    """Whether a tensor is one of many to `torch.func.vmap`, as all are that depend on the hidden states."""
+    while is_functorch_wrapped_tensor(tensor):
+        if is_batchedtensor(tensor):
+            return True
+        tensor = get_unwrapped(tensor)
+    return False
+
+
+READS = {Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist}
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
     """y = W x + b, so dy = W dx."""
     x, dx = unpack_dual(input)
     y = F.linear(x, weight, bias)
-    return y if dx is None else make_dual(y, F.linear(dx, weight))
+    if dx is None:
+        return y
+    if dtype is None or dtype == dx.dtype:
+        return make_dual(y, F.linear(dx, weight))
+    return make_dual(y, F.linear(dx.to(dtype), weight.to(dtype)).to(y.dtype))
 
 
 def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
@@ -116,7 +154,6 @@ def _probabilities(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_caus
 
 
 REPLACEMENTS: dict[Callable, Callable] = {
-    F.linear: _linear,
     F.gelu: _gelu,
     F.layer_norm: _layer_norm,
     F.scaled_dot_product_attention: _attention,

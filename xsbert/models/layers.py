@@ -83,9 +83,10 @@ class Encoder:
     Args:
         model: left untouched.
         layer: 0 … L, counted from the embeddings; L is the last hidden state.
+        derivative_dtype: of the products that linear layers take of derivatives in forward mode; None for the model's.
     """
 
-    def __init__(self, model: SentenceTransformer, layer: int) -> None:
+    def __init__(self, model: SentenceTransformer, layer: int, derivative_dtype: torch.dtype | None = None) -> None:
         private = private_copy(model)
         modules = list(private.children())
         while isinstance(modules[-1], Normalize):
@@ -96,6 +97,7 @@ class Encoder:
             modules[0].reference = None
         self._transformer, self._head = modules[0], modules[1:]
         self.layer = layer
+        self._derivative_dtype = derivative_dtype
         self._recorded: dict[int, Any] = {}
         self._replayed: Recording | None = None
         self._entering: Tensor | None = None
@@ -121,10 +123,11 @@ class Encoder:
 
     def function(self, recording: Recording) -> Callable[[Tensor], Tensor]:
         """f: (S, H) → (E,), the model from layer l on, for the one text that was recorded."""
+        reads: list[Any] = []
 
         def f(hidden: Tensor) -> Tensor:
             features = dict(recording.features)
-            with Differentiable():
+            with Differentiable(reads, self._derivative_dtype):
                 if self.layer == self._n_layers:
                     return self._pool({**features, "token_embeddings": hidden.unsqueeze(0)})[0]
                 self._replayed, self._entering = recording, hidden.unsqueeze(0)

@@ -139,7 +139,7 @@ def _how(result: Attribution) -> list[str]:
         f"{how.n_steps} {how.rule} nodes",
         f"reference {how.reference}",
         kind,
-        how.dtype,
+        how.precision,
         f"residuals a {result.residual_a:.1e}, b {result.residual_b:.1e}",
     ]
 

@@ -1,0 +1,73 @@
+"""How many bytes a computation holds at once, counted rather than measured: the same on every device."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+__all__ = ["check_memory_budget", "peak_bytes"]
+
+
+def peak_bytes(work: Callable[[], Any]) -> int:
+    """Most bytes of tensors that a computation makes and holds at once, in this thread.
+
+    What an allocator adds by rounding, and the workspace of matrix products, are not tensors and not counted.
+
+    Args:
+        work: is called once.
+    """
+    with _Storages() as storages:
+        work()
+    return storages.most
+
+
+def check_memory_budget(memory_budget: float | None, chunk_size: int | None) -> None:
+    """Raise unless the budget is None or a number of bytes above 0, in place of a chunk size."""
+    if memory_budget is None:
+        return
+    if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, float)):
+        raise TypeError(f"memory_budget must be None or a number of bytes, got {memory_budget!r}")
+    if not memory_budget > 0:
+        raise ValueError(f"memory_budget must be above 0 bytes, got {memory_budget}")
+    if chunk_size is not None:
+        raise ValueError(f"give memory_budget or chunk_size, not both: got {memory_budget!r} and {chunk_size!r}")
+
+
+class _Storages(TorchDispatchMode):
+    """Sums the storages that operations make, until they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[int, int] = {}
+        self._now = self.most = 0
+
+    def __torch_dispatch__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        for tensor in tree_leaves((args, kwargs)):
+            self._hold(tensor, 0)
+        result = func(*args, **kwargs)
+        for tensor in tree_leaves(result):
+            self._hold(tensor, None)
+        return result
+
+    def _hold(self, value: Any, n_bytes: int | None) -> None:
+        """Remember a storage on first sight: of an argument it was there before, and counts nothing."""
+        if not isinstance(value, Tensor):
+            return
+        storage = value.untyped_storage()
+        key = storage._cdata
+        if key not in self._held:
+            self._held[key] = storage.nbytes() if n_bytes is None else n_bytes
+            self._now += self._held[key]
+            self.most = max(self.most, self._now)
+            weakref.finalize(storage, self._free, key)
+
+    def _free(self, key: int) -> None:
+        self._now -= self._held.pop(key)

@@ -1,0 +1,148 @@
+"""What is asked of an explanation, checked once and the same for every text of a call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..attribution import TextFactors
+from ..integrated_jacobian import bytes_per_pass, check_chunk_size
+from ..memory import check_memory_budget
+from ..placement import check_tolerance, place_nodes_together
+from ..quadrature import Quadrature, quadrature
+from .reference import Reference
+
+__all__ = ["Accuracy", "Limits", "Plan", "TextPath"]
+
+DEFAULT_TOLERANCE = 1e-2
+DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class TextPath:
+    """A straight line from the reference to a text at some layer, and the rest of the model along it."""
+
+    f: Callable[[Tensor], Tensor]
+    x: Tensor
+    """(S, H)"""
+    r: Tensor
+    """(S, H)"""
+    f_x: Tensor
+    """(E,)"""
+    f_r: Tensor
+    """(E,)"""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How accurately to integrate."""
+
+    rule: Quadrature | None
+    """None places nodes for the tolerance."""
+    rule_name: str
+    tolerance: float | None
+    max_steps: int
+    derivative_dtype: torch.dtype | None
+
+    @classmethod
+    def of(
+        cls, tolerance: float | None, n_steps: int | None, rule: str, max_steps: int, derivative_dtype: str | None
+    ) -> Accuracy:
+        """Checked."""
+        steps = quadrature(rule, 1 if n_steps is None else n_steps)
+        if n_steps is not None and tolerance is not None:
+            raise ValueError(f"give tolerance or n_steps, not both: got {tolerance!r} and {n_steps!r}")
+        if n_steps is None and rule != "gauss-legendre":
+            raise ValueError(f"rule={rule!r} needs n_steps: for a tolerance the nodes are placed where they are needed")
+        if n_steps is None:
+            tolerance = DEFAULT_TOLERANCE if tolerance is None else tolerance
+            check_tolerance(tolerance, max_steps)
+        if derivative_dtype is not None and derivative_dtype not in DERIVATIVE_DTYPES:
+            known = ", ".join(map(repr, DERIVATIVE_DTYPES))
+            raise ValueError(f"derivative_dtype must be None or one of {known}, got {derivative_dtype!r}")
+        return cls(
+            rule=None if n_steps is None else steps,
+            rule_name="adaptive" if n_steps is None else rule,
+            tolerance=None if tolerance is None else float(tolerance),
+            max_steps=max_steps,
+            derivative_dtype=None if derivative_dtype is None else DERIVATIVE_DTYPES[derivative_dtype],
+        )
+
+    def rules_for(self, paths: Sequence[TextPath], limits: Limits) -> list[Quadrature]:
+        """The rule that was asked for, or nodes placed for the tolerance."""
+        if self.rule is not None:
+            return [self.rule] * len(paths)
+        xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
+        placements = place_nodes_together(
+            paths[0].f, xs, rs, changes, self.tolerance, self.max_steps, chunk_size=limits.chunk_for(paths[0], 1)
+        )
+        return [placement.rule for placement in placements]
+
+    def check_reached(self, results: Sequence[TextFactors]) -> None:
+        """Warn of residuals above the tolerance."""
+        for result in results:
+            if self.tolerance is not None and result.residual > self.tolerance:
+                warnings.warn(
+                    f"the tolerance of {self.tolerance:g} is out of reach for {result.text!r:.60}: with up to "
+                    f"{self.max_steps} nodes the residual is {result.residual:.1e}, which {result.settings.n_steps} "
+                    "nodes reach. A deeper layer, more precision (float32, float64) or more max_steps may help",
+                    stacklevel=5,
+                )
+
+    def derivatives_of(self, dtype: torch.dtype, device: torch.device) -> str:
+        """In what precision linear layers take their products of derivatives."""
+        if self.derivative_dtype is not None:
+            return str(self.derivative_dtype).removeprefix("torch.")
+        if dtype == torch.float32 and device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+            return "tf32"
+        return str(dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the computation may take, and show."""
+
+    chunk_size: int | None
+    memory_budget: float | None
+    show_progress_bar: bool | None
+
+    @classmethod
+    def of(cls, chunk_size: int | None, memory_budget: float | None, show_progress_bar: bool | None) -> Limits:
+        """Checked."""
+        check_chunk_size(chunk_size)
+        check_memory_budget(memory_budget, chunk_size)
+        return cls(chunk_size, memory_budget, show_progress_bar)
+
+    def options(self, path: TextPath, n_groups: int, *, reverse: bool = False) -> dict[str, Any]:
+        """For the functions that integrate along a path, or others of its length, for so many groups of tokens."""
+        chunk_size = self.chunk_for(path, n_groups, reverse=reverse)
+        return {"chunk_size": chunk_size, "show_progress_bar": self.show_progress_bar}
+
+    def chunk_for(self, path: TextPath, n_groups: int, *, reverse: bool = False) -> int | None:
+        """The chunk size that was asked for, or that the budget allows. One group is for looks along the path."""
+        if self.memory_budget is None:
+            return self.chunk_size
+        each = bytes_per_pass(path.f, path.x, path.r, n_groups, reverse=reverse)
+        if each > self.memory_budget:
+            raise MemoryError(
+                f"memory_budget={self.memory_budget:g} is too small: one product of {len(path.x)} tokens takes "
+                f"{each:,} bytes"
+            )
+        return int(self.memory_budget // each)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for every text of a call."""
+
+    layer: int
+    reference: Reference
+    accuracy: Accuracy
+    limits: Limits
+    fingerprint: str
+    """Of the model's weights."""
