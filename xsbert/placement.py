@@ -48,11 +48,11 @@ Request = tuple[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Placement:
-    """Nodes, and the relative residual that they leave."""
+    """Nodes, and the relative residual that they leave, None where it was not measured."""
 
     rule: Quadrature
-    residual: float
-    reached: bool
+    residual: float | None = None
+    reached: bool = False
     """Whether the residual is within the tolerance."""
 
 

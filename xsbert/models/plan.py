@@ -13,7 +13,7 @@ from torch import Tensor
 from ..attribution import TextFactors
 from ..integrated_jacobian import bytes_per_pass, check_chunk_size
 from ..memory import check_memory_budget
-from ..placement import check_tolerance, place_nodes_together
+from ..placement import Placement, check_tolerance, place_nodes_together
 from ..quadrature import Quadrature, quadrature
 from .reference import Reference
 
@@ -73,15 +73,14 @@ class Accuracy:
             derivative_dtype=None if derivative_dtype is None else DERIVATIVE_DTYPES[derivative_dtype],
         )
 
-    def rules_for(self, paths: Sequence[TextPath], limits: Limits) -> list[Quadrature]:
-        """The rule that was asked for, or nodes placed for the tolerance."""
+    def placements(self, paths: Sequence[TextPath], limits: Limits) -> list[Placement]:
+        """Nodes placed for the tolerance; or the rule that was asked for, whose residual is not known yet."""
         if self.rule is not None:
-            return [self.rule] * len(paths)
+            return [Placement(self.rule)] * len(paths)
         xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
-        placements = place_nodes_together(
+        return place_nodes_together(
             paths[0].f, xs, rs, changes, self.tolerance, self.max_steps, chunk_size=limits.chunk_for(paths[0], 1)
         )
-        return [placement.rule for placement in placements]
 
     def check_reached(self, results: Sequence[TextFactors]) -> None:
         """Warn of residuals above the tolerance."""
