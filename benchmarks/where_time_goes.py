@@ -2,6 +2,7 @@
 
 python benchmarks/where_time_goes.py --model mpnet-base --layer 10
 python benchmarks/where_time_goes.py --model minilm --layer 4
+python benchmarks/where_time_goes.py --model minilm --layer 4 --tokens 256 --n-steps 1
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from common import TEXTS, environment, load, settings, table, timed, write_json
+from common import TEXTS, environment, load, settings, table, text_of, timed, write_json
 from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
@@ -30,13 +31,22 @@ def main() -> None:
     parser.add_argument("--layer", type=int, default=4)
     parser.add_argument("--n-steps", type=int, default=8)
     parser.add_argument("--texts", choices=sorted(TEXTS), default="long", help="20 × 25 or 7 × 9 tokens")
+    parser.add_argument("--tokens", type=int, help="the factors of one text of so many tokens instead")
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
 
     model, texts = load(options.model), TEXTS[options.texts]
 
+    if options.tokens:
+        model.max_seq_length = max(options.tokens, model.max_seq_length)
+        long = text_of(model, options.tokens)
+    how = {"layer": options.layer, "n_steps": options.n_steps, "show_progress_bar": False}
+
     def explain() -> None:
-        model.attribute_prediction(*texts, layer=options.layer, n_steps=options.n_steps)
+        if options.tokens:
+            model.token_factors([long], **how)
+        else:
+            model.attribute_prediction(*texts, **how)
 
     for _ in range(2):
         explain()
@@ -50,7 +60,8 @@ def main() -> None:
     spent[REST] = seconds - sum(value for kind, value in spent.items() if kind != REST)
     shares = {kind: value / seconds for kind, value in spent.most_common()}
 
-    head = f"{options.model}, layer {options.layer}, {options.n_steps} nodes, {seconds:.2f} s"
+    of = f", {options.tokens} tokens" if options.tokens else ""
+    head = f"{options.model}{of}, layer {options.layer}, {options.n_steps} nodes, {seconds:.2f} s"
     print(table([{head: kind, "share of the time": f"{share:.0%}"} for kind, share in shares.items()]))
     where = environment("cpu")
     print(f"\nfloat32, {', '.join(f'{name} {value}' for name, value in where.items())}")

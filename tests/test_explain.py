@@ -4,11 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
 from tests.pairs import PAIRS
 from xsbert import XSTransformer
+from xsbert.models.plan import Accuracy
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 
@@ -244,3 +246,22 @@ def test_derivatives_in_less_precision_state_their_error(model, dtype):
 def test_what_rounding_puts_out_of_reach_is_said(model):
     with pytest.warns(UserWarning, match=r"the tolerance of 1e-05 is out of reach for .* the residual is"):
         model.attribute_prediction(*COFFEE, layer=5, tolerance=1e-5, derivative_dtype="bfloat16")
+
+
+@pytest.mark.parametrize("set_by", ["old name", "new name"])
+def test_tf32_is_said_where_torch_takes_it(set_by):
+    accuracy, matmul = Accuracy.of(1e-2, None, "gauss-legendre", 64, None), torch.backends.cuda.matmul
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert accuracy.derivatives_of(torch.float32, cuda) == "float32"
+    before = torch.get_float32_matmul_precision(), matmul.fp32_precision
+    try:
+        if set_by == "old name":
+            torch.set_float32_matmul_precision("high")
+        else:
+            matmul.fp32_precision = "tf32"
+        assert accuracy.derivatives_of(torch.float32, cuda) == "tf32"
+        assert accuracy.derivatives_of(torch.float32, cpu) == "float32"
+        assert accuracy.derivatives_of(torch.float64, cuda) == "float64"
+    finally:
+        matmul.fp32_precision = before[1]
+        torch.set_float32_matmul_precision(before[0])

@@ -163,12 +163,28 @@ def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
     cheap = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
     turned = own.attribute_prediction(LONG, "the giant", similarity=similarity, **STEPS)
     assert len(directions) == 2
-    monkeypatch.setattr(xsbert.models.base, "BACKWARD_COST", 1e9)
+    for cost in ("BACKWARD_COST", "REVERSE_COST"):
+        monkeypatch.setattr(xsbert.models.base, cost, 1e9)
     forward = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
     assert len(directions) == 2
     same(cheap, forward)
     np.testing.assert_allclose(turned.matrix, forward.matrix.T, atol=1e-12)
     assert cheap.feature_pairs().shape == (4, 16, len(cheap.tokens_b), 16)
+
+
+@pytest.mark.parametrize("truncate_dim", [None, 3])
+def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp_path, monkeypatch):
+    """Ten outputs, fewer than the tokens of the long text: each is pulled back, which gives the same factors."""
+    model = XSTransformer(write_model("mpnet", tmp_path, dense=True), device="cpu", truncate_dim=truncate_dim)
+    reverse = model.token_factors([LONG, "the giant"], **STEPS)
+    monkeypatch.setattr(xsbert.models.base, "REVERSE_COST", 1e9)
+    forward = model.token_factors([LONG, "the giant"], **STEPS)
+    for found, expected in zip(reverse, forward, strict=True):
+        assert found.known_residual is None
+        np.testing.assert_allclose(found.factors, expected.factors, atol=1e-6)
+        assert found.residual == pytest.approx(expected.residual, abs=1e-6)
+    assert np.abs(reverse[0].factors - forward[0].factors).max() > 0, "both went forward"
+    assert (reverse[1].factors == forward[1].factors).all() or truncate_dim
 
 
 def test_the_bar_counts_texts(own, capsys):

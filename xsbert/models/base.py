@@ -60,9 +60,12 @@ SIMILARITIES = ("cosine", "dot")
 UNITS = ("tokens", "words", "sentences")
 # Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
 MAX_TEXTS, MAX_TOKENS = 32, 4096
-# How many Jacobian-vector products one vector-Jacobian product must save. It takes as long (0.87 to 1.01 measured, for
-# texts of 12 to 250 tokens), but factors that are pulled back serve one pair only.
-BACKWARD_COST = 1.5
+# What a vector-Jacobian product costs, counted in Jacobian-vector products: as much time (0.87 to 1.01 measured, for
+# texts of 12 to 250 tokens), and more memory. Where factors that are pulled back serve one pair only, they must save
+# more.
+REVERSE_COST, BACKWARD_COST = 1.1, 1.5
+# Products in less precision speed up forward mode alone.
+LESS_PRECISION = 2.0
 
 # Modules with which the embedding is no function of the hidden states at one layer.
 REFUSED = {
@@ -560,23 +563,30 @@ class XSTransformer(SentenceTransformer):
         (short,) = self._text_factors(encoder, [b], plan)
         needed = np.vstack([short.factors, short.reference_term[None]])
         directions = needed[needed.any(1)]
-        # Less precision speeds up forward mode alone.
-        cost = BACKWARD_COST if plan.accuracy.derivative_dtype is None else 2 * BACKWARD_COST
-        if len(directions) and cost * (len(directions) + 1) < len(a.tokens) + 1:
+        if len(directions) and _reverse_is_cheaper(len(directions), len(a.tokens), BACKWARD_COST, plan):
             return self._pulled_back(encoder, a, plan, directions), short
         return self._text_factors(encoder, [a], plan)[0], short
 
     def _text_factors(
         self, encoder: Encoder, texts: Sequence[TokenizedText], plan: Plan, units: str = "tokens"
     ) -> list[TextFactors]:
-        """The factors of texts that are alike (see `_batches`), by forward mode."""
+        """The factors of texts that are alike (see `_batches`), by forward mode; or, with more tokens than outputs, by
+        reverse mode."""
         paths = self._paths(encoder, texts, plan.reference)
         rules = [placement.rule for placement in plan.accuracy.placements(paths, plan.limits)]
         results = [
             self._described(text, path, plan, rule, np.zeros((len(text.tokens), len(path.f_x))))
             for text, path, rule in zip(texts, paths, rules, strict=True)
         ]
-        if units == "tokens":
+        n_outputs = len(paths[0].f_x[: self.truncate_dim])
+        if units == "tokens" and _reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST, plan):
+            outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.device)
+            options = plan.limits.options(paths[0], n_outputs, reverse=True)
+            factors = [
+                pulled_back_factors(path.f, path.x, path.r, rule, outputs, **options)
+                for path, rule in zip(paths, rules, strict=True)
+            ]
+        elif units == "tokens":
             xs, rs = [path.x for path in paths], [path.r for path in paths]
             options = plan.limits.options(paths[0], len(xs[0]))
             factors = token_factors_together(paths[0].f, xs, rs, rules, **options)
@@ -705,6 +715,12 @@ def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
     while isinstance(items[end - 1][1], Normalize):
         end -= 1
     return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
+
+
+def _reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float, plan: Plan) -> bool:
+    """Whether that many vector-Jacobian products, at their cost, are fewer than one Jacobian-vector product a token."""
+    cost = cost if plan.accuracy.derivative_dtype is None else LESS_PRECISION * cost
+    return cost * (n_directions + 1) < n_tokens + 1
 
 
 def _batches(texts: dict[str, TokenizedText], reference: Reference) -> Iterator[dict[str, TokenizedText]]:

@@ -97,9 +97,16 @@ class Accuracy:
         """In what precision linear layers take their products of derivatives."""
         if self.derivative_dtype is not None:
             return str(self.derivative_dtype).removeprefix("torch.")
-        if dtype == torch.float32 and device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+        if dtype == torch.float32 and device.type == "cuda" and _torch_takes_tf32():
             return "tf32"
         return str(dtype).removeprefix("torch.")
+
+
+def _torch_takes_tf32() -> bool:
+    """Whether this process lets CUDA multiply float32 matrices in TF32."""
+    matmul = torch.backends.cuda.matmul
+    # From torch 2.9 on the older of these names must not be read where the newer was set.
+    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
 
 
 @dataclass(frozen=True)
