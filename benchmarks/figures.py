@@ -30,6 +30,7 @@ RESULTS = BENCHMARKS / "results"
 DOCS = BENCHMARKS.parent / "docs"
 
 PUBLISHED, OURS, LIGHT = "#7a8aa0", "#b2182b", "#c8b273"
+SHOWN = ("published", "tolerance")
 MODELS = {"minilm": "all-MiniLM-L6-v2", "mpnet-base": "MPNet base size, random weights"}
 
 
@@ -66,8 +67,9 @@ def save(figure: plt.Figure, path: Path) -> None:
 
 
 def draw_pairs(records: list[dict[str, Any]]) -> plt.Figure:
-    """Seconds and memory of the published algorithm and of xsbert, a block of bars for each benchmark."""
-    n_rows = [len(record["results"]) for record in records]
+    """Seconds and memory of the published algorithm and of xsbert at the same error, a block for each benchmark."""
+    records = sorted(records, key=lambda record: (record["options"]["model"], -int(record["options"]["layer"])))
+    n_rows = [len(SHOWN)] * len(records)
     figure, axes = plt.subplots(
         len(records),
         2,
@@ -81,7 +83,7 @@ def draw_pairs(records: list[dict[str, Any]]) -> plt.Figure:
     figure.get_layout_engine().set(hspace=0.08, wspace=0.04)
     for (left, right), record in zip(axes, records, strict=True):
         options, results = record["options"], record["results"]
-        names = list(results)
+        names = list(SHOWN)
         seconds = [results[name]["seconds"] for name in names]
         gigabytes = [results[name]["bytes"] / 1e9 for name in names]
         bars(left, seconds, "s", "faster")
@@ -93,26 +95,20 @@ def draw_pairs(records: list[dict[str, Any]]) -> plt.Figure:
         left.set_title(
             f"{model}, layer {options['layer']}, {tokens} tokens", loc="left", fontweight="bold", fontsize=10
         )
-    logarithmic(
-        axes[:, 0], "seconds", [record["results"][name]["seconds"] for record in records for name in record["results"]]
-    )
+    logarithmic(axes[:, 0], "seconds", [record["results"][name]["seconds"] for record in records for name in SHOWN])
     axes[-1, 1].set_xlabel("peak memory of the process, GB")
-    most = max(result["bytes"] / 1e9 for record in records for result in record["results"].values())
+    most = max(record["results"][name]["bytes"] / 1e9 for record in records for name in SHOWN)
     axes[-1, 1].set_xlim(0, 1.3 * most)
     return figure
 
 
 def row_title(name: str, record: dict[str, Any]) -> str:
     options, result = record["options"], record["results"][name]
-    nodes = result.get("n_steps", [0, 0])
+    if name == "published":
+        return f"published algorithm, {options['n_published']} steps"
     same = options["tolerance"] == record["results"]["published"]["residual"]
     asked = "same error" if same else f"residual {options['tolerance']:g}"
-    return {
-        "published": f"published algorithm, {options['n_published']} steps",
-        "same rule": f"xsbert, same {options['n_published']} steps",
-        "fixed": f"xsbert, {options['n_steps']} Gauss-Legendre nodes",
-        "tolerance": f"xsbert, {asked} ({nodes[0]} and {nodes[1]} nodes)",
-    }[name]
+    return "xsbert, {} ({} and {} nodes)".format(asked, *result["n_steps"])
 
 
 def bars(ax: Axes, values: list[float], unit: str, better: str) -> None:
