@@ -26,8 +26,8 @@ __all__ = ["Placement", "Request", "check_tolerance", "place_nodes", "place_node
 
 # Values of f that are looked at: each set of Chebyshev points lies within the next.
 N_VALUES = (17, 33, 65, 129)
-# The path is known when its last Chebyshev coefficients are below this share of the tolerance. With RESOLVED at 0.3 or
-# 1, nodes placed by what is known were a tenth to a third more; smaller shares saved none.
+# The path is known when its last Chebyshev coefficients are below this share of the tolerance. At layer 0 of MiniLM a
+# share of 1 took two fifths more nodes, one of 0.3 a seventh more; one of 0.03 took fewer, at as many passes in all.
 RESOLVED = 0.1
 # Coefficients that are kept, and how far above the noise, where noise ends their fall.
 KEPT, ABOVE_NOISE = 0.02, 3.0

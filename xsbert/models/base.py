@@ -64,7 +64,7 @@ MAX_TEXTS, MAX_TOKENS = 32, 4096
 # texts of 12 to 250 tokens), and more memory. Where factors that are pulled back serve one pair only, they must save
 # more.
 REVERSE_COST, BACKWARD_COST = 1.1, 1.5
-# Products in less precision speed up forward mode alone.
+# Products in less precision speed up forward mode alone, by about so much.
 LESS_PRECISION = 2.0
 
 # Modules with which the embedding is no function of the hidden states at one layer.
