@@ -7,6 +7,7 @@ import torch
 from tests.pairs import PAIRS
 from xsbert.memory import peak_bytes
 
+ANIMALS = ("Cats", "Dogs", "Birds", "Horses", "Cows", "Fish")
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 
 
@@ -79,6 +80,17 @@ def test_a_budget_holds_for_coarser_units(model, units):
     work = {"layer": 4, "n_steps": 16, "units": units, "show_progress_bar": False}
     assert peak_bytes(lambda: model.token_factors([text], memory_budget=12e6, **work)) <= 12e6
     assert peak_bytes(lambda: model.token_factors([text], **work)) > 12e6
+
+
+def test_a_budget_holds_for_many_texts(model):
+    """Texts of one length are recorded, placed and integrated together, as many as fit."""
+    texts = [f"{animal} and {other}." for animal in ANIMALS for other in ANIMALS]
+    work = {"layer": 4, "n_steps": 2, "show_progress_bar": False}
+    found = []
+    assert peak_bytes(lambda: found.append(model.token_factors(texts, memory_budget=2e6, **work))) <= 2e6
+    assert peak_bytes(lambda: found.append(model.token_factors(texts, **work))) > 2e6
+    for kept, free in zip(*found, strict=True):
+        np.testing.assert_allclose(kept.factors, free.factors, atol=1e-6)
 
 
 def test_a_budget_holds_in_reverse_mode_too(model):

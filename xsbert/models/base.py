@@ -41,9 +41,10 @@ from ..integrated_jacobian import (
     token_factors_together,
     values_along_paths,
 )
+from ..memory import peak_bytes
 from ..quadrature import Quadrature
 from .layers import Encoder, encoder_layers
-from .plan import Accuracy, Limits, Plan, TextPath
+from .plan import BUDGET_OF_DERIVATIVES, NO_LIMITS, Accuracy, Limits, Plan, TextPath
 from .reference import (
     Reference,
     ReferenceShift,
@@ -213,8 +214,8 @@ class XSTransformer(SentenceTransformer):
                 residuals. None takes the model's dtype.
             chunk_size: how many Jacobian-vector products are computed at once; bounds the memory and does not
                 change the result. None chooses.
-            memory_budget: bytes that derivatives may take at once, besides the model and a forward pass, in place of a
-                chunk size: what a few products take is counted beforehand, and as many are computed at once as fit.
+            memory_budget: bytes that the computation may take at once besides the model, in place of a chunk size: what
+                a few products take is counted beforehand, and as many are computed at once as fit.
             show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
 
         Returns:
@@ -309,8 +310,9 @@ class XSTransformer(SentenceTransformer):
             delay=0 if show_progress_bar else PROGRESS_DELAY,
         ) as bar:
             for batch in _batches(distinct, plan.reference):
-                found.update(zip(batch, self._text_factors(encoder, list(batch.values()), plan, units), strict=True))
-                bar.update(len(batch))
+                for part in self._within_budget(encoder, batch, plan.limits):
+                    found.update(zip(part, self._text_factors(encoder, list(part.values()), plan, units), strict=True))
+                    bar.update(len(part))
         return [found[text] for text in texts]
 
     def predict_memory(
@@ -572,7 +574,7 @@ class XSTransformer(SentenceTransformer):
     ) -> list[TextFactors]:
         """The factors of texts that are alike (see `_batches`), by forward mode; or, with more tokens than outputs, by
         reverse mode."""
-        paths = self._paths(encoder, texts, plan.reference)
+        paths = self._paths(encoder, texts, plan.reference, plan.limits)
         rules = [placement.rule for placement in plan.accuracy.placements(paths, plan.limits)]
         results = [
             self._described(text, path, plan, rule, np.zeros((len(text.tokens), len(path.f_x))))
@@ -606,9 +608,22 @@ class XSTransformer(SentenceTransformer):
         plan.accuracy.check_reached(results)
         return results
 
+    def _within_budget(
+        self, encoder: Encoder, batch: dict[str, TokenizedText], limits: Limits
+    ) -> Iterator[dict[str, TokenizedText]]:
+        """The batch in parts whose forward passes fit the memory budget beside derivatives, of one text at least."""
+        items = list(batch.items())
+        size = len(items)
+        if limits.memory_budget is not None:
+            features = batch_to_device(dict(items[0][1].features), self.device)
+            beside = (1 - BUDGET_OF_DERIVATIVES) * limits.memory_budget
+            size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))))
+        for start in range(0, len(items), size):
+            yield dict(items[start : start + size])
+
     def _pulled_back(self, encoder: Encoder, text: TokenizedText, plan: Plan, directions: np.ndarray) -> TextFactors:
         """The factor of one text, projected on the span of the directions (K, E), by reverse mode."""
-        (path,) = self._paths(encoder, [text], plan.reference)
+        (path,) = self._paths(encoder, [text], plan.reference, plan.limits)
         (placement,) = plan.accuracy.placements([path], plan.limits)
         rule, residual = placement.rule, placement.residual
         # Not numpy's: its threads would go on spinning, and slow the model's down.
@@ -664,7 +679,9 @@ class XSTransformer(SentenceTransformer):
             ),
         )
 
-    def _paths(self, encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference) -> list[TextPath]:
+    def _paths(
+        self, encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference, limits: Limits = NO_LIMITS
+    ) -> list[TextPath]:
         """The straight lines from the reference to texts that are alike, at the encoder's layer, and f along them."""
         features = [batch_to_device(dict(text.features), self.device) for text in texts]
         referenced = reference_features(reference, features[0])
@@ -675,13 +692,18 @@ class XSTransformer(SentenceTransformer):
             return [TextPath(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
         at_first = encoder.record(features[0])
         at_texts = at_first if len(texts) == 1 else encoder.record(_together(features))
-        for text, embedding in zip(texts, at_texts.embeddings, strict=True):
+        hidden, embeddings = at_texts.hidden, at_texts.embeddings
+        del at_texts  # and with it what earlier layers returned
+        for text, embedding in zip(texts, embeddings, strict=True):
             _check_finite(embedding, f"the embedding of {text.text!r:.60}")
         _check_finite(f_r, f"the embedding of the reference of {texts[0].text!r:.60}")
         f = encoder.function(at_first)
-        elsewhere = [r, *at_texts.hidden[1:]]
-        expected = torch.cat([at_reference.embeddings, at_texts.embeddings[1:]])
-        found = torch.cat(values_along_paths(f, elsewhere, elsewhere, [np.zeros(1)] * len(elsewhere)))
+        paths = [TextPath(f, x, r, f_x, f_r) for x, f_x in zip(hidden, embeddings, strict=True)]
+        elsewhere = [r, *hidden[1:]]
+        expected = torch.cat([at_reference.embeddings, embeddings[1:]])
+        chunk_size = limits.chunk_for(paths[0], 1)
+        starts = [np.zeros(1)] * len(elsewhere)
+        found = torch.cat(values_along_paths(f, elsewhere, elsewhere, starts, chunk_size=chunk_size))
         gaps = (found - expected).double().norm(dim=1)
         tolerance = 0.05 if expected.dtype.itemsize == 2 else 1e-3
         if (gaps > tolerance * expected.double().norm(dim=1)).any():
@@ -689,14 +711,14 @@ class XSTransformer(SentenceTransformer):
                 f"{type(self[0].model).__name__} cannot be explained at layer {encoder.layer}: what follows depends "
                 "on more than the hidden states that enter it"
             )
-        return [TextPath(f, x, r, f_x, f_r) for x, f_x in zip(at_texts.hidden, at_texts.embeddings, strict=True)]
+        return paths
 
     def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: Plan) -> np.ndarray:
         encoder = Encoder(self, plan.layer)
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
         for text in (a, b):
-            (path,) = self._paths(encoder, [text], plan.reference)
+            (path,) = self._paths(encoder, [text], plan.reference, plan.limits)
             (placement,) = plan.accuracy.placements([path], plan.limits)
             options = plan.limits.options(path, len(path.f_x), reverse=True)
             jacobian = integrated_jacobian(path.f, path.x, path.r, placement.rule, **options)

@@ -17,9 +17,11 @@ from ..placement import Placement, check_tolerance, place_nodes_together
 from ..quadrature import Quadrature, quadrature
 from .reference import Reference
 
-__all__ = ["Accuracy", "Limits", "Plan", "TextPath"]
+__all__ = ["BUDGET_OF_DERIVATIVES", "NO_LIMITS", "Accuracy", "Limits", "Plan", "TextPath"]
 
 DEFAULT_TOLERANCE = 1e-2
+# The rest of a memory budget is for what texts keep meanwhile, and for what an allocator adds.
+BUDGET_OF_DERIVATIVES = 0.75
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -133,13 +135,20 @@ class Limits:
         """The chunk size that was asked for, or that the budget allows. One group is for looks along the path."""
         if self.memory_budget is None:
             return self.chunk_size
-        each = bytes_per_pass(path.f, path.x, path.r, n_groups, reverse=reverse)
-        if each > self.memory_budget:
+        available = BUDGET_OF_DERIVATIVES * self.memory_budget
+        each = bytes_per_pass(path.f, path.x, path.r, 1, reverse=reverse)
+        if each > available:
             raise MemoryError(
                 f"memory_budget={self.memory_budget:g} is too small: one product of {len(path.x)} tokens takes "
-                f"{each:,} bytes"
+                f"{each:,} bytes, and a quarter of the budget is for what else is kept"
             )
-        return int(self.memory_budget // each)
+        # Counting several at once is closer, and takes as much as eight of the first.
+        if n_groups > 1 and 8 * each <= available:
+            each = bytes_per_pass(path.f, path.x, path.r, n_groups, reverse=reverse)
+        return int(available // each)
+
+
+NO_LIMITS = Limits(None, None, None)
 
 
 @dataclass(frozen=True)
