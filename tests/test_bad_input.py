@@ -46,7 +46,8 @@ BAD = [
     ({"reference": "nosuchtokenatall"}, ValueError, "reference='nosuchtokenatall' is not in the tokenizer's vocab"),
     ({"reference": 5}, TypeError, "reference must be a string, got 5"),
     ({"chunk_size": 0}, ValueError, "chunk_size must be None or an integer of at least 1, got 0"),
-    ({"memory_budget": 0}, ValueError, "memory_budget must be above 0 bytes, got 0"),
+    ({"memory_budget": 0}, ValueError, "memory_budget must be above 0 bytes and finite, got 0"),
+    ({"memory_budget": float("inf")}, ValueError, "memory_budget must be above 0 bytes and finite, got inf"),
     ({"memory_budget": "2 GB"}, TypeError, "memory_budget must be None or a number of bytes, got '2 GB'"),
     ({"memory_budget": 1e9, "chunk_size": 4}, ValueError, "give memory_budget or chunk_size, not both"),
     (

@@ -103,6 +103,11 @@ def test_products_of_derivatives_in_less_precision(products, close):
     assert torch.equal(value, F.linear(h, weight, bias))
     assert derivative.dtype == torch.float32
     assert 1e-6 < (derivative - exact).norm() / exact.norm() < close
+    value, pull = vjp(f, h)
+    cotangent = random(3, 5, seed=8, dtype=torch.float32)
+    exact = cotangent @ weight
+    assert torch.equal(value, F.linear(h, weight, bias))
+    assert 1e-6 < (pull(cotangent)[0] - exact).norm() / exact.norm() < close
 
 
 def test_what_is_read_on_the_host_is_read_once():

@@ -243,6 +243,18 @@ def test_derivatives_in_less_precision_state_their_error(model, dtype):
         assert reference.residual < side.residual < 1e-2
 
 
+def test_what_is_pulled_back_in_less_precision_states_its_error(model):
+    """A long text against a short one: reverse mode takes its products in bfloat16, too."""
+    long, accuracy = "The harbour was closed all winter, and nobody on the quay could say why. " * 2, {"n_steps": 16}
+    full = model.attribute_prediction("Ships.", long, layer=4, **accuracy)
+    less = model.attribute_prediction("Ships.", long, layer=4, derivative_dtype="bfloat16", **accuracy)
+    assert full.b.known_residual is not None
+    assert less.b.known_residual is not None
+    assert full.residual_b < 1e-4 < less.residual_b < 1e-2
+    difference = np.linalg.norm(less.matrix - full.matrix) / np.linalg.norm(full.matrix)
+    assert 1e-5 < difference < 1e-2
+
+
 def test_what_rounding_puts_out_of_reach_is_said(model):
     with pytest.warns(UserWarning, match=r"the tolerance of 1e-05 is out of reach for .* the residual is"):
         model.attribute_prediction(*COFFEE, layer=5, tolerance=1e-5, derivative_dtype="bfloat16")

@@ -172,6 +172,18 @@ def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
     assert cheap.feature_pairs().shape == (4, 16, len(cheap.tokens_b), 16)
 
 
+def test_what_goes_wrong_in_reverse_mode_shows_in_the_residual(own, monkeypatch):
+    """The residual of a text that was pulled back is not that of the nodes alone."""
+    original = xsbert.models.base.pulled_back_factors
+    right = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
+    monkeypatch.setattr(
+        xsbert.models.base, "pulled_back_factors", lambda *args, **kwargs: 1.1 * original(*args, **kwargs)
+    )
+    wrong = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
+    assert right.residual_b < 1e-6
+    assert wrong.residual_b > 1e-2
+
+
 @pytest.mark.parametrize("truncate_dim", [None, 3])
 def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp_path, monkeypatch):
     """Ten outputs, fewer than the tokens of the long text: each is pulled back, which gives the same factors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +33,8 @@ def check_memory_budget(memory_budget: float | None, chunk_size: int | None) -> 
         return
     if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, float)):
         raise TypeError(f"memory_budget must be None or a number of bytes, got {memory_budget!r}")
-    if not memory_budget > 0:
-        raise ValueError(f"memory_budget must be above 0 bytes, got {memory_budget}")
+    if not 0 < memory_budget < math.inf:
+        raise ValueError(f"memory_budget must be above 0 bytes and finite, got {memory_budget}")
     if chunk_size is not None:
         raise ValueError(f"give memory_budget or chunk_size, not both: got {memory_budget!r} and {chunk_size!r}")
 

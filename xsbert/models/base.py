@@ -65,8 +65,6 @@ MAX_TEXTS, MAX_TOKENS = 32, 4096
 # texts of 12 to 250 tokens), and more memory. Where factors that are pulled back serve one pair only, they must save
 # more.
 REVERSE_COST, BACKWARD_COST = 1.1, 1.5
-# Products in less precision speed up forward mode alone, by about so much.
-LESS_PRECISION = 2.0
 
 # Modules with which the embedding is no function of the hidden states at one layer.
 REFUSED = {
@@ -565,7 +563,7 @@ class XSTransformer(SentenceTransformer):
         (short,) = self._text_factors(encoder, [b], plan)
         needed = np.vstack([short.factors, short.reference_term[None]])
         directions = needed[needed.any(1)]
-        if len(directions) and _reverse_is_cheaper(len(directions), len(a.tokens), BACKWARD_COST, plan):
+        if len(directions) and _reverse_is_cheaper(len(directions), len(a.tokens), BACKWARD_COST):
             return self._pulled_back(encoder, a, plan, directions), short
         return self._text_factors(encoder, [a], plan)[0], short
 
@@ -581,7 +579,7 @@ class XSTransformer(SentenceTransformer):
             for text, path, rule in zip(texts, paths, rules, strict=True)
         ]
         n_outputs = len(paths[0].f_x[: self.truncate_dim])
-        if units == "tokens" and _reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST, plan):
+        if units == "tokens" and _reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
             outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.device)
             options = plan.limits.options(paths[0], n_outputs, reverse=True)
             factors = [
@@ -635,14 +633,16 @@ class XSTransformer(SentenceTransformer):
         options = plan.limits.options(path, len(basis), reverse=True)
         projected = pulled_back_factors(path.f, path.x, path.r, rule, on_device, **options)
         _check_finite(projected, f"the attributions of {text.text!r:.60}")
+        change = _numpy(path.f_x) - _numpy(path.f_r)
+        size = float(np.linalg.norm(change[: self.truncate_dim])) or 1.0
         if residual is None or self.truncate_dim is not None:
-            change = _numpy(path.f_x) - _numpy(path.f_r)
             chunk_size = plan.limits.chunk_for(path, 1)
             derivatives = derivatives_along_path(path.f, path.x, path.r, rule.nodes, chunk_size=chunk_size)
-            gap = np.linalg.norm((rule.weights @ _numpy(derivatives) - change)[: self.truncate_dim])
-            residual = float(gap / np.linalg.norm(change[: self.truncate_dim])) if gap else 0.0
+            residual = np.linalg.norm((rule.weights @ _numpy(derivatives) - change)[: self.truncate_dim]) / size
+        # Completeness in the directions that were pulled back: nodes and rounding of this very run.
+        seen = np.linalg.norm(_numpy(projected).sum(0) - wide @ change) / size
         result = self._described(text, path, plan, rule, _numpy(projected) @ basis)
-        result = replace(result, known_residual=residual)
+        result = replace(result, known_residual=float(max(residual, seen)))
         plan.accuracy.check_reached([result])
         return result
 
@@ -739,9 +739,8 @@ def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
     return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
 
 
-def _reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float, plan: Plan) -> bool:
+def _reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float) -> bool:
     """Whether that many vector-Jacobian products, at their cost, are fewer than one Jacobian-vector product a token."""
-    cost = cost if plan.accuracy.derivative_dtype is None else LESS_PRECISION * cost
     return cost * (n_directions + 1) < n_tokens + 1
 
 

@@ -73,12 +73,18 @@ READS = {Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Te
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
     """y = W x + b, so dy = W dx."""
     x, dx = unpack_dual(input)
-    y = F.linear(x, weight, bias)
-    if dx is None:
-        return y
-    if dtype is None or dtype == dx.dtype:
-        return make_dual(y, F.linear(dx, weight))
-    return make_dual(y, F.linear(dx.to(dtype), weight.to(dtype)).to(y.dtype))
+
+    def product(derivative: Tensor) -> Tensor:
+        if dtype is None or dtype == x.dtype:
+            return F.linear(derivative, weight)
+        return F.linear(derivative.to(dtype), weight.to(dtype)).to(x.dtype)
+
+    if dx is not None:
+        return make_dual(F.linear(x, weight, bias), product(dx))
+    if dtype is not None and x.requires_grad:
+        # The second term is zero, and in reverse mode the one through which derivatives pass.
+        return F.linear(x.detach(), weight, bias) + product(x - x.detach())
+    return F.linear(x, weight, bias)
 
 
 def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:

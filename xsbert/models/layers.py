@@ -83,7 +83,7 @@ class Encoder:
     Args:
         model: left untouched.
         layer: 0 … L, counted from the embeddings; L is the last hidden state.
-        derivative_dtype: of the products that linear layers take of derivatives in forward mode; None for the model's.
+        derivative_dtype: of the products that linear layers take of derivatives; None for the model's.
     """
 
     def __init__(self, model: SentenceTransformer, layer: int, derivative_dtype: torch.dtype | None = None) -> None:
