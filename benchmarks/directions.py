@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import alternate, environment, load, settings, table, text_of, write_json
+from common import MODEL_HELP, alternate, environment, load, settings, table, text_of, write_json
 
 from xsbert import Attribution, XSTransformer
 from xsbert.models import base
@@ -29,6 +29,7 @@ BACKWARD_COST = base.BACKWARD_COST
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="minilm", help=MODEL_HELP)
     parser.add_argument("--lengths", type=int, nargs="+", default=[16, 32, 64, 128, 250], help="tokens of the passages")
     parser.add_argument("--layer", type=int, default=-2)
     parser.add_argument("--n-steps", type=int, default=4, help="Gauss-Legendre nodes")
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
 
-    model, device = load("minilm", options.device), options.device
+    model, device = load(options.model, options.device), options.device
     query = text_of(model, QUERY_TOKENS)
     accuracy = {"layer": options.layer, "n_steps": options.n_steps, "show_progress_bar": False}
     directions = [
@@ -44,10 +45,10 @@ def main() -> None:
     ]
     units = compare_units(model, query, text_of(model, options.lengths[-1]), accuracy, device)
 
-    where = f"layer {options.layer}, {options.n_steps} nodes"
-    print(f"A query of {QUERY_TOKENS} tokens against a passage; all-MiniLM-L6-v2, {where}\n")
+    where = f"{options.model}, layer {options.layer}, {options.n_steps} nodes"
+    print(f"A query of {QUERY_TOKENS} tokens against a passage; {where}\n")
     print(table([direction_row(found) for found in directions]))
-    print(f"\nFactors of the passage of {options.lengths[-1]} tokens; all-MiniLM-L6-v2, {where}\n")
+    print(f"\nFactors of the passage of {options.lengths[-1]} tokens; {where}\n")
     print(table([units_row(name, found) for name, found in units.items()]))
     machine = environment(device)
     print(f"\nfloat32, {', '.join(f'{name} {value}' for name, value in machine.items())}")

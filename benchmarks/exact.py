@@ -1,6 +1,6 @@
 """Exact against approximate attributions: do they agree, what do the approximate ones leave out, what do they cost?
 
-    python benchmarks/exact.py --pairs sts-test.csv --base MODEL --reference unk \
+    python benchmarks/exact.py --pairs sts-test.csv --base mpnet --reference unk \
         --tuned-exact runs/exact --tuned runs/plain --json exact.json --figure exact.png
 
 An exact model is shifted by its reference, so that the interactions of tokens are the whole score; a model off the
@@ -33,7 +33,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from common import environment, settings, table, write_json
+from common import environment, path_of, settings, table, write_json
 from scipy.interpolate import BarycentricInterpolator
 from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
@@ -55,7 +55,7 @@ ADAPTIVE = "adaptive"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", required=True, help="unshifted model: an id or a path")
+    parser.add_argument("--base", required=True, help="unshifted model: minilm, mpnet, or an id or path")
     parser.add_argument("--reference", default="pad", help="reference of the base model and of its shift")
     parser.add_argument("--tuned-exact", help="a tuned shifted model")
     parser.add_argument("--tuned", help="an equally tuned unshifted model")
@@ -72,7 +72,7 @@ def main() -> None:
         parser.error("--tuned and --tuned-exact belong together")
 
     pairs = read_pairs(options.pairs, options.columns, options.n_pairs, options.max_characters)
-    base = XSTransformer(options.base, reference=options.reference)
+    base = XSTransformer(path_of(options.base), reference=options.reference)
     couples = {"untrained": (XSTransformer.wrap(base, shift=True, reference=options.reference), base)}
     if options.tuned:
         exact = XSTransformer(options.tuned_exact)

@@ -31,7 +31,7 @@ DOCS = BENCHMARKS.parent / "docs"
 
 PUBLISHED, OURS, LIGHT = "#7a8aa0", "#b2182b", "#c8b273"
 SHOWN = ("published", "tolerance")
-MODELS = {"minilm": "all-MiniLM-L6-v2", "mpnet-base": "MPNet base size, random weights"}
+MODELS = {"minilm": "all-MiniLM-L6-v2", "mpnet": "all-mpnet-base-v2", "mpnet-base": "MPNet base size, random weights"}
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import distinct_texts, environment, load, settings, table, timed, write_json
+from common import MODEL_HELP, distinct_texts, environment, load, settings, table, timed, write_json
 
 from xsbert import Attribution, XSTransformer
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=Path, required=True, help="tab-separated file of texts")
     parser.add_argument("--columns", type=int, nargs="+", default=[6, 7], help="columns that hold texts, from 1")
-    parser.add_argument("--model", default="minilm", help="minilm, mpnet-base (random weights), or an id or path")
+    parser.add_argument("--model", default="minilm", help=MODEL_HELP)
     parser.add_argument("--n", type=int, default=100, help="queries")
     parser.add_argument("--m", type=int, default=100, help="documents")
     parser.add_argument("--n-pairs", type=int, default=30, help="pairs timed one at a time")

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import distinct_texts, environment, load, settings, table, write_json
+from common import MODEL_HELP, distinct_texts, environment, load, settings, table, write_json
 from scipy.interpolate import BarycentricInterpolator
 from tqdm import tqdm
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, nargs="+", default=[6, 7], help="columns that hold texts, from 1")
     parser.add_argument("--n-texts", type=int, default=20)
     parser.add_argument("--n-factor-texts", type=int, default=3, help="texts whose token factors are looked at")
-    parser.add_argument("--model", default="minilm", help="minilm, or an id or path")
+    parser.add_argument("--model", default="minilm", help=MODEL_HELP)
     parser.add_argument("--references", nargs="+", default=["pad", "unk"])
     parser.add_argument("--layers", type=int, nargs="+", help="default: all")
     parser.add_argument("--device", default="cpu")

@@ -1,6 +1,6 @@
 """What less precision in the products of derivatives gains, and the error that it makes.
 
-    python benchmarks/precision.py --model mpnet-base --layer 10 --json benchmarks/results/precision.json
+    python benchmarks/precision.py --model mpnet --layers 10 --json benchmarks/results/precision_mpnet.json
 
 Token factors of the same text by the same Gauss-Legendre nodes, in a warm process, taking turns: products of
 derivatives in the model's float32; with `derivative_dtype` in bfloat16, and on CUDA in float16; and on CUDA in float32
@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import TEXTS, alternate, environment, load, settings, table, write_json
+from common import MODEL_HELP, TEXTS, alternate, environment, load, settings, table, write_json
 
 from xsbert import XSTransformer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="minilm", help="minilm, mpnet-base (random weights), or an id or path")
+    parser.add_argument("--model", default="minilm", help=MODEL_HELP)
     parser.add_argument("--layers", type=int, nargs="+", default=[0, 4])
     parser.add_argument("--n-steps", type=int, default=16, help="Gauss-Legendre nodes")
     parser.add_argument("--device", default="cpu")

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import path_of
 
 from xsbert import XSTransformer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="a model id or a local path")
+    parser.add_argument("model", help="minilm, mpnet, or an id or path")
     parser.add_argument("texts", type=Path, help="tab-separated file of texts")
     parser.add_argument("--column", type=int, nargs="+", default=[6, 7], help="columns that hold texts, from 1")
     parser.add_argument("--n-texts", type=int, default=1000)
@@ -33,8 +34,9 @@ def main() -> None:
 
     lines = [line.split("\t") for line in options.texts.read_text(encoding="utf-8").splitlines()]
     texts = [line[column - 1] for line in lines for column in options.column][: options.n_texts]
-    unshifted = XSTransformer(options.model)
-    shifted = XSTransformer(options.model, shift=True)
+    path = path_of(options.model)
+    unshifted = XSTransformer(path)
+    shifted = XSTransformer(path, shift=True)
 
     def encode(model: XSTransformer) -> Callable[[], Any]:
         return lambda: model.encode(texts, batch_size=options.batch_size)

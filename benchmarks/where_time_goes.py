@@ -1,6 +1,6 @@
 """Where the time of an explanation goes: shares of its operations, by torch's profiler.
 
-python benchmarks/where_time_goes.py --model mpnet-base --layer 10
+python benchmarks/where_time_goes.py --model mpnet --layer 10
 python benchmarks/where_time_goes.py --model minilm --layer 4
 python benchmarks/where_time_goes.py --model minilm --layer 4 --tokens 256 --n-steps 1
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from common import TEXTS, environment, load, settings, table, text_of, timed, write_json
+from common import MODEL_HELP, TEXTS, environment, load, settings, table, text_of, timed, write_json
 from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
@@ -27,7 +27,7 @@ REST = "everything else (dispatch, views, Python)"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="minilm", help="minilm, mpnet-base (random weights), or an id or path")
+    parser.add_argument("--model", default="minilm", help=MODEL_HELP)
     parser.add_argument("--layer", type=int, default=4)
     parser.add_argument("--n-steps", type=int, default=8)
     parser.add_argument("--texts", choices=sorted(TEXTS), default="long", help="20 × 25 or 7 × 9 tokens")

@@ -1,0 +1,77 @@
+"""The published algorithm as the benchmarks write it out, and the models that they name."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny_models import TEXTS, save_tiny_model
+from xsbert import XSTransformer
+from xsbert.memory import peak_bytes
+
+
+@pytest.fixture(scope="module")
+def benchmarks():
+    """The modules `common` and `pair`, found as scripts find them."""
+    folder = str(Path(__file__).parents[1] / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        import common
+        import pair
+    finally:
+        sys.path.remove(folder)
+    return common, pair
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return XSTransformer(save_tiny_model(tmp_path_factory.mktemp("tiny"), "mpnet"), shift=True, device="cpu")
+
+
+def test_the_published_algorithm_is_the_same_rule(benchmarks, tiny):
+    _, pair = benchmarks
+    published = pair.published(tiny, *TEXTS[:2], 1, 20)
+    out = tiny.attribute_prediction(*TEXTS[:2], layer=1, n_steps=20, rule="riemann-right")
+    np.testing.assert_allclose(published["matrix"], out.matrix, atol=1e-5)
+    assert published["score"] == pytest.approx(out.score, abs=1e-6)
+    assert published["residual"] == pytest.approx(max(out.residual_a, out.residual_b), abs=1e-5)
+
+
+def test_the_gradients_of_all_steps_are_held_once(benchmarks, shifted):
+    _, pair = benchmarks
+    text, n_steps, width = "Tea!", 4, 384
+    most = peak_bytes(lambda: pair.published_jacobian(shifted, text, 5, n_steps))
+    gradients = 4 * n_steps * len(shifted.preprocess([text])["input_ids"][0]) * width**2
+    # Beside them are the graph of the forward pass and the sum over the steps, a quarter of them here.
+    assert 1.2 * gradients < most < 1.6 * gradients
+
+
+def test_gradients_that_do_not_fit(benchmarks, tiny, monkeypatch):
+    _, pair = benchmarks
+    n_bytes = 4 * 50 * len(tiny.preprocess([TEXTS[1]])["input_ids"][0]) * 16 * 16
+    monkeypatch.setattr(pair, "available_memory", lambda device: n_bytes)
+    pair.check_fits(tiny, TEXTS[:2], 50)
+    with pytest.raises(MemoryError, match=r"--n-published 51 is too large: .* GB of gradients alone, of \d+ tokens"):
+        pair.check_fits(tiny, TEXTS[:2], 51)
+    monkeypatch.setattr(pair, "available_memory", lambda device: None)
+    pair.check_fits(tiny, TEXTS[:2], 51)
+
+
+def test_available_memory(benchmarks):
+    common, _ = benchmarks
+    available = common.available_memory("cuda" if torch.cuda.is_available() else "cpu")
+    assert available is None or 1e7 < available < 1e14
+
+
+def test_names_of_models(benchmarks, minilm_path):
+    common, _ = benchmarks
+    assert common.path_of("minilm") == minilm_path
+    assert common.path_of("some/model") == "some/model"
+
+
+@pytest.mark.real
+def test_the_name_of_the_real_model(benchmarks, mpnet_real):
+    common, _ = benchmarks
+    assert common.path_of("mpnet") == mpnet_real
