@@ -41,6 +41,7 @@ __all__ = [
     "token_factors",
     "token_factors_together",
     "values_along_paths",
+    "values_and_derivatives_along_paths",
 ]
 
 Function = Callable[[Tensor], Tensor]
@@ -199,6 +200,22 @@ def derivatives_along_paths(
         ValueError: an input and its reference differ in shape.
     """
     return _along_paths(lambda h, difference: _derivative(f, h, difference), xs, rs, nodes, chunk_size)
+
+
+def values_and_derivatives_along_paths(
+    f: Function,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    nodes: Sequence[np.ndarray],
+    *,
+    chunk_size: int | None = None,
+) -> list[Tensor]:
+    """f and its derivative along the path, of which the latter costs both. As `derivatives_along_paths` otherwise.
+
+    Returns:
+        n tensors (N, 2, E), float64 (float32 on devices without it).
+    """
+    return _along_paths(lambda h, difference: torch.stack(jvp(f, (h,), (difference,))), xs, rs, nodes, chunk_size)
 
 
 def values_along_paths(

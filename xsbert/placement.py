@@ -5,7 +5,8 @@ f(x) − f(r). So the residual that any set of nodes will leave can be measured 
 node instead of S + 1, before the full work is begun. Which set to measure is read off the path itself: the values of f
 at Chebyshev points, one evaluation each, give a polynomial whose derivative foretells the residual of any nodes.
 
-Of the ways compared in docs/placement.md, nodes spread evenly over the length of the embedding's path took fewest.
+Of the ways compared in docs/placement.md, nodes spread evenly over the length of the embedding's path took fewest where
+the path is smooth. Where it nearly jumps, the nodes lie on panels that are graded towards the jumps (`xsbert.panels`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from .integrated_jacobian import derivatives_along_paths, values_along_paths
+from .integrated_jacobian import derivatives_along_paths, values_and_derivatives_along_paths, values_along_paths
+from .panels import Graded, Request, ask, composite, graded
 from .quadrature import Quadrature, equidistributed, quadrature
 
 __all__ = ["Placement", "Request", "check_tolerance", "place_nodes", "place_nodes_together", "search"]
@@ -41,9 +43,16 @@ LINEAR = 0.1
 MARGIN = 0.95
 # A residual that falls by less than this factor, so many times in a row, has met the rounding of the model.
 STAGNATION, PATIENCE = 0.8, 3
-
-Request = tuple[str, np.ndarray]
-"""``"values"`` or ``"derivatives"``, and the nodes (N,) at which they are wanted."""
+# Chebyshev coefficients of a smooth path fall geometrically: to a tenth at most from the half to the end of the first
+# 33, for all layers of MiniLM. Behind a near-jump they fall like its inverse order, to a fifth at least.
+# What is far below the tolerance, or as small as rounding, tells nothing.
+SLOW_FALL, FALL_FROM, TOO_SMALL, ROUNDING = 0.2, 33, 0.01, 1e-6
+# Where the curve foretold too few nodes by this factor, it has not seen all of the path.
+MISJUDGED = 3.0
+# Intervals narrower than this many roundings are not halved; and a dtype too coarse for any near-jump is not asked.
+ROUNDINGS, COARSEST = 8, 1e-3
+# What a look at one place costs, in evaluations of f.
+PASSES = {"values": 1, "derivatives": 2, "both": 2}
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,16 @@ class Placement:
     residual: float | None = None
     reached: bool = False
     """Whether the residual is within the tolerance."""
+    orders: tuple[int, ...] = ()
+    """Gauss-Legendre nodes of each panel, whose sum is N. One panel, also of a rule in another variable, has all."""
+    changes: Tensor | None = None
+    """(P, E), by how much f changes along each panel, float64 on the CPU; None where that was not looked at."""
+    widths: tuple[float, ...] = ()
+    """Of the panels."""
+    unresolved: bool = False
+    """Whether the path jumps within what the dtype resolves, so that another dtype would see more."""
+    n_passes: int = 0
+    """Evaluations of f that were spent on finding the nodes."""
 
 
 def place_nodes(
@@ -70,7 +89,7 @@ def place_nodes(
 
     One node in the middle is enough where f is linear, as behind the last layer. Otherwise the nodes are spread evenly
     over the length of the embedding's path (see `equidistributed`), as few as its polynomial says, and then measured;
-    where it was wrong, more are tried.
+    where it was wrong, more are tried. A path with near-jumps, which no polynomial follows, gets panels (`graded`).
 
     Args:
         f: maps (S, H) to (E,).
@@ -101,19 +120,25 @@ def place_nodes_together(
     chunk_size: int | None = None,
 ) -> list[Placement]:
     """`place_nodes` of n texts of one length, for all of which f is the same: their derivatives are taken together."""
-    looks = {"values": values_along_paths, "derivatives": derivatives_along_paths}
+    looks = {
+        "values": values_along_paths,
+        "derivatives": derivatives_along_paths,
+        "both": values_and_derivatives_along_paths,
+    }
+    resolution = ROUNDINGS * torch.finfo(xs[0].dtype).eps
     searches = [
-        search(torch.zeros_like(change) if x.equal(r) else change, tolerance, max_steps)
+        search(torch.zeros_like(change) if x.equal(r) else change, tolerance, max_steps, resolution)
         for x, r, change in zip(xs, rs, map(_on_cpu, changes), strict=True)
     ]
     placements: dict[int, Placement] = {}
     requests: dict[int, Request] = {}
+    n_passes = [0] * len(searches)
 
     def resume(place: int, answer: Tensor | None) -> None:
         try:
             requests[place] = searches[place].send(answer)
         except StopIteration as end:
-            placements[place] = end.value
+            placements[place] = replace(end.value, n_passes=n_passes[place])
 
     for place in range(len(searches)):
         resume(place, None)
@@ -123,6 +148,8 @@ def place_nodes_together(
             if not asked:
                 continue
             of_asked = ([texts[place] for place in asked] for texts in (xs, rs))
+            for place, nodes in asked.items():
+                n_passes[place] += PASSES[kind] * len(nodes)
             found = look(f, *of_asked, list(asked.values()), chunk_size=chunk_size)
             for place, answer in zip(asked, found, strict=True):
                 del requests[place]
@@ -130,43 +157,82 @@ def place_nodes_together(
     return [placements[place] for place in range(len(searches))]
 
 
-def search(change: Tensor, tolerance: float, max_steps: int) -> Generator[Request, Tensor, Placement]:
+def search(
+    change: Tensor, tolerance: float, max_steps: int, resolution: float = 0.0
+) -> Generator[Request, Tensor, Placement]:
     """The search behind `place_nodes`, which requests values of f and derivatives along the path.
 
     Its small products are torch's: the threads of numpy's would go on spinning, and slow the model's down.
 
     Args:
         change: (E,), f(x) − f(r), float64 on the CPU; zero where x is r.
+        resolution: length of the path within which rounding hides what f does; 0 for none.
 
     Yields:
-        requests, to be answered by (N, E), float64 on the CPU.
+        requests, to be answered by (N, E), or (N, 2, E) for ``"both"``, float64 on the CPU.
 
     Returns, raises:
         as `place_nodes`.
     """
     size = float(change.norm())
     if size == 0:
-        return Placement(quadrature("midpoint", 1), 0.0, True)
+        return _smooth(quadrature("midpoint", 1), 0.0, True, change)
     goal = MARGIN * tolerance
-    curve = yield from _look(tolerance * size)
+    values: dict[float, Tensor] = {}
+    curve = yield from _look(tolerance * size, values, resolution)
+    found: list[Placement] = []
+    if curve is not None:
+        found = [(yield from _spread(curve, change, goal, max_steps, resolution))]
+        misjudged = not found[0].reached and len(found[0].rule.nodes) < max_steps
+        if not misjudged or goal < ROUNDINGS * resolution or resolution > COARSEST:
+            return found[0]
+    on_panels = yield from graded(values, goal * size, max_steps, resolution)
+    found.append(_on_panels(on_panels, size, goal))
+    return min(found, key=lambda placement: placement.residual)
+
+
+def _spread(
+    curve: _Curve, change: Tensor, goal: float, max_steps: int, resolution: float
+) -> Generator[Request, Tensor, Placement]:
+    """Nodes spread over the length of a smooth path, more of them until the relative residual is within the goal."""
+    size = float(change.norm())
     tried: list[Placement] = []
     rule_of, n_steps = curve.fewest(goal, max_steps)
+    most = max_steps if resolution > COARSEST else min(max_steps, max(n_steps + 4, int(MISJUDGED * n_steps)))
     stagnant = 0
     while True:
         rule = rule_of(n_steps)
-        derivatives = yield from _finite("derivatives", rule.nodes)
+        derivatives = yield from ask("derivatives", rule.nodes)
         residual = float((torch.from_numpy(rule.weights) @ derivatives - change).norm()) / size
-        tried.append(Placement(rule, residual, residual <= (goal if n_steps > 1 else LINEAR * goal)))
+        tried.append(_smooth(rule, residual, residual <= (goal if n_steps > 1 else LINEAR * goal), change))
         if tried[-1].reached:
             return tried[-1]
         if len(tried) > 1:
             stagnant = stagnant + 1 if residual > STAGNATION * tried[-2].residual else 0
-        if n_steps >= max_steps or stagnant >= PATIENCE:
+        if n_steps >= most or stagnant >= PATIENCE:
             best = min(placement.residual for placement in tried)
             found = next(placement for placement in tried if placement.residual <= 1.25 * best)
             return replace(found, reached=found.residual <= goal)
         wanted = _crossing(tried[-2], tried[-1], goal) if len(tried) > 1 else 1.2 * n_steps
-        n_steps = int(min(max_steps, 2 * n_steps, max(n_steps + 1, wanted)))
+        n_steps = int(min(most, 2 * n_steps, max(n_steps + 1, wanted)))
+
+
+def _smooth(rule: Quadrature, residual: float, reached: bool, change: Tensor) -> Placement:
+    """A placement on one panel, the whole path."""
+    return Placement(rule, residual, reached, (len(rule.nodes),), change[None], (1.0,))
+
+
+def _on_panels(found: Graded, size: float, goal: float) -> Placement:
+    residual = found.residual / size
+    return Placement(
+        rule=composite(found.panels),
+        residual=residual,
+        reached=residual <= goal,
+        orders=tuple(panel.n_steps for panel in found.panels),
+        changes=found.changes,
+        widths=tuple(panel.high - panel.low for panel in found.panels),
+        unresolved=not found.resolved and residual > goal,
+    )
 
 
 class _Curve:
@@ -208,17 +274,28 @@ class _Curve:
         return self._rules[0], min(max_steps, n_coefficients)
 
 
-def _look(tolerance: float) -> Generator[Request, Tensor, _Curve]:
-    """Look at as many values as it takes to know the path to an absolute tolerance."""
+def _look(tolerance: float, known: dict[float, Tensor], resolution: float) -> Generator[Request, Tensor, _Curve | None]:
+    """Look at as many values as it takes to know a smooth path to an absolute tolerance.
+
+    Args:
+        known: takes up the values by their place.
+
+    Returns:
+        the curve, or None where the path is not smooth.
+    """
     values: dict[int, Tensor] = {}  # by their place among the most points
+    points = _chebyshev_points(N_VALUES[-1])
     for n_values in N_VALUES:
         places = range(0, N_VALUES[-1], (N_VALUES[-1] - 1) // (n_values - 1))
         new = [place for place in places if place not in values]
-        answer = yield from _finite("values", _chebyshev_points(N_VALUES[-1])[new])
+        answer = yield from ask("values", points[new])
         values.update(zip(new, answer, strict=True))
+        known.update(zip(points[new].tolist(), answer, strict=True))
         seen = torch.stack([values[place] for place in places])
         coefficients = torch.linalg.solve(_chebyshev(_chebyshev_points(n_values), n_values), seen)
         sizes = coefficients.norm(dim=1).numpy()
+        if resolution <= COARSEST and n_values >= FALL_FROM and _falls_slowly(sizes, tolerance):
+            return None
         if sizes[-2:].max() <= RESOLVED * tolerance:
             break
     else:
@@ -228,6 +305,13 @@ def _look(tolerance: float) -> Generator[Request, Tensor, _Curve]:
     return _Curve(coefficients[: max(2, kept[-1] + 1 if len(kept) else 0)])
 
 
+def _falls_slowly(sizes: np.ndarray, tolerance: float) -> bool:
+    """Whether Chebyshev coefficients fall too slowly from the middle to the end for those of a smooth path."""
+    middle, end = len(sizes) // 2 + 1, sizes[-4:].max()
+    noise = max(TOO_SMALL * tolerance, ROUNDING * sizes.max())
+    return end > noise and end > SLOW_FALL * sizes[middle - 4 : middle].max()
+
+
 def _chebyshev_points(n_points: int) -> np.ndarray:
     return (1 - np.cos(np.pi * np.arange(n_points) / (n_points - 1))) / 2
 
@@ -235,15 +319,6 @@ def _chebyshev_points(n_points: int) -> np.ndarray:
 def _chebyshev(nodes: np.ndarray, n_polynomials: int) -> Tensor:
     """(N, K) Chebyshev polynomials of degree 0 … K − 1 on [0, 1]."""
     return torch.from_numpy(chebyshev.chebvander(2 * nodes - 1, n_polynomials - 1))
-
-
-def _finite(kind: str, nodes: np.ndarray) -> Generator[Request, Tensor, Tensor]:
-    answer = yield kind, nodes
-    if not answer.isfinite().all():
-        raise FloatingPointError(
-            f"{kind} of the model between reference and text are not finite; its weights or its dtype may be the cause"
-        )
-    return answer
 
 
 def _crossing(fewer: Placement, more: Placement, residual: float) -> float:

@@ -1,0 +1,327 @@
+"""Nodes for a path with near-jumps: panels graded towards them, with a few Gauss-Legendre nodes on each.
+
+Models with massive activations switch some of them on the way from the reference to the text: the embedding then moves
+by a tenth of its whole way within a millionth of the path, and by about as much again at every scale around it. No
+polynomial sees that. But what one panel [a, b] misses is known exactly, f(b) − f(a) − Σ w g, from values at its ends.
+
+1. Values of f halve every interval whose middle was a surprise, down to the width of the jump: one pass each.
+2. A piecewise cubic through them tells the error of any panel with any number of nodes, so that a shortest path over
+   all partitions finds the one with fewest nodes for a given sum of squared errors.
+3. Derivatives at its nodes, two passes each, tell the true errors, and refine the curve. Panels that are good stay, the
+   others are chosen anew, until the sum is within the goal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicHermiteSpline, PchipInterpolator
+from torch import Tensor
+
+from .quadrature import Quadrature, gauss_legendre
+
+__all__ = ["Graded", "Panel", "Request", "ask", "composite", "graded"]
+
+Request = tuple[str, np.ndarray]
+"""``"values"``, ``"derivatives"`` or ``"both"``, and the nodes (N,) at which they are wanted."""
+
+# An interval is halved while a quarter of its parent's surprise, which is what is to be expected of a half, exceeds
+# this share of the goal.
+SURPRISE = 0.45
+MOST_VALUES = 512
+# Gauss-Legendre nodes on a panel, and intervals between known places that it may span, more for a few nodes in all.
+ORDERS = range(1, 8)
+LONGEST_SPAN = 40
+# Dimensions in which the curve is looked at: random projections keep lengths well enough to choose by.
+N_DIMENSIONS = 12
+# How far below the goal the first choice aims, how much lower each later one, and how much worse than foretold panels
+# are taken to be from then on: what is chosen among many for its small error has a larger one.
+FIRST_AIM, LOWER, PESSIMISM = 0.9, 0.94, 2.0**0.5
+ROUNDS = 10
+# Share of the squared aim that panels may use up and stay, when others are chosen anew.
+KEPT_SHARE = 0.7
+
+
+class Panel(NamedTuple):
+    """An interval of the path with Gauss-Legendre nodes."""
+
+    low: float
+    high: float
+    n_steps: int
+
+    @property
+    def rule(self) -> Quadrature:
+        nodes, weights = gauss_legendre(self.n_steps)
+        return Quadrature(self.low + (self.high - self.low) * nodes, (self.high - self.low) * weights)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Panels that cover [0, 1], in order, and what they are known to miss."""
+
+    panels: tuple[Panel, ...]
+    changes: Tensor
+    """(P, E), f(high) − f(low) of each panel."""
+    residual: float
+    """The larger of ‖Σ errors‖ and (Σ ‖error‖²)^½, so that no chance cancellation counts; absolute."""
+    resolved: bool
+    """False where the path still jumps within the narrowest interval allowed."""
+
+    @property
+    def n_steps(self) -> int:
+        """Number of nodes N."""
+        return sum(panel.n_steps for panel in self.panels)
+
+
+def composite(panels: tuple[Panel, ...]) -> Quadrature:
+    """The nodes of all panels, which follow one another, as one rule."""
+    return Quadrature(*map(np.concatenate, zip(*(panel.rule for panel in panels), strict=True)))
+
+
+def ask(kind: str, nodes: np.ndarray) -> Generator[Request, Tensor, Tensor]:
+    """Request values or derivatives, and refuse what is not finite.
+
+    Raises:
+        FloatingPointError: f is not finite everywhere on the path.
+    """
+    answer = yield kind, nodes
+    if not answer.isfinite().all():
+        what = "values" if kind == "both" else kind
+        raise FloatingPointError(
+            f"{what} of the model between reference and text are not finite; its weights or its dtype may be the cause"
+        )
+    return answer
+
+
+def graded(
+    values: dict[float, Tensor], goal: float, max_steps: int, resolution: float
+) -> Generator[Request, Tensor, Graded]:
+    """Find few nodes, on panels, for a path with near-jumps.
+
+    Args:
+        values: what is known of f, (E,) float64 by place; both ends and some places between.
+        goal: absolute error to reach.
+        max_steps: most nodes.
+        resolution: narrowest interval that is halved.
+
+    Yields:
+        requests, to be answered by (N, E), or (N, 2, E) for ``"both"``, float64 on the CPU.
+
+    Returns:
+        panels within the goal, or the best that were found.
+
+    Raises:
+        FloatingPointError: f is not finite everywhere on the path.
+    """
+    path = _Path(dict(values))
+    resolved = yield from _halve(path, SURPRISE * goal, resolution)
+    errors: dict[Panel, Tensor] = {}
+    kept: list[Panel] = []
+    best = Graded((Panel(0.0, 1.0, 1),), (path.values[1.0] - path.values[0.0])[None], math.inf, resolved)
+    for turn in range(ROUNDS):
+        first = turn == 0
+        aim = FIRST_AIM * goal * LOWER**turn
+        left = aim**2 - sum(float(errors[panel].square().sum()) for panel in kept)
+        budget = max(left, (0.3 * aim) ** 2)
+        room = max(1, max_steps - sum(panel.n_steps for panel in kept))
+        known = {panel: float(error.square().sum()) for panel, error in errors.items()}
+        chosen = path.partition(_gaps(kept), budget, room, 1.0 if first else PESSIMISM, known)
+        panels = tuple(sorted([*kept, *chosen]))
+        yield from _measure(path, [panel for panel in chosen if panel not in errors], errors)
+        missed = torch.stack([errors[panel] for panel in panels])
+        squares = missed.square().sum(1)
+        residual = max(float(missed.sum(0).norm()), float(squares.sum().sqrt()))
+        changes = torch.stack([path.values[panel.high] - path.values[panel.low] for panel in panels])
+        found = Graded(panels, changes, residual, resolved)
+        if found.n_steps <= max_steps and (best is None or residual < best.residual):
+            best = found
+        if residual <= goal:
+            return found
+        # The second choice is free again, now that the curve is known better.
+        order = squares.argsort()
+        good = squares[order].cumsum(0) <= KEPT_SHARE * aim**2
+        kept = [] if first else [panels[place] for place in order[good].tolist()]
+    return best
+
+
+def _gaps(kept: list[Panel]) -> list[tuple[float, float]]:
+    """What panels leave of [0, 1]."""
+    ends = [0.0, *(end for panel in sorted(kept) for end in panel[:2]), 1.0]
+    return [(low, high) for low, high in zip(ends[::2], ends[1::2], strict=True) if low < high]
+
+
+def _halve(path: _Path, surprise: float, resolution: float) -> Generator[Request, Tensor, bool]:
+    """Ask for values until no half of an interval is expected to surprise; whether that was possible."""
+    places = np.array(sorted(path.values))
+    # Every other place, foretold from its neighbours, tells what to expect of both intervals beside it.
+    seen = _Path({place: path.values[place] for place in places[::2]})
+    gaps = np.repeat(seen.surprises(places[1::2], path), 2)
+    expected = dict(zip(pairwise(places.tolist()), gaps.tolist(), strict=True))
+    while True:
+        wanted = [interval for interval, gap in expected.items() if gap / 4 > surprise]
+        halved = [(low, high) for low, high in wanted if high - low > resolution]
+        if not halved or len(path.values) + len(halved) > MOST_VALUES:
+            return len(halved) == len(wanted)
+        middles = np.array([(low + high) / 2 for low, high in halved])
+        before = _Path(dict(path.values))
+        path.add(middles, (yield from ask("values", middles)))
+        for (low, high), middle, gap in zip(halved, middles.tolist(), before.surprises(middles, path), strict=True):
+            del expected[low, high]
+            expected[low, middle] = expected[middle, high] = float(gap)
+
+
+def _measure(path: _Path, panels: list[Panel], errors: dict[Panel, Tensor]) -> Generator[Request, Tensor, None]:
+    """Ask for derivatives at the nodes of panels, which gives their true errors and refines the path."""
+    if not panels:
+        return
+    rule = composite(tuple(panels))
+    answer = yield from ask("both", rule.nodes)
+    sizes = [panel.n_steps for panel in panels]
+    for panel, both in zip(panels, answer.split(sizes), strict=True):
+        nodes, weights = panel.rule
+        integral = torch.from_numpy(weights) @ both[:, 1]
+        errors[panel] = integral - (path.values[panel.high] - path.values[panel.low])
+        path.add(nodes, both[:, 0], both[:, 1])
+
+
+@dataclass
+class _Path:
+    """What is known of the embedding's path α ↦ f: values, and derivatives at some of their places."""
+
+    values: dict[float, Tensor]
+    derivatives: dict[float, Tensor] = field(default_factory=dict)
+
+    def add(self, places: np.ndarray, values: Tensor, derivatives: Tensor | None = None) -> None:
+        self.values.update(zip(places.tolist(), values, strict=True))
+        if derivatives is not None:
+            self.derivatives.update(zip(places.tolist(), derivatives, strict=True))
+
+    def curve(self) -> tuple[np.ndarray, CubicHermiteSpline]:
+        """The known places (K,), and a curve through them in a few random dimensions that does not overshoot."""
+        places = np.array(sorted(self.values))
+        values = _projected([self.values[place] for place in places])
+        slopes = PchipInterpolator(places, values).derivative()(places)
+        if self.derivatives:
+            known = np.isin(places, list(self.derivatives))
+            slopes[known] = _projected([self.derivatives[place] for place in places[known]])
+        return places, CubicHermiteSpline(places, values, slopes)
+
+    def surprises(self, places: np.ndarray, truth: _Path) -> np.ndarray:
+        """(N,) how far the truth is from the curve at places."""
+        gap = self.curve()[1](places) - _projected([truth.values[place] for place in places.tolist()])
+        return np.sqrt(np.square(gap).sum(1))
+
+    def partition(
+        self,
+        gaps: list[tuple[float, float]],
+        budget: float,
+        max_steps: int,
+        pessimism: float,
+        known: dict[Panel, float],
+    ) -> list[Panel]:
+        """The panels that cover gaps with fewest nodes for a sum of squared errors within the budget.
+
+        Minimises nodes + λ · squared errors, for the smallest λ that serves.
+
+        Args:
+            gaps: intervals between known places.
+            pessimism: factor on foretold errors.
+            known: squared errors that were measured.
+        """
+        places, curve = self.curve()
+        span = max(LONGEST_SPAN, 4 * len(places) // max_steps)
+        tables = [
+            _Table.of(places[(places >= low) & (places <= high)], curve, span, pessimism**2, known)
+            for low, high in gaps
+        ]
+
+        def shortest(weight: float) -> tuple[list[Panel], float]:
+            found = [table.shortest(weight) for table in tables]
+            return [panel for panels, _ in found for panel in panels], sum(square for _, square in found)
+
+        low, high = 1e-2 / budget, 1e8 / budget
+        chosen, _ = shortest(0.0)
+        for _ in range(16):
+            middle = (low * high) ** 0.5
+            panels, squares = shortest(middle)
+            n_steps = sum(panel.n_steps for panel in panels)
+            if n_steps > max_steps:
+                high = middle
+            elif squares > budget:
+                low, chosen = middle, panels
+            else:
+                high, chosen = middle, panels
+        return chosen
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Foretold errors of the panels between K places."""
+
+    places: np.ndarray
+    starts: np.ndarray
+    """(M,)"""
+    ends: np.ndarray
+    """(M,)"""
+    squares: np.ndarray
+    """(orders, M), squared errors."""
+
+    @classmethod
+    def of(
+        cls, places: np.ndarray, curve: CubicHermiteSpline, span: int, factor: float, known: dict[Panel, float]
+    ) -> _Table:
+        starts, ends = np.triu_indices(len(places), 1)
+        near = ends - starts <= span
+        starts, ends = starts[near], ends[near]
+        low, width = places[starts], places[ends] - places[starts]
+        values, speed = curve(places), curve.derivative()
+        squares = np.empty((len(ORDERS), len(starts)))
+        for row, order in enumerate(ORDERS):
+            nodes, weights = gauss_legendre(order)
+            at_nodes = speed(low[:, None] + width[:, None] * nodes)
+            gap = (weights[:, None] * at_nodes).sum(1) * width[:, None] - (values[ends] - values[starts])
+            squares[row] = factor * np.square(gap).sum(1)
+        index = {pair: place for place, pair in enumerate(zip(low.tolist(), places[ends].tolist(), strict=True))}
+        for panel, square in known.items():
+            if panel[:2] in index:
+                squares[panel.n_steps - ORDERS[0], index[panel[:2]]] = square
+        return cls(places, starts, ends, squares)
+
+    def shortest(self, weight: float) -> tuple[list[Panel], float]:
+        """The panels from the first place to the last with the least nodes + weight · squared errors, and the latter."""
+        costs = np.array(ORDERS)[:, None] + weight * self.squares
+        n_places = len(self.places)
+        cost = np.full((n_places, n_places), np.inf)
+        order = np.zeros((n_places, n_places), dtype=int)
+        cost[self.starts, self.ends], order[self.starts, self.ends] = costs.min(0), costs.argmin(0)
+        square = np.zeros((n_places, n_places))
+        square[self.starts, self.ends] = np.take_along_axis(self.squares, costs.argmin(0)[None], 0)[0]
+        least, before = np.zeros(n_places), np.zeros(n_places, dtype=int)
+        for end in range(1, n_places):
+            ways = least[:end] + cost[:end, end]
+            before[end] = ways.argmin()
+            least[end] = ways[before[end]]
+        panels, squares, end = [], 0.0, n_places - 1
+        while end:
+            start = before[end]
+            low, high = float(self.places[start]), float(self.places[end])
+            panels.append(Panel(low, high, ORDERS[order[start, end]]))
+            squares += float(square[start, end])
+            end = start
+        return panels[::-1], squares
+
+
+def _projected(vectors: list[Tensor]) -> np.ndarray:
+    """(N, E) vectors in a few random dimensions, always the same ones."""
+    stacked = torch.stack(vectors)
+    width = stacked.shape[1]
+    if width <= N_DIMENSIONS:
+        return stacked.numpy()
+    directions = torch.randn(width, N_DIMENSIONS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return (stacked @ directions / N_DIMENSIONS**0.5).numpy()
