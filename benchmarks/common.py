@@ -45,15 +45,24 @@ PARAGRAPH = (
 )
 
 
-def load(name: str, device: str = "cpu", shift: bool = True, reference: str | None = None) -> XSTransformer:
+def load(
+    name: str,
+    device: str = "cpu",
+    shift: bool = True,
+    reference: str | None = None,
+    reference_positions: str | None = None,
+) -> XSTransformer:
     """``"minilm"`` (packaged weights), ``"mpnet-base"`` (that size, random weights), or an id or path."""
     if name == "mpnet-base":
-        return random_model(MPNetConfig(), device, shift)
+        return random_model(MPNetConfig(), device, shift, reference_positions)
     path = str(get_model_path()) if name == "minilm" else name
-    return XSTransformer(path, shift=shift, reference=reference, device=device)
+    options = {"reference": reference, "reference_positions": reference_positions}
+    return XSTransformer(path, shift=shift, device=device, **options)
 
 
-def random_model(config: PreTrainedConfig, device: str = "cpu", shift: bool = True) -> XSTransformer:
+def random_model(
+    config: PreTrainedConfig, device: str = "cpu", shift: bool = True, reference_positions: str | None = None
+) -> XSTransformer:
     """Random weights, the packaged model's tokenizer, and mean pooling."""
     with tempfile.TemporaryDirectory() as folder:
         with torch.random.fork_rng(devices=[]):
@@ -62,7 +71,7 @@ def random_model(config: PreTrainedConfig, device: str = "cpu", shift: bool = Tr
         AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
         transformer = Transformer(folder)
     modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
-    return XSTransformer(modules=modules, shift=shift, device=device)
+    return XSTransformer(modules=modules, shift=shift, reference_positions=reference_positions, device=device)
 
 
 def text_of(model: XSTransformer, n_tokens: int) -> str:

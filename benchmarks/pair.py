@@ -119,7 +119,8 @@ def ours(model: XSTransformer, text_a: str, text_b: str, layer: int, **accuracy:
 
 
 def child(options: argparse.Namespace) -> dict[str, Any]:
-    model, texts = load(options.model, options.device), TEXTS[options.texts]
+    model = load(options.model, options.device, reference_positions=options.reference_positions)
+    texts = TEXTS[options.texts]
     if options.child == "published":
         published(model, *texts, options.layer, 2)
         seconds, result = timed(lambda: published(model, *texts, options.layer, options.n_published), options.device)
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--n-steps", type=int, default=8, help="Gauss-Legendre nodes of attribute_prediction")
     parser.add_argument("--texts", choices=sorted(TEXTS), default="long", help="20 × 25 or 7 × 9 tokens")
     parser.add_argument("--tolerance", type=float, help="residual asked for in the last row (default: the published)")
+    parser.add_argument("--reference-positions", choices=("text", "padding"), help="padding is the published reference")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", help="write the full record here")
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -8,15 +8,15 @@ from transformers import AutoModel, AutoTokenizer
 
 
 def published_matrices(path, text_a, text_b, layer, n_steps):
-    """The token matrices (S, T) for cosine: of the model off the shelf, and of the model shifted."""
+    """The token matrices (S, T): ``"cosine"`` and ``"shifted cosine"``, and ``"dot"``, which is the same for both."""
     tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
     a, b = (one_text(tokenizer, model, text, layer, n_steps) for text in (text_a, text_b))
     # Attributions to pairs of features, before a division by norms; then summed over the features.
     pairs = torch.einsum("sh,esh,etk,tk->shtk", a["x - r"], a["jacobian"], b["jacobian"], b["x - r"])
     matrix = pairs.sum((1, 3))
-    off_the_shelf = matrix / (a["f(x)"].norm() * b["f(x)"].norm())
+    cosine = matrix / (a["f(x)"].norm() * b["f(x)"].norm())
     shifted = matrix / ((a["f(x)"] - a["f(r)"]).norm() * (b["f(x)"] - b["f(r)"]).norm())
-    return off_the_shelf, shifted
+    return {"cosine": cosine.numpy(), "shifted cosine": shifted.numpy(), "dot": matrix.numpy()}
 
 
 def one_text(tokenizer, model, text, layer, n_steps):
