@@ -152,6 +152,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--output", type=Path, required=True, help="folder for the model, its checkpoints and report.json")
     add("--shift", action=argparse.BooleanOptionalAction, default=True, help="subtract the reference's embedding")
     add("--reference", help="reference token: pad (default), unk, mask, or any token of the vocabulary")
+    add("--reference-positions", choices=("text", "padding"), help="of the reference's tokens (default: text)")
     add("--loss", choices=("cosine", "dot"), default="cosine", help="similarity that is fitted (default: cosine)")
 
     add("--train", type=Path, metavar="FILE", help=f"annotated pairs; without files, {HUB_DATASET} from the Hub")
@@ -192,8 +193,10 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError("--train and --dev belong together: the best model is chosen on --dev")
     if options.precision == "fp16" and not torch.cuda.is_available():
         raise InputError("--precision fp16 needs a GPU; bf16 and fp32 run everywhere")
-    if options.reference and not options.shift:
-        raise InputError("--reference without a shift has no effect: leave out --reference or --no-shift")
+    for name in ("reference", "reference_positions"):
+        if getattr(options, name) and not options.shift:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} without a shift has no effect: leave out {option} or --no-shift")
 
 
 # Data
@@ -448,6 +451,7 @@ def load_model(options: argparse.Namespace, device: str) -> XSTransformer:
             options.model,
             shift=options.shift,
             reference=options.reference,
+            reference_positions=options.reference_positions,
             similarity_fn_name=options.loss,
             model_card_data=card,
             device=device,

@@ -52,11 +52,18 @@ MODEL_HELP = (
 )
 
 
-def load(name: str, device: str = "cpu", shift: bool = True, reference: str | None = None) -> XSTransformer:
+def load(
+    name: str,
+    device: str = "cpu",
+    shift: bool = True,
+    reference: str | None = None,
+    reference_positions: str | None = None,
+) -> XSTransformer:
     """What `path_of` names, or ``"mpnet-base"``: that size with random weights, which say nothing about accuracy."""
     if name == "mpnet-base":
-        return random_model(MPNetConfig(), device, shift)
-    return XSTransformer(path_of(name), shift=shift, reference=reference, device=device)
+        return random_model(MPNetConfig(), device, shift, reference_positions)
+    options = {"reference": reference, "reference_positions": reference_positions}
+    return XSTransformer(path_of(name), shift=shift, device=device, **options)
 
 
 def path_of(name: str) -> str:
@@ -65,7 +72,9 @@ def path_of(name: str) -> str:
     return str(folders[name]()) if name in folders else name
 
 
-def random_model(config: PreTrainedConfig, device: str = "cpu", shift: bool = True) -> XSTransformer:
+def random_model(
+    config: PreTrainedConfig, device: str = "cpu", shift: bool = True, reference_positions: str | None = None
+) -> XSTransformer:
     """Random weights, the packaged model's tokenizer, and mean pooling."""
     with tempfile.TemporaryDirectory() as folder:
         with torch.random.fork_rng(devices=[]):
@@ -74,7 +83,7 @@ def random_model(config: PreTrainedConfig, device: str = "cpu", shift: bool = Tr
         AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
         transformer = Transformer(folder)
     modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
-    return XSTransformer(modules=modules, shift=shift, device=device)
+    return XSTransformer(modules=modules, shift=shift, reference_positions=reference_positions, device=device)
 
 
 def text_of(model: XSTransformer, n_tokens: int) -> str:

@@ -182,6 +182,11 @@ def test_a_published_model(name, in_a_folder, published, tmp_path):
     assert np.abs(model.encode(TEXTS) - expected).max() < 1e-5
     assert np.array_equal(again.encode(TEXTS), model.encode(TEXTS))
     result = model.attribute_prediction(TEXTS[0], TEXTS[1], layer=1, n_steps=64, reference="pad")
+    assert model.reference_positions == result.settings.reference_positions == "padding"
+    again = model.attribute_prediction(TEXTS[0], TEXTS[1], layer=1, n_steps=64, reference_positions="padding")
+    assert np.array_equal(again.matrix, result.matrix)
+    with pytest.raises(ValueError, match=r"reference_positions='padding'.*got reference_positions='text'"):
+        model.attribute_prediction(TEXTS[0], TEXTS[1], reference_positions="text")
     a, b = expected[:2].astype(float)
     score = a @ b if name.endswith("dot") else a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     assert result.matrix.sum() == pytest.approx(score, rel=1e-3, abs=1e-3)
@@ -190,6 +195,7 @@ def test_a_published_model(name, in_a_folder, published, tmp_path):
     for path in (tmp_path / "models" / name, tmp_path / "saved"):
         copy = XSTransformer(str(path), device="cpu")
         assert copy[0].reference.position_offset is None
+        assert copy.reference_positions == "padding"
         assert np.abs(copy.encode(TEXTS) - expected).max() < 1e-5
         with pytest.raises(ValueError, match="trust_remote_code"):
             SentenceTransformer(str(path), device="cpu")
@@ -210,6 +216,8 @@ def test_the_positions_of_the_reference_matter(published):
     ours = XSTransformer(modules=modules, shift=True, device="cpu")
     assert ours[0].reference.position_offset == 2
     assert np.abs(ours.encode(TEXTS) - expected_embeddings(folder, TEXTS)).max() > 1e-2
+    as_theirs = XSTransformer(modules=modules, shift=True, reference_positions="padding", device="cpu")
+    assert np.abs(as_theirs.encode(TEXTS) - expected_embeddings(folder, TEXTS)).max() < 1e-5
 
 
 def test_weights_are_no_pickles_afterwards(archive, tmp_path):

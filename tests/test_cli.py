@@ -14,7 +14,7 @@ import pytest
 
 from tests.pairs import PAIRS
 from tests.test_html import random_result, text_factors
-from xsbert import Attribution, __version__
+from xsbert import Attribution, XSRoberta, __version__
 from xsbert import __main__ as cli
 from xsbert.__main__ import main
 from xsbert.utils.terminal import columns, matrix_lines, printable
@@ -65,6 +65,19 @@ def test_json_has_the_numbers_of_the_result(capsys, model):
     same_numbers(content, expected)
     assert content["settings"] == asdict(expected.settings)
     assert content["similarity"] == "dot"
+
+
+def test_positions_of_the_reference(capsys, roberta_path):
+    model = XSRoberta(roberta_path, device="cpu", shift=True, reference_positions="padding")
+    expected = model.attribute_prediction(A, B, n_steps=2)
+    argv = ["--model", roberta_path, "--shift", *FEW, "--reference-positions"]
+    status, out, err = run(capsys, A, B, *argv, "padding", "--json", "-")
+    assert (status, err) == (0, "")
+    same_numbers(json.loads(out), expected)
+    assert json.loads(out)["settings"]["reference_positions"] == "padding"
+    status, out, err = run(capsys, A, B, *argv, "text")
+    assert (status, err) == (0, "")
+    assert "padding" not in out
 
 
 def test_tolerance(capsys, shifted):
@@ -167,6 +180,7 @@ def test_arguments_that_make_no_sense(capsys, argv, message):
         ([A, " "], "text_b must hold some text"),
         ([A, B, "--prompt-name", "question"], "prompt_name must be one of"),
         ([A, B, "--reference", "nothing of the kind"], "is not in the tokenizer's vocabulary"),
+        ([A, B, "--reference-positions", "padding"], "BertModel has no position of padding"),
         ([A, B, "--model", "no/such-model"], "'no/such-model' cannot be loaded"),
         ([A, B, *FEW, "--html", "no/such/folder/out.html"], "No such file or directory"),
         (["--pairs", "no-such-file.tsv"], "No such file or directory: 'no-such-file.tsv'"),

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -133,7 +134,15 @@ def test_another_reference_is_refused(model, tmp_path):
         (lambda reference: {**reference, "n_suffix": 1.5}, "whole numbers"),
         (lambda reference: {**reference, "position_offset": "2"}, "whole numbers"),
         (lambda reference: {**reference, "token_id": 3}, "do not belong together"),
+        (lambda reference: {**reference, "token_id": 10**30}, "do not belong together"),
         (lambda reference: {**reference, "token": "nowhere"}, "not in the tokenizer's vocabulary"),
+        (lambda reference: {**reference, "token": 5}, "token of a saved reference must be a string, got 5"),
+        (lambda reference: {**reference, "n_prefix": 0}, "n_prefix=0, and the tokenizer puts 1 special tokens before"),
+        (lambda reference: {**reference, "n_prefix": 10**30}, "n_prefix=10+, and the tokenizer puts 1 special"),
+        (lambda reference: {**reference, "n_suffix": 0}, "n_suffix=0, and the tokenizer puts 1 special tokens after"),
+        (lambda reference: {**reference, "n_suffix": 2}, "n_suffix=2, and the tokenizer puts 1 special tokens after"),
+        (lambda reference: {**reference, "position_offset": 0}, "position_offset=0, and the model allows None"),
+        (lambda reference: {**reference, "position_offset": 10**6}, "position_offset=10+, and the model allows None"),
     ],
 )
 def test_a_damaged_reference_is_refused(change, message, model, tmp_path):
@@ -143,6 +152,24 @@ def test_a_damaged_reference_is_refused(change, message, model, tmp_path):
     config["reference"] = change(config["reference"])
     file.write_text(json.dumps(config))
     with pytest.raises(ValueError, match=message):
+        XSTransformer(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("size", [0, 4, 1000, -8])
+def test_weights_that_are_cut_short_are_named(size, model, tmp_path):
+    model.save_pretrained(str(tmp_path))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(OSError, match=rf"the weights in {re.escape(str(file))} cannot be read.*cut short"):
+        XSTransformer(str(tmp_path), device="cpu")
+
+
+def test_the_file_that_is_cut_short_is_named(saved, tmp_path):
+    modules = with_modules(saved["bert"], Dense(16, 8))
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path))
+    file = tmp_path / "2_Dense" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(OSError, match=rf"the weights in {re.escape(str(file))} cannot be read"):
         XSTransformer(str(tmp_path), device="cpu")
 
 
@@ -177,6 +204,32 @@ def test_each_text_is_shifted_by_the_reference_of_its_own_length(model_type, poo
             f_x = plain(dict(features))["sentence_embedding"][0]
             f_r = plain(reference_features(reference, dict(features)))["sentence_embedding"][0]
         assert difference(embedding, f_x - f_r) < 5e-6
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options"),
+    [
+        ("bert", {}),
+        ("roberta", {"reference": "mask"}),
+        ("roberta", {"reference_positions": "padding"}),
+        ("mpnet", {"reference": "mask"}),
+        ("mpnet", {"reference_positions": "padding"}),
+    ],
+)
+def test_a_text_that_is_its_own_reference_is_zero_before_it_is_masked(model_type, options, saved):
+    model = XSTransformer(saved[model_type], shift=True, device="cpu", **options)
+    # Of several lengths, each behind the text that it is the reference of.
+    texts = [text for pair in zip(TEXTS, references_of(model, TEXTS), strict=True) for text in pair]
+    features = model.preprocess(texts)
+    with torch.no_grad():
+        for module in model:
+            if isinstance(module, ReferenceShift):
+                assert features["is_reference"].tolist() == [False, True] * len(TEXTS)
+                features["is_reference"] = torch.zeros_like(features["is_reference"])
+            features = module(features)
+    embeddings = features["sentence_embedding"]
+    assert embeddings[1::2].abs().max() < 2e-6
+    assert embeddings[::2].abs().amax(1).min() > 1e-2
 
 
 # BERT's own positions change with padding on the left.

@@ -113,6 +113,13 @@ def test_an_unshifted_dot_product_model(model_path, files, tmp_path):
     assert f"units of {report['score_unit']:g}" in (tmp_path / "run" / "README.md").read_text()
 
 
+def test_positions_of_the_reference_are_saved_with_the_model(files, tmp_path):
+    path = save_tiny_model(tmp_path / "start", "roberta")
+    train.main(arguments(path, files, tmp_path / "run", "--epochs", "1", "--reference-positions", "padding"))
+    assert XSTransformer(str(tmp_path / "run"), device="cpu").reference_positions == "padding"
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["options"]["reference_positions"] == "padding"
+
+
 def test_the_unit_puts_dot_products_on_the_scale_of_the_scores(model_path):
     rows = some_pairs(64)
     pairs = train.Pairs(
@@ -278,6 +285,7 @@ def test_files_that_cannot_be_read(name, content, expected, tmp_path, capfd):
         ("--warmup 1.5", "--warmup is a share"),
         ("--score-range 5 0", "LOW < HIGH"),
         ("--no-shift --reference unk", "has no effect"),
+        ("--no-shift --reference-positions padding", "--reference-positions without a shift has no effect"),
         ("--no-header", "columns are given by number"),
         ("--no-header --text-a 0 --text-b 2 --score 3", "by number from 1, got 0, 2, 3"),
         ("--reference nonsense", "not in the tokenizer's vocabulary"),

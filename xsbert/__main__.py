@@ -82,6 +82,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")
     model.add_argument("--shift", action="store_true", help="subtract the reference, so that attributions are exact")
     model.add_argument("--reference", help="reference token: pad, unk, mask or any of the vocabulary")
+    model.add_argument(
+        "--reference-positions",
+        choices=("text", "padding"),
+        help="positions of its tokens: the text's (default), or all at the position of padding (RoBERTa, MPNet)",
+    )
     prompts = model.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", action="append", help="put before both texts; given twice, one for each")
     prompts.add_argument("--prompt-name", action="append", help="the same by the model's name for the prompt")
@@ -152,7 +157,12 @@ def _load(options: argparse.Namespace) -> XSTransformer:
     logging.disable_progress_bar()
     name = options.model or _default_model()
     try:
-        return XSTransformer(name, shift=options.shift, reference=options.reference)
+        return XSTransformer(
+            name,
+            shift=options.shift,
+            reference=options.reference,
+            reference_positions=options.reference_positions,
+        )
     except OSError as error:
         raise OSError(f"the model {name!r} cannot be loaded: {error}") from error
 

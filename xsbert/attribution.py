@@ -49,6 +49,13 @@ class Settings:
     """Of the model's weights, so that factors of different models are not combined."""
     derivative_dtype: str = ""
     """In what precision linear layers took their products of derivatives: ``"tf32"`` where torch does for float32."""
+    reference_positions: str = "text"
+    """Positions of the reference's tokens: the text's own, or ``"padding"``, all at the position of padding."""
+
+    @property
+    def described_reference(self) -> str:
+        """The token of the reference and, where they are not the text's, its positions."""
+        return f"{self.reference}{'' if self.reference_positions == 'text' else ', positions of padding'}"
 
     @property
     def precision(self) -> str:
@@ -193,11 +200,12 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
     """Refuse factors that no `Attribution` can be made of.
 
     Raises:
-        ValueError: they are of different models, layers, references or widths, or do not say of which.
+        ValueError: they are of different models, layers, references, positions of them or widths, or do not say of
+            which.
     """
     if a.settings is None or b.settings is None:
         raise ValueError("factors must say how they were computed: got one without settings")
-    for name in ("fingerprint", "model", "layer", "reference", "shift", "dtype"):
+    for name in ("fingerprint", "model", "layer", "reference", "reference_positions", "shift", "dtype"):
         one, other = getattr(a.settings, name), getattr(b.settings, name)
         if one != other:
             raise ValueError(f"factors of different {name} cannot be combined: {one!r} and {other!r}")
@@ -461,7 +469,7 @@ class Attribution:
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
             f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
             f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
-            f"reference {how.reference}{', shifted' if how.shift else ''}, {how.precision}",
+            f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}",
             "",
             f"  parts of the score ({kind} attributions)",
             *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),

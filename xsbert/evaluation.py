@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
@@ -30,6 +30,8 @@ class ShiftCostRow:
     """Linear correlation with the annotated scores."""
     rank_agreement: float
     """Rank correlation with the similarities of the model as it is."""
+    reference_positions: str = "text"
+    """Positions of the reference's tokens, as for `XSTransformer`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class ShiftCost:
         for row in self.rows:
             change = "" if row.reference is None else f"{row.spearman - base:+.4f}"
             numbers = (f"{row.spearman:.4f}", change, f"{row.pearson:.4f}", f"{row.rank_agreement:.4f}")
-            cells.append((row.reference or "(not shifted)", *numbers))
+            positions = "" if row.reference_positions == "text" else ", positions of padding"
+            cells.append((f"{row.reference or '(not shifted)'}{positions}", *numbers))
         return cells
 
     def __str__(self) -> str:
@@ -82,6 +85,7 @@ def shift_cost(
     scores: Sequence[float],
     *,
     references: Sequence[str] | None = None,
+    reference_positions: str = "text",
     similarity: str | None = None,
     prompt: str | None = None,
     batch_size: int = 32,
@@ -99,7 +103,8 @@ def shift_cost(
         texts_b: n texts.
         scores: n annotated similarities on any scale, not all the same.
         references: reference tokens, as for `XSTransformer`; None takes those of ``"pad"``, ``"unk"`` and ``"mask"``
-            that the tokenizer has.
+            that the tokenizer has, or ``"pad"`` alone where their positions are those of padding.
+        reference_positions: ``"text"`` or ``"padding"``, as for `XSTransformer`.
         similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
         prompt: put before all texts; None takes the model's default.
         batch_size: texts per batch.
@@ -122,9 +127,15 @@ def shift_cost(
     if isinstance(references, str):
         raise TypeError(f"references must be a sequence of strings, got {references!r}")
     if references is None:
-        references = [role for role in ROLES if getattr(whole.tokenizer, f"{role}_token") is not None]
+        roles = ("pad",) if reference_positions == "padding" else ROLES
+        references = [role for role in roles if getattr(whole.tokenizer, f"{role}_token") is not None]
     # Wrapped first, so that a reference that does not exist stops the call before it takes long.
-    shifted = [_without_normalisation(XSTransformer.wrap(model, shift=True, reference=name)) for name in references]
+    shifted = [
+        _without_normalisation(
+            XSTransformer.wrap(model, shift=True, reference=name, reference_positions=reference_positions)
+        )
+        for name in references
+    ]
 
     texts = list(dict.fromkeys([*texts_a, *texts_b]))
     place = {text: index for index, text in enumerate(texts)}
@@ -148,7 +159,8 @@ def shift_cost(
     for wrapped in shifted:
         # One text of each length tells f(r) = f(x) − e(x), the same for all texts of that length.
         f_r = f_x[first] - wrapped.encode([texts[i] for i in first], **options)
-        rows.append(_row(wrapped[0].reference.token, similarities(f_x - f_r[index]), base, gold))
+        row = _row(wrapped[0].reference.token, similarities(f_x - f_r[index]), base, gold)
+        rows.append(replace(row, reference_positions=wrapped.reference_positions))
     return ShiftCost(similarity, len(gold), tuple(rows))
 
 

@@ -294,7 +294,7 @@ class _Table:
         return cls(places, starts, ends, squares)
 
     def shortest(self, weight: float) -> tuple[list[Panel], float]:
-        """The panels from the first place to the last with the least nodes + weight · squared errors, and the latter."""
+        """The panels from the first place to the last with least nodes + weight · squared errors, and the latter."""
         costs = np.array(ORDERS)[:, None] + weight * self.squares
         n_places = len(self.places)
         cost = np.full((n_places, n_places), np.inf)

@@ -20,7 +20,7 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from .integrated_jacobian import derivatives_along_paths, values_and_derivatives_along_paths, values_along_paths
+from .integrated_jacobian import derivatives_along_paths, values_along_paths, values_and_derivatives_along_paths
 from .panels import Graded, Request, ask, composite, graded
 from .quadrature import Quadrature, equidistributed, quadrature
 

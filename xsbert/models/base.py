@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
     BoW,
@@ -50,6 +51,7 @@ from .reference import (
     ReferenceShift,
     ReferenceTransformer,
     ShiftingReferenceTransformer,
+    positions_of_reference,
     reference_features,
     resolve_reference,
 )
@@ -83,8 +85,8 @@ SHIFT_NOTE = """
 {heading}
 
 This model subtracts from the embedding of each text that of its reference: the same number of tokens, all
-`{reference}` but the special ones (Moeller et al., EMNLP 2023). Its similarities can be attributed to pairs of
-tokens without a remainder, with xsbert:
+`{reference}` but the special ones{positions} (Moeller et al., EMNLP 2023).
+Its similarities can be attributed to pairs of tokens without a remainder, with xsbert:
 
 ```python
 from xsbert import XSTransformer
@@ -115,11 +117,15 @@ class XSTransformer(SentenceTransformer):
         reference: the token that stands for the absence of a word: ``"pad"``, ``"unk"``, ``"mask"`` or any
             token as the vocabulary spells it. None takes the one that a shifted model was saved with, and
             otherwise ``"pad"``.
+        reference_positions: ``"text"``: the tokens of the reference have the text's own positions. ``"padding"``: its
+            padding tokens all have the position of padding, as RoBERTa and MPNet themselves number them, and the
+            papers' code with them. None takes those that a shifted model was saved with, and otherwise ``"text"``.
         **kwargs: as for `SentenceTransformer`.
 
     Raises:
         ValueError: the model is of a kind that cannot be explained (the message says why), the tokenizer does not
-            have the reference token, or a shifted model has another one.
+            have the reference token, the model cannot have the positions, or a shifted model has others.
+        OSError: the weights cannot be read.
     """
 
     model_types: ClassVar[tuple[str, ...] | None] = None
@@ -131,13 +137,27 @@ class XSTransformer(SentenceTransformer):
         *,
         shift: bool = False,
         reference: str | None = None,
+        reference_positions: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model_name_or_path, **kwargs)
-        self._set_up(shift, reference)
+        try:
+            super().__init__(model_name_or_path, **kwargs)
+        except SafetensorError as error:
+            raise OSError(
+                f"the weights in {_damaged_weights(model_name_or_path)} cannot be read, the file is damaged or cut "
+                f"short: {error}"
+            ) from error
+        self._set_up(shift, reference, reference_positions)
 
     @classmethod
-    def wrap(cls, model: SentenceTransformer, *, shift: bool = False, reference: str | None = None) -> XSTransformer:
+    def wrap(
+        cls,
+        model: SentenceTransformer,
+        *,
+        shift: bool = False,
+        reference: str | None = None,
+        reference_positions: str | None = None,
+    ) -> XSTransformer:
         """Take over a loaded `SentenceTransformer` without loading it again.
 
         Weights are shared, ``model`` itself stays as it is. Other arguments, and errors, as for the class.
@@ -155,7 +175,7 @@ class XSTransformer(SentenceTransformer):
         wrapped._modules = OrderedDict(model._modules)
         wrapped.model_card_data = copy.copy(model.model_card_data)
         wrapped.model_card_data.register_model(wrapped)
-        wrapped._set_up(shift, reference)
+        wrapped._set_up(shift, reference, reference_positions)
         return wrapped
 
     @property
@@ -168,6 +188,11 @@ class XSTransformer(SentenceTransformer):
         """Whether embeddings are shifted by that of the reference."""
         return any(isinstance(module, ReferenceShift) for module in self)
 
+    @property
+    def reference_positions(self) -> str:
+        """Which positions the tokens of the reference have: ``"text"`` or ``"padding"``."""
+        return positions_of_reference(self[0], self._reference)
+
     def attribute_prediction(
         self,
         text_a: str,
@@ -179,6 +204,7 @@ class XSTransformer(SentenceTransformer):
         rule: str = "gauss-legendre",
         similarity: str | None = None,
         reference: str | None = None,
+        reference_positions: str | None = None,
         prompt: str | tuple[str | None, str | None] | None = None,
         prompt_name: str | tuple[str | None, str | None] | None = None,
         max_steps: int = 512,
@@ -204,6 +230,7 @@ class XSTransformer(SentenceTransformer):
                 papers. Goes with ``n_steps``.
             similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
             reference: token of the reference, as for the class; None takes the model's. A shifted model has one.
+            reference_positions: positions of its tokens, as for the class; None takes the model's.
             prompt: put before both texts as in `encode`; a pair gives each text its own.
             prompt_name: name of a prompt of the model, or a pair of names.
             max_steps: most nodes that a tolerance may take for a text.
@@ -232,6 +259,7 @@ class XSTransformer(SentenceTransformer):
         plan = self._plan(
             layer,
             reference,
+            reference_positions,
             Accuracy.of(tolerance, n_steps, rule, max_steps, derivative_dtype),
             Limits.of(chunk_size, memory_budget, show_progress_bar),
         )
@@ -255,6 +283,7 @@ class XSTransformer(SentenceTransformer):
         n_steps: int | None = None,
         rule: str = "gauss-legendre",
         reference: str | None = None,
+        reference_positions: str | None = None,
         prompt: str | None = None,
         prompt_name: str | None = None,
         units: str = "tokens",
@@ -273,8 +302,8 @@ class XSTransformer(SentenceTransformer):
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
                 for as many passes as there are units.
             prompt, prompt_name: a string or None.
-            layer, tolerance, n_steps, rule, reference, max_steps, derivative_dtype, chunk_size, memory_budget,
-                show_progress_bar: as for `attribute_prediction`; the bar counts texts.
+            layer, tolerance, n_steps, rule, reference, reference_positions, max_steps, derivative_dtype, chunk_size,
+                memory_budget, show_progress_bar: as for `attribute_prediction`; the bar counts texts.
 
         Returns:
             one factor for each text, in order.
@@ -285,6 +314,7 @@ class XSTransformer(SentenceTransformer):
         plan = self._plan(
             layer,
             reference,
+            reference_positions,
             Accuracy.of(tolerance, n_steps, rule, max_steps, derivative_dtype),
             Limits.of(chunk_size, memory_budget, False),
         )
@@ -319,6 +349,7 @@ class XSTransformer(SentenceTransformer):
         *,
         layer: int = -2,
         reference: str | None = None,
+        reference_positions: str | None = None,
         prompt: str | None = None,
         prompt_name: str | None = None,
         derivative_dtype: str | None = None,
@@ -331,13 +362,14 @@ class XSTransformer(SentenceTransformer):
 
         Args:
             text: the longest of the texts that are to be explained.
-            layer, reference, prompt, prompt_name, derivative_dtype, chunk_size: as for `token_factors`.
+            layer, reference, reference_positions, prompt, prompt_name, derivative_dtype, chunk_size: as for
+                `token_factors`.
 
         Raises:
             as `token_factors`.
         """
         accuracy = Accuracy.of(None, None, "gauss-legendre", 1, derivative_dtype)
-        plan = self._plan(layer, reference, accuracy, Limits.of(chunk_size, None, False))
+        plan = self._plan(layer, reference, reference_positions, accuracy, Limits.of(chunk_size, None, False))
         tokenized = tokenize(self, text, self._resolve_one_prompt(*_pair_of(prompt, prompt_name)), "text")
         encoder = Encoder(self, plan.layer, accuracy.derivative_dtype)
         (path,) = self._paths(encoder, [tokenized], plan.reference)
@@ -382,13 +414,15 @@ class XSTransformer(SentenceTransformer):
         left, right = factors[: len(queries)], factors[len(queries) :]
         return ((i, j, Attribution.of(a, b, similarity)) for i, a in enumerate(left) for j, b in enumerate(right))
 
-    def _set_up(self, shift: bool, reference: str | None) -> None:
+    def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         self._check_supported()
         if self.shifted:
             self._reference = self[0].reference
-            self._resolve_reference(reference)
+            self._resolve_reference(reference, positions)
             return
-        self._reference = resolve_reference(self[0], "pad" if reference is None else reference)
+        self._reference = resolve_reference(
+            self[0], "pad" if reference is None else reference, "text" if positions is None else positions
+        )
         if shift:
             self._insert_shift(self._reference)
 
@@ -472,7 +506,8 @@ class XSTransformer(SentenceTransformer):
             front, separator, body = text.partition("\n---\n")
             if not (text.startswith("---\n") and separator):
                 front, separator, body = "", "", text
-            note = SHIFT_NOTE.format(heading=SHIFT_HEADING, reference=self._reference.token)
+            positions = ", at the position of padding" if self.reference_positions == "padding" else ""
+            note = SHIFT_NOTE.format(heading=SHIFT_HEADING, reference=self._reference.token, positions=positions)
             card.write_text(front + separator + note + body, encoding="utf-8")
 
     def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
@@ -512,18 +547,27 @@ class XSTransformer(SentenceTransformer):
             raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
         return name
 
-    def _resolve_reference(self, reference: str | None) -> Reference:
-        if reference is None:
-            return self._reference
-        token = resolve_reference(self[0], reference)
+    def _resolve_reference(self, reference: str | None, positions: str | None) -> Reference:
+        own = self._reference
+        if reference is None and positions is None:
+            return own
         if not self.shifted:
-            return token
-        if token.token_id != self._reference.token_id:
+            token = own.token if reference is None else reference
+            return resolve_reference(self[0], token, self.reference_positions if positions is None else positions)
+        if reference is not None and resolve_reference(self[0], reference).token_id != own.token_id:
             raise ValueError(
-                f"this model is shifted by the reference {self._reference.token!r}, which is part of its embeddings; "
+                f"this model is shifted by the reference {own.token!r}, which is part of its embeddings; "
                 f"got reference={reference!r}. Start from the unshifted model to shift by another one"
             )
-        return self._reference
+        if positions is not None:
+            asked = resolve_reference(self[0], own.token, positions)
+            if positions_of_reference(self[0], asked) != self.reference_positions:
+                raise ValueError(
+                    f"this model is shifted by the reference {own.token!r} with "
+                    f"reference_positions={self.reference_positions!r}, which are part of its embeddings; got "
+                    f"reference_positions={positions!r}. Start from the unshifted model to shift by others"
+                )
+        return own
 
     def _resolve_prompts(
         self,
@@ -544,10 +588,12 @@ class XSTransformer(SentenceTransformer):
             raise ValueError(f"prompt_name must be one of {sorted(self.prompts)}, got {name!r}")
         return None if name is None else self.prompts[name]
 
-    def _plan(self, layer: int, reference: str | None, accuracy: Accuracy, limits: Limits) -> Plan:
+    def _plan(
+        self, layer: int, reference: str | None, positions: str | None, accuracy: Accuracy, limits: Limits
+    ) -> Plan:
         return Plan(
             layer=self._resolve_layer(layer),
-            reference=self._resolve_reference(reference),
+            reference=self._resolve_reference(reference, positions),
             accuracy=accuracy,
             limits=limits,
             fingerprint=_fingerprint(self),
@@ -676,6 +722,7 @@ class XSTransformer(SentenceTransformer):
                 tolerance=plan.accuracy.tolerance,
                 fingerprint=plan.fingerprint,
                 derivative_dtype=plan.accuracy.derivatives_of(self.dtype, self.device),
+                reference_positions=positions_of_reference(self[0], plan.reference),
             ),
         )
 
@@ -728,6 +775,17 @@ class XSTransformer(SentenceTransformer):
     def _name(self) -> str:
         name = getattr(self[0].config, "_name_or_path", "") or type(self[0].model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
+
+
+def _damaged_weights(model_name_or_path: str | None) -> str:
+    """The first file of weights in a folder that cannot be opened; of a model that lies elsewhere, its name."""
+    for file in sorted(Path(str(model_name_or_path)).rglob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError:
+            return str(file)
+    return str(model_name_or_path)
 
 
 def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:

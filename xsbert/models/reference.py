@@ -1,8 +1,12 @@
 """Reference tokens, and the reference shift e(x) = f(x) − f(r).
 
 The reference of a text has the same length, keeps the special tokens that the tokenizer puts around it,
-and holds one token, by default the padding token, in every other place, all attended to and at the
-text's own positions. It therefore depends on the length of the text alone.
+and holds one token, by default the padding token, in every other place, all attended to. It therefore
+depends on the length of the text alone.
+
+Its tokens stand at the text's own positions, or, in models that number positions around padding, as these models
+number them by themselves: padding tokens all at the position of padding, and only the special tokens counted on.
+The models published with the papers, and their code for models off the shelf, have the latter.
 """
 
 from __future__ import annotations
@@ -20,11 +24,13 @@ __all__ = [
     "ReferenceShift",
     "ReferenceTransformer",
     "ShiftingReferenceTransformer",
+    "positions_of_reference",
     "reference_features",
     "resolve_reference",
 ]
 
 ROLES = ("pad", "unk", "mask")
+POSITIONS = ("text", "padding")
 MAX_CACHED_TOKENS = 32_768
 
 
@@ -45,18 +51,23 @@ class Reference:
     reference tokens that are padding all alike, as the models published with the papers do."""
 
 
-def resolve_reference(transformer: Transformer, token: str) -> Reference:
+def resolve_reference(transformer: Transformer, token: str, positions: str = "text") -> Reference:
     """Look up a reference token.
 
     Args:
         transformer: the first module of a sentence transformer.
         token: ``"pad"``, ``"unk"`` or ``"mask"`` for the tokenizer's special tokens, or any token as the
             vocabulary spells it.
+        positions: ``"text"`` for the text's own, ``"padding"`` for those that the model itself gives to a sequence of
+            padding tokens.
 
     Raises:
         TypeError: ``token`` is not a string.
-        ValueError: the tokenizer has no such token.
+        ValueError: the tokenizer has no such token, ``positions`` is neither, or the model has no position of padding
+            or numbers the token as it does text.
     """
+    if positions not in POSITIONS:
+        raise ValueError(f"reference_positions must be None, 'text' or 'padding', got {positions!r}")
     tokenizer = transformer.tokenizer
     if not isinstance(token, str):
         raise TypeError(f"reference must be a string, got {token!r}")
@@ -74,7 +85,14 @@ def resolve_reference(transformer: Transformer, token: str) -> Reference:
             "where the tokenizer has them, and any token as its vocabulary spells it"
         )
     n_prefix, n_suffix = _special_tokens_around(transformer)
-    return Reference(spelled, token_id, n_prefix, n_suffix, _position_offset(transformer))
+    reference = Reference(spelled, token_id, n_prefix, n_suffix, _position_offset(transformer))
+    return _at_positions_of_padding(transformer, reference) if positions == "padding" else reference
+
+
+def positions_of_reference(transformer: Transformer, reference: Reference) -> str:
+    """``"padding"`` where the tokens of the reference all have the model's position of padding, else ``"text"``."""
+    left_to_model = reference.position_offset is None
+    return "padding" if left_to_model and reference.token_id == _padding_id(transformer) else "text"
 
 
 def reference_features(reference: Reference, features: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +129,7 @@ class ReferenceTransformer(Transformer):
         **kwargs: as for `Transformer`.
 
     Raises:
-        ValueError: there is no reference, its fields are incomplete, or the tokenizer has another token there.
+        ValueError: there is no reference, its fields are incomplete, or tokenizer or model have something else there.
     """
 
     reference: Reference | None = None
@@ -254,7 +272,7 @@ class ReferenceShift(Module):
 
 
 def _checked_reference(transformer: Transformer, reference: Reference | Mapping[str, Any] | None) -> Reference:
-    """The reference as it was saved, if the tokenizer still has it."""
+    """The reference as it was saved, if tokenizer and model still have it."""
     names = [field.name for field in fields(Reference)]
     if isinstance(reference, Mapping) and sorted(reference) == sorted(names):
         reference = Reference(**reference)
@@ -265,11 +283,26 @@ def _checked_reference(transformer: Transformer, reference: Reference | Mapping[
     counts = (reference.token_id, reference.n_prefix, reference.n_suffix, reference.position_offset or 0)
     if any(type(count) is not int or count < 0 for count in counts):
         raise ValueError(f"ids, numbers of tokens and positions of a reference are whole numbers, got {reference}")
-    found = resolve_reference(transformer, reference.token).token_id
-    if found != reference.token_id:
+    if not isinstance(reference.token, str):
+        raise ValueError(f"the token of a saved reference must be a string, got {reference.token!r}")
+    found = resolve_reference(transformer, reference.token)
+    if found.token_id != reference.token_id:
         raise ValueError(
-            f"the model was shifted by {reference.token!r} with id {reference.token_id}, which has id {found} in "
-            "this tokenizer: tokenizer and reference do not belong together"
+            f"the model was shifted by {reference.token!r} with id {reference.token_id}, which has id "
+            f"{found.token_id} in this tokenizer: tokenizer and reference do not belong together"
+        )
+    for name, what in (("n_prefix", "before"), ("n_suffix", "after")):
+        saved, real = getattr(reference, name), getattr(found, name)
+        if saved != real:
+            raise ValueError(
+                f"the saved reference has {name}={saved}, and the tokenizer puts {real} special tokens {what} a text: "
+                "tokenizer and reference do not belong together"
+            )
+    if reference.position_offset not in (None, found.position_offset):
+        raise ValueError(
+            f"the saved reference has position_offset={reference.position_offset}, and the model allows "
+            f"{'None' if found.position_offset is None else f'{found.position_offset} or None'}: model and reference "
+            "do not belong together"
         )
     return reference
 
@@ -302,10 +335,32 @@ def _special_tokens_around(transformer: Transformer) -> tuple[int, int]:
     return content[0], len(ids) - 1 - content[-1]
 
 
+def _at_positions_of_padding(transformer: Transformer, reference: Reference) -> Reference:
+    padding_id = _padding_id(transformer)
+    if padding_id is None:
+        raise ValueError(
+            f"reference_positions='padding': {type(transformer.model).__name__} has no position of padding, its "
+            "positions do not depend on the tokens; only 'text' is allowed"
+        )
+    if reference.token_id != padding_id:
+        raise ValueError(
+            f"reference_positions='padding': {type(transformer.model).__name__} gives the position of padding to the "
+            f"token with id {padding_id} alone, and numbers the reference {reference.token!r} with id "
+            f"{reference.token_id} as it does text; give reference_positions='text'"
+        )
+    return replace(reference, position_offset=None)
+
+
 def _position_offset(transformer: Transformer) -> int | None:
+    padding_id = _padding_id(transformer)
+    return None if padding_id is None else padding_id + 1
+
+
+def _padding_id(transformer: Transformer) -> int | None:
+    """The id that has a position of its own, in models that number positions around padding."""
     for module in transformer.model.modules():
         table = getattr(module, "position_embeddings", None)
         padding_id = getattr(module, "padding_idx", None)
         if isinstance(table, nn.Embedding) and isinstance(padding_id, int):
-            return padding_id + 1
+            return padding_id
     return None

@@ -137,7 +137,7 @@ def _how(result: Attribution) -> list[str]:
         how.model,
         f"layer {how.layer} of {how.n_layers}",
         f"{how.n_steps} {how.rule} nodes",
-        f"reference {how.reference}",
+        f"reference {how.described_reference}",
         kind,
         how.precision,
         f"residuals a {result.residual_a:.1e}, b {result.residual_b:.1e}",
