@@ -26,7 +26,7 @@ from torch import Tensor
 
 from .quadrature import Quadrature, gauss_legendre
 
-__all__ = ["Graded", "Panel", "Request", "ask", "composite", "graded"]
+__all__ = ["Graded", "Panel", "Request", "ask", "composite", "fewest_on_panels", "graded"]
 
 Request = tuple[str, np.ndarray]
 """``"values"``, ``"derivatives"`` or ``"both"``, and the nodes (N,) at which they are wanted."""
@@ -148,6 +148,20 @@ def graded(
         good = squares[order].cumsum(0) <= KEPT_SHARE * aim**2
         kept = [] if first else [panels[place] for place in order[good].tolist()]
     return best
+
+
+def fewest_on_panels(places: np.ndarray, values: Tensor, derivatives: Tensor, goal: float, max_steps: int) -> int:
+    """How many nodes `graded` is likely to take for a path that is known.
+
+    Args:
+        places: (K,) from 0 to 1.
+        values, derivatives: (K, E).
+        goal, max_steps: as for `graded`.
+    """
+    path = _Path({})
+    path.add(places, values, derivatives)
+    chosen = path.partition([(0.0, 1.0)], (FIRST_AIM * goal) ** 2, max_steps, 1.0, {})
+    return sum(panel.n_steps for panel in chosen)
 
 
 def _gaps(kept: list[Panel]) -> list[tuple[float, float]]:

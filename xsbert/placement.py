@@ -21,7 +21,7 @@ from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from .integrated_jacobian import derivatives_along_paths, values_along_paths, values_and_derivatives_along_paths
-from .panels import Graded, Request, ask, composite, graded
+from .panels import Graded, Request, ask, composite, fewest_on_panels, graded
 from .quadrature import Quadrature, equidistributed, quadrature
 
 __all__ = ["Placement", "Request", "check_tolerance", "place_nodes", "place_nodes_together", "search"]
@@ -49,6 +49,9 @@ STAGNATION, PATIENCE = 0.8, 3
 SLOW_FALL, FALL_FROM, TOO_SMALL, ROUNDING = 0.2, 33, 0.01, 1e-6
 # Where the curve foretold too few nodes by this factor, it has not seen all of the path.
 MISJUDGED = 3.0
+# Several sharp bends take fewer nodes on panels. The curve is asked whether so many nodes are foretold, and must promise
+# more than what is likely to be lost between a choice and its measurement.
+WORTH_PANELS, PANELS_OPTIMISM = 9, 1.3
 # Intervals narrower than this many roundings are not halved; and a dtype too coarse for any near-jump is not asked.
 ROUNDINGS, COARSEST = 8, 1e-3
 # What a look at one place costs, in evaluations of f.
@@ -181,7 +184,7 @@ def search(
     values: dict[float, Tensor] = {}
     curve = yield from _look(tolerance * size, values, resolution)
     found: list[Placement] = []
-    if curve is not None:
+    if curve is not None and (resolution > COARSEST or not _panels_are_fewer(curve, goal, max_steps)):
         found = [(yield from _spread(curve, change, goal, max_steps, resolution))]
         misjudged = not found[0].reached and len(found[0].rule.nodes) < max_steps
         if not misjudged or goal < ROUNDINGS * resolution or resolution > COARSEST:
@@ -189,6 +192,16 @@ def search(
     on_panels = yield from graded(values, goal * size, max_steps, resolution)
     found.append(_on_panels(on_panels, size, goal))
     return min(found, key=lambda placement: placement.residual)
+
+
+def _panels_are_fewer(curve: _Curve, goal: float, max_steps: int) -> bool:
+    """Whether the curve, had it several sharp bends, would take fewer nodes on panels; not asked for a few nodes."""
+    n_steps = curve.fewest(goal, max_steps)[1]
+    if n_steps < WORTH_PANELS:
+        return False
+    places = _chebyshev_points(N_VALUES[1])
+    values, derivatives = curve.values(places), curve.derivatives(places)
+    return PANELS_OPTIMISM * fewest_on_panels(places, values, derivatives, goal * curve.size, max_steps) < n_steps
 
 
 def _spread(
@@ -245,20 +258,25 @@ class _Curve:
     def __init__(self, coefficients: Tensor) -> None:
         # Norms are all that is asked for, so K dimensions tell as much as E.
         coefficients = torch.linalg.qr(coefficients.T, mode="r").R.T
+        self._coefficients = coefficients
         self._derivative = torch.from_numpy(2 * chebyshev.chebder(coefficients.numpy(), axis=0))
-        self._change = torch.diff(_chebyshev(np.array([0.0, 1.0]), len(coefficients)) @ coefficients, dim=0)[0]
-        speed = self._derivatives(np.linspace(0, 1, N_POSITIONS)).norm(dim=1)
+        self._change = torch.diff(self.values(np.array([0.0, 1.0])), dim=0)[0]
+        self.size = float(self._change.norm())
+        speed = self.derivatives(np.linspace(0, 1, N_POSITIONS)).norm(dim=1)
         mean = speed.mean() if speed.any() else 1.0
         self._rules = [equidistributed((speed + added * mean).numpy()) for added in ADDED_SPEEDS]
 
-    def _derivatives(self, nodes: np.ndarray) -> Tensor:
+    def values(self, nodes: np.ndarray) -> Tensor:
+        """(N, K)"""
+        return _chebyshev(nodes, len(self._coefficients)) @ self._coefficients
+
+    def derivatives(self, nodes: np.ndarray) -> Tensor:
         return _chebyshev(nodes, len(self._derivative)) @ self._derivative
 
     def residual(self, rule: Quadrature) -> float:
         """The relative residual that the rule would leave, were this the path."""
-        gap = float((torch.from_numpy(rule.weights) @ self._derivatives(rule.nodes) - self._change).norm())
-        size = float(self._change.norm())
-        return gap / size if size else math.inf
+        gap = float((torch.from_numpy(rule.weights) @ self.derivatives(rule.nodes) - self._change).norm())
+        return gap / self.size if self.size else math.inf
 
     def fewest(self, goal: float, max_steps: int) -> tuple[Callable[[int], Quadrature], int]:
         """The rules, and the fewest nodes in small steps, whose residual would be within the goal.
