@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from . import Attribution, XSTransformer, __version__
+from .models import ShiftWarning
 from .quadrature import RULES
 from .utils.terminal import matrix_lines, printable
 
@@ -248,7 +249,8 @@ def _write_files(result: Attribution, options: argparse.Namespace) -> None:
 def _json(result: Attribution) -> str:
     """One line with all numbers of a result in full."""
     content: dict[str, Any] = {"text_a": result.a.text, "text_b": result.b.text}
-    content |= {"similarity": result.similarity, "score": result.score, "parts": result.parts}
+    content |= {"similarity": result.similarity, "score": result.score, "score_unshifted": result.score_unshifted}
+    content |= {"parts": result.parts}
     content |= {"error": result.error, "residual_a": result.residual_a, "residual_b": result.residual_b}
     for name, side in (("a", result.a), ("b", result.b)):
         content |= {f"tokens_{name}": side.tokens, f"roles_{name}": side.roles, f"n_cut_{name}": side.n_cut}
@@ -283,6 +285,9 @@ def _colours() -> bool | None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, ShiftWarning):
+        # The first pair speaks for those of a file, whose lines have both scores.
+        warnings.simplefilter("ignore", ShiftWarning)
     if issubclass(category, UserWarning):
         _say(f"warning: {message}")
 

@@ -235,7 +235,21 @@ class ReferenceShift(Module):
     """Subtracts from the embedding of each text that of its reference: e(x) = f(x) − f(r).
 
     (Moeller et al., EMNLP 2023, eq. 4.) Follows `ReferenceTransformer`, the pooling and any dense modules.
+
+    Args:
+        added: the shift was put into a model that was neither trained nor saved with it, so that the model's own scores
+            are those without it. `train` ends this, since weights that are trained from then on are trained with the
+            shift; and it is not saved, since who loads the model was given shifted embeddings.
     """
+
+    def __init__(self, added: bool = False) -> None:
+        super().__init__()
+        self.added = added
+
+    def train(self, mode: bool = True) -> ReferenceShift:
+        if mode:
+            self.added = False
+        return super().train(mode)
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         index, is_reference = features.pop("reference_index"), features.pop("is_reference")
