@@ -45,7 +45,7 @@ PARAGRAPH = (
 )
 
 
-def load(name: str, device: str = "cpu", shift: bool = True, reference: str | None = None) -> XSTransformer:
+def load(name: str, device: str = "cpu", shift: bool = True, reference: str = "pad") -> XSTransformer:
     """``"minilm"`` (packaged weights), ``"mpnet-base"`` (that size, random weights), or an id or path."""
     if name == "mpnet-base":
         return random_model(MPNetConfig(), device, shift)
@@ -62,7 +62,7 @@ def random_model(config: PreTrainedConfig, device: str = "cpu", shift: bool = Tr
         AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
         transformer = Transformer(folder)
     modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
-    return XSTransformer(modules=modules, shift=shift, device=device)
+    return XSTransformer(modules=modules, shift=shift, reference="pad", device=device)
 
 
 def text_of(model: XSTransformer, n_tokens: int) -> str:

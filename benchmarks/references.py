@@ -60,7 +60,7 @@ def main() -> None:
     write_json(
         options.json,
         {
-            "options": settings(options),
+            "options": settings(options) | {"model": Path(options.model).name},
             "environment": environment(str(model.device)),
             "chosen": {name: asdict(choice) for name, choice in chosen.items()},
             "parts": split,

@@ -34,7 +34,7 @@ def main() -> None:
     lines = [line.split("\t") for line in options.texts.read_text(encoding="utf-8").splitlines()]
     texts = [line[column - 1] for line in lines for column in options.column][: options.n_texts]
     unshifted = XSTransformer(options.model)
-    shifted = XSTransformer(options.model, shift=True)
+    shifted = XSTransformer(options.model, shift=True, reference="pad")
 
     def encode(model: XSTransformer) -> Callable[[], Any]:
         return lambda: model.encode(texts, batch_size=options.batch_size)

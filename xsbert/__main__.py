@@ -32,7 +32,7 @@ A file of pairs holds one pair per line: two texts with a tab between them, or J
 and "text_b" where the first line begins with {. Each pair becomes one line of JSON on standard output.
 
 examples:
-  xsbert "The coffee is bad." "This is not a good coffee." --shift
+  xsbert "The coffee is bad." "This is not a good coffee." --html view.html
   xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
   xsbert --pairs pairs.tsv --words > results.jsonl
 """
@@ -81,8 +81,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     model = parser.add_argument_group("model")
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")
-    model.add_argument("--shift", action="store_true", help="subtract the reference, so that attributions are exact")
-    model.add_argument("--reference", help="reference token: pad, unk, mask or any of the vocabulary")
+    model.add_argument(
+        "--shift",
+        action="store_true",
+        help="explain the model with the reference subtracted: exact, but of another score",
+    )
+    model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
     prompts = model.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", action="append", help="put before both texts; given twice, one for each")
     prompts.add_argument("--prompt-name", action="append", help="the same by the model's name for the prompt")

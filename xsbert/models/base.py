@@ -52,6 +52,7 @@ from .reference import (
     ReferenceShift,
     ReferenceTransformer,
     ShiftingReferenceTransformer,
+    default_reference,
     reference_features,
     resolve_reference,
 )
@@ -123,7 +124,9 @@ class XSTransformer(SentenceTransformer):
             the shift. A model that was saved shifted comes back shifted in any case.
         reference: the token that stands for the absence of a word: ``"pad"``, ``"unk"``, ``"mask"`` or any
             token as the vocabulary spells it. None takes the one that a shifted model was saved with, and
-            otherwise ``"pad"``.
+            otherwise ``"unk"``, or ``"pad"`` for a tokenizer that has no unknown token; results say which in
+            ``settings.reference``. Of the two, the unknown token changes the scores of real models less and splits
+            them into smaller parts; ``"pad"`` is the papers' choice. `xsbert.choose_reference` compares them.
         **kwargs: as for `SentenceTransformer`.
 
     Raises:
@@ -421,7 +424,7 @@ class XSTransformer(SentenceTransformer):
             self._reference = self[0].reference
             self._resolve_reference(reference)
             return
-        self._reference = resolve_reference(self[0], "pad" if reference is None else reference)
+        self._reference = resolve_reference(self[0], default_reference(self[0]) if reference is None else reference)
         if shift:
             self._insert_shift(self._reference)
 

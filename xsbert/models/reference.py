@@ -1,7 +1,7 @@
 """Reference tokens, and the reference shift e(x) = f(x) − f(r).
 
 The reference of a text has the same length, keeps the special tokens that the tokenizer puts around it,
-and holds one token, by default the padding token, in every other place, all attended to and at the
+and holds one token, by default the unknown token, in every other place, all attended to and at the
 text's own positions. It therefore depends on the length of the text alone.
 """
 
@@ -20,6 +20,7 @@ __all__ = [
     "ReferenceShift",
     "ReferenceTransformer",
     "ShiftingReferenceTransformer",
+    "default_reference",
     "reference_features",
     "resolve_reference",
 ]
@@ -43,6 +44,15 @@ class Reference:
     """Position of the first token in models that number positions around padding, such as RoBERTa. None
     leaves the positions to the model: where they do not depend on the tokens, or, with such a model, to number
     reference tokens that are padding all alike, as the models published with the papers do."""
+
+
+def default_reference(transformer: Transformer) -> str:
+    """``"unk"`` where the tokenizer has an unknown token, which those of byte-level BPE need not have, else ``"pad"``.
+
+    Of the two, the unknown token changes a model's scores less and leaves more of them to the interactions
+    (benchmarks/references.py).
+    """
+    return "pad" if transformer.tokenizer.unk_token is None else "unk"
 
 
 def resolve_reference(transformer: Transformer, token: str) -> Reference:
