@@ -449,13 +449,14 @@ def load_model(options: argparse.Namespace, device: str) -> XSTransformer:
     try:
         model = XSTransformer(
             options.model,
-            shift=options.shift,
             reference=options.reference,
             reference_positions=options.reference_positions,
             similarity_fn_name=options.loss,
             model_card_data=card,
             device=device,
         )
+        if options.shift and not model.shifted:
+            model = XSTransformer.wrap(model, shift=True, reference=options.reference or "pad")
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"--model {options.model} cannot be loaded: {reason:.400}") from error

@@ -56,7 +56,7 @@ def load(
     name: str,
     device: str = "cpu",
     shift: bool = True,
-    reference: str | None = None,
+    reference: str = "pad",
     reference_positions: str | None = None,
 ) -> XSTransformer:
     """What `path_of` names, or ``"mpnet-base"``: that size with random weights, which say nothing about accuracy."""
@@ -83,7 +83,8 @@ def random_model(
         AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
         transformer = Transformer(folder)
     modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
-    return XSTransformer(modules=modules, shift=shift, reference_positions=reference_positions, device=device)
+    options = {"reference": "pad", "reference_positions": reference_positions}
+    return XSTransformer(modules=modules, shift=shift, device=device, **options)
 
 
 def text_of(model: XSTransformer, n_tokens: int) -> str:

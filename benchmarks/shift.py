@@ -36,7 +36,7 @@ def main() -> None:
     texts = [line[column - 1] for line in lines for column in options.column][: options.n_texts]
     path = path_of(options.model)
     unshifted = XSTransformer(path)
-    shifted = XSTransformer(path, shift=True)
+    shifted = XSTransformer(path, shift=True, reference="pad")
 
     def encode(model: XSTransformer) -> Callable[[], Any]:
         return lambda: model.encode(texts, batch_size=options.batch_size)

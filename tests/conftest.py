@@ -58,10 +58,10 @@ def plain(minilm_path):
 @pytest.fixture(scope="session")
 def model(plain):
     """Off the shelf: not shifted."""
-    return XSTransformer.wrap(plain)
+    return XSTransformer.wrap(plain, reference="pad")
 
 
 @pytest.fixture(scope="session")
 def shifted(plain):
     """Exact: shifted by the padding reference."""
-    return XSTransformer.wrap(plain, shift=True)
+    return XSTransformer.wrap(plain, shift=True, reference="pad")

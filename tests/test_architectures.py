@@ -62,7 +62,7 @@ def check_explanation(model, residual=1e-6, n_steps=48, precision=1e-12, **optio
 @pytest.mark.parametrize("shift", [False, True], ids=["off the shelf", "shifted"])
 def test_complete_at_every_layer(architecture, path, shift):
     n_steps, residual = EFFORT.get(architecture, USUAL_EFFORT)
-    model = XSTransformer(path, shift=shift, device="cpu", model_kwargs=DOUBLE)
+    model = XSTransformer(path, shift=shift, reference="pad", device="cpu", model_kwargs=DOUBLE)
     assert model.n_layers == LAYERS
     for layer in range(LAYERS + 1):
         out = check_explanation(model, residual, n_steps, layer=layer)
@@ -78,7 +78,7 @@ def test_complete_at_every_layer(architecture, path, shift):
 def test_forward_equals_reverse_mode(architecture, path, dtype, tolerance):
     if architecture in PARTLY_SINGLE:
         tolerance = max(tolerance, 1e-6)
-    model = XSTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
+    model = XSTransformer(path, reference="pad", device="cpu", model_kwargs={"dtype": dtype})
     out = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
     pairs = out.feature_pairs()
     assert pairs.dtype == (np.float64 if dtype == torch.float64 else np.float32)
@@ -87,7 +87,7 @@ def test_forward_equals_reverse_mode(architecture, path, dtype, tolerance):
 
 
 def test_swapping_the_texts_transposes(path):
-    model = XSTransformer(path, device="cpu", model_kwargs=DOUBLE)
+    model = XSTransformer(path, reference="pad", device="cpu", model_kwargs=DOUBLE)
     out = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
     swapped = model.attribute_prediction(TEXT_B, TEXT_A, layer=1, n_steps=3)
     np.testing.assert_allclose(swapped.matrix, out.matrix.T, atol=1e-12)
@@ -95,7 +95,7 @@ def test_swapping_the_texts_transposes(path):
 
 
 def test_texts_of_one_length_together_and_apart(architecture, path):
-    model = XSTransformer(path, device="cpu", model_kwargs=DOUBLE)
+    model = XSTransformer(path, reference="pad", device="cpu", model_kwargs=DOUBLE)
     texts = ["the gentle giant", "his bags left", TEXT_A, "a tall traveller", "the giant"]
     lengths = [len(factors.tokens) for factors in model.token_factors(texts, layer=1, n_steps=3)]
     assert len(set(lengths)) < len(texts)
@@ -110,7 +110,7 @@ def test_texts_of_one_length_together_and_apart(architecture, path):
 
 
 def test_shifted_embeddings_do_not_depend_on_the_batch(path):
-    model = XSTransformer(path, shift=True, device="cpu", model_kwargs=DOUBLE)
+    model = XSTransformer(path, shift=True, reference="pad", device="cpu", model_kwargs=DOUBLE)
     texts = ["the giant", TEXT_A, "a tall traveller did not unpack", TEXT_B, "his bags"]
     alone = np.stack([model.encode(text, convert_to_tensor=True).numpy() for text in texts])
     together = model.encode(texts, convert_to_tensor=True).numpy()
@@ -122,7 +122,7 @@ def test_shifted_embeddings_do_not_depend_on_the_batch(path):
 
 @pytest.mark.parametrize("padding_side", ["left", "right"])
 def test_both_padding_sides(padding_side, tmp_path):
-    model = XSTransformer(write_model("bert", tmp_path), shift=True, device="cpu", model_kwargs=DOUBLE)
+    model = XSTransformer(write_model("bert", tmp_path), shift=True, reference="pad", device="cpu", model_kwargs=DOUBLE)
     model.tokenizer.padding_side = padding_side
     texts = ["the giant", TEXT_A]
     features = model.preprocess(texts)
@@ -136,7 +136,7 @@ def test_both_padding_sides(padding_side, tmp_path):
 
 
 def test_the_reference_embeds_to_exactly_zero(path):
-    model = XSTransformer(path, shift=True, device="cpu")
+    model = XSTransformer(path, shift=True, reference="pad", device="cpu")
     for n_words in (1, 2, 7):
         assert (model.encode([" ".join(["<pad>"] * n_words), TEXT_A])[0] == 0).all()
     assert np.abs(model.encode("the giant")).max() > 0
@@ -154,7 +154,7 @@ def test_the_models_own_head_is_explained(kind, pooling, dense, normalize, tmp_p
     # Max pooling has kinks, where Gauss-Legendre nodes lose their order.
     residual = 0.2 if pooling == "max" else 1e-6
     for shift in (False, True):
-        model = XSTransformer(path, shift=shift, device="cpu", model_kwargs=DOUBLE)
+        model = XSTransformer(path, shift=shift, reference="pad", device="cpu", model_kwargs=DOUBLE)
         for similarity in ("cosine", "dot"):
             model.similarity_fn_name = similarity
             out = check_explanation(model, residual, layer=1, n_steps=24)
@@ -162,7 +162,7 @@ def test_the_models_own_head_is_explained(kind, pooling, dense, normalize, tmp_p
 
 
 def test_similarity_can_be_chosen(path):
-    model = XSTransformer(path, device="cpu", model_kwargs=DOUBLE)
+    model = XSTransformer(path, reference="pad", device="cpu", model_kwargs=DOUBLE)
     a, b = model.encode([TEXT_A, TEXT_B], convert_to_tensor=True)
     out = model.attribute_prediction(TEXT_A, TEXT_B, layer=1, similarity="dot")
     assert out.score == pytest.approx(float(a @ b), rel=1e-9)
@@ -183,7 +183,7 @@ def test_truncated_embeddings(tmp_path):
 @pytest.mark.parametrize("shift", [False, True], ids=["off the shelf", "shifted"])
 def test_prompts(include_prompt, shift, tmp_path):
     path = write_model("bert", tmp_path, prompts={"query": "query : ", "document": ""}, default_prompt_name="query")
-    model = XSTransformer(path, shift=shift, device="cpu", model_kwargs=DOUBLE)
+    model = XSTransformer(path, shift=shift, reference="pad", device="cpu", model_kwargs=DOUBLE)
     model.set_pooling_include_prompt(include_prompt)
     default = check_explanation(model, layer=1)
     assert default.tokens_a[:4] == ["<s>", "query", ":", "the"]
@@ -204,7 +204,7 @@ def test_prompts(include_prompt, shift, tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
 def test_dtypes_are_taken_from_the_model(dtype, architecture, path):
-    model = XSTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
+    model = XSTransformer(path, reference="pad", device="cpu", model_kwargs={"dtype": dtype})
     half = dtype.itemsize == 2
     single = 2e-2 if architecture == "t5" else 1e-4
     out = check_explanation(model, 0.2 if half else single, precision=1e-2 if half else 1e-6, layer=2)
@@ -228,7 +228,7 @@ class HostReads(TorchDispatchMode):
 @pytest.mark.parametrize("layer", [0, 1])
 def test_the_loop_over_nodes_does_not_wait_for_the_device(layer, architecture, path):
     """Each kind of pass reads on the host in its first run only, however many chunks follow."""
-    model = XSTransformer(path, device="cpu")
+    model = XSTransformer(path, reference="pad", device="cpu")
     encoder = Encoder(model, layer)
     recording = encoder.record(dict(model.preprocess([TEXT_A])))
     f, x = encoder.function(recording), recording.hidden[0]

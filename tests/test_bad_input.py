@@ -97,7 +97,7 @@ def test_numbers_that_are_not_finite(tmp_path):
 
 
 def test_a_text_that_is_its_own_reference(tmp_path):
-    model = XSTransformer(write_model("bert", tmp_path), shift=True, device="cpu")
+    model = XSTransformer(write_model("bert", tmp_path), shift=True, reference="pad", device="cpu")
     with pytest.raises(ValueError, match="cosine of a zero embedding is not defined"):
         model.attribute_prediction("<pad> <pad>", "a traveller", layer=1)
     out = model.attribute_prediction("<pad> <pad>", "a traveller", layer=1, similarity="dot")

@@ -14,13 +14,15 @@ import pytest
 
 from tests.pairs import PAIRS
 from tests.test_html import random_result, text_factors
-from xsbert import Attribution, XSRoberta, __version__
+from xsbert import Attribution, XSRoberta, XSTransformer, __version__
 from xsbert import __main__ as cli
 from xsbert.__main__ import main
 from xsbert.utils.terminal import columns, matrix_lines, printable
 
 A, B = PAIRS[0]
 FEW = ["--n-steps", "2"]
+PAD = ["--shift", "--reference", "pad"]
+WARNING = "xsbert: warning: the shift that was added to the model changes its score: 0.9042"
 CELL = re.compile(r"\x1b\[48;2;(\d+);(\d+);(\d+);38;2;\d+;\d+;\d+m([^\x1b]*)\x1b\[0m")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -48,12 +50,21 @@ def same_numbers(content, result):
     np.testing.assert_array_equal(content["matrix"], result.matrix)
     np.testing.assert_array_equal(content["main_effects_a"], result.main_effects_a)
     np.testing.assert_array_equal(content["main_effects_b"], result.main_effects_b)
-    for name in ("score", "baseline", "error", "residual_a", "residual_b", "parts"):
+    for name in ("score", "score_unshifted", "baseline", "error", "residual_a", "residual_b", "parts"):
         assert content[name] == getattr(result, name)
 
 
 def test_the_account_of_a_pair(capsys, result):
-    assert run(capsys, A, B, "--shift", *FEW) == (0, f"{result}\n", "")
+    status, out, err = run(capsys, A, B, *PAD, *FEW)
+    assert (status, out) == (0, f"{result}\n")
+    assert "without the shift, is 0.7915\n" in out
+    assert err.startswith(WARNING)
+    assert err.count("\n") == 1
+
+
+def test_the_model_as_it_is_is_the_default(capsys, plain):
+    expected = XSTransformer.wrap(plain).attribute_prediction(A, B, n_steps=2)
+    assert run(capsys, A, B, *FEW) == (0, f"{expected}\n", "")
 
 
 def test_json_has_the_numbers_of_the_result(capsys, model):
@@ -81,7 +92,7 @@ def test_positions_of_the_reference(capsys, roberta_path):
 
 
 def test_tolerance(capsys, shifted):
-    status, out, _ = run(capsys, A, B, "--shift", "--tolerance", "0.1", "--json", "-")
+    status, out, _ = run(capsys, A, B, *PAD, "--tolerance", "0.1", "--json", "-")
     assert status == 0
     content = json.loads(out)
     same_numbers(content, shifted.attribute_prediction(A, B, tolerance=0.1))
@@ -89,7 +100,7 @@ def test_tolerance(capsys, shifted):
 
 
 def test_words(capsys, shifted):
-    status, out, _ = run(capsys, "unbelievable coffee", B, "--shift", "--words", *FEW, "--json", "-")
+    status, out, _ = run(capsys, "unbelievable coffee", B, *PAD, "--words", *FEW, "--json", "-")
     assert status == 0
     expected = shifted.attribute_prediction("unbelievable coffee", B, n_steps=2).words()
     same_numbers(json.loads(out), expected)
@@ -99,8 +110,9 @@ def test_words(capsys, shifted):
 def test_files(capsys, tmp_path, result):
     names = {kind: str(tmp_path / f"out.{kind}") for kind in ("html", "png", "json")}
     argv = [argument for kind, name in names.items() for argument in (f"--{kind}", name)]
-    status, out, err = run(capsys, A, B, "--shift", *FEW, *argv)
-    assert (status, out, err) == (0, f"{result}\n", "")
+    status, out, err = run(capsys, A, B, *PAD, *FEW, *argv)
+    assert (status, out) == (0, f"{result}\n")
+    assert err.startswith(WARNING)
     assert (tmp_path / "out.html").read_text(encoding="utf-8") == result.to_html()
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     same_numbers(json.loads((tmp_path / "out.json").read_text()), result)
@@ -134,8 +146,11 @@ def test_pairs(capsys, tmp_path, monkeypatch, shifted, content, where):
         path.write_bytes(content.encode())
     else:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
-    status, out, err = run(capsys, "--pairs", str(path), "--shift", *FEW)
-    assert (status, err) == (0, "")
+    status, out, err = run(capsys, "--pairs", str(path), *PAD, *FEW)
+    assert status == 0
+    # Both pairs are changed by the shift, and one warning is enough.
+    assert err.startswith("xsbert: warning: the shift that was added to the model changes its score")
+    assert err.count("\n") == 1
     lines = [json.loads(line) for line in out.splitlines()]
     pairs = [("one coffee", "good tea"), ("green\u2028tea", "black\x0ctea")]
     assert [(line["text_a"], line["text_b"]) for line in lines] == pairs
@@ -253,7 +268,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
 def test_colours_on_a_terminal(result):
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLORTERM": "truecolor", "TERM": "xterm-256color", "COLUMNS": "100"}
-    command = [sys.executable, "-m", "xsbert", A, B, "--shift", *FEW]
+    command = [sys.executable, "-m", "xsbert", A, B, *PAD, *FEW]
     process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=environment)
     os.close(theirs)
     content = b""
@@ -263,7 +278,8 @@ def test_colours_on_a_terminal(result):
         except OSError:  # Linux says so when the other side has closed the terminal.
             break
     os.close(ours)
-    assert (process.wait(), process.stderr.read()) == (0, b"")
+    assert process.wait() == 0
+    assert process.stderr.read().decode().startswith(WARNING)
     process.stderr.close()
     lines = content.decode().replace("\r\n", "\n").split("\n")
     drawn = matrix_lines(result, 100)

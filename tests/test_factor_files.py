@@ -102,7 +102,7 @@ def test_loaded_factors_equal_the_saved_ones(tmp_path, with_reference):
 @pytest.mark.parametrize("shift", [False, True], ids=["off the shelf", "shifted"])
 def test_factors_of_models(tmp_path, architecture, shift, units):
     path = write_model(architecture, tmp_path, normalize=True)
-    model = XSTransformer(path, shift=shift, device="cpu")
+    model = XSTransformer(path, shift=shift, reference="pad", device="cpu")
     factors = model.token_factors(TEXTS, units=units, **STEPS)
     factors += model.token_factors(TEXTS[:2], units=units, prompt="query : ", **STEPS)
     with warnings.catch_warnings():

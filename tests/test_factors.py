@@ -121,7 +121,7 @@ def test_factors_that_do_not_belong_together(own, tmp_path):
     with pytest.raises(ValueError, match="factors of different layer cannot be combined: 1 and 2"):
         Attribution.of(a, other_layer, "cosine")
     if not own.shifted:
-        (other_reference,) = own.token_factors([TEXTS[1]], reference="unk", **STEPS)
+        (other_reference,) = own.token_factors([TEXTS[1]], reference="pad", **STEPS)
         with pytest.raises(ValueError, match="factors of different reference cannot be combined"):
             Attribution.of(a, other_reference, "cosine")
     with torch.no_grad():

@@ -1,7 +1,10 @@
 """The README's own code and account."""
 
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 from xsbert import XSTransformer
 
@@ -23,8 +26,9 @@ def test_the_first_code_runs_and_the_account_is_of_this_version(tmp_path, monkey
             assert line in printed
 
 
-def test_the_approximate_numbers(minilm_path):
-    out = XSTransformer(minilm_path, device="cpu").attribute_prediction(
+@pytest.mark.parametrize("reference", [None, "pad"])
+def test_the_approximate_numbers(reference, minilm_path):
+    out = XSTransformer(minilm_path, reference=reference, device="cpu").attribute_prediction(
         "The coffee is bad.", "This is not a good coffee."
     )
     text = README.read_text(encoding="utf-8").replace("−", "-")
@@ -33,6 +37,21 @@ def test_the_approximate_numbers(minilm_path):
         f"scores {out.score:.2f}, of which interactions are {parts['interactions']:.2f}, main effects "
         f"{parts['main effects a']:.2f} and {parts['main effects b']:.2f}, and the baseline {parts['baseline']:.2f}"
     ) in text
+
+
+@pytest.mark.parametrize("name", ["minilm", "mpnet"])
+def test_the_tables_of_references_are_those_of_the_records(name):
+    record = json.loads((README.parent / f"benchmarks/results/references_{name}.json").read_text(encoding="utf-8"))
+    lines = README.read_text(encoding="utf-8").replace("**", "").replace("−", "-").splitlines()
+    every, own = record["chosen"].values()
+    for few, many, split in zip(own["rows"], every["rows"], record["parts"], strict=True):
+        numbers = [row[key] for row in (few, many) for key in ("rank_agreement", "mean_change")]
+        cells = " | ".join([f"`{few['reference']}`", *(f"{number:.4f}" for number in numbers)])
+        assert sum(f"| {cells} |" in line for line in lines) == 1
+        parts = [split[key] for key in ("interactions", "main effects a", "main effects b", "baseline")]
+        interactions, main_a, main_b, baseline = (f"{part:.2f}" for part in parts)
+        cells = f"{split['score']:.2f} | {interactions} | {main_a}, {main_b} | {baseline} | "
+        assert sum(f"`{few['reference']}` | {cells}{split['negative cells']:.0%} |" in line for line in lines) == 1
 
 
 def test_the_commands_are_there_and_what_they_name_exists():

@@ -12,7 +12,7 @@ TEXT_B = "A friendly, tall Icelander left the bags as they were."
 @pytest.fixture(scope="module", params=[False, True], ids=["off the shelf", "shifted"])
 def trio(request, minilm_path, roberta_path, mpnet_path):
     return [
-        cls(path, shift=request.param, device="cpu")
+        cls(path, shift=request.param, reference="pad", device="cpu")
         for cls, path in ((XSBert, minilm_path), (XSRoberta, roberta_path), (XSMPNet, mpnet_path))
     ]
 

@@ -31,7 +31,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def model(saved):
-    return XSTransformer(saved["bert"], shift=True, device="cpu")
+    return XSTransformer(saved["bert"], shift=True, reference="pad", device="cpu")
 
 
 def with_modules(path, *modules, pooling="mean"):
@@ -196,7 +196,7 @@ def test_whatever_takes_the_reference_away_from_zero_is_refused(model, saved):
 def test_each_text_is_shifted_by_the_reference_of_its_own_length(model_type, pooling, saved):
     modules = with_modules(saved[model_type], Dense(16, 8, activation_function=torch.nn.Tanh()), pooling=pooling)
     plain = SentenceTransformer(modules=modules, device="cpu").eval()
-    shifted = XSTransformer.wrap(plain, shift=True)
+    shifted = XSTransformer.wrap(plain, shift=True, reference="pad")
     reference = resolve_reference(plain[0], "pad")
     for text, embedding in zip(TEXTS, shifted.encode(TEXTS), strict=True):
         features = plain.preprocess([text])

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from . import Attribution, XSTransformer, __version__
+from .models import ShiftWarning
 from .quadrature import RULES
 from .utils.terminal import matrix_lines, printable
 
@@ -31,7 +32,7 @@ A file of pairs holds one pair per line: two texts with a tab between them, or J
 and "text_b" where the first line begins with {. Each pair becomes one line of JSON on standard output.
 
 examples:
-  xsbert "The coffee is bad." "This is not a good coffee." --shift
+  xsbert "The coffee is bad." "This is not a good coffee." --html view.html
   xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
   xsbert --pairs pairs.tsv --words > results.jsonl
 """
@@ -80,8 +81,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     model = parser.add_argument_group("model")
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")
-    model.add_argument("--shift", action="store_true", help="subtract the reference, so that attributions are exact")
-    model.add_argument("--reference", help="reference token: pad, unk, mask or any of the vocabulary")
+    model.add_argument(
+        "--shift",
+        action="store_true",
+        help="explain the model with the reference subtracted: exact, but of another score",
+    )
+    model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
     model.add_argument(
         "--reference-positions",
         choices=("text", "padding"),
@@ -258,7 +263,8 @@ def _write_files(result: Attribution, options: argparse.Namespace) -> None:
 def _json(result: Attribution) -> str:
     """One line with all numbers of a result in full."""
     content: dict[str, Any] = {"text_a": result.a.text, "text_b": result.b.text}
-    content |= {"similarity": result.similarity, "score": result.score, "parts": result.parts}
+    content |= {"similarity": result.similarity, "score": result.score, "score_unshifted": result.score_unshifted}
+    content |= {"parts": result.parts}
     content |= {"error": result.error, "residual_a": result.residual_a, "residual_b": result.residual_b}
     for name, side in (("a", result.a), ("b", result.b)):
         content |= {f"tokens_{name}": side.tokens, f"roles_{name}": side.roles, f"n_cut_{name}": side.n_cut}
@@ -293,6 +299,9 @@ def _colours() -> bool | None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, ShiftWarning):
+        # The first pair speaks for those of a file, whose lines have both scores.
+        warnings.simplefilter("ignore", ShiftWarning)
     if issubclass(category, UserWarning):
         _say(f"warning: {message}")
 

@@ -98,6 +98,9 @@ class TextFactors:
     known_residual: float | None = None
     """The residual, where ``factors`` are projected on what the other text of a pair needs of them and do not
     tell it. Such factors are good for that pair alone."""
+    embedding_unshifted: np.ndarray | None = field(default=None, repr=False)
+    """(E,) what the model encodes the text to without the shift, normalised where it does so, float64; None unless the
+    shift was added to a model that was neither trained nor saved with it."""
 
     @cached_property
     def residual(self) -> float:
@@ -269,8 +272,20 @@ class Attribution:
 
     @cached_property
     def score(self) -> float:
-        """The model's similarity of the two texts."""
+        """The model's similarity of the two texts; see `score_unshifted` for a model that a shift was added to."""
         return float(self.a.embedding @ self.b.embedding / self.scale)
+
+    @cached_property
+    def score_unshifted(self) -> float | None:
+        """The model's own similarity, where a shift was added to it and `score` is that of the shifted model.
+
+        None where `score` is the model's own: it is not shifted, or was trained or saved with the shift.
+        """
+        a, b = self.a.embedding_unshifted, self.b.embedding_unshifted
+        if a is None or b is None:
+            return None
+        scale = np.linalg.norm(a) * np.linalg.norm(b) if self.similarity == "cosine" else 1.0
+        return float(a @ b / scale)
 
     @cached_property
     def matrix(self) -> np.ndarray:
@@ -454,7 +469,9 @@ class Attribution:
 
     def __repr__(self) -> str:
         size = "{} × {} units".format(*self.matrix.shape)
-        return f"<{type(self).__name__}: {self.similarity} similarity {self.score:.4f}, {size}, error {self.error:.1e}>"
+        unshifted = "" if self.score_unshifted is None else f" ({self.score_unshifted:.4f} unshifted)"
+        score = f"{self.similarity} similarity {self.score:.4f}{unshifted}"
+        return f"<{type(self).__name__}: {score}, {size}, error {self.error:.1e}>"
 
     def __getstate__(self) -> dict[str, Any]:
         # What computes feature pairs holds the model, which stays in this process.
@@ -462,17 +479,19 @@ class Attribution:
 
     def __str__(self) -> str:
         how = self.settings
-        kind = "exact" if how.shift else "approximate"
+        kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
         lines = [
             f"{self.similarity} similarity {self.score:.4f}",
+            *self._unshifted_lines(),
             f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
             f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
             f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
             f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}",
             "",
-            f"  parts of the score ({kind} attributions)",
+            f"  parts of the score ({kind})",
             *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),
+            f"    {'sum':<16}{sum(self.parts.values()):>10.4f}",
             f"    {'error':<16}{self.error:>10.1e}",
             f"    residuals: a {self.residual_a:.1e}, b {self.residual_b:.1e}",
             "",
@@ -480,6 +499,11 @@ class Attribution:
             *self._strongest_lines(),
         ]
         return "\n".join(lines)
+
+    def _unshifted_lines(self) -> list[str]:
+        if self.score_unshifted is None:
+            return []
+        return [f"  is that of the shifted model; the model's own, without the shift, is {self.score_unshifted:.4f}"]
 
     def _strongest_lines(self, k: int = 6) -> Sequence[str]:
         pairs = [

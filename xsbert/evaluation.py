@@ -1,10 +1,12 @@
-"""What the reference shift costs a model on annotated pairs of texts."""
+"""What the reference shift costs a model: on annotated pairs of texts, and against the model's own scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from operator import index
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
@@ -13,7 +15,14 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 
 from .models import XSTransformer
 
-__all__ = ["ShiftCost", "ShiftCostRow", "shift_cost"]
+__all__ = [
+    "ReferenceChoice",
+    "ReferenceChoiceRow",
+    "ShiftCost",
+    "ShiftCostRow",
+    "choose_reference",
+    "shift_cost",
+]
 
 ROLES = ("pad", "unk", "mask")
 
@@ -60,22 +69,52 @@ class ShiftCost:
         return cells
 
     def __str__(self) -> str:
-        cells = self._cells()
-        widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-            for row in cells
-        ]
-        return "\n".join([f"{self.similarity} similarity on {self.n_pairs} pairs", *lines])
+        return _text_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
 
     def _repr_html_(self) -> str:
-        def line(row: tuple[str, ...], tag: str) -> str:
-            cells = (cell.replace("&", "&amp;").replace("<", "&lt;") for cell in row)
-            return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+        return _html_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
 
-        head, *body = self._cells()
-        caption = f"<caption>{self.similarity} similarity on {self.n_pairs} pairs</caption>"
-        return f"<table>{caption}{line(head, 'th')}{''.join(line(row, 'td') for row in body)}</table>"
+
+@dataclass(frozen=True)
+class ReferenceChoiceRow:
+    """How well the scores of a model that is shifted by one reference keep to those of the model as it is."""
+
+    reference: str
+    """The token of the reference."""
+    rank_agreement: float
+    """Spearman correlation with the scores of the model as it is, between −1 and 1."""
+    mean_change: float
+    """Mean of |shifted score − score|, in units of the similarity."""
+
+
+@dataclass(frozen=True)
+class ReferenceChoice:
+    """What the shift by each of some references does to a model's scores. Prints as a table."""
+
+    similarity: str
+    """``"cosine"`` or ``"dot"``."""
+    n_pairs: int
+    rows: tuple[ReferenceChoiceRow, ...]
+    """One for each reference."""
+
+    @property
+    def best(self) -> ReferenceChoiceRow:
+        """The row with the highest rank agreement."""
+        return max(self.rows, key=lambda row: row.rank_agreement)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.similarity} similarity on {self.n_pairs} pairs, shifted against unshifted"
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        rows = [(row.reference, f"{row.rank_agreement:.4f}", f"{row.mean_change:.4f}") for row in self.rows]
+        return [("reference", "rank agreement", "mean change"), *rows]
+
+    def __str__(self) -> str:
+        return _text_table(self._title, self._cells())
+
+    def _repr_html_(self) -> str:
+        return _html_table(self._title, self._cells())
 
 
 def shift_cost(
@@ -117,65 +156,183 @@ def shift_cost(
         TypeError: ``references`` is a single string.
         ValueError: an argument is outside what is allowed, or the model is shifted already.
     """
-    gold = _check_pairs(texts_a, texts_b, scores)
-    whole = XSTransformer.wrap(model)
-    if whole.shifted:
-        raise ValueError("the model is shifted already: measure the model that it was made from")
-    similarity = whole.similarity_fn_name if similarity is None else similarity
-    if similarity not in ("cosine", "dot"):
-        raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
-    if isinstance(references, str):
-        raise TypeError(f"references must be a sequence of strings, got {references!r}")
-    if references is None:
-        roles = ("pad",) if reference_positions == "padding" else ROLES
-        references = [role for role in roles if getattr(whole.tokenizer, f"{role}_token") is not None]
-    # Wrapped first, so that a reference that does not exist stops the call before it takes long.
-    shifted = [
-        _without_normalisation(
-            XSTransformer.wrap(model, shift=True, reference=name, reference_positions=reference_positions)
-        )
-        for name in references
-    ]
-
+    gold = _check_annotated(texts_a, texts_b, scores)
+    shifts = _Shifts.of(model, references, similarity, reference_positions)
     texts = list(dict.fromkeys([*texts_a, *texts_b]))
-    place = {text: index for index, text in enumerate(texts)}
-    a, b = ([place[text] for text in side] for side in (texts_a, texts_b))
-    unshifted = _without_normalisation(whole)
-    options = {"prompt": prompt, "batch_size": batch_size}
-    f_x = unshifted.encode(texts, show_progress_bar=show_progress_bar, **options).astype(np.float64)
-    lengths = _lengths(whole, texts, **options)
-    _, first, index = np.unique(lengths, return_index=True, return_inverse=True)
+    place = {text: number for number, text in enumerate(texts)}
+    pairs = np.array([[place[text] for text in side] for side in (texts_a, texts_b)])
+    base, *others = shifts.scores(texts, pairs, prompt, batch_size, show_progress_bar)
+    tokens = [None, *shifts.tokens]
+    rows = [_row(token, found, base, gold) for token, found in zip(tokens, [base, *others], strict=True)]
+    if reference_positions is not None:
+        rows[1:] = [replace(row, reference_positions=reference_positions) for row in rows[1:]]
+    return ShiftCost(shifts.similarity, len(gold), tuple(rows))
 
-    def similarities(embeddings: np.ndarray) -> np.ndarray:
-        if isinstance(model[len(model) - 1], Normalize):
+
+def choose_reference(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    *,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    references: Sequence[str] | None = None,
+    max_texts: int = 1000,
+    similarity: str | None = None,
+    prompt: str | None = None,
+    batch_size: int = 32,
+    show_progress_bar: bool = False,
+) -> ReferenceChoice:
+    """Compare references by how little the shift by each of them changes a model's own scores.
+
+    The texts need no annotation. A shift that leaves the scores in their order explains nearly what the model itself
+    would score; `shift_cost` says what it does to the agreement with people. Texts are embedded once, and one
+    reference for each of their lengths.
+
+    Args:
+        model: as for `shift_cost`, left as it is.
+        texts: n texts of the kind that will be explained, at least 3 distinct ones.
+        pairs: places (i, j) in ``texts`` of the pairs to score, at least 3. None takes all pairs of distinct texts.
+        references: as for `shift_cost`.
+        max_texts: where all pairs are taken, most texts that they are made of, at least 3: of more, as many at even
+            distances are used.
+        similarity, prompt, batch_size, show_progress_bar: as for `shift_cost`.
+
+    Returns:
+        a row for each reference, and among them the ``best``, that with the highest rank agreement.
+
+    Raises:
+        IndexError: a pair names a place that is not in ``texts``.
+        TypeError, ValueError: as for `shift_cost`.
+    """
+    _check_texts(texts, "texts")
+    shifts = _Shifts.of(model, references, similarity)
+    if pairs is None:
+        texts = _spread(list(dict.fromkeys(texts)), max_texts)
+        places = np.array([*combinations(range(len(texts)), 2)], dtype=np.int64).reshape(-1, 2).T
+    else:
+        places = _check_places(pairs, len(texts))
+    if places.shape[1] < 3:
+        raise ValueError(f"at least 3 pairs of texts are needed, got {places.shape[1]}")
+    if not shifts.shifted:
+        raise ValueError("references must name at least one token, got none")
+    base, *others = shifts.scores(list(texts), places, prompt, batch_size, show_progress_bar)
+    rows = [
+        ReferenceChoiceRow(token, _rank_agreement(token, found, base), float(np.abs(found - base).mean()))
+        for token, found in zip(shifts.tokens, others, strict=True)
+    ]
+    return ReferenceChoice(shifts.similarity, places.shape[1], tuple(rows))
+
+
+@dataclass(frozen=True)
+class _Shifts:
+    """A model as it is and shifted by some references, and how it compares embeddings."""
+
+    whole: XSTransformer
+    shifted: list[XSTransformer]
+    """One for each reference, without normalisation and truncation."""
+    similarity: str
+
+    @classmethod
+    def of(
+        cls,
+        model: SentenceTransformer,
+        references: Sequence[str] | None,
+        similarity: str | None,
+        reference_positions: str | None = None,
+    ) -> _Shifts:
+        """Checked, and wrapped before anything takes long."""
+        whole = XSTransformer.wrap(model)
+        if whole.shifted:
+            raise ValueError("the model is shifted already: measure the model that it was made from")
+        similarity = whole.similarity_fn_name if similarity is None else similarity
+        if similarity not in ("cosine", "dot"):
+            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
+        if isinstance(references, str):
+            raise TypeError(f"references must be a sequence of strings, got {references!r}")
+        if references is None:
+            roles = ("pad",) if reference_positions == "padding" else ROLES
+            references = [role for role in roles if getattr(whole.tokenizer, f"{role}_token") is not None]
+        shifted = [
+            _without_normalisation(
+                XSTransformer.wrap(model, shift=True, reference=name, reference_positions=reference_positions)
+            )
+            for name in references
+        ]
+        return cls(whole, shifted, similarity)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The references, as the vocabulary spells them."""
+        return [model[0].reference.token for model in self.shifted]
+
+    def scores(
+        self, texts: list[str], pairs: np.ndarray, prompt: str | None, batch_size: int, show_progress_bar: bool
+    ) -> Iterator[np.ndarray]:
+        """(P,) similarities of pairs (2, P) of texts: first of the model as it is, then of each shifted one."""
+        options = {"prompt": prompt, "batch_size": batch_size}
+        unshifted = _without_normalisation(XSTransformer.wrap(self.whole))
+        f_x = unshifted.encode(texts, show_progress_bar=show_progress_bar, **options).astype(np.float64)
+        yield self._compared(f_x, pairs)
+        _, first, group = np.unique(_lengths(self.whole, texts, **options), return_index=True, return_inverse=True)
+        for model in self.shifted:
+            # One text of each length tells f(r) = f(x) − e(x), the same for all texts of that length.
+            f_r = f_x[first] - model.encode([texts[i] for i in first], **options)
+            yield self._compared(f_x - f_r[group], pairs)
+
+    def _compared(self, embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        if isinstance(self.whole[len(self.whole) - 1], Normalize):
             embeddings = _unit(embeddings)
-        embeddings = embeddings[:, : model.truncate_dim]
-        if similarity == "cosine":
+        embeddings = embeddings[:, : self.whole.truncate_dim]
+        if self.similarity == "cosine":
             embeddings = _unit(embeddings)
-        return (embeddings[a] * embeddings[b]).sum(1)
-
-    base = similarities(f_x)
-    rows = [_row(None, base, base, gold)]
-    for wrapped in shifted:
-        # One text of each length tells f(r) = f(x) − e(x), the same for all texts of that length.
-        f_r = f_x[first] - wrapped.encode([texts[i] for i in first], **options)
-        row = _row(wrapped[0].reference.token, similarities(f_x - f_r[index]), base, gold)
-        rows.append(replace(row, reference_positions=wrapped.reference_positions))
-    return ShiftCost(similarity, len(gold), tuple(rows))
+        # In parts, so that many pairs do not take the memory of two embeddings each.
+        return np.concatenate([(embeddings[a] * embeddings[b]).sum(1) for a, b in _parts(pairs)])
 
 
-def _check_pairs(texts_a: Sequence[str], texts_b: Sequence[str], scores: Sequence[float]) -> np.ndarray:
+def _check_annotated(texts_a: Sequence[str], texts_b: Sequence[str], scores: Sequence[float]) -> np.ndarray:
     gold = np.asarray(scores, dtype=np.float64)
     sizes = (len(texts_a), len(texts_b), gold.size)
     if gold.ndim != 1 or len(set(sizes)) != 1 or sizes[0] < 3:
         raise ValueError(f"texts_a, texts_b and scores must be equally many, at least 3, got {sizes}")
     if not np.isfinite(gold).all() or np.ptp(gold) == 0:
         raise ValueError("scores must be finite and not all the same")
-    for name, texts in (("texts_a", texts_a), ("texts_b", texts_b)):
-        for index, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
-                raise ValueError(f"{name}[{index}] must hold some text, got {text!r:.80}")
+    _check_texts(texts_a, "texts_a")
+    _check_texts(texts_b, "texts_b")
     return gold
+
+
+def _check_texts(texts: Sequence[str], name: str) -> None:
+    if isinstance(texts, str):
+        raise TypeError(f"{name} must be a sequence of strings, got one string: {texts!r:.60}")
+    for place, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{name}[{place}] must hold some text, got {text!r:.80}")
+
+
+def _check_places(pairs: Sequence[tuple[int, int]], n_texts: int) -> np.ndarray:
+    """(2, P) places of pairs."""
+    places = []
+    for number, pair in enumerate(pairs):
+        try:
+            a, b = map(index, pair)
+        except (TypeError, ValueError):
+            raise TypeError(f"pairs[{number}] must be two places in texts, got {pair!r:.80}") from None
+        if not (0 <= a < n_texts and 0 <= b < n_texts):
+            raise IndexError(f"pairs[{number}] must name places between 0 and {n_texts - 1}, got {(a, b)}")
+        places.append((a, b))
+    return np.array(places, dtype=np.int64).reshape(-1, 2).T
+
+
+def _spread(texts: list[str], most: int) -> list[str]:
+    """All, or as many as are allowed at even distances."""
+    if most < 3:
+        raise ValueError(f"max_texts must be at least 3, got {most}")
+    if len(texts) <= most:
+        return texts
+    return [texts[place] for place in np.linspace(0, len(texts) - 1, most).round().astype(int)]
+
+
+def _parts(pairs: np.ndarray, size: int = 10_000) -> Iterator[np.ndarray]:
+    return (pairs[:, start : start + size] for start in range(0, pairs.shape[1], size))
 
 
 def _without_normalisation(model: XSTransformer) -> XSTransformer:
@@ -203,11 +360,35 @@ def _unit(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _row(reference: str | None, similarities: np.ndarray, base: np.ndarray, gold: np.ndarray) -> ShiftCostRow:
-    if np.ptp(similarities) == 0 or not math.isfinite(similarities.sum()):
-        raise ValueError(f"the similarities are not finite or all the same (reference {reference!r})")
     return ShiftCostRow(
         reference=reference,
+        rank_agreement=_rank_agreement(reference, similarities, base),
         spearman=float(spearmanr(similarities, gold).statistic),
         pearson=float(pearsonr(similarities, gold).statistic),
-        rank_agreement=float(spearmanr(similarities, base).statistic),
     )
+
+
+def _rank_agreement(reference: str | None, similarities: np.ndarray, base: np.ndarray) -> float:
+    for name, values in ((None, base), (reference, similarities)):
+        if np.ptp(values) == 0 or not math.isfinite(values.sum()):
+            raise ValueError(f"the similarities are not finite or all the same (reference {name!r})")
+    return float(spearmanr(similarities, base).statistic)
+
+
+def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first of which are the heads; all columns but the first to the right."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+    return "\n".join([title, *lines])
+
+
+def _html_table(title: str, cells: Sequence[Sequence[str]]) -> str:
+    def line(row: Sequence[str], tag: str) -> str:
+        escaped = (cell.replace("&", "&amp;").replace("<", "&lt;") for cell in row)
+        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in escaped) + "</tr>"
+
+    head, *body = cells
+    return f"<table><caption>{title}</caption>{line(head, 'th')}{''.join(line(row, 'td') for row in body)}</table>"

@@ -5,11 +5,14 @@ together and embeddings of E dimensions it holds
 
     embeddings           (n, E)   float64
     reference_terms      (n, E)   float64, absent where all are zero, as those of a shifted model are
+    unshifted            (n, E)   float64, embeddings without a shift that was added to the model, zero for texts that
+                                  have none; absent where no text has one
     factors              (U, E)   float64, those of text i in rows offsets[i] … offsets[i + 1] − 1
     offsets              (n + 1,) int64
     descriptions         (B,)     the JSON of text i in bytes description_offsets[i] … description_offsets[i + 1] − 1
     description_offsets  (n + 1,) int64
-    checksums            (n,)     uint32, CRC-32 of each text's JSON, factors, embedding and reference term
+    checksums            (n,)     uint32, CRC-32 of each text's JSON, factors, embedding, reference term and unshifted
+                                  embedding
 
 and in its metadata, as JSON, these sizes and the settings that the texts were computed with.
 """
@@ -78,6 +81,8 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
     names = ["factors", "embedding"]
     if any(text.reference_term.any() for text in factors):
         names.append("reference_term")
+    if any(text.embedding_unshifted is not None for text in factors):
+        names.append("embedding_unshifted")
     sizes = {
         "n_texts": len(factors),
         "n_units": sum(len(text.tokens) for text in factors),
@@ -90,6 +95,7 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
         "versions": library_versions(),
         **sizes,
         "reference_terms": "reference_term" in names,
+        "unshifted": "embedding_unshifted" in names,
         "settings": [asdict(how) for how in settings],
     }
     checksums = [
@@ -99,13 +105,14 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
     parts: dict[str, Iterable[bytes | np.ndarray]] = {
         "embeddings": (_numbers(text, "embedding") for text in factors),
         "reference_terms": (_numbers(text, "reference_term") for text in factors),
+        "unshifted": (_numbers(text, "embedding_unshifted") for text in factors),
         "factors": (_numbers(text, "factors") for text in factors),
         "offsets": [_offsets(len(text.tokens) for text in factors)],
         "description_offsets": [_offsets(map(len, descriptions))],
         "checksums": [np.array(checksums, DTYPES["U32"])],
         "descriptions": descriptions,
     }
-    layout = _layout(**sizes, reference_terms=content["reference_terms"])
+    layout = _layout(**sizes, reference_terms=content["reference_terms"], unshifted=content["unshifted"])
     write(Path(path), _chunks(layout, content, parts))
 
 
@@ -150,7 +157,9 @@ class _Stored:
         content = read_content(file, "factors")
         sizes = {name: read_entry(content, name, int) for name in SIZES}
         require(min(sizes.values()) > 0, f"it says that it is empty: {sizes}")
-        layout = _layout(**sizes, reference_terms=read_entry(content, "reference_terms", bool))
+        # Files of earlier versions say nothing of unshifted embeddings, and hold none.
+        unshifted = "unshifted" in content and read_entry(content, "unshifted", bool)
+        layout = _layout(**sizes, reference_terms=read_entry(content, "reference_terms", bool), unshifted=unshifted)
         held = set(file.keys())
         for name in layout:
             require(name in held, f"{name} is missing")
@@ -173,11 +182,15 @@ class _Stored:
         }
         if "reference_terms" in self.views:
             arrays["reference_term"] = self._row("reference_terms", place)
+        if "unshifted" in self.views:
+            arrays["embedding_unshifted"] = self._row("unshifted", place)
         checksum = _checksum(description, *arrays.values())
         require(checksum == self._row("checksums", place), f"{name} does not fit its checksum")
         arrays.setdefault("reference_term", np.zeros_like(arrays["embedding"]))
         for key, array in arrays.items():
             require_finite(array, f"{name}.{key}")
+        if "embedding_unshifted" in arrays and not arrays["embedding_unshifted"].any():
+            del arrays["embedding_unshifted"]
         entries = json.loads(description)
         require(isinstance(entries, dict), f"the description of {name} is no JSON object")
         number = read_entry(entries, "settings", int)
@@ -211,11 +224,12 @@ def _resolve_places(places: Sequence[int] | None, n_texts: int) -> Iterable[int]
     return resolved
 
 
-def _layout(n_texts: int, n_units: int, width: int, n_bytes: int, reference_terms: bool) -> Layout:
+def _layout(n_texts: int, n_units: int, width: int, n_bytes: int, reference_terms: bool, unshifted: bool) -> Layout:
     """Data type and shape of each tensor; those of eight bytes come first, so that all lie aligned."""
     layout = {
         "embeddings": ("F64", (n_texts, width)),
         "reference_terms": ("F64", (n_texts, width)),
+        "unshifted": ("F64", (n_texts, width)),
         "factors": ("F64", (n_units, width)),
         "offsets": ("I64", (n_texts + 1,)),
         "description_offsets": ("I64", (n_texts + 1,)),
@@ -224,6 +238,8 @@ def _layout(n_texts: int, n_units: int, width: int, n_bytes: int, reference_term
     }
     if not reference_terms:
         del layout["reference_terms"]
+    if not unshifted:
+        del layout["unshifted"]
     return layout
 
 
@@ -245,6 +261,8 @@ def _check(factors: Sequence[TextFactors]) -> None:
         )
         width = len(text.embedding)
         shapes = {"factors": (len(text.tokens), width), "embedding": (width,), "reference_term": (width,)}
+        if text.embedding_unshifted is not None:
+            shapes["embedding_unshifted"] = (width,)
         for key, shape in shapes.items():
             array = getattr(text, key)
             require(array.shape == shape and array.size, f"{name}.{key} has shape {array.shape}, not {shape}")
@@ -258,7 +276,8 @@ def _description(text: TextFactors, number: int) -> bytes:
 
 
 def _numbers(text: TextFactors, name: str) -> np.ndarray:
-    return np.ascontiguousarray(getattr(text, name), DTYPES["F64"])
+    array = getattr(text, name)
+    return np.ascontiguousarray(np.zeros_like(text.embedding) if array is None else array, DTYPES["F64"])
 
 
 def _offsets(lengths: Iterable[int]) -> np.ndarray:

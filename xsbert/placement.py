@@ -49,7 +49,7 @@ STAGNATION, PATIENCE = 0.8, 3
 SLOW_FALL, FALL_FROM, TOO_SMALL, ROUNDING = 0.2, 33, 0.01, 1e-6
 # Where the curve foretold too few nodes by this factor, it has not seen all of the path.
 MISJUDGED = 3.0
-# Several sharp bends take fewer nodes on panels. The curve is asked whether so many nodes are foretold, and must promise
+# Several sharp bends take fewer nodes on panels. The curve is asked where so many nodes are foretold; it must promise
 # more than what is likely to be lost between a choice and its measurement.
 WORTH_PANELS, PANELS_OPTIMISM = 9, 1.3
 # Intervals narrower than this many roundings are not halved; and a dtype too coarse for any near-jump is not asked.

@@ -1,7 +1,8 @@
 """Results as files and as tables.
 
-A saved result is one safetensors file: factors, embeddings and reference terms in float64, and everything else as
-JSON under the key ``"xsbert"`` of the file's own metadata. Reading it executes nothing.
+A saved result is one safetensors file: factors, embeddings and reference terms in float64, for a model that a shift was
+added to also the unshifted embeddings, and everything else as JSON under the key ``"xsbert"`` of the file's own
+metadata. Reading it executes nothing.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ __all__ = ["FORMAT_VERSION", "load_result", "read_metadata", "save_result", "to_
 
 SIDES = ("a", "b")
 ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
+UNSHIFTED = "embedding_unshifted"
 
 
 def save_result(result: Attribution, path: str | PathLike[str]) -> None:
@@ -52,6 +54,8 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
         OSError: the file cannot be written.
     """
     arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
+    if result.score_unshifted is not None:
+        arrays |= {f"{name}.{UNSHIFTED}": getattr(result, name).embedding_unshifted for name in SIDES}
     for name, array in arrays.items():
         require_finite(array, name)
     content = {
@@ -86,6 +90,8 @@ def load_result(path: str | PathLike[str]) -> Attribution:
         )
         with np.errstate(over="ignore", invalid="ignore"):
             require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
+            unshifted = result.score_unshifted
+            require(unshifted is None or isfinite(unshifted), "the unshifted embeddings have no similarity")
     except UNREADABLE as error:
         raise ValueError(f"{os.fspath(path)} cannot be read as a saved result: {error}") from error
     return result
@@ -144,6 +150,8 @@ def _words(side: TextFactors) -> list[str | None]:
 def _side(file: Any, content: dict[str, Any], name: str) -> TextFactors:
     entries = read_entry(content, name, dict)
     arrays = {key: _array(file, f"{name}.{key}", n_axes) for key, n_axes in ARRAYS.items()}
+    if f"{name}.{UNSHIFTED}" in set(file.keys()):
+        arrays[UNSHIFTED] = _array(file, f"{name}.{UNSHIFTED}", 1)
     settings = None if entries.get("settings") is None else read_settings(read_entry(entries, "settings", dict))
     side = read_text(entries, arrays, name, settings, _known_residual(entries, name))
     require(side.normalisation > 0, f"the normalisation of {name} is {side.normalisation}")

@@ -42,7 +42,7 @@ KEY = "xsbert"
 KINDS = {"result": "a result, which Attribution.load reads", "factors": "factors, which load_factors reads"}
 UNREADABLE = (SafetensorError, ValueError, OverflowError, RecursionError)
 LIBRARIES = ("torch", "transformers", "sentence-transformers")
-NOT_DESCRIBED = ("factors", "embedding", "reference_term", "settings")
+NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings")
 
 
 def require(condition: Any, problem: str) -> None:
@@ -129,7 +129,8 @@ def read_text(
 
     Args:
         entries: what `describe` wrote.
-        arrays: ``factors`` with two axes, ``embedding`` and ``reference_term`` with one.
+        arrays: ``factors`` with two axes, ``embedding``, ``reference_term`` and, for a model that a shift was added to,
+            ``embedding_unshifted`` with one.
         name: of the text, for messages.
         settings, known_residual: as in `TextFactors`.
 
@@ -138,7 +139,7 @@ def read_text(
     """
     n_units, width = arrays["factors"].shape
     require(n_units > 0 and width > 0, f"{name}.factors are empty")
-    for key in ("embedding", "reference_term"):
+    for key in arrays.keys() - {"factors"}:
         require(arrays[key].shape == (width,), f"{name}.{key} is not as wide as {name}.factors")
     text, prompt = read_entry(entries, "text", str), read_entry(entries, "prompt", str)
     require(text.startswith(prompt), f"the prompt of {name} does not begin its text")

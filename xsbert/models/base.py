@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -51,16 +53,19 @@ from .reference import (
     ReferenceShift,
     ReferenceTransformer,
     ShiftingReferenceTransformer,
+    default_reference,
     positions_of_reference,
     reference_features,
     resolve_reference,
 )
 from .texts import TokenizedText, tokenize
 
-__all__ = ["XSTransformer"]
+__all__ = ["ShiftWarning", "XSTransformer"]
 
 SIMILARITIES = ("cosine", "dot")
 UNITS = ("tokens", "words", "sentences")
+# Of a score, by a shift that the model was not trained with.
+BEARABLE_CHANGE = 0.05
 # Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
 MAX_TEXTS, MAX_TOKENS = 32, 4096
 # What a vector-Jacobian product costs, counted in Jacobian-vector products: as much time (0.87 to 1.01 measured, for
@@ -106,17 +111,25 @@ OUR_MODULES = {
 PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
 
 
+class ShiftWarning(UserWarning):
+    """What is explained is not the model's own score: a shift that was added to the model changes it."""
+
+
 class XSTransformer(SentenceTransformer):
     """Any sentence-transformers model with `attribute_prediction`.
 
     Args:
         model_name_or_path: a model id or a local path, as for `SentenceTransformer`.
         shift: subtract the embedding of the reference, e(x) = f(x) − f(r), in `encode` and everywhere else
-            (Moeller et al., EMNLP 2023, eq. 4). Attributions are then exact: their sum is the score. A model that
-            was saved shifted comes back shifted in any case.
+            (Moeller et al., EMNLP 2023, eq. 4). Attributions are then exact: their sum is the score. But the score
+            is another one than the model's, which results give beside it, unless the model was trained or saved with
+            the shift. A model that was saved shifted comes back shifted in any case.
         reference: the token that stands for the absence of a word: ``"pad"``, ``"unk"``, ``"mask"`` or any
             token as the vocabulary spells it. None takes the one that a shifted model was saved with, and
-            otherwise ``"pad"``.
+            otherwise ``"unk"``, or ``"pad"`` for a tokenizer that has no unknown token or with positions of padding;
+            results say which in ``settings.reference``. Of the two, the unknown token changes the scores of real
+            models less and splits them into smaller parts; ``"pad"`` is the papers' choice, and takes fewer nodes.
+            `xsbert.choose_reference` compares them.
         reference_positions: ``"text"``: the tokens of the reference have the text's own positions. ``"padding"``: its
             padding tokens all have the position of padding, as RoBERTa and MPNet themselves number them, and the
             papers' code with them. None takes those that a shifted model was saved with, and otherwise ``"text"``.
@@ -193,6 +206,15 @@ class XSTransformer(SentenceTransformer):
         """Which positions the tokens of the reference have: ``"text"`` or ``"padding"``."""
         return positions_of_reference(self[0], self._reference)
 
+    @property
+    def shift_added(self) -> bool:
+        """Whether the shift was added to a model that was neither trained nor saved with it.
+
+        The model's own scores are then those without it, which results give as ``score_unshifted``. A call of
+        `train`, which the Trainer makes, ends this: what is trained from then on is the shifted model.
+        """
+        return any(isinstance(module, ReferenceShift) and module.added for module in self)
+
     def attribute_prediction(
         self,
         text_a: str,
@@ -255,6 +277,7 @@ class XSTransformer(SentenceTransformer):
         Warns:
             UserWarning: a text is longer than the model's limit, and was cut by so many tokens; or the tolerance was
                 not reached.
+            ShiftWarning: a shift that was added to the model changes its score by more than 0.05. It is a UserWarning.
         """
         plan = self._plan(
             layer,
@@ -270,9 +293,12 @@ class XSTransformer(SentenceTransformer):
 
         encoder = Encoder(self, plan.layer, plan.accuracy.derivative_dtype)
         factors_a, factors_b = self._pair_factors(encoder, a, b, plan)
-        return Attribution.of(
+        result = Attribution.of(
             factors_a, factors_b, similarity, compute_feature_pairs=lambda: self._feature_pairs(a, b, plan)
         )
+        if _is_far_from_unshifted(result):
+            warnings.warn(_far_from_unshifted(result), ShiftWarning, stacklevel=2)
+        return result
 
     def token_factors(
         self,
@@ -388,12 +414,16 @@ class XSTransformer(SentenceTransformer):
 
         Yields:
             one attribution for each pair, in order; none of them is kept.
+
+        Warns:
+            UserWarning: as `attribute_prediction`.
+            ShiftWarning: once, at the first pair whose score an added shift changes by more than 0.05.
         """
         pairs = [(text_a, text_b) for text_a, text_b in pairs]
         similarity = self._resolve_similarity(similarity)
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         factors = dict(zip(texts, self.token_factors(texts, **options), strict=True))
-        return (Attribution.of(factors[text_a], factors[text_b], similarity) for text_a, text_b in pairs)
+        return _warning_once(Attribution.of(factors[text_a], factors[text_b], similarity) for text_a, text_b in pairs)
 
     def explain_matrix(
         self, queries: Iterable[str], documents: Iterable[str], *, similarity: str | None = None, **options: Any
@@ -407,12 +437,19 @@ class XSTransformer(SentenceTransformer):
 
         Yields:
             place of the query, place of the document, attribution; row by row, and none of them is kept.
+
+        Warns:
+            as `explain_pairs`.
         """
         queries, documents = list(queries), list(documents)
         similarity = self._resolve_similarity(similarity)
         factors = self.token_factors([*queries, *documents], **options)
         left, right = factors[: len(queries)], factors[len(queries) :]
-        return ((i, j, Attribution.of(a, b, similarity)) for i, a in enumerate(left) for j, b in enumerate(right))
+        results = _warning_once(Attribution.of(a, b, similarity) for a in left for b in right)
+        # Not a generator, whose frame would stand between the warning and the caller's line.
+        return map(
+            lambda place, result: (*place, result), itertools.product(range(len(left)), range(len(right))), results
+        )
 
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         self._check_supported()
@@ -420,9 +457,9 @@ class XSTransformer(SentenceTransformer):
             self._reference = self[0].reference
             self._resolve_reference(reference, positions)
             return
-        self._reference = resolve_reference(
-            self[0], "pad" if reference is None else reference, "text" if positions is None else positions
-        )
+        if reference is None:
+            reference = "pad" if positions == "padding" else default_reference(self[0])
+        self._reference = resolve_reference(self[0], reference, "text" if positions is None else positions)
         if shift:
             self._insert_shift(self._reference)
 
@@ -430,7 +467,7 @@ class XSTransformer(SentenceTransformer):
         """Put the shift behind pooling and dense modules, before a trailing normalisation."""
         modules = OrderedDict(self._modules)
         modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self[0], reference)
-        self._modules = _with_shift(modules)
+        self._modules = _with_shift(modules, ReferenceShift(added=True))
 
     def _check_supported(self) -> None:
         if self.backend != "torch":
@@ -484,7 +521,7 @@ class XSTransformer(SentenceTransformer):
         self._published = False
         modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
         if self._published:
-            modules = _with_shift(OrderedDict(modules))
+            modules = _with_shift(OrderedDict(modules), ReferenceShift())
         return modules, module_kwargs
 
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
@@ -698,6 +735,7 @@ class XSTransformer(SentenceTransformer):
         f_x, f_r = _numpy(path.f_x), _numpy(path.f_r)
         embedding = f_x - f_r if self.shifted else f_x
         normalised = isinstance(self[len(self) - 1], Normalize)
+        unshifted = f_x / (np.linalg.norm(f_x) or 1.0) if normalised else f_x
         return TextFactors(
             text=text.text,
             prompt=text.prompt,
@@ -710,6 +748,7 @@ class XSTransformer(SentenceTransformer):
             reference_term=np.zeros_like(f_r[: self.truncate_dim]) if self.shifted else f_r[: self.truncate_dim],
             normalisation=float(np.linalg.norm(embedding)) if normalised else 1.0,
             n_cut=text.n_cut,
+            embedding_unshifted=unshifted[: self.truncate_dim] if self.shift_added else None,
             settings=Settings(
                 model=self._name(),
                 layer=plan.layer,
@@ -788,13 +827,44 @@ def _damaged_weights(model_name_or_path: str | None) -> str:
     return str(model_name_or_path)
 
 
-def _with_shift(modules: OrderedDict[str, Any]) -> OrderedDict[str, Any]:
+def _with_shift(modules: OrderedDict[str, Any], shift: ReferenceShift) -> OrderedDict[str, Any]:
     """The modules with a shift before a trailing normalisation."""
     items = list(modules.items())
     end = len(items)
     while isinstance(items[end - 1][1], Normalize):
         end -= 1
-    return OrderedDict([*items[:end], ("shift", ReferenceShift()), *items[end:]])
+    return OrderedDict([*items[:end], ("shift", shift), *items[end:]])
+
+
+def _is_far_from_unshifted(result: Attribution) -> bool:
+    """Whether an added shift changes the score by more than is bearable.
+
+    Dot products are taken in units of the lengths of the unshifted embeddings.
+    """
+    if result.score_unshifted is None:
+        return False
+    lengths = (np.linalg.norm(side.embedding_unshifted) for side in (result.a, result.b))
+    unit = 1.0 if result.similarity == "cosine" else float(np.prod([*lengths]))
+    return abs(result.score - result.score_unshifted) > BEARABLE_CHANGE * unit
+
+
+def _far_from_unshifted(result: Attribution) -> str:
+    return (
+        f"the shift that was added to the model changes its score: {result.score:.4f}, which is what is explained, in "
+        f"place of {result.score_unshifted:.4f} for {result.a.text!r:.60} and {result.b.text!r:.60}. Leave out "
+        f"shift=True to explain the model's own score, or take another reference than {result.settings.reference} "
+        "(xsbert.choose_reference compares them), or train the shifted model"
+    )
+
+
+def _warning_once(results: Iterable[Attribution]) -> Iterator[Attribution]:
+    """Results as they come, with a warning at the first whose score is far from that of the unshifted model."""
+    warned = False
+    for result in results:
+        if not warned and _is_far_from_unshifted(result):
+            warnings.warn(f"{_far_from_unshifted(result)}. Further pairs are not warned of", ShiftWarning, stacklevel=2)
+            warned = True
+        yield result
 
 
 def _reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float) -> bool:

@@ -1,7 +1,7 @@
 """Reference tokens, and the reference shift e(x) = f(x) − f(r).
 
 The reference of a text has the same length, keeps the special tokens that the tokenizer puts around it,
-and holds one token, by default the padding token, in every other place, all attended to. It therefore
+and holds one token, by default the unknown token, in every other place, all attended to. It therefore
 depends on the length of the text alone.
 
 Its tokens stand at the text's own positions, or, in models that number positions around padding, as these models
@@ -24,6 +24,7 @@ __all__ = [
     "ReferenceShift",
     "ReferenceTransformer",
     "ShiftingReferenceTransformer",
+    "default_reference",
     "positions_of_reference",
     "reference_features",
     "resolve_reference",
@@ -49,6 +50,15 @@ class Reference:
     """Position of the first token in models that number positions around padding, such as RoBERTa. None
     leaves the positions to the model: where they do not depend on the tokens, or, with such a model, to number
     reference tokens that are padding all alike, as the models published with the papers do."""
+
+
+def default_reference(transformer: Transformer) -> str:
+    """``"unk"`` where the tokenizer has an unknown token, which those of byte-level BPE need not have, else ``"pad"``.
+
+    Of the two, the unknown token changes a model's scores less and leaves more of them to the interactions
+    (benchmarks/references.py).
+    """
+    return "pad" if transformer.tokenizer.unk_token is None else "unk"
 
 
 def resolve_reference(transformer: Transformer, token: str, positions: str = "text") -> Reference:
@@ -253,7 +263,21 @@ class ReferenceShift(Module):
     """Subtracts from the embedding of each text that of its reference: e(x) = f(x) − f(r).
 
     (Moeller et al., EMNLP 2023, eq. 4.) Follows `ReferenceTransformer`, the pooling and any dense modules.
+
+    Args:
+        added: the shift was put into a model that was neither trained nor saved with it, so that the model's own scores
+            are those without it. `train` ends this, since weights that are trained from then on are trained with the
+            shift; and it is not saved, since who loads the model was given shifted embeddings.
     """
+
+    def __init__(self, added: bool = False) -> None:
+        super().__init__()
+        self.added = added
+
+    def train(self, mode: bool = True) -> ReferenceShift:
+        if mode:
+            self.added = False
+        return super().train(mode)
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         index, is_reference = features.pop("reference_index"), features.pop("is_reference")

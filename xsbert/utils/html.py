@@ -64,7 +64,8 @@ def page(result: Attribution) -> str:
     Raises:
         ValueError: the result holds numbers that are not finite.
     """
-    title = escape(f"{result.similarity} similarity {result.score:.4f}")
+    unshifted = "" if result.score_unshifted is None else f" ({result.score_unshifted:.4f} unshifted)"
+    title = escape(f"{result.similarity} similarity {result.score:.4f}{unshifted}")
     return PAGE.format(title=title, body=fragment(result))
 
 
@@ -81,6 +82,7 @@ def fragment(result: Attribution) -> str:
         "summary": _summary(result),
         "how": _how(result),
         "notes": _notes(result),
+        "caption": _caption(result),
         "levels": [_level(name, level) for name, level in levels.items()],
     }
     key = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
@@ -146,11 +148,23 @@ def _how(result: Attribution) -> list[str]:
 
 def _notes(result: Attribution) -> list[str]:
     sides = {"a": result.a, "b": result.b}
-    return [
+    unshifted = (
+        []
+        if result.score_unshifted is None
+        else [
+            f"This is the score of the shifted model. The model's own, without the shift that was added to it, is "
+            f"{_signed(result.score_unshifted).removeprefix('+')}."
+        ]
+    )
+    return unshifted + [
         f"Text {name}: {side.n_cut} tokens were cut off by the model's limit."
         for name, side in sides.items()
         if side.n_cut
     ]
+
+
+def _caption(result: Attribution) -> str:
+    return "" if result.settings.shift else "the cells sum to the interactions, not to the score"
 
 
 def _plain(result: Attribution) -> str:
@@ -167,7 +181,7 @@ def _plain(result: Attribution) -> str:
             "<table><caption>Score and its parts</caption><tbody>",
             *(f"<tr><th>{escape(name)}</th><td>{number}</td></tr>" for name, number, _ in _summary(result)),
             "</tbody></table>",
-            "<table><caption>Strongest pairs</caption>",
+            f"<table><caption>Strongest pairs{'; ' if _caption(result) else ''}{_caption(result)}</caption>",
             "<thead><tr><th>a</th><th>b</th><th>value</th></tr></thead><tbody>",
             *rows,
             "</tbody></table>",

@@ -91,9 +91,9 @@ def heatmap(
     chunks = _title_chunks(
         title,
         [
-            f"{result.similarity} similarity {_number(result.score, 4)}",
-            f"error {_magnitude(result.error)}",
+            *_score_chunks(result),
             *_part_chunks(result),
+            f"error {_magnitude(result.error)}",
         ],
     )
     return _table_figure(table, values, chunks, limit, ax, "attribution")
@@ -281,10 +281,10 @@ def bipartite(
     chunks = _title_chunks(
         title,
         [
-            f"{result.similarity} similarity {_number(result.score, 4)}",
+            *_score_chunks(result),
+            *_part_chunks(result),
             f"error {_magnitude(result.error)}",
-            f"interactions {_number(result.parts['interactions'], 3)}",
-            f"of these the {len(pairs)} strongest pairs{among} {together}",
+            f"of the interactions the {len(pairs)} strongest pairs{among} {together}",
         ],
     )
     _set_title(ax, chunks, 3.5, pad=2.4 * size)
@@ -323,7 +323,7 @@ def highlight(result: Attribution, *, title: bool | str = True, width: float = 7
     chunks = _title_chunks(
         title,
         [
-            f"{result.similarity} similarity {_number(result.score, 4)}",
+            *_score_chunks(result),
             f"error {_magnitude(result.error)}",
             _baseline_chunk(result.baseline),
         ],
@@ -389,7 +389,7 @@ def waterfall(result: Attribution, *, title: bool | str = True, ax: Axes | None 
     ax.tick_params(axis="y", length=0)
     ax.grid(False)
     ax.spines[["top", "right", "left"]].set_visible(False)
-    _set_title(ax, _title_chunks(title, ["parts of the score"]), 4.0)
+    _set_title(ax, _title_chunks(title, ["parts of the score", *_score_chunks(result)[1:]]), 4.0)
     return fig, ax
 
 
@@ -1077,12 +1077,26 @@ def _title_chunks(title: bool | str, chunks: list[str]) -> list[str]:
     return chunks if title else []
 
 
+def _score_chunks(result: Attribution) -> list[str]:
+    return [f"{result.similarity} similarity {_number(result.score, 4)}", *_unshifted_chunks(result, 4)]
+
+
+def _unshifted_chunks(result: Attribution, decimals: int) -> list[str]:
+    """The model's own score, where a shift was added to it."""
+    return [] if result.score_unshifted is None else [f"unshifted {_number(result.score_unshifted, decimals)}"]
+
+
 def _part_chunks(result: Attribution) -> list[str]:
+    """What the score is the sum of: without a shift it is not the sum of the cells."""
     interactions, main_a, main_b, baseline = result.parts.values()
-    main = [f"main effects a {_number(main_a, 3)}", f"main effects b {_number(main_b, 3)}"]
     if not (np.any(result.main_effects_a) or np.any(result.main_effects_b)):
-        main = ["no main effects"]
-    return [f"interactions {_number(interactions, 3)}", *main, _baseline_chunk(baseline)]
+        return [f"interactions {_number(interactions, 3)}", "no main effects", _baseline_chunk(baseline)]
+    return [
+        f"= interactions {_number(interactions, 3)} (the cells)",
+        f"+ main effects a {_number(main_a, 3)}",
+        f"+ main effects b {_number(main_b, 3)}",
+        f"+ {_baseline_chunk(baseline)}",
+    ]
 
 
 def _baseline_chunk(baseline: float) -> str:
@@ -1096,6 +1110,7 @@ def _panel_chunks(result: Attribution, results: Sequence[Attribution]) -> list[s
     return [
         *chunks,
         f"score {_number(result.score, 3)}",
+        *_unshifted_chunks(result, 3),
         f"error {_magnitude(result.error)}",
         f"interactions {_number(result.parts['interactions'], 3)}",
         _baseline_chunk(result.baseline),
@@ -1126,7 +1141,8 @@ def _wrap(chunks: list[str], width: float) -> list[str]:
     """Fill lines of at least 2.4 inches with chunks, none of which is broken."""
     lines: list[str] = []
     for chunk in chunks:
-        longer = f"{lines[-1]}, {chunk}" if lines else chunk
+        # The terms of a sum are no list.
+        longer = lines[-1] + (" " if chunk.startswith(("= ", "+ ")) else ", ") + chunk if lines else chunk
         if lines and _ems(longer) * FONT_SIZE < 72 * max(width, 2.4):
             lines[-1] = longer
         else:

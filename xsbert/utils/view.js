@@ -442,6 +442,7 @@ function (host, data) {
       list.append(group);
     });
     $(".how").append(...data.how.map((text) => element("span", "", text)));
+    if (data.caption) $(".rows").append("; " + data.caption);
     data.notes.forEach((text) => $("header").append(element("p", "note", text)));
     $(".view").setAttribute("aria-label", "Attribution of the " + data.summary[0][0]);
   }
