@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -43,6 +42,7 @@ from ..integrated_jacobian import (
 )
 from ..memory import peak_bytes
 from ..quadrature import Quadrature
+from .fingerprint import model_fingerprint
 from .layers import Encoder, encoder_layers
 from .plan import BUDGET_OF_DERIVATIVES, NO_LIMITS, Accuracy, Limits, Plan, TextPath
 from .reference import (
@@ -545,12 +545,13 @@ class XSTransformer(SentenceTransformer):
         return None if name is None else self.prompts[name]
 
     def _plan(self, layer: int, reference: str | None, accuracy: Accuracy, limits: Limits) -> Plan:
+        resolved = self._resolve_reference(reference)
         return Plan(
             layer=self._resolve_layer(layer),
-            reference=self._resolve_reference(reference),
+            reference=resolved,
             accuracy=accuracy,
             limits=limits,
-            fingerprint=_fingerprint(self),
+            fingerprint=model_fingerprint(self, resolved),
         )
 
     def _pair_factors(
@@ -773,15 +774,6 @@ def _together(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
         name: torch.cat([one[name] for one in features]) if isinstance(value, Tensor) and value.ndim else value
         for name, value in features[0].items()
     }
-
-
-def _fingerprint(model: SentenceTransformer) -> str:
-    """A digest of the first numbers of every weight."""
-    digest = hashlib.sha256()
-    for name, weight in model.named_parameters():
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().flatten()[:16].cpu().double().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _pair_of(prompt: Any, prompt_name: Any) -> tuple[str | None, str | None]:

@@ -160,4 +160,4 @@ class Plan:
     accuracy: Accuracy
     limits: Limits
     fingerprint: str
-    """Of the model's weights."""
+    """Of all that makes the model's embeddings."""
