@@ -103,11 +103,13 @@ def test_the_reference_is_part_of_it(own, plain):
     assert of(shifted) == of(XSTransformer.wrap(plain, shift=True))
 
 
-def test_what_does_not_make_the_embedding_is_not_seen(own, minilm_path):
+def test_what_does_not_make_the_embedding_is_not_seen(own, minilm_path, monkeypatch):
     before = of(own)
     eager = XSTransformer(minilm_path, device="cpu", model_kwargs={"attn_implementation": "eager"})
     assert eager[0].config._attn_implementation != own[0].config._attn_implementation
     assert of(eager) == before
+    monkeypatch.setattr("transformers.configuration_utils.__version__", "4.0")
+    assert own[0].config.to_diff_dict()["transformers_version"] == "4.0"
     own.max_seq_length = 77
     own.train()
     own.similarity_fn_name = "dot"

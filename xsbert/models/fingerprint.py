@@ -39,6 +39,7 @@ PIECE = ROW << 13
 NOT_SETTINGS = frozenset(
     {
         "architectures",
+        "attn_implementation",
         "auto_map",
         "dtype",
         "gradient_checkpointing",
@@ -98,9 +99,7 @@ def _settings(entries: Any) -> Any:
         return entries
     kept = {str(name): value for name, value in entries.items()}
     return {
-        name: _settings(value)
-        for name, value in kept.items()
-        if name not in NOT_SETTINGS and not name.startswith("_") and "attn_implementation" not in name
+        name: _settings(value) for name, value in kept.items() if name not in NOT_SETTINGS and not name.startswith("_")
     }
 
 
