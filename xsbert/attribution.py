@@ -26,7 +26,13 @@ from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_range
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Attribution", "Settings", "TextFactors", "check_combinable"]
+__all__ = ["Attribution", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
+
+# What others call these similarities.
+OTHER_NAMES = {
+    "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
+    "dot": ("dot", "dot_product", "dotproduct", "dot_score", "dot_similarity", "ip", "inner", "inner_product"),
+}
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,13 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
         )
 
 
+def similarity_hint(given: Any) -> str:
+    """What to say after a similarity that is not known by this name, or nothing."""
+    normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
+    meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
+    return f"; did you mean {meant[0]!r}?" if meant else ""
+
+
 def _kind(fingerprint: str) -> str:
     """What is before the colon, empty up to version 0.1.0."""
     kind, colon, _ = fingerprint.partition(":")
@@ -247,7 +260,7 @@ class Attribution:
             ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
         """
         if similarity not in ("cosine", "dot"):
-            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}")
+            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
         check_combinable(a, b)
         n_steps = max(a.settings.n_steps, b.settings.n_steps)
         result = cls(a, b, similarity, replace(a.settings, n_steps=n_steps), **fields)

@@ -11,6 +11,7 @@ from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
+from .attribution import similarity_hint
 from .models import XSTransformer
 
 __all__ = ["ShiftCost", "ShiftCostRow", "shift_cost"]
@@ -118,7 +119,7 @@ def shift_cost(
         raise ValueError("the model is shifted already: measure the model that it was made from")
     similarity = whole.similarity_fn_name if similarity is None else similarity
     if similarity not in ("cosine", "dot"):
-        raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
+        raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
     if isinstance(references, str):
         raise TypeError(f"references must be a sequence of strings, got {references!r}")
     if references is None:

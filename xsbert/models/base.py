@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 from tqdm import tqdm
 
-from ..attribution import Attribution, Settings, TextFactors
+from ..attribution import Attribution, Settings, TextFactors, similarity_hint
 from ..integrated_jacobian import (
     PROGRESS_DELAY,
     bytes_per_pass,
@@ -42,6 +43,7 @@ from ..integrated_jacobian import (
 )
 from ..memory import peak_bytes
 from ..quadrature import Quadrature
+from .admission import check_context, check_not_quantised
 from .fingerprint import model_fingerprint
 from .layers import Encoder, encoder_layers
 from .plan import BUDGET_OF_DERIVATIVES, NO_LIMITS, Accuracy, Limits, Plan, TextPath
@@ -127,13 +129,14 @@ class XSTransformer(SentenceTransformer):
 
     def __init__(
         self,
-        model_name_or_path: str | None = None,
+        model_name_or_path: str | PathLike[str] | None = None,
         *,
         shift: bool = False,
         reference: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model_name_or_path, **kwargs)
+        # SentenceTransformer takes strings alone.
+        super().__init__(None if model_name_or_path is None else fspath(model_name_or_path), **kwargs)
         self._set_up(shift, reference)
 
     @classmethod
@@ -421,6 +424,7 @@ class XSTransformer(SentenceTransformer):
                 f"{type(self).__name__} is for models of type {' or '.join(self.model_types)}, got "
                 f"{model_type!r}; XSTransformer takes any"
             )
+        check_not_quantised(self)
         encoder_layers(self[0])
         self._check_shift()
 
@@ -509,7 +513,8 @@ class XSTransformer(SentenceTransformer):
                 "decompose into pairs of features"
             )
         if name not in SIMILARITIES:
-            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
+            hint = similarity_hint(name)
+            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{hint}")
         return name
 
     def _resolve_reference(self, reference: str | None) -> Reference:
@@ -545,6 +550,7 @@ class XSTransformer(SentenceTransformer):
         return None if name is None else self.prompts[name]
 
     def _plan(self, layer: int, reference: str | None, accuracy: Accuracy, limits: Limits) -> Plan:
+        check_context(self.device.type)
         resolved = self._resolve_reference(reference)
         return Plan(
             layer=self._resolve_layer(layer),
@@ -715,6 +721,7 @@ class XSTransformer(SentenceTransformer):
         return paths
 
     def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: Plan) -> np.ndarray:
+        check_context(self.device.type)
         encoder = Encoder(self, plan.layer)
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
