@@ -125,6 +125,12 @@ def test_what_does_not_make_the_embedding_is_not_seen(own, minilm_path, monkeypa
         torch.set_num_threads(threads)
 
 
+def test_private_names_are_no_settings():
+    """Older versions of transformers write where a model lay among its settings, in nested ones too."""
+    found = fingerprint._settings({"_name_or_path": "a", "width": 3, "text_config": {"_name_or_path": "b", "depth": 2}})
+    assert found == {"width": 3, "text_config": {"depth": 2}}
+
+
 @pytest.mark.parametrize("shift", [False, True], ids=["off the shelf", "shifted"])
 def test_an_index_survives_a_moved_folder(minilm_path, shift, tmp_path):
     model = XSTransformer(minilm_path, shift=shift, device="cpu")
