@@ -121,18 +121,30 @@ def test_shifted_embeddings_do_not_depend_on_the_batch(path):
 
 
 @pytest.mark.parametrize("padding_side", ["left", "right"])
-def test_both_padding_sides(padding_side, tmp_path):
-    model = XSTransformer(write_model("bert", tmp_path), shift=True, reference="pad", device="cpu", model_kwargs=DOUBLE)
-    model.tokenizer.padding_side = padding_side
+@pytest.mark.parametrize("kind", ["roberta", "mpnet", "qwen3"])
+def test_both_padding_sides(kind, padding_side, tmp_path):
+    """These embed a text alike whatever pads it, BERT does not: it numbers positions from the left of the batch."""
+    path = write_model(kind, tmp_path)
     texts = ["the giant", TEXT_A]
-    features = model.preprocess(texts)
-    assert features["attention_mask"][0, 0 if padding_side == "left" else -1] == 0
-    # BERT numbers its positions from the left whatever the padding, so only the right side is free of it.
-    unshifted = XSTransformer(str(tmp_path / "model"), device="cpu", model_kwargs=DOUBLE)
-    unshifted.tokenizer.padding_side = padding_side
-    plain_gap = unshifted.encode(texts)[0] - unshifted.encode(texts[0])
-    shifted_gap = model.encode(texts)[0] - model.encode(texts[0])
-    assert np.abs(shifted_gap).max() <= 1e-6 or np.abs(plain_gap).max() > 1e-6
+    for shift in (False, True):
+        model = XSTransformer(path, shift=shift, device="cpu", model_kwargs=DOUBLE)
+        model.tokenizer.padding_side = padding_side
+        features = model.preprocess(texts)
+        assert features["attention_mask"][0, 0 if padding_side == "left" else -1] == 0
+        np.testing.assert_allclose(model.encode(texts)[0], model.encode(texts[0]), atol=1e-6)
+    assert np.abs(model.encode(texts[0])).max() > 1e-2
+
+
+def test_what_depends_on_more_than_the_hidden_states_is_refused(tmp_path):
+    """A layer that looks back at the embeddings, past the layer that is explained."""
+    model = XSTransformer(write_model("bert", tmp_path), device="cpu", model_kwargs=DOUBLE)
+    seen = []
+    model[0].model.embeddings.register_forward_hook(lambda module, args, output: seen.append(output))
+    layer = model[0].model.encoder.layer[2]
+    layer.register_forward_hook(lambda module, args, output: output + seen[-1].detach())
+    with pytest.raises(ValueError, match="BertModel cannot be explained at layer 1: what follows depends on more than"):
+        model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
+    check_explanation(model, layer=LAYERS)
 
 
 def test_the_reference_embeds_to_exactly_zero(path):

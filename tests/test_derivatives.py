@@ -35,6 +35,12 @@ def functions(dtype):
         "attention with shared keys": lambda h: F.scaled_dot_product_attention(
             torch.stack([h, h + 1, h - 1, 2 * h]), h.repeat(2, 1, 1), h.repeat(2, 1, 1), enable_gqa=True
         ),
+        "attention with two different shared keys": lambda h: F.scaled_dot_product_attention(
+            torch.stack([h, h + 1, h - 1, 2 * h]),
+            torch.stack([h, 1 - h]),
+            torch.stack([h * h, h - 2]),
+            enable_gqa=True,
+        ),
         "causal attention": lambda h: F.scaled_dot_product_attention(h[None], h[None], h[None], is_causal=True),
     }
 

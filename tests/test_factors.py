@@ -83,7 +83,9 @@ def test_batches_do_not_change_a_text(model, monkeypatch):
 
 
 def test_results_stream(own):
-    assert iter(own.explain_pairs([(TEXTS[0], TEXTS[1])], **STEPS)) is not None
+    pairs = own.explain_pairs([(TEXTS[0], TEXTS[1])], **STEPS)
+    assert isinstance(next(pairs), Attribution)
+    assert list(pairs) == []
     stream = own.explain_matrix(TEXTS, TEXTS, **STEPS)
     assert isinstance(next(stream)[2], Attribution)
 
@@ -188,6 +190,7 @@ def test_what_goes_wrong_in_reverse_mode_shows_in_the_residual(own, monkeypatch)
 def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp_path, monkeypatch):
     """Ten outputs, fewer than the tokens of the long text: each is pulled back, which gives the same factors."""
     model = XSTransformer(write_model("mpnet", tmp_path, dense=True), device="cpu", truncate_dim=truncate_dim)
+    pulled_back = pulled_back_lengths(monkeypatch)
     reverse = model.token_factors([LONG, "the giant"], **STEPS)
     monkeypatch.setattr(xsbert.models.base, "REVERSE_COST", 1e9)
     forward = model.token_factors([LONG, "the giant"], **STEPS)
@@ -195,8 +198,50 @@ def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp
         assert found.known_residual is None
         np.testing.assert_allclose(found.factors, expected.factors, atol=1e-6)
         assert found.residual == pytest.approx(expected.residual, abs=1e-6)
-    assert np.abs(reverse[0].factors - forward[0].factors).max() > 0, "both went forward"
-    assert (reverse[1].factors == forward[1].factors).all() or truncate_dim
+    # Three outputs are fewer than the four tokens of the short text, too.
+    long, short = (len(factors.tokens) for factors in reverse)
+    assert pulled_back == ([long] if truncate_dim is None else [long, short])
+
+
+def pulled_back_lengths(monkeypatch):
+    """Collects the numbers of tokens of texts that go through reverse mode."""
+    lengths = []
+    original = xsbert.models.base.pulled_back_factors
+
+    def spy(f, x, *args, **kwargs):
+        lengths.append(len(x))
+        return original(f, x, *args, **kwargs)
+
+    monkeypatch.setattr(xsbert.models.base, "pulled_back_factors", spy)
+    return lengths
+
+
+def words(n_tokens):
+    """A text of so many tokens, two of them special."""
+    return " ".join(["giant"] * (n_tokens - 2))
+
+
+@pytest.mark.parametrize(("cost", "first"), [(None, 12), (1.0, 11)], ids=["as measured", "equal costs"])
+def test_from_which_length_on_outputs_are_pulled_back(cost, first, tmp_path, monkeypatch):
+    """S + 1 forward products a node against 1.1 · (10 + 1) reverse ones; of equals, forward."""
+    model = XSTransformer(write_model("bert", tmp_path, dense=True), device="cpu")
+    if cost is not None:
+        monkeypatch.setattr(xsbert.models.base, "REVERSE_COST", cost)
+    pulled_back = pulled_back_lengths(monkeypatch)
+    model.token_factors([words(n_tokens) for n_tokens in range(8, 16)], **STEPS)
+    assert sorted(pulled_back) == list(range(first, 16))
+
+
+@pytest.mark.parametrize(("cost", "first"), [(None, 7), (1.0, 5)], ids=["as measured", "equal costs"])
+def test_from_which_length_on_a_text_is_pulled_back(cost, first, tmp_path, monkeypatch):
+    """The other text has three tokens and a reference, so 1.5 · (4 + 1) reverse products a node against S + 1."""
+    model = XSTransformer(write_model("bert", tmp_path), device="cpu")
+    if cost is not None:
+        monkeypatch.setattr(xsbert.models.base, "BACKWARD_COST", cost)
+    pulled_back = pulled_back_lengths(monkeypatch)
+    for n_tokens in range(4, 10):
+        model.attribute_prediction("giant", words(n_tokens), **STEPS)
+    assert pulled_back == list(range(first, 10))
 
 
 def test_the_bar_counts_texts(own, capsys):

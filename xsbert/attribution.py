@@ -26,7 +26,13 @@ from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_range
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Attribution", "Settings", "TextFactors", "check_combinable"]
+__all__ = ["Attribution", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
+
+# What others call these similarities.
+OTHER_NAMES = {
+    "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
+    "dot": ("dot", "dot_product", "dotproduct", "dot_score", "dot_similarity", "ip", "inner", "inner_product"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Settings:
     """How a result was computed."""
 
     model: str
+    """A label for readers: the model's id, or the end of its path."""
     layer: int
     n_layers: int
     rule: str
@@ -46,7 +53,8 @@ class Settings:
     tolerance: float | None = None
     """The relative residual that was asked for, None with a given number of nodes."""
     fingerprint: str = ""
-    """Of the model's weights, so that factors of different models are not combined."""
+    """Of all that makes the model's embeddings, so that factors of different models are not combined. Its kind, a
+    colon, and hexadecimal digits; up to version 0.1.0 digits alone, of the first numbers of each weight."""
     derivative_dtype: str = ""
     """In what precision linear layers took their products of derivatives: ``"tf32"`` where torch does for float32."""
     reference_positions: str = "text"
@@ -208,14 +216,35 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
     """
     if a.settings is None or b.settings is None:
         raise ValueError("factors must say how they were computed: got one without settings")
-    for name in ("fingerprint", "model", "layer", "reference", "reference_positions", "shift", "dtype"):
+    kinds = {_kind(side.settings.fingerprint) for side in (a, b)}
+    # The fingerprints of version 0.1.0 do not tell all models apart, so that the name has to agree too.
+    of_model = ("model", "fingerprint") if kinds == {""} else ("fingerprint",)
+    for name in ("layer", "reference", "reference_positions", "shift", "dtype", *of_model):
         one, other = getattr(a.settings, name), getattr(b.settings, name)
         if one != other:
-            raise ValueError(f"factors of different {name} cannot be combined: {one!r} and {other!r}")
+            reason = (
+                f"{one!r} is of another kind than {other!r}, by another version of xsbert; compute the older again"
+                if name == "fingerprint" and len(kinds) == 2
+                else f"{one!r} and {other!r}"
+            )
+            raise ValueError(f"factors of different {name} cannot be combined: {reason}")
     if a.embedding.shape != b.embedding.shape:
         raise ValueError(
             f"factors of different width cannot be combined: {len(a.embedding)} and {len(b.embedding)} dimensions"
         )
+
+
+def similarity_hint(given: Any) -> str:
+    """What to say after a similarity that is not known by this name, or nothing."""
+    normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
+    meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
+    return f"; did you mean {meant[0]!r}?" if meant else ""
+
+
+def _kind(fingerprint: str) -> str:
+    """What is before the colon, empty up to version 0.1.0."""
+    kind, colon, _ = fingerprint.partition(":")
+    return kind if colon else ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -242,7 +271,7 @@ class Attribution:
             ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
         """
         if similarity not in ("cosine", "dot"):
-            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}")
+            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
         check_combinable(a, b)
         n_steps = max(a.settings.n_steps, b.settings.n_steps)
         result = cls(a, b, similarity, replace(a.settings, n_steps=n_steps), **fields)

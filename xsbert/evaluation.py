@@ -13,6 +13,7 @@ from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
+from .attribution import similarity_hint
 from .models import XSTransformer
 
 __all__ = [
@@ -245,7 +246,8 @@ class _Shifts:
             raise ValueError("the model is shifted already: measure the model that it was made from")
         similarity = whole.similarity_fn_name if similarity is None else similarity
         if similarity not in ("cosine", "dot"):
-            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
+            hint = similarity_hint(similarity)
+            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{hint}")
         if isinstance(references, str):
             raise TypeError(f"references must be a sequence of strings, got {references!r}")
         if references is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +31,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 from tqdm import tqdm
 
-from ..attribution import Attribution, Settings, TextFactors
+from ..attribution import Attribution, Settings, TextFactors, similarity_hint
 from ..integrated_jacobian import (
     PROGRESS_DELAY,
     bytes_per_pass,
@@ -46,6 +46,8 @@ from ..integrated_jacobian import (
 )
 from ..memory import peak_bytes
 from ..quadrature import Quadrature
+from .admission import check_context, check_not_quantised
+from .fingerprint import model_fingerprint
 from .layers import Encoder, encoder_layers
 from .plan import BUDGET_OF_DERIVATIVES, NO_LIMITS, Accuracy, Limits, Plan, TextPath
 from .reference import (
@@ -146,19 +148,20 @@ class XSTransformer(SentenceTransformer):
 
     def __init__(
         self,
-        model_name_or_path: str | None = None,
+        model_name_or_path: str | PathLike[str] | None = None,
         *,
         shift: bool = False,
         reference: str | None = None,
         reference_positions: str | None = None,
         **kwargs: Any,
     ) -> None:
+        # SentenceTransformer takes strings alone.
+        path = None if model_name_or_path is None else fspath(model_name_or_path)
         try:
-            super().__init__(model_name_or_path, **kwargs)
+            super().__init__(path, **kwargs)
         except SafetensorError as error:
             raise OSError(
-                f"the weights in {_damaged_weights(model_name_or_path)} cannot be read, the file is damaged or cut "
-                f"short: {error}"
+                f"the weights in {_damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
             ) from error
         self._set_up(shift, reference, reference_positions)
 
@@ -492,6 +495,7 @@ class XSTransformer(SentenceTransformer):
                 f"{type(self).__name__} is for models of type {' or '.join(self.model_types)}, got "
                 f"{model_type!r}; XSTransformer takes any"
             )
+        check_not_quantised(self)
         encoder_layers(self[0])
         self._check_shift()
 
@@ -581,7 +585,8 @@ class XSTransformer(SentenceTransformer):
                 "decompose into pairs of features"
             )
         if name not in SIMILARITIES:
-            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}")
+            hint = similarity_hint(name)
+            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{hint}")
         return name
 
     def _resolve_reference(self, reference: str | None, positions: str | None) -> Reference:
@@ -628,12 +633,14 @@ class XSTransformer(SentenceTransformer):
     def _plan(
         self, layer: int, reference: str | None, positions: str | None, accuracy: Accuracy, limits: Limits
     ) -> Plan:
+        check_context(self.device.type)
+        resolved = self._resolve_reference(reference, positions)
         return Plan(
             layer=self._resolve_layer(layer),
-            reference=self._resolve_reference(reference, positions),
+            reference=resolved,
             accuracy=accuracy,
             limits=limits,
-            fingerprint=_fingerprint(self),
+            fingerprint=model_fingerprint(self, resolved),
         )
 
     def _pair_factors(
@@ -800,6 +807,7 @@ class XSTransformer(SentenceTransformer):
         return paths
 
     def _feature_pairs(self, a: TokenizedText, b: TokenizedText, plan: Plan) -> np.ndarray:
+        check_context(self.device.type)
         encoder = Encoder(self, plan.layer)
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
@@ -901,15 +909,6 @@ def _together(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
         name: torch.cat([one[name] for one in features]) if isinstance(value, Tensor) and value.ndim else value
         for name, value in features[0].items()
     }
-
-
-def _fingerprint(model: SentenceTransformer) -> str:
-    """A digest of the first numbers of every weight."""
-    digest = hashlib.sha256()
-    for name, weight in model.named_parameters():
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().flatten()[:16].cpu().double().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _pair_of(prompt: Any, prompt_name: Any) -> tuple[str | None, str | None]:

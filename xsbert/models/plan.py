@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..attribution import TextFactors
+from ..caller import caller_level
 from ..integrated_jacobian import bytes_per_pass, check_chunk_size
 from ..memory import check_memory_budget
 from ..placement import Placement, check_tolerance, place_nodes_together
@@ -92,7 +93,7 @@ class Accuracy:
                     f"the tolerance of {self.tolerance:g} is out of reach for {result.text!r:.60}: with up to "
                     f"{self.max_steps} nodes the residual is {result.residual:.1e}, which {result.settings.n_steps} "
                     "nodes reach. A deeper layer, more precision (float32, float64) or more max_steps may help",
-                    stacklevel=5,
+                    stacklevel=caller_level(),
                 )
 
     def derivatives_of(self, dtype: torch.dtype, device: torch.device) -> str:
@@ -160,4 +161,4 @@ class Plan:
     accuracy: Accuracy
     limits: Limits
     fingerprint: str
-    """Of the model's weights."""
+    """Of all that makes the model's embeddings."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
+from ..caller import caller_level
 from ..utils.tokens import PROMPT, SPECIAL, TEXT
 
 __all__ = ["TokenizedText", "tokenize"]
@@ -83,7 +84,7 @@ def tokenize(model: SentenceTransformer, text: str, prompt: str | None, name: st
         warnings.warn(
             f"{name} is longer than the model's limit of {len(ids)} tokens: the last {n_cut} tokens are cut off, "
             "and the explanation is of what the model saw",
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
     return TokenizedText(
         text=(prompt or "") + text,

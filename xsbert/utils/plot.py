@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +34,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from ..caller import caller_level
 from .tokens import REST, SPECIAL, TEXT, display_tokens
 
 if TYPE_CHECKING:
@@ -1287,7 +1287,7 @@ def _fonts(*texts: str) -> _Fonts:
         warnings.warn(
             f"no installed font has the characters {listed}{more}; boxes stand for them. Install the Noto fonts "
             "(https://fonts.google.com/noto) and delete matplotlib's font cache to see them",
-            stacklevel=_caller_level(),
+            stacklevel=caller_level(),
         )
     return _Fonts((*families, *added), added, frozenset(characters))
 
@@ -1298,7 +1298,7 @@ def _warn_unshaped() -> None:
         warnings.warn(
             f"matplotlib {matplotlib.__version__} draws right-to-left text from left to right, with letters unjoined; "
             "3.11 and later draw it as it is read",
-            stacklevel=_caller_level(),
+            stacklevel=caller_level(),
         )
 
 
@@ -1357,11 +1357,3 @@ def _east_asian(characters: Iterable[str]) -> str:
 def _is_invisible(character: str) -> bool:
     """Spaces, joiners and variation selectors need no glyph."""
     return character.isspace() or unicodedata.category(character) in ("Cf", "Cc") or "\ufe00" <= character <= "\ufe0f"
-
-
-def _caller_level() -> int:
-    """Stack level, for a warning, of the first frame outside this file."""
-    level, frame = 1, sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
-        level, frame = level + 1, frame.f_back
-    return level

@@ -1,0 +1,228 @@
+"""Factors are combined if, and only if, one model made them: its name and folder do not count."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+from tests.tiny import ARCHITECTURES, write_model
+from xsbert import Attribution, XSTransformer, load_factors, save_factors
+from xsbert.models import fingerprint
+from xsbert.models.fingerprint import model_fingerprint
+
+TEXTS = ["The coffee is bad.", "This is not a good coffee."]
+FEW = {"layer": 5, "n_steps": 2}
+
+
+@pytest.fixture
+def own(minilm_path):
+    return XSTransformer(minilm_path, device="cpu")
+
+
+def of(model):
+    return model_fingerprint(model, model._reference)
+
+
+def large(model):
+    return model[0].model.encoder.layer[3].output.dense.weight
+
+
+def test_a_changed_model_is_another(own):
+    """As it was found: the first number stays as it is, and torch counts no new version."""
+    (before,) = own.token_factors(TEXTS[:1], **FEW)
+    weight = own[0].model.encoder.layer[5].output.dense.weight
+    version = weight._version
+    weight.data[1:] *= 1.5
+    assert weight._version == version
+    (after,) = own.token_factors(TEXTS[1:], **FEW)
+    with pytest.raises(ValueError, match="factors of different fingerprint cannot be combined"):
+        Attribution.of(before, after, "cosine")
+    weight.data[1:] /= 1.5
+    own[1] = Pooling(384, "cls")
+    (after,) = own.token_factors(TEXTS[1:], **FEW)
+    with pytest.raises(ValueError, match="factors of different fingerprint cannot be combined"):
+        Attribution.of(before, after, "cosine")
+
+
+def bias(model):
+    return model[0].model.encoder.layer[3].output.dense.bias
+
+
+def permute(dimension):
+    def change(model):
+        order = torch.arange(large(model).shape[dimension])
+        order[[3, 5]] = order[[5, 3]]
+        large(model).data = large(model).data.index_select(dimension, order)
+
+    return change
+
+
+def swap_layers(model):
+    layers = model[0].model.encoder.layer
+    layers[0], layers[1] = layers[1], layers[0]
+
+
+CHANGES = {
+    "the last number": lambda model: large(model).data[-1, -1].add_(1e-6),
+    "any number": lambda model: large(model).data[200, 777].mul_(1.01),
+    "the last of a bias": lambda model: bias(model).data[-1:].add_(1e-6),
+    "the sign of a number": lambda model: large(model).data[7, 9].neg_(),
+    "the signs of a row": lambda model: large(model).data[7].neg_(),
+    "the signs of a column": lambda model: large(model).data[:, 9].neg_(),
+    "the signs of two columns": lambda model: large(model).data[:, 9:12:2].neg_(),
+    "all signs": lambda model: large(model).data.neg_(),
+    "the order of rows": permute(0),
+    "the order of columns": permute(1),
+    "the order of layers": swap_layers,
+    "a word": lambda model: model[0].model.embeddings.word_embeddings.weight.data[30521].mul_(2),
+    "a buffer": lambda model: model[0].model.embeddings.position_ids[0, 3:5].fill_(3),
+    "the precision": lambda model: model.double(),
+    "the transformer's configuration": lambda model: setattr(model[0].config, "layer_norm_eps", 1e-5),
+    "a setting of the pooling": lambda model: model.set_pooling_include_prompt(False),
+    "the modules": lambda model: model.__delitem__(2),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_whatever_makes_the_embedding_is_seen(own, name):
+    before = of(own)
+    assert before == of(own)
+    CHANGES[name](own)
+    assert of(own) != before
+
+
+def test_the_reference_is_part_of_it(own, plain):
+    before = of(own)
+    assert model_fingerprint(own, replace(own._reference, n_prefix=2)) != before
+    assert model_fingerprint(own, replace(own._reference, position_offset=1)) != before
+    shifted = XSTransformer.wrap(plain, shift=True)
+    assert of(shifted) != before
+    assert of(shifted) == of(XSTransformer.wrap(plain, shift=True))
+
+
+def test_what_does_not_make_the_embedding_is_not_seen(own, minilm_path, monkeypatch):
+    before = of(own)
+    eager = XSTransformer(minilm_path, device="cpu", model_kwargs={"attn_implementation": "eager"})
+    assert eager[0].config._attn_implementation != own[0].config._attn_implementation
+    assert of(eager) == before
+    monkeypatch.setattr("transformers.configuration_utils.__version__", "4.0")
+    assert own[0].config.to_diff_dict()["transformers_version"] == "4.0"
+    own.max_seq_length = 77
+    own.train()
+    own.similarity_fn_name = "dot"
+    for weight in own.parameters():
+        weight.requires_grad_(False)
+    large(own).data = large(own).data.T.contiguous().T
+    assert not large(own).is_contiguous()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert of(own) == before
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_private_names_are_no_settings():
+    """Older versions of transformers write where a model lay among its settings, in nested ones too."""
+    found = fingerprint._settings({"_name_or_path": "a", "width": 3, "text_config": {"_name_or_path": "b", "depth": 2}})
+    assert found == {"width": 3, "text_config": {"depth": 2}}
+
+
+@pytest.mark.parametrize("shift", [False, True], ids=["off the shelf", "shifted"])
+def test_an_index_survives_a_moved_folder(minilm_path, shift, tmp_path):
+    model = XSTransformer(minilm_path, shift=shift, device="cpu")
+    save_factors(tmp_path / "index", model.token_factors(TEXTS[:1], **FEW))
+    model.save_pretrained(str(tmp_path / "elsewhere" / "another name"))
+    moved = XSTransformer(str(tmp_path / "elsewhere" / "another name"), device="cpu")
+    (query,) = moved.token_factors(TEXTS[1:], **FEW)
+    (document,) = load_factors(tmp_path / "index")
+    assert query.settings.model != document.settings.model
+    combined = Attribution.of(document, query, "cosine")
+    direct = model.attribute_prediction(*TEXTS, **FEW)
+    np.testing.assert_allclose(combined.matrix, direct.matrix, atol=1e-6)
+    save_factors(tmp_path / "both", [document, query])
+    assert len(load_factors(tmp_path / "both")) == 2
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_saved_and_loaded_it_is_the_same(architecture, tmp_path):
+    model = XSTransformer(write_model(architecture, tmp_path, dense=True, normalize=True), device="cpu")
+    model.save_pretrained(str(tmp_path / "again"))
+    assert of(XSTransformer(str(tmp_path / "again"), device="cpu")) == of(model)
+    assert of(XSTransformer.wrap(SentenceTransformer(str(tmp_path / "again"), device="cpu"))) == of(model)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert of(model.to(dtype)) == of(model)
+
+
+def test_factors_of_version_0_1_0(tmp_path, model):
+    """They had a fingerprint of sixteen digits: they go together as before, and not with newer ones."""
+    new = model.token_factors(TEXTS, **FEW)
+    old = [replace(text, settings=replace(text.settings, fingerprint="0123456789abcdef")) for text in new]
+    save_factors(tmp_path / "old", old)
+    loaded = load_factors(tmp_path / "old")
+    assert Attribution.of(*loaded, "cosine").score == Attribution.of(*new, "cosine").score
+    for pair in ((loaded[0], new[1]), (new[0], loaded[1])):
+        with pytest.raises(ValueError, match=r"different fingerprint .* is of another kind .* compute the older again"):
+            Attribution.of(*pair, "cosine")
+    renamed = replace(loaded[1], settings=replace(loaded[1].settings, model="other"))
+    with pytest.raises(ValueError, match="factors of different model cannot be combined"):
+        Attribution.of(loaded[0], renamed, "cosine")
+
+
+def test_the_algorithm_is_that_of_its_prefix():
+    """Files outlive versions: who changes what these give has to change the prefix too."""
+    assert fingerprint.KIND == "2"
+    expected = [-5545599790938980352, 8358396267467210752]
+    assert fingerprint._row_sums(torch.arange(2000, dtype=torch.float32)).tolist() == expected
+
+
+def expected_sums(weight):
+    """By Python's own integers."""
+    raw = weight.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    size = 8 * fingerprint.ROW
+    raw += b"\0" * (-len(raw) % size)
+    words = [int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8)]
+    multipliers = [int(number) % 2**64 for number in fingerprint._multipliers()]
+    rows = [words[at : at + fingerprint.ROW] for at in range(0, len(words), fingerprint.ROW)]
+    return [sum(map(int.__mul__, row, multipliers)) % 2**64 for row in rows]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool, torch.int8])
+@pytest.mark.parametrize("size", [0, 1, 3, 509, 8 * 509, 9000])
+def test_sums_of_any_dtype_and_size(dtype, size):
+    weight = torch.randn(size, generator=torch.Generator().manual_seed(0)).mul(50).to(dtype)
+    found = fingerprint._row_sums(weight)
+    assert [int(number) % 2**64 for number in found] == expected_sums(weight)
+    # A view that begins in the middle of a word, and one with steps.
+    offset = torch.cat([weight[:1], weight])[min(1, size) :]
+    assert torch.equal(fingerprint._row_sums(offset), found)
+    assert torch.equal(fingerprint._row_sums(torch.stack([weight, weight], 1)[:, 1]), found)
+
+
+def test_sums_are_the_same_on_other_devices(monkeypatch):
+    words = torch.randint(-(2**62), 2**62, (37, fingerprint.ROW), generator=torch.Generator().manual_seed(1)) * 3
+    multipliers = torch.from_numpy(fingerprint._multipliers())
+    for rows in (1, 5, 37, 100):
+        monkeypatch.setattr(fingerprint, "PIECE", rows * fingerprint.ROW)
+        assert torch.equal(fingerprint._sums_on_device(words, multipliers), fingerprint._sums(words))
+    assert fingerprint._sums_on_device(words[:0], multipliers).shape == (0,)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_device_does_not_count(minilm_path, own):
+    assert of(XSTransformer(minilm_path, device="cuda")) == of(own)
+
+
+def test_a_shared_weight_is_read_once_and_counts_as_equal_ones(own, monkeypatch):
+    layers, read = own[0].model.encoder.layer, []
+    layers[1].load_state_dict(layers[0].state_dict())
+    apart = of(own)
+    layers[1] = layers[0]
+    original = fingerprint._row_sums
+    monkeypatch.setattr(fingerprint, "_row_sums", lambda weight: read.append(weight.data_ptr()) or original(weight))
+    assert of(own) == apart
+    assert len(read) == len(set(read))
