@@ -101,10 +101,15 @@ def text_of(model: XSTransformer, n_tokens: int) -> str:
     return " ".join(words + ["and"] * (n_tokens - count(words)))
 
 
-def distinct_texts(file: Path, columns: Sequence[int], n_texts: int) -> list[str]:
-    """Distinct texts spread evenly over the columns, counted from 1, of a tab-separated file."""
+def distinct_texts(file: Path, columns: Sequence[int], n_texts: int, words: tuple[int, int] = (1, 10_000)) -> list[str]:
+    """Distinct texts spread evenly over the columns, counted from 1, of a tab-separated file.
+
+    Args:
+        words: fewest and most words of a text.
+    """
     lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
-    texts = list(dict.fromkeys(line[column - 1].strip() for line in lines for column in columns))
+    found = dict.fromkeys(line[column - 1].strip() for line in lines for column in columns)
+    texts = [text for text in found if words[0] <= len(text.split()) <= words[1]]
     if len(texts) < n_texts:
         raise ValueError(f"{file.name} holds {len(texts)} distinct texts, {n_texts} are needed")
     return [texts[place] for place in np.linspace(0, len(texts) - 1, n_texts).astype(int)]

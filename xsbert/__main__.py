@@ -266,6 +266,7 @@ def _json(result: Attribution) -> str:
     content |= {"similarity": result.similarity, "score": result.score, "score_unshifted": result.score_unshifted}
     content |= {"parts": result.parts}
     content |= {"error": result.error, "residual_a": result.residual_a, "residual_b": result.residual_b}
+    content |= {"factor_error_a": result.factor_error_a, "factor_error_b": result.factor_error_b}
     for name, side in (("a", result.a), ("b", result.b)):
         content |= {f"tokens_{name}": side.tokens, f"roles_{name}": side.roles, f"n_cut_{name}": side.n_cut}
     content |= {

@@ -46,7 +46,7 @@ class Settings:
     rule: str
     """The name of a rule, or ``"adaptive"`` where the nodes were placed for a tolerance."""
     n_steps: int
-    """Nodes; of a pair, those of the text that took more."""
+    """Nodes; of a pair, here and in other counts, those of the text that took more."""
     reference: str
     shift: bool
     dtype: str
@@ -57,6 +57,10 @@ class Settings:
     colon, and hexadecimal digits; up to version 0.1.0 digits alone, of the first numbers of each weight."""
     derivative_dtype: str = ""
     """In what precision linear layers took their products of derivatives: ``"tf32"`` where torch does for float32."""
+    n_looks: int = 0
+    """Evaluations of the model that were spent on finding the nodes, beside S + 1 for each of them."""
+    n_float64: int = 0
+    """Nodes that were computed in float64, since the embedding jumps there within what float32 resolves."""
     reference_positions: str = "text"
     """Positions of the reference's tokens: the text's own, or ``"padding"``, all at the position of padding."""
 
@@ -103,6 +107,9 @@ class TextFactors:
     """What ``text`` begins with before the text itself."""
     settings: Settings | None = None
     """How the factor was computed."""
+    factor_error: float | None = None
+    """Upper estimate of ‖V − V*‖ / ‖V*‖, the relative error of the tokens' factors, with V* the exact ones; see
+    `xsbert.accuracy`. None for factors of version 0.1.0. Of units that were summed afterwards, that of the tokens."""
     known_residual: float | None = None
     """The residual, where ``factors`` are projected on what the other text of a pair needs of them and do not
     tell it. Such factors are good for that pair alone."""
@@ -273,8 +280,11 @@ class Attribution:
         if similarity not in ("cosine", "dot"):
             raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
         check_combinable(a, b)
-        n_steps = max(a.settings.n_steps, b.settings.n_steps)
-        result = cls(a, b, similarity, replace(a.settings, n_steps=n_steps), **fields)
+        counts = {
+            name: max(getattr(a.settings, name), getattr(b.settings, name))
+            for name in ("n_steps", "n_looks", "n_float64")
+        }
+        result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
         if not result.scale > 0:
             raise ValueError(
                 "the cosine of a zero embedding is not defined: a text without words of its own equals its "
@@ -360,6 +370,16 @@ class Attribution:
     def residual_b(self) -> float:
         """Relative completeness residual of text b."""
         return self.b.residual
+
+    @property
+    def factor_error_a(self) -> float | None:
+        """Upper estimate of the relative error of the factors of text a; its residual is that of their sum."""
+        return self.a.factor_error
+
+    @property
+    def factor_error_b(self) -> float | None:
+        """The same of text b."""
+        return self.b.factor_error
 
     def words(self) -> Attribution:
         """The same result with words for units. Every sum is kept; special tokens stay apart.
@@ -515,6 +535,7 @@ class Attribution:
             f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
             f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
+            f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
             f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
             f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}",
             "",
@@ -523,11 +544,17 @@ class Attribution:
             f"    {'sum':<16}{sum(self.parts.values()):>10.4f}",
             f"    {'error':<16}{self.error:>10.1e}",
             f"    residuals: a {self.residual_a:.1e}, b {self.residual_b:.1e}",
+            *self._factor_error_lines(),
             "",
             "  strongest pairs",
             *self._strongest_lines(),
         ]
         return "\n".join(lines)
+
+    def _factor_error_lines(self) -> list[str]:
+        if self.factor_error_a is None or self.factor_error_b is None:
+            return []
+        return [f"    factors' errors up to: a {self.factor_error_a:.1e}, b {self.factor_error_b:.1e}"]
 
     def _unshifted_lines(self) -> list[str]:
         if self.score_unshifted is None:

@@ -18,9 +18,11 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from scipy.linalg import block_diag
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from tqdm import tqdm
@@ -29,6 +31,7 @@ from .memory import peak_bytes
 from .quadrature import Quadrature, quadrature
 
 __all__ = [
+    "Measured",
     "bytes_per_pass",
     "check_chunk_size",
     "default_chunk_size",
@@ -37,6 +40,8 @@ __all__ = [
     "factors_from_jacobian",
     "feature_pairs",
     "integrated_jacobian",
+    "measured_factors",
+    "measured_pulled_back",
     "pulled_back_factors",
     "token_factors",
     "token_factors_together",
@@ -45,6 +50,7 @@ __all__ = [
 ]
 
 Function = Callable[[Tensor], Tensor]
+Result = TypeVar("Result")
 
 # Hidden-state numbers (passes × S × H) held at once by default. On two CPU cores, from 0.2 to 3.2 million, larger
 # chunks than this fed the matrix products no better and only cost memory.
@@ -52,7 +58,19 @@ DEFAULT_CHUNK_NUMBERS = {"cpu": 1_600_000, "cuda": 32_000_000}
 # torch numbers the levels of forward-mode differentiation per process: while one thread is within one, functions that
 # look for a derivative would find that level in every thread. So one thread at a time evaluates f, a chunk at a time.
 EVALUATION = threading.RLock()
+# Combinations of tokens with random signs, whose squares sum to that of all tokens in the mean.
+N_SIGNS = 8
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
+
+
+class Measured(NamedTuple):
+    """Factors of one text, and what tells their error."""
+
+    factors: Tensor
+    """(S, E), or (G, E), or (S, K)."""
+    traces: Tensor
+    """(C, 1 + M, E), or K for E: functionals of the sum over tokens, and of M combinations of tokens whose squares sum
+    to the sum of the tokens' squares; exactly for few tokens, in the mean for many."""
 
 
 def token_factors(
@@ -87,7 +105,7 @@ def token_factors(
     members = x.new_zeros(len(groups), len(x))
     for row, positions in zip(members, groups, strict=True):
         row[list(positions)] = 1
-    return _factors(f, [x], [r], [rule], members, chunk_size, show_progress_bar)[0]
+    return _factors(f, [x], [r], [rule], None, members, chunk_size, show_progress_bar)[0].factors
 
 
 def token_factors_together(
@@ -116,7 +134,31 @@ def token_factors_together(
         if x.shape != xs[0].shape:
             raise ValueError(f"xs must have one shape, got {tuple(xs[0].shape)} and {tuple(x.shape)}")
     members = torch.eye(len(xs[0]), dtype=xs[0].dtype, device=xs[0].device)
-    return list(_factors(f, xs, rs, rules, members, chunk_size, show_progress_bar))
+    return [found.factors for found in _factors(f, xs, rs, rules, None, members, chunk_size, show_progress_bar)]
+
+
+def measured_factors(
+    f: Function,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    rules: Sequence[Quadrature],
+    functionals: Sequence[np.ndarray],
+    *,
+    groups: Sequence[Sequence[int]] | None = None,
+    chunk_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> list[Measured]:
+    """`token_factors_together` with what tells their errors.
+
+    Args:
+        functionals: for each text (C, N), coefficients on the derivatives at its nodes.
+        groups: as for `token_factors`, for all texts alike.
+    """
+    groups = [[position] for position in range(len(xs[0]))] if groups is None else groups
+    members = xs[0].new_zeros(len(groups), len(xs[0]))
+    for row, positions in zip(members, groups, strict=True):
+        row[list(positions)] = 1
+    return _factors(f, xs, rs, rules, functionals, members, chunk_size, show_progress_bar)
 
 
 def _factors(
@@ -124,12 +166,14 @@ def _factors(
     xs: Sequence[Tensor],
     rs: Sequence[Tensor],
     rules: Sequence[Quadrature],
+    functionals: Sequence[np.ndarray] | None,
     members: Tensor,
     chunk_size: int | None,
     show_progress_bar: bool | None,
-) -> Tensor:
-    """(n, G, E), the factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
-    n_groups = len(members)
+) -> list[Measured]:
+    """The factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
+    n_groups, n_texts = len(members), len(rules)
+    sizes = [0] * n_texts if functionals is None else [len(rows) for rows in functionals]
 
     def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
         return _derivative(f, h, member[:, None] * difference)
@@ -139,22 +183,27 @@ def _factors(
     one_text, several_texts = vmap(per_group, in_dims=(0, None, None)), vmap(per_group, in_dims=(0, 0, None))
     n_passes = sum(len(rule.nodes) for rule in rules) * n_groups
 
-    def run(passes: int) -> Tensor:
+    def run(passes: int) -> list[Measured]:
         total: Tensor | None = None
         with torch.no_grad(), _progress(n_passes, "token factors", show_progress_bar) as bar:
-            for h, differences, shares in _points(xs, rs, rules, passes // n_groups):
+            for h, differences, shares in _points(xs, rs, rules, passes // n_groups, functionals):
                 for part in _parts(n_groups, passes):
                     with EVALUATION:
                         if len(differences) == 1:
                             derivatives = one_text(h, differences[0], members[part])
                         else:
                             derivatives = several_texts(h, differences, members[part])
-                    weighted = torch.einsum("tn,nge->tge", shares, derivatives.to(shares.dtype))
+                    derivatives = derivatives.to(shares.dtype)
                     if total is None:
-                        total = weighted.new_zeros(len(rules), n_groups, weighted.shape[-1])
-                    total[:, part] += weighted
+                        total = derivatives.new_zeros(n_texts, n_groups, derivatives.shape[-1])
+                        combinations = _combinations(n_groups).to(shares)
+                        traces = derivatives.new_zeros(sum(sizes), len(combinations), derivatives.shape[-1])
+                    total[:, part] += torch.einsum("tn,nge->tge", shares[:n_texts], derivatives)
+                    if len(traces):
+                        combined = torch.einsum("mg,nge->nme", combinations[:, part], derivatives)
+                        traces += torch.einsum("cn,nme->cme", shares[n_texts:], combined)
                     bar.update(len(h) * len(members[part]))
-        return total
+        return [Measured(*each) for each in zip(total, traces.split(sizes), strict=True)]
 
     return _within_memory(run, chunk_size or default_chunk_size(xs[0]))
 
@@ -330,6 +379,22 @@ def pulled_back_factors(
     Returns:
         (S, K), float64 (float32 on devices without it).
     """
+    options = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar}
+    return measured_pulled_back(f, x, r, rule, directions, np.zeros((0, len(rule.nodes))), **options).factors
+
+
+def measured_pulled_back(
+    f: Function,
+    x: Tensor,
+    r: Tensor,
+    rule: Quadrature,
+    directions: Tensor,
+    functionals: np.ndarray,
+    *,
+    chunk_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> Measured:
+    """`pulled_back_factors` with what tells their error. Arguments as there and for `measured_factors`."""
     _check(x, r, chunk_size)
     directions = directions.to(x.dtype)
     n_directions = len(directions)
@@ -341,18 +406,23 @@ def pulled_back_factors(
 
     batched = vmap(pull_back, in_dims=(0, None))
 
-    def run(passes: int) -> Tensor:
+    def run(passes: int) -> Measured:
         total: Tensor | None = None
         with torch.no_grad(), _progress(len(rule.nodes) * n_directions, "pulled back", show_progress_bar) as bar:
-            for h, _, (weights,) in _points([x], [r], [rule], passes // n_directions):
+            for h, _, shares in _points([x], [r], [rule], passes // n_directions, [functionals]):
                 if total is None:
-                    total = weights.new_zeros(len(x), n_directions)
+                    total = shares.new_zeros(len(x), n_directions)
+                    combinations = _combinations(len(x)).to(shares)
+                    traces = shares.new_zeros(len(functionals), len(combinations), n_directions)
                 for part in _parts(n_directions, passes):
                     with EVALUATION:
-                        step = batched(h, directions[part]).to(weights.dtype)
-                    total[:, part] += torch.einsum("n,nks->sk", weights, step)
+                        step = batched(h, directions[part]).to(shares.dtype)
+                    total[:, part] += torch.einsum("n,nks->sk", shares[0], step)
+                    if len(traces):
+                        combined = torch.einsum("ms,nks->nmk", combinations, step)
+                        traces[:, :, part] += torch.einsum("cn,nmk->cmk", shares[1:], combined)
                     bar.update(len(h) * len(directions[part]))
-        return total
+        return Measured(total, traces)
 
     return _within_memory(run, chunk_size or default_chunk_size(x))
 
@@ -405,7 +475,7 @@ def bytes_per_pass(f: Function, x: Tensor, r: Tensor, n_groups: int, *, reverse:
 
     def forward() -> None:
         members = x.new_ones(n_passes, len(x))
-        _factors(f, [x], [r], [rule], members, n_passes, False)
+        _factors(f, [x], [r], [rule], None, members, n_passes, False)
 
     def backward() -> None:
         with torch.no_grad(), EVALUATION:
@@ -415,20 +485,35 @@ def bytes_per_pass(f: Function, x: Tensor, r: Tensor, n_groups: int, *, reverse:
     return math.ceil(peak_bytes(backward if reverse else forward) / n_passes)
 
 
+def _combinations(n_tokens: int) -> Tensor:
+    """(1 + M, S): all tokens, and combinations whose squares sum to the sum of the tokens' squares in the mean."""
+    if n_tokens <= N_SIGNS:
+        each = torch.eye(n_tokens, dtype=torch.float64)
+    else:
+        coins = torch.randint(2, (N_SIGNS, n_tokens), generator=torch.Generator().manual_seed(0))
+        each = (2.0 * coins - 1).double() / N_SIGNS**0.5
+    return torch.cat([torch.ones(1, n_tokens, dtype=torch.float64), each])
+
+
 def _points(
-    xs: Sequence[Tensor], rs: Sequence[Tensor], rules: Sequence[Quadrature], chunk: int
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    rules: Sequence[Quadrature],
+    chunk: int,
+    functionals: Sequence[np.ndarray] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The nodes of all texts, text by text, so many at a time. All that a device needs to know is there beforehand.
 
     Yields:
         interpolated inputs (n, S, H); differences x − r (n, S, H), or (1, S, H) where all are of one text; and the
-        share of each node in the integral of each text (T, n), in the accumulator's dtype.
+        share of each node in the integral of each text, and in its functionals (T + ΣC, n), in the accumulator's dtype.
     """
     r, difference = torch.stack(list(rs)), torch.stack(list(xs)) - torch.stack(list(rs))
     accumulator = torch.float32 if r.device.type == "mps" else torch.float64
     owners = np.repeat(np.arange(len(rules)), [len(rule.nodes) for rule in rules])
-    weights = np.zeros((len(rules), len(owners)))
-    weights[owners, np.arange(len(owners))] = np.concatenate([rule.weights for rule in rules])
+    weights = block_diag(*(rule.weights for rule in rules))
+    if functionals is not None:
+        weights = np.concatenate([weights, block_diag(*functionals)])
     alphas = torch.as_tensor(np.concatenate([rule.nodes for rule in rules]), dtype=r.dtype, device=r.device)
     shares = torch.as_tensor(weights, dtype=accumulator, device=r.device)
     owner = torch.as_tensor(owners, device=r.device)
@@ -444,7 +529,7 @@ def _parts(n_items: int, chunk: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, n_items, size))
 
 
-def _within_memory(run: Callable[[int], Tensor], passes: int) -> Tensor:
+def _within_memory(run: Callable[[int], Result], passes: int) -> Result:
     """Run with so many passes at once, or with half as many as often as the device runs out of memory."""
     while True:
         try:

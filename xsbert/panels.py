@@ -100,7 +100,7 @@ def ask(kind: str, nodes: np.ndarray) -> Generator[Request, Tensor, Tensor]:
 
 
 def graded(
-    values: dict[float, Tensor], goal: float, max_steps: int, resolution: float
+    values: dict[float, Tensor], goal: float, max_steps: int, resolution: float, finer: bool = False
 ) -> Generator[Request, Tensor, Graded]:
     """Find few nodes, on panels, for a path with near-jumps.
 
@@ -109,6 +109,7 @@ def graded(
         goal: absolute error to reach.
         max_steps: most nodes.
         resolution: narrowest interval that is halved.
+        finer: whether to give up where that does not resolve the path, since a finer dtype will look again.
 
     Yields:
         requests, to be answered by (N, E), or (N, 2, E) for ``"both"``, float64 on the CPU.
@@ -124,6 +125,8 @@ def graded(
     errors: dict[Panel, Tensor] = {}
     kept: list[Panel] = []
     best = Graded((Panel(0.0, 1.0, 1),), (path.values[1.0] - path.values[0.0])[None], math.inf, resolved)
+    if finer and not resolved:
+        return best
     for turn in range(ROUNDS):
         first = turn == 0
         aim = FIRST_AIM * goal * LOWER**turn

@@ -54,6 +54,8 @@ MISJUDGED = 3.0
 WORTH_PANELS, PANELS_OPTIMISM = 9, 1.3
 # Intervals narrower than this many roundings are not halved; and a dtype too coarse for any near-jump is not asked.
 ROUNDINGS, COARSEST = 8, 1e-3
+# Panels narrower than this many roundings are computed in float64 where the nodes were placed so.
+NARROW = 80
 # What a look at one place costs, in evaluations of f.
 PASSES = {"values": 1, "derivatives": 2, "both": 2}
 
@@ -74,8 +76,16 @@ class Placement:
     """Of the panels."""
     unresolved: bool = False
     """Whether the path jumps within what the dtype resolves, so that another dtype would see more."""
+    in_float64: bool = False
+    """Whether it was placed in float64, which the narrowest panels then need for their nodes as well."""
     n_passes: int = 0
     """Evaluations of f that were spent on finding the nodes."""
+
+    def in_need_of_float64(self, dtype: torch.dtype) -> np.ndarray:
+        """(N,) whether a node has to be computed in float64, in a model of some dtype."""
+        if not self.in_float64:
+            return np.zeros(len(self.rule.nodes), dtype=bool)
+        return np.repeat(np.array(self.widths) < NARROW * torch.finfo(dtype).eps, self.orders)
 
 
 def place_nodes(
@@ -120,9 +130,14 @@ def place_nodes_together(
     tolerance: float,
     max_steps: int,
     *,
+    finer: bool = False,
     chunk_size: int | None = None,
 ) -> list[Placement]:
-    """`place_nodes` of n texts of one length, for all of which f is the same: their derivatives are taken together."""
+    """`place_nodes` of n texts of one length, for all of which f is the same: their derivatives are taken together.
+
+    ``finer`` says that a path which jumps within what the dtype resolves will be looked at again in a finer one, so
+    that it is left as it is, without nodes to speak of.
+    """
     looks = {
         "values": values_along_paths,
         "derivatives": derivatives_along_paths,
@@ -130,7 +145,7 @@ def place_nodes_together(
     }
     resolution = ROUNDINGS * torch.finfo(xs[0].dtype).eps
     searches = [
-        search(torch.zeros_like(change) if x.equal(r) else change, tolerance, max_steps, resolution)
+        search(torch.zeros_like(change) if x.equal(r) else change, tolerance, max_steps, resolution, finer)
         for x, r, change in zip(xs, rs, map(_on_cpu, changes), strict=True)
     ]
     placements: dict[int, Placement] = {}
@@ -161,7 +176,7 @@ def place_nodes_together(
 
 
 def search(
-    change: Tensor, tolerance: float, max_steps: int, resolution: float = 0.0
+    change: Tensor, tolerance: float, max_steps: int, resolution: float = 0.0, finer: bool = False
 ) -> Generator[Request, Tensor, Placement]:
     """The search behind `place_nodes`, which requests values of f and derivatives along the path.
 
@@ -170,6 +185,7 @@ def search(
     Args:
         change: (E,), f(x) − f(r), float64 on the CPU; zero where x is r.
         resolution: length of the path within which rounding hides what f does; 0 for none.
+        finer: as for `place_nodes_together`.
 
     Yields:
         requests, to be answered by (N, E), or (N, 2, E) for ``"both"``, float64 on the CPU.
@@ -189,7 +205,7 @@ def search(
         misjudged = not found[0].reached and len(found[0].rule.nodes) < max_steps
         if not misjudged or goal < ROUNDINGS * resolution or resolution > COARSEST:
             return found[0]
-    on_panels = yield from graded(values, goal * size, max_steps, resolution)
+    on_panels = yield from graded(values, goal * size, max_steps, resolution, finer)
     found.append(_on_panels(on_panels, size, goal))
     return min(found, key=lambda placement: placement.residual)
 

@@ -28,6 +28,7 @@ from .storage import (
     library_versions,
     read_content,
     read_entry,
+    read_error,
     read_settings,
     read_text,
     require,
@@ -153,17 +154,9 @@ def _side(file: Any, content: dict[str, Any], name: str) -> TextFactors:
     if f"{name}.{UNSHIFTED}" in set(file.keys()):
         arrays[UNSHIFTED] = _array(file, f"{name}.{UNSHIFTED}", 1)
     settings = None if entries.get("settings") is None else read_settings(read_entry(entries, "settings", dict))
-    side = read_text(entries, arrays, name, settings, _known_residual(entries, name))
+    side = read_text(entries, arrays, name, settings, read_error(entries, "known_residual", name))
     require(side.normalisation > 0, f"the normalisation of {name} is {side.normalisation}")
     return side
-
-
-def _known_residual(entries: dict[str, Any], name: str) -> float | None:
-    if entries.get("known_residual") is None:
-        return None
-    residual = float(read_entry(entries, "known_residual", (int, float)))
-    require(isfinite(residual) and residual >= 0, f"the residual of {name} is {residual}")
-    return residual
 
 
 def _array(file: Any, name: str, n_axes: int) -> np.ndarray:

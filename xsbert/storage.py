@@ -30,6 +30,7 @@ __all__ = [
     "library_versions",
     "read_content",
     "read_entry",
+    "read_error",
     "read_settings",
     "read_text",
     "require",
@@ -157,9 +158,19 @@ def read_text(
         normalisation=normalisation,
         n_cut=n_cut,
         settings=settings,
+        factor_error=read_error(entries, "factor_error", name),
         known_residual=known_residual,
         **arrays,
     )
+
+
+def read_error(entries: dict[str, Any], key: str, name: str) -> float | None:
+    """An error of a text, None where the file does not tell it."""
+    if entries.get(key) is None:
+        return None
+    error = float(read_entry(entries, key, (int, float)))
+    require(isfinite(error) and error >= 0, f"{key} of {name} is {error}")
+    return error
 
 
 def _units(entries: dict[str, Any], key: str, n_units: int, fits: Callable[[Any], bool]) -> tuple:

@@ -6,8 +6,9 @@ import copy
 import itertools
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,15 +40,12 @@ from ..integrated_jacobian import (
     derivatives_along_path,
     feature_pairs,
     integrated_jacobian,
-    pulled_back_factors,
-    token_factors,
-    token_factors_together,
     values_along_paths,
 )
 from ..memory import peak_bytes
-from ..quadrature import Quadrature
 from .admission import check_context, check_not_quantised
 from .fingerprint import model_fingerprint
+from .integration import Integrated, integrated, projected_by, summed_over
 from .layers import Encoder, encoder_layers
 from .plan import BUDGET_OF_DERIVATIVES, NO_LIMITS, Accuracy, Limits, Plan, TextPath
 from .reference import (
@@ -663,35 +661,31 @@ class XSTransformer(SentenceTransformer):
         """The factors of texts that are alike (see `_batches`), by forward mode; or, with more tokens than outputs, by
         reverse mode."""
         paths = self._paths(encoder, texts, plan.reference, plan.limits)
-        rules = [placement.rule for placement in plan.accuracy.placements(paths, plan.limits)]
         results = [
-            self._described(text, path, plan, rule, np.zeros((len(text.tokens), len(path.f_x))))
-            for text, path, rule in zip(texts, paths, rules, strict=True)
+            self._described(text, path, plan, np.zeros((len(text.tokens), len(path.f_x))))
+            for text, path in zip(texts, paths, strict=True)
         ]
-        n_outputs = len(paths[0].f_x[: self.truncate_dim])
+        n_outputs = len(results[0].embedding)
+        outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.device)
         if units == "tokens" and _reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
-            outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.device)
-            options = plan.limits.options(paths[0], n_outputs, reverse=True)
-            factors = [
-                pulled_back_factors(path.f, path.x, path.r, rule, outputs, **options)
-                for path, rule in zip(paths, rules, strict=True)
-            ]
-        elif units == "tokens":
-            xs, rs = [path.x for path in paths], [path.r for path in paths]
-            options = plan.limits.options(paths[0], len(xs[0]))
-            factors = token_factors_together(paths[0].f, xs, rs, rules, **options)
+            together, projected = projected_by(outputs, plan.limits), True
         else:
-            factors = []
-            for path, rule, result in zip(paths, rules, results, strict=True):
-                groups = result.groups(units)
-                options = plan.limits.options(path, len(groups))
-                factors.append(token_factors(path.f, path.x, path.r, rule, groups=groups, **options))
+            groups = None if units == "tokens" else [result.groups(units) for result in results]
+            together, projected = summed_over(groups, plan.limits), False
+        if units != "tokens":
             results = [result.words() if units == "words" else result.over(units) for result in results]
-        for text, found in zip(texts, factors, strict=True):
-            _check_finite(found, f"the attributions of {text.text!r:.60}")
+        found = integrated(
+            paths,
+            plan.accuracy,
+            plan.limits,
+            together,
+            lambda values: values[..., : n_outputs if projected else values.shape[-1]],
+        )
+        for text, each in zip(texts, found, strict=True):
+            _check_finite(each.factors, f"the attributions of {text.text!r:.60}")
         results = [
-            replace(result, factors=_numpy(found)[:, : self.truncate_dim])
-            for result, found in zip(results, factors, strict=True)
+            _finished(result, each, factors=_numpy(each.factors)[:, :n_outputs])
+            for result, each in zip(results, found, strict=True)
         ]
         plan.accuracy.check_reached(results)
         return results
@@ -712,33 +706,36 @@ class XSTransformer(SentenceTransformer):
     def _pulled_back(self, encoder: Encoder, text: TokenizedText, plan: Plan, directions: np.ndarray) -> TextFactors:
         """The factor of one text, projected on the span of the directions (K, E), by reverse mode."""
         (path,) = self._paths(encoder, [text], plan.reference, plan.limits)
-        (placement,) = plan.accuracy.placements([path], plan.limits)
-        rule, residual = placement.rule, placement.residual
         # Not numpy's: its threads would go on spinning, and slow the model's down.
         _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(directions), full_matrices=False))
         basis = basis[sizes > 1e-12 * sizes[0]]
         wide = np.zeros((len(basis), len(path.f_x)))
         wide[:, : basis.shape[1]] = basis
         on_device = torch.as_tensor(wide, dtype=path.x.dtype, device=path.x.device)
-        options = plan.limits.options(path, len(basis), reverse=True)
-        projected = pulled_back_factors(path.f, path.x, path.r, rule, on_device, **options)
-        _check_finite(projected, f"the attributions of {text.text!r:.60}")
+        (found,) = integrated(
+            [path],
+            plan.accuracy,
+            plan.limits,
+            projected_by(on_device, plan.limits),
+            lambda values: values.to(on_device.dtype) @ on_device.T,
+        )
+        _check_finite(found.factors, f"the attributions of {text.text!r:.60}")
         change = _numpy(path.f_x) - _numpy(path.f_r)
         size = float(np.linalg.norm(change[: self.truncate_dim])) or 1.0
+        rule, residual = found.placement.rule, found.placement.residual
         if residual is None or self.truncate_dim is not None:
             chunk_size = plan.limits.chunk_for(path, 1)
             derivatives = derivatives_along_path(path.f, path.x, path.r, rule.nodes, chunk_size=chunk_size)
             residual = np.linalg.norm((rule.weights @ _numpy(derivatives) - change)[: self.truncate_dim]) / size
+        projected = _numpy(found.factors)
         # Completeness in the directions that were pulled back: nodes and rounding of this very run.
-        seen = np.linalg.norm(_numpy(projected).sum(0) - wide @ change) / size
-        result = self._described(text, path, plan, rule, _numpy(projected) @ basis)
+        seen = np.linalg.norm(projected.sum(0) - wide @ change) / size
+        result = _finished(self._described(text, path, plan, projected @ basis), found)
         result = replace(result, known_residual=float(max(residual, seen)))
         plan.accuracy.check_reached([result])
         return result
 
-    def _described(
-        self, text: TokenizedText, path: TextPath, plan: Plan, rule: Quadrature, factors: np.ndarray
-    ) -> TextFactors:
+    def _described(self, text: TokenizedText, path: TextPath, plan: Plan, factors: np.ndarray) -> TextFactors:
         f_x, f_r = _numpy(path.f_x), _numpy(path.f_r)
         embedding = f_x - f_r if self.shifted else f_x
         normalised = isinstance(self[len(self) - 1], Normalize)
@@ -761,7 +758,7 @@ class XSTransformer(SentenceTransformer):
                 layer=plan.layer,
                 n_layers=self.n_layers,
                 rule=plan.accuracy.rule_name,
-                n_steps=len(rule.nodes),
+                n_steps=0,
                 reference=plan.reference.token,
                 shift=self.shifted,
                 dtype=str(self.dtype).removeprefix("torch."),
@@ -791,7 +788,10 @@ class XSTransformer(SentenceTransformer):
             _check_finite(embedding, f"the embedding of {text.text!r:.60}")
         _check_finite(f_r, f"the embedding of the reference of {texts[0].text!r:.60}")
         f = encoder.function(at_first)
-        paths = [TextPath(f, x, r, f_x, f_r) for x, f_x in zip(hidden, embeddings, strict=True)]
+        paths = [
+            TextPath(f, x, r, f_x, f_r, _in_float64(encoder, inputs, x, r))
+            for inputs, x, f_x in zip(features, hidden, embeddings, strict=True)
+        ]
         elsewhere = [r, *hidden[1:]]
         expected = torch.cat([at_reference.embeddings, embeddings[1:]])
         chunk_size = limits.chunk_for(paths[0], 1)
@@ -814,6 +814,7 @@ class XSTransformer(SentenceTransformer):
         for text in (a, b):
             (path,) = self._paths(encoder, [text], plan.reference, plan.limits)
             (placement,) = plan.accuracy.placements([path], plan.limits)
+            path = path.in_float64() if placement.in_float64 else path
             options = plan.limits.options(path, len(path.f_x), reverse=True)
             jacobian = integrated_jacobian(path.f, path.x, path.r, placement.rule, **options)
             sides += [jacobian[: self.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
@@ -833,6 +834,34 @@ def _damaged_weights(model_name_or_path: str | None) -> str:
         except SafetensorError:
             return str(file)
     return str(model_name_or_path)
+
+
+def _in_float64(encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor) -> Callable[[], TextPath] | None:
+    """Makes the same path in float64, once; None where x is not float32, or its device has no float64."""
+    if x.dtype != torch.float32 or x.device.type == "mps":
+        return None
+
+    @cache
+    def make() -> TextPath:
+        fine = encoder.in_float64
+        f = fine.function(fine.record(features))
+        ends = [x.double(), r.double()]
+        (f_x,), (f_r,) = values_along_paths(f, ends, ends, [np.zeros(1)] * 2)
+        return TextPath(f, *ends, f_x, f_r)
+
+    return make
+
+
+def _finished(result: TextFactors, found: Integrated, **fields: Any) -> TextFactors:
+    """What is known after the integration."""
+    placement = found.placement
+    settings = replace(
+        result.settings,
+        n_steps=len(placement.rule.nodes),
+        n_looks=placement.n_passes,
+        n_float64=found.n_float64,
+    )
+    return replace(result, settings=settings, factor_error=found.factor_error, **fields)
 
 
 def _with_shift(modules: OrderedDict[str, Any], shift: ReferenceShift) -> OrderedDict[str, Any]:

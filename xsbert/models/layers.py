@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -61,12 +62,15 @@ def encoder_layers(transformer: Transformer) -> nn.ModuleList:
     return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
 
 
-def private_copy(model: SentenceTransformer) -> SentenceTransformer:
+def private_copy(model: SentenceTransformer, dtype: torch.dtype | None = None) -> SentenceTransformer:
     """Copy a model's structure but not its weights, in evaluation mode.
 
-    Parameters, buffers and other tensors stay the same objects, and so does the tokenizer.
+    Parameters, buffers and other tensors stay the same objects, and so does the tokenizer; with a dtype, weights are
+    copied to it.
     """
     shared: list[Any] = [getattr(model[0], "processor", None), model.model_card_data]
+    if dtype is not None:
+        return copy.deepcopy(model, {id(item): item for item in shared}).eval().to(dtype)
     for module in model.modules():
         shared += [value for value in vars(module).values() if isinstance(value, Tensor)]
         shared += list(module.parameters(recurse=False)) + list(module.buffers(recurse=False))
@@ -84,10 +88,18 @@ class Encoder:
         model: left untouched.
         layer: 0 … L, counted from the embeddings; L is the last hidden state.
         derivative_dtype: of the products that linear layers take of derivatives; None for the model's.
+        dtype: run a copy of the model in this dtype; None shares the model's weights.
     """
 
-    def __init__(self, model: SentenceTransformer, layer: int, derivative_dtype: torch.dtype | None = None) -> None:
-        private = private_copy(model)
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        layer: int,
+        derivative_dtype: torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._model = model
+        private = private_copy(model, dtype)
         modules = list(private.children())
         while isinstance(modules[-1], Normalize):
             modules.pop()
@@ -105,6 +117,11 @@ class Encoder:
         self._n_layers = len(layers)
         for index, module in enumerate(layers[: layer + 1]):
             self._intercept(index, module)
+
+    @cached_property
+    def in_float64(self) -> Encoder:
+        """The same in float64, with weights of its own: twice the memory of a float32 model's."""
+        return Encoder(self._model, self.layer, dtype=torch.float64)
 
     def record(self, features: dict[str, Any]) -> Recording:
         """Run the model on tokenized texts of one length, without padding, exactly as `encode` would."""

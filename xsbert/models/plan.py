@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from ..attribution import TextFactors
 from ..caller import caller_level
 from ..integrated_jacobian import bytes_per_pass, check_chunk_size
 from ..memory import check_memory_budget
-from ..placement import Placement, check_tolerance, place_nodes_together
+from ..placement import Placement, check_tolerance, place_nodes, place_nodes_together
 from ..quadrature import Quadrature, quadrature
 from .reference import Reference
 
@@ -39,6 +39,8 @@ class TextPath:
     """(E,)"""
     f_r: Tensor
     """(E,)"""
+    in_float64: Callable[[], TextPath] | None = None
+    """Makes the same path in float64; None where that would not be finer, or the device has no float64."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +78,46 @@ class Accuracy:
             derivative_dtype=None if derivative_dtype is None else DERIVATIVE_DTYPES[derivative_dtype],
         )
 
-    def placements(self, paths: Sequence[TextPath], limits: Limits) -> list[Placement]:
-        """Nodes placed for the tolerance; or the rule that was asked for, whose residual is not known yet."""
+    def placements(
+        self, paths: Sequence[TextPath], limits: Limits, *, tolerance: float | None = None
+    ) -> list[Placement]:
+        """Nodes placed for the tolerance; or the rule that was asked for, whose residual is not known yet.
+
+        Where a path jumps within what float32 resolves, its nodes are placed in float64. A tolerance in place of that
+        which was asked for is for nodes that are placed again.
+        """
         if self.rule is not None:
-            return [Placement(self.rule)] * len(paths)
+            orders = (len(self.rule.nodes),)
+            return [
+                Placement(self.rule, orders=orders, changes=_on_cpu(path.f_x - path.f_r)[None], widths=(1.0,))
+                for path in paths
+            ]
         xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
-        return place_nodes_together(
-            paths[0].f, xs, rs, changes, self.tolerance, self.max_steps, chunk_size=limits.chunk_for(paths[0], 1)
-        )
+        options = {"tolerance": tolerance or self.tolerance, "max_steps": self.max_steps}
+        finer = all(path.in_float64 is not None for path in paths)
+        chunk_size = limits.chunk_for(paths[0], 1)
+        found = place_nodes_together(paths[0].f, xs, rs, changes, **options, finer=finer, chunk_size=chunk_size)
+        for place, path in enumerate(paths):
+            if found[place].unresolved and path.in_float64 is not None:
+                fine = path.in_float64()
+                chunk_size = limits.chunk_for(fine, 1)
+                again = place_nodes(fine.f, fine.x, fine.r, fine.f_x - fine.f_r, **options, chunk_size=chunk_size)
+                n_passes = found[place].n_passes + again.n_passes
+                found[place] = replace(again, n_passes=n_passes, in_float64=True)
+        return found
 
     def check_reached(self, results: Sequence[TextFactors]) -> None:
-        """Warn of residuals above the tolerance."""
+        """Warn of residuals and errors of factors above the tolerance."""
         for result in results:
-            if self.tolerance is not None and result.residual > self.tolerance:
+            if self.tolerance is not None and max(result.residual, result.factor_error or 0.0) > self.tolerance:
+                factors = (
+                    "" if result.factor_error is None else f", that of the factors up to {result.factor_error:.1e}"
+                )
                 warnings.warn(
                     f"the tolerance of {self.tolerance:g} is out of reach for {result.text!r:.60}: with up to "
-                    f"{self.max_steps} nodes the residual is {result.residual:.1e}, which {result.settings.n_steps} "
-                    "nodes reach. A deeper layer, more precision (float32, float64) or more max_steps may help",
+                    f"{self.max_steps} nodes the residual is {result.residual:.1e}{factors}, which "
+                    f"{result.settings.n_steps} nodes reach. A deeper layer, more precision (float32, float64) or more "
+                    "max_steps may help",
                     stacklevel=caller_level(),
                 )
 
@@ -103,6 +128,10 @@ class Accuracy:
         if dtype == torch.float32 and device.type == "cuda" and _torch_takes_tf32():
             return "tf32"
         return str(dtype).removeprefix("torch.")
+
+
+def _on_cpu(values: Tensor) -> Tensor:
+    return values.cpu().double()
 
 
 def _torch_takes_tf32() -> bool:

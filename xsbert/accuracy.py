@@ -1,0 +1,90 @@
+"""How far the token factors are from the integrals that they stand for.
+
+Completeness tells the error of the factors' sum, a vector, on every panel of nodes: e = Σ_n w_n g(α_n) − (f(b) − f(a)).
+That of single tokens it does not tell. But a rule's error comes from what the integrand has beyond polynomials of low
+degree, and combinations of the node values that vanish for low degrees, null rules (Berntsen & Espelid, BIT 24, 1984),
+see that for the tokens as well as for their sum. So the error of the tokens is e times the ratio of the two. It costs
+nothing, as the full nodes are there anyway.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.polynomial import legendre
+from torch import Tensor
+
+from .quadrature import gauss_legendre
+
+__all__ = ["error_functionals", "factor_error"]
+
+# Estimates were 0.69 to 1.5 times the true error over texts, layers and models (docs/placement.md): with this factor
+# they are above it in 95 % of cases, and below three times it.
+SAFETY = 1.4
+# The error that rounding alone leaves, where the integral is exact.
+ROUNDINGS = 8
+
+
+def error_functionals(rule: str, weights: np.ndarray, orders: tuple[int, ...]) -> np.ndarray:
+    """What `factor_error` has to know of the integrand: weighted sums of its values at the nodes.
+
+    Args:
+        rule: a name in `RULES`; any other stands for Gauss-Legendre nodes, also in another variable.
+        weights: (N,) of all nodes.
+        orders: nodes of each of P panels, which follow one another.
+
+    Returns:
+        (3, P, N): the integral over each panel, and two null rules of it.
+    """
+    functionals = np.zeros((3, len(orders), len(weights)))
+    start = 0
+    for panel, order in enumerate(orders):
+        inside = slice(start, start + order)
+        functionals[0, panel, inside] = weights[inside]
+        functionals[1:, panel, inside] = weights[inside] * _null_rules(rule, order)
+        start += order
+    return functionals
+
+
+def _null_rules(rule: str, order: int) -> np.ndarray:
+    """(2, order) factors on the weights. One node has no null rule, and its value stands for it."""
+    if order == 1:
+        return np.array([[1.0], [0.0]])
+    if rule == "riemann-right":  # errs by the difference of both ends
+        ends = np.zeros((2, order))
+        ends[0, [0, -1]] = -1, 1
+        return ends
+    if rule == "midpoint":  # errs by the difference of the slopes at both ends
+        slopes = np.zeros((2, order))
+        slopes[0, [0, 1]] += 1, -1
+        slopes[0, [-2, -1]] += -1, 1
+        return slopes if order > 2 else np.array([[-1.0, 1.0], [0.0, 0.0]])
+    nodes = 2 * gauss_legendre(order).nodes - 1
+    degrees = [order - 1, order - 2] if order > 2 else [1]
+    polynomials = legendre.legvander(nodes, order - 1).T
+    found = np.zeros((2, order))
+    found[: len(degrees)] = [(2 * degree + 1) * polynomials[degree] for degree in degrees]
+    return found
+
+
+def factor_error(traces: Tensor, changes: Tensor, size: float, rounding: float = 0.0) -> float:
+    """An upper estimate of ‖V − V*‖ / ‖V*‖, with V* the exact factors; below the truth in one case of twenty.
+
+    Args:
+        traces: (3, P, 1 + M, E), `error_functionals` of the derivative of f along the path, and of M combinations of
+            the tokens' parts in it whose squares sum to the sum of the tokens' squares.
+        changes: (P, E), by how much f changes along each panel.
+        size: ‖V‖.
+        rounding: relative rounding of the model's numbers. That of half precision shows in completeness by itself.
+
+    Returns:
+        the estimate, 0 where nothing changes.
+    """
+    traces, changes = traces.double().cpu(), changes.double().cpu()
+    local = (traces[0, :, 0] - changes).norm(dim=-1)
+    of_sum, of_tokens = traces[1:, :, 0].norm(dim=-1), traces[1:, :, 1:].flatten(2).norm(dim=-1)
+    ratio = torch.where(of_sum > 0, of_tokens / of_sum, 0.0).amax(0)
+    floor = ROUNDINGS * min(rounding, torch.finfo(torch.float32).eps)
+    return math.hypot(SAFETY * float((ratio * local).norm()) / size, floor) if size else 0.0
