@@ -456,7 +456,8 @@ def load_model(options: argparse.Namespace, device: str) -> XSTransformer:
             device=device,
         )
         if options.shift and not model.shifted:
-            model = XSTransformer.wrap(model, shift=True, reference=options.reference or "pad")
+            how = {"reference": options.reference or "pad", "reference_positions": options.reference_positions}
+            model = XSTransformer.wrap(model, shift=True, **how)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"--model {options.model} cannot be loaded: {reason:.400}") from error

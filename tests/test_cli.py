@@ -83,11 +83,12 @@ def test_positions_of_the_reference(capsys, roberta_path):
     expected = model.attribute_prediction(A, B, n_steps=2)
     argv = ["--model", roberta_path, "--shift", *FEW, "--reference-positions"]
     status, out, err = run(capsys, A, B, *argv, "padding", "--json", "-")
-    assert (status, err) == (0, "")
+    assert status == 0
+    assert "the shift that was added" in err
     same_numbers(json.loads(out), expected)
     assert json.loads(out)["settings"]["reference_positions"] == "padding"
-    status, out, err = run(capsys, A, B, *argv, "text")
-    assert (status, err) == (0, "")
+    status, out, _ = run(capsys, A, B, *argv, "text")
+    assert status == 0
     assert "padding" not in out
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import xsbert.models.base
+import xsbert.models.integration
 from tests.tiny import write_model
 from xsbert import Attribution, XSTransformer
 from xsbert.integrated_jacobian import pulled_back_factors, token_factors
@@ -27,13 +28,13 @@ def own(request, tmp_path):
 def counted(monkeypatch):
     """How many texts had their factors computed."""
     calls = []
-    original = xsbert.models.base.token_factors_together
+    original = xsbert.models.integration.measured_factors
 
     def spy(f, xs, *args, **kwargs):
         calls.extend(xs)
         return original(f, xs, *args, **kwargs)
 
-    monkeypatch.setattr(xsbert.models.base, "token_factors_together", spy)
+    monkeypatch.setattr(xsbert.models.integration, "measured_factors", spy)
     return calls
 
 
@@ -155,13 +156,13 @@ def test_projected_factors_against_the_full_ones():
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
     directions = []
-    original = xsbert.models.base.pulled_back_factors
+    original = xsbert.models.integration.measured_pulled_back
 
     def spy(*args, **kwargs):
         directions.append(1)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(xsbert.models.base, "pulled_back_factors", spy)
+    monkeypatch.setattr(xsbert.models.integration, "measured_pulled_back", spy)
     cheap = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
     turned = own.attribute_prediction(LONG, "the giant", similarity=similarity, **STEPS)
     assert len(directions) == 2
@@ -176,11 +177,14 @@ def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
 
 def test_what_goes_wrong_in_reverse_mode_shows_in_the_residual(own, monkeypatch):
     """The residual of a text that was pulled back is not that of the nodes alone."""
-    original = xsbert.models.base.pulled_back_factors
+    original = xsbert.models.integration.measured_pulled_back
     right = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
-    monkeypatch.setattr(
-        xsbert.models.base, "pulled_back_factors", lambda *args, **kwargs: 1.1 * original(*args, **kwargs)
-    )
+
+    def enlarged(*args, **kwargs):
+        measured = original(*args, **kwargs)
+        return measured._replace(factors=1.1 * measured.factors)
+
+    monkeypatch.setattr(xsbert.models.integration, "measured_pulled_back", enlarged)
     wrong = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
     assert right.residual_b < 1e-6
     assert wrong.residual_b > 1e-2
@@ -206,13 +210,13 @@ def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp
 def pulled_back_lengths(monkeypatch):
     """Collects the numbers of tokens of texts that go through reverse mode."""
     lengths = []
-    original = xsbert.models.base.pulled_back_factors
+    original = xsbert.models.integration.measured_pulled_back
 
     def spy(f, x, *args, **kwargs):
         lengths.append(len(x))
         return original(f, x, *args, **kwargs)
 
-    monkeypatch.setattr(xsbert.models.base, "pulled_back_factors", spy)
+    monkeypatch.setattr(xsbert.models.integration, "measured_pulled_back", spy)
     return lengths
 
 

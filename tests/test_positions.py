@@ -81,7 +81,9 @@ def test_they_sum_to_the_score(real):
 
 
 def test_every_call_takes_it(path):
-    model, own = (XSTransformer(path, device="cpu", **how) for how in ({}, {"reference_positions": "padding"}))
+    model, own = (
+        XSTransformer(path, reference="pad", device="cpu", **how) for how in ({}, {"reference_positions": "padding"})
+    )
     assert (model.reference_positions, own.reference_positions) == ("text", "padding")
     expected = own.attribute_prediction(*TEXTS[:2], **STEPS)
     text = model.attribute_prediction(*TEXTS[:2], **STEPS)
@@ -114,7 +116,7 @@ def test_a_result_names_it(path):
     out = model.attribute_prediction(*TEXTS[:2], **STEPS)
     assert "reference <pad>, positions of padding, shifted, float32" in str(out)
     assert "positions of padding" in out.to_html()
-    text = XSTransformer(path, shift=True, device="cpu").attribute_prediction(*TEXTS[:2], **STEPS)
+    text = XSTransformer(path, shift=True, reference="pad", device="cpu").attribute_prediction(*TEXTS[:2], **STEPS)
     assert "reference <pad>, shifted, float32" in str(text)
     assert "positions of" not in text.to_html()
 
@@ -185,7 +187,7 @@ def test_a_model_without_a_position_of_padding(architecture, tmp_path):
     for shift in (False, True):
         with pytest.raises(ValueError, match=message):
             XSTransformer(path, shift=shift, reference_positions="padding", device="cpu")
-        model = XSTransformer(path, shift=shift, reference_positions="text", device="cpu")
+        model = XSTransformer(path, shift=shift, reference="pad", reference_positions="text", device="cpu")
         assert model.reference_positions == "text"
         with pytest.raises(ValueError, match=message):
             model.attribute_prediction("the giant", "a traveller", reference_positions="padding")
@@ -213,7 +215,7 @@ def test_a_padding_token_other_than_the_models(paths, tmp_path):
 
 @pytest.mark.parametrize("own", ["text", "padding"])
 def test_other_positions_than_those_of_the_shift(own, path, tmp_path):
-    model = XSTransformer(path, shift=True, reference_positions=own, device="cpu")
+    model = XSTransformer(path, shift=True, reference="pad", reference_positions=own, device="cpu")
     model.save_pretrained(str(tmp_path))
     other = "text" if own == "padding" else "padding"
     message = f"shifted by the reference '<pad>' with reference_positions='{own}'.*got reference_positions='{other}'"

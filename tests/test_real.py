@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from tests.pairs import PAIRS
 from xsbert import XSMPNet
+from xsbert.models import ShiftWarning
 
 pytestmark = pytest.mark.real
 
@@ -18,7 +19,7 @@ FEW = PAIRS[:3]
 
 @pytest.fixture(scope="module")
 def mpnet(mpnet_real):
-    return XSMPNet(mpnet_real, device="cpu")
+    return XSMPNet(mpnet_real, reference="pad", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +95,9 @@ def test_texts_swapped(mpnet):
 
 
 def test_shifted_it_is_exact(mpnet, means):
-    shifted = XSMPNet.wrap(mpnet, shift=True)
-    out = explained(shifted, FEW[0], 10)
+    shifted = XSMPNet.wrap(mpnet, shift=True, reference="pad")
+    with pytest.warns(ShiftWarning):
+        out = shifted.attribute_prediction(*FEW[0], layer=10, show_progress_bar=False)
     (a, b) = (f_x - f_r for f_x, f_r in map(means, FEW[0]))
     assert out.score == pytest.approx(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), abs=1e-5)
     assert out.matrix.sum() == pytest.approx(out.score, abs=0.02)

@@ -59,7 +59,7 @@ DEFAULT_CHUNK_NUMBERS = {"cpu": 1_600_000, "cuda": 32_000_000}
 # look for a derivative would find that level in every thread. So one thread at a time evaluates f, a chunk at a time.
 EVALUATION = threading.RLock()
 # Combinations of tokens with random signs, whose squares sum to that of all tokens in the mean.
-N_SIGNS = 8
+N_SIGNS = 3
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
 
 
@@ -202,6 +202,8 @@ def _factors(
                     if len(traces):
                         combined = torch.einsum("mg,nge->nme", combinations[:, part], derivatives)
                         traces += torch.einsum("cn,nme->cme", shares[n_texts:], combined)
+                        del combined
+                    del derivatives  # not to be held beside the next ones
                     bar.update(len(h) * len(members[part]))
         return [Measured(*each) for each in zip(total, traces.split(sizes), strict=True)]
 
@@ -421,6 +423,8 @@ def measured_pulled_back(
                     if len(traces):
                         combined = torch.einsum("ms,nks->nmk", combinations, step)
                         traces[:, :, part] += torch.einsum("cn,nmk->cmk", shares[1:], combined)
+                        del combined
+                    del step  # not to be held beside the next ones
                     bar.update(len(h) * len(directions[part]))
         return Measured(total, traces)
 
@@ -460,7 +464,7 @@ def feature_pairs(jacobian_a: Tensor, difference_a: Tensor, jacobian_b: Tensor, 
 def bytes_per_pass(f: Function, x: Tensor, r: Tensor, n_groups: int, *, reverse: bool = False) -> int:
     """Bytes that `token_factors` takes for each Jacobian-vector product that it computes at once.
 
-    Counted at one node and up to eight groups, where what does not grow with their number weighs at least as much as
+    Counted at two nodes and up to eight groups, where what does not grow with their number weighs at least as much as
     in larger chunks. With one group also an upper bound for a look along the path.
 
     Args:
@@ -470,17 +474,20 @@ def bytes_per_pass(f: Function, x: Tensor, r: Tensor, n_groups: int, *, reverse:
         reverse: for the vector-Jacobian products of `pulled_back_factors` instead.
     """
     _check(x, r, None)
-    rule = quadrature("midpoint", 1)
+    # Two nodes, one after the other, so that what was summed up at the first is there at the second.
+    rule = quadrature("midpoint", 2)
+    functionals = np.ones((3, 2))
     n_passes = min(8, n_groups)
 
     def forward() -> None:
         members = x.new_ones(n_passes, len(x))
-        _factors(f, [x], [r], [rule], None, members, n_passes, False)
+        _factors(f, [x], [r], [rule], [functionals], members, n_passes, False)
 
     def backward() -> None:
         with torch.no_grad(), EVALUATION:
             directions = f(r).expand(n_passes, -1)
-        pulled_back_factors(f, x, r, rule, directions, chunk_size=n_passes, show_progress_bar=False)
+        options = {"chunk_size": n_passes, "show_progress_bar": False}
+        measured_pulled_back(f, x, r, rule, directions, functionals, **options)
 
     return math.ceil(peak_bytes(backward if reverse else forward) / n_passes)
 

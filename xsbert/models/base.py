@@ -592,7 +592,8 @@ class XSTransformer(SentenceTransformer):
         if reference is None and positions is None:
             return own
         if not self.shifted:
-            token = own.token if reference is None else reference
+            # Only padding has positions of padding.
+            token = reference or ("pad" if positions == "padding" else own.token)
             return resolve_reference(self[0], token, self.reference_positions if positions is None else positions)
         if reference is not None and resolve_reference(self[0], reference).token_id != own.token_id:
             raise ValueError(
