@@ -59,7 +59,7 @@ DEFAULT_CHUNK_NUMBERS = {"cpu": 1_600_000, "cuda": 32_000_000}
 # look for a derivative would find that level in every thread. So one thread at a time evaluates f, a chunk at a time.
 EVALUATION = threading.RLock()
 # Combinations of tokens with random signs, whose squares sum to that of all tokens in the mean.
-N_SIGNS = 3
+N_SIGNS = 8
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
 
 

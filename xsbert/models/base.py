@@ -667,8 +667,8 @@ class XSTransformer(SentenceTransformer):
             for text, path in zip(texts, paths, strict=True)
         ]
         n_outputs = len(results[0].embedding)
-        outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.device)
         if units == "tokens" and _reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
+            outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.device)
             together, projected = projected_by(outputs, plan.limits), True
         else:
             groups = None if units == "tokens" else [result.groups(units) for result in results]
