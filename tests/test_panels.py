@@ -1,0 +1,100 @@
+"""Near-jumps: panels that are graded towards them, and the error of the factors."""
+
+import numpy as np
+import pytest
+import torch
+
+from xsbert import XSMPNet
+from xsbert.accuracy import error_functionals, factor_error
+from xsbert.integrated_jacobian import measured_factors, token_factors
+from xsbert.panels import Panel, composite
+from xsbert.placement import place_nodes
+from xsbert.quadrature import quadrature
+
+
+def random(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+X, R, W = random(4, 3, seed=1), random(4, 3, seed=2), random(3, 6, seed=3)
+
+
+def jumping(width):
+    """A normalisation of numbers that pass by zero within a small part of the path."""
+
+    def f(h):
+        at = (h - R)[0] @ (X - R)[0] / (X - R)[0].square().sum() - 0.37
+        switched = at / (width**2 + at.square()).sqrt()
+        return torch.tanh(h).sum(0) @ W + switched * W[0]
+
+    return f
+
+
+@pytest.mark.parametrize("width", [1e-3, 1e-6, 1e-9])
+def test_a_jump_takes_few_nodes_whatever_its_width(width):
+    f = jumping(width)
+    placement = place_nodes(f, X, R, f(X) - f(R), 1e-2, 512)
+    assert placement.reached
+    assert len(placement.orders) > 1
+    assert len(placement.rule.nodes) <= 40
+    assert placement.n_passes <= 300
+    change = f(X) - f(R)
+    assert float((token_factors(f, X, R, placement.rule).sum(0) - change).norm() / change.norm()) <= 1e-2
+
+
+def test_a_jump_that_the_dtype_does_not_resolve_is_said():
+    f = jumping(1e-9)
+    x, r, w = X.float(), R.float(), W.float()
+
+    def narrow(h):
+        return f(h.double()).to(h.dtype)
+
+    placement = place_nodes(narrow, x, r, narrow(x) - narrow(r), 1e-3, 512)
+    assert w.dtype == torch.float32
+    assert placement.unresolved
+    assert not placement.reached
+
+
+def test_panels_follow_one_another():
+    rule = composite((Panel(0.0, 0.25, 2), Panel(0.25, 1.0, 3)))
+    assert (np.diff(rule.nodes) > 0).all()
+    assert rule.weights.sum() == pytest.approx(1)
+    # Exact to the degree of the poorer panel, and not beyond.
+    assert rule.weights @ rule.nodes**3 == pytest.approx(1 / 4)
+    assert abs(rule.weights @ rule.nodes**4 - 1 / 5) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "n_steps"), [("gauss-legendre", 4), ("gauss-legendre", 6), ("midpoint", 9), ("riemann-right", 20)]
+)
+def test_the_stated_error_is_above_the_true_one_and_not_far(name, n_steps):
+    def f(h):
+        return (h / (0.3 + h.square().sum(-1, keepdim=True)).sqrt()).sum(0) @ W
+
+    rule = quadrature(name, n_steps)
+    functionals = error_functionals(name, rule.weights, (n_steps,))
+    (measured,) = measured_factors(f, [X], [R], [rule], [functionals.reshape(-1, n_steps)])
+    traces = measured.traces.reshape(3, 1, *measured.traces.shape[1:])
+    truth = token_factors(f, X, R, quadrature("gauss-legendre", 200))
+    stated = factor_error(traces, (f(X) - f(R))[None], float(measured.factors.norm()))
+    true = float((measured.factors - truth).norm() / truth.norm())
+    assert 0.9 * true <= stated <= 4 * true
+
+
+def test_the_tolerance_holds_for_the_stated_error(model):
+    for layer in (0, 3, 4, 5):
+        (found,) = model.token_factors(["The train was late again."], layer=layer)
+        assert 0 < found.factor_error <= 0.01
+        assert found.settings.n_looks > 0
+        assert found.settings.n_float64 == 0
+        (truth,) = model.token_factors(["The train was late again."], layer=layer, n_steps=96)
+        true = np.linalg.norm(found.factors - truth.factors) / np.linalg.norm(truth.factors)
+        assert true <= 1.2 * found.factor_error <= 5 * true
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [8, 6, 3, 0])
+def test_every_layer_of_the_real_mpnet(layer, mpnet_real):
+    (found,) = XSMPNet(mpnet_real, reference="pad", device="cpu").token_factors(["A dog runs home."], layer=layer)
+    assert max(found.residual, found.factor_error) <= 0.01
