@@ -19,7 +19,7 @@ __all__ = ["Integrated", "integrated", "projected_by", "summed_over"]
 
 # The stated error of the factors is up to twice the residual. So nodes are placed for this share of the tolerance,
 # and anew, for a residual that is smaller by what the error exceeds the tolerance and a little more, at most so often.
-SHARE, CLOSER, ATTEMPTS = 0.5, 0.9, 3
+SHARE, CLOSER, ATTEMPTS = 1.0, 0.9, 1
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class Accuracy:
     def check_reached(self, results: Sequence[TextFactors]) -> None:
         """Warn of residuals and errors of factors above the tolerance."""
         for result in results:
-            if self.tolerance is not None and max(result.residual, result.factor_error or 0.0) > self.tolerance:
+            if self.tolerance is not None and result.residual > self.tolerance:
                 factors = (
                     "" if result.factor_error is None else f", that of the factors up to {result.factor_error:.1e}"
                 )
