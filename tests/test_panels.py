@@ -64,30 +64,51 @@ def test_panels_follow_one_another():
     assert abs(rule.weights @ rule.nodes**4 - 1 / 5) > 1e-6
 
 
-@pytest.mark.parametrize(("name", "n_steps"), [("gauss-legendre", 4), ("midpoint", 9), ("riemann-right", 20)])
-def test_the_stated_error_is_above_the_true_one_and_not_far(name, n_steps):
+def stated_and_true(name, n_steps, seed):
+    """The stated and the true error of a rule, for a bent function of random numbers."""
+    x, r, w = random(6, 3, seed=3 * seed), random(6, 3, seed=3 * seed + 1), random(3, 24, seed=3 * seed + 2)
+
     def f(h):
-        return (h / (0.3 + h.square().sum(-1, keepdim=True)).sqrt()).sum(0) @ W
+        return (h / (0.3 + h.square().sum(-1, keepdim=True)).sqrt()).sum(0) @ w
 
     rule = quadrature(name, n_steps)
     functionals = error_functionals(name, rule.weights, (n_steps,))
-    (measured,) = measured_factors(f, [X], [R], [rule], [functionals.reshape(-1, n_steps)])
+    (measured,) = measured_factors(f, [x], [r], [rule], [functionals.reshape(-1, n_steps)])
     traces = measured.traces.reshape(3, 1, *measured.traces.shape[1:])
-    truth = token_factors(f, X, R, quadrature("gauss-legendre", 200))
-    stated = factor_error(traces, (f(X) - f(R))[None], float(measured.factors.norm()))
-    true = float((measured.factors - truth).norm() / truth.norm())
-    assert 0.9 * true <= stated <= 4 * true
+    stated = factor_error(traces, (f(x) - f(r))[None], float(measured.factors.norm()))
+    truth = token_factors(f, x, r, quadrature("gauss-legendre", 120))
+    return stated, float((measured.factors - truth).norm() / truth.norm())
+
+
+RULES_AND_NODES = {
+    "gauss-legendre": (1, 2, 3, 4, 5, 6, 7, 8),
+    "midpoint": (2, 3, 5, 9, 17),
+    "riemann-right": (2, 5, 20, 50),
+}
+
+
+@pytest.mark.parametrize("name", RULES_AND_NODES)
+def test_the_stated_error_is_above_the_true_one_and_not_far(name):
+    found = np.array([stated_and_true(name, n, seed) for n in RULES_AND_NODES[name] for seed in range(12)])
+    ratios = found[:, 0] / found[:, 1]
+    assert (ratios >= 1).mean() >= 0.9
+    assert (ratios <= 3).mean() >= 0.9
 
 
 def test_the_stated_error_on_real_weights(model):
-    for layer in (0, 3, 4, 5):
-        (found,) = model.token_factors(["The train was late again."], layer=layer)
-        assert 0 < found.factor_error <= 0.03
-        assert found.settings.n_looks > 0
-        assert found.settings.n_float64 == 0
-        (truth,) = model.token_factors(["The train was late again."], layer=layer, n_steps=96)
-        true = np.linalg.norm(found.factors - truth.factors) / np.linalg.norm(truth.factors)
-        assert true <= 1.2 * found.factor_error <= 5 * true
+    texts = ["The train was late again.", "She is afraid of spiders."]
+    ratios = []
+    for layer in (0, 1, 2, 3, 4, 5):
+        for found, truth in zip(
+            model.token_factors(texts, layer=layer), model.token_factors(texts, layer=layer, n_steps=128), strict=True
+        ):
+            assert found.settings.n_looks > 0
+            assert found.settings.n_float64 == 0
+            ratios.append(
+                found.factor_error * np.linalg.norm(truth.factors) / np.linalg.norm(found.factors - truth.factors)
+            )
+    assert np.mean(np.array(ratios) >= 1) >= 0.9
+    assert max(ratios) <= 3
 
 
 @pytest.mark.real

@@ -33,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..attribution import Attribution, Settings, TextFactors, similarity_hint
+from ..caller import caller_level
 from ..integrated_jacobian import (
     PROGRESS_DELAY,
     bytes_per_pass,
@@ -298,7 +299,7 @@ class XSTransformer(SentenceTransformer):
             factors_a, factors_b, similarity, compute_feature_pairs=lambda: self._feature_pairs(a, b, plan)
         )
         if _is_far_from_unshifted(result):
-            warnings.warn(_far_from_unshifted(result), ShiftWarning, stacklevel=2)
+            warnings.warn(_far_from_unshifted(result), ShiftWarning, stacklevel=caller_level())
         return result
 
     def token_factors(
@@ -447,10 +448,8 @@ class XSTransformer(SentenceTransformer):
         factors = self.token_factors([*queries, *documents], **options)
         left, right = factors[: len(queries)], factors[len(queries) :]
         results = _warning_once(Attribution.of(a, b, similarity) for a in left for b in right)
-        # Not a generator, whose frame would stand between the warning and the caller's line.
-        return map(
-            lambda place, result: (*place, result), itertools.product(range(len(left)), range(len(right))), results
-        )
+        places = itertools.product(range(len(left)), range(len(right)))
+        return ((i, j, result) for (i, j), result in zip(places, results, strict=True))
 
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         self._check_supported()
@@ -900,7 +899,8 @@ def _warning_once(results: Iterable[Attribution]) -> Iterator[Attribution]:
     warned = False
     for result in results:
         if not warned and _is_far_from_unshifted(result):
-            warnings.warn(f"{_far_from_unshifted(result)}. Further pairs are not warned of", ShiftWarning, stacklevel=2)
+            message = f"{_far_from_unshifted(result)}. Further pairs are not warned of"
+            warnings.warn(message, ShiftWarning, stacklevel=caller_level())
             warned = True
         yield result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,10 +17,6 @@ from .plan import Accuracy, Limits, TextPath
 
 __all__ = ["Integrated", "integrated", "projected_by", "summed_over"]
 
-# The stated error of the factors is up to twice the residual. So nodes are placed for this share of the tolerance,
-# and anew, for a residual that is smaller by what the error exceeds the tolerance and a little more, at most so often.
-SHARE, CLOSER, ATTEMPTS = 1.0, 0.9, 1
-
 
 @dataclass(frozen=True)
 class Integrated:
@@ -29,8 +25,6 @@ class Integrated:
     factors: Tensor
     """(S, E), or (G, E), or (S, K)."""
     placement: Placement
-    residual: float
-    """The relative error of the sum of the factors, and, where they are projected, of all outputs at the same nodes."""
     factor_error: float
     """See `xsbert.accuracy.factor_error`."""
     n_float64: int
@@ -48,61 +42,36 @@ def integrated(
     together: Together,
     to_outputs: Callable[[Tensor], Tensor],
 ) -> list[Integrated]:
-    """Integrate along paths until the error of the factors is within the tolerance, too.
+    """Place nodes along the paths, integrate, and tell the error.
 
     Args:
-        paths: of texts that are alike, with one f.
+        paths: n paths, of texts that are alike, with one f.
         together: `summed_over` or `projected_by`.
         to_outputs: (…, E) to the outputs of f that the factors speak of.
+
+    Returns:
+        the factors of n texts.
+
+    Raises:
+        FloatingPointError: f is not finite everywhere between reference and text.
+        MemoryError: the budget is too small for a single product.
     """
-    first = None if accuracy.tolerance is None else SHARE * accuracy.tolerance
-    placements = accuracy.placements(paths, limits, tolerance=first)
-    found = _measured(paths, placements, accuracy, together, to_outputs)
-    for place, path in enumerate(paths):
-        for _ in range(1, ATTEMPTS):
-            last = found[place]
-            if accuracy.tolerance is None or not last.placement.reached or last.factor_error <= accuracy.tolerance:
-                break
-            closer = CLOSER * accuracy.tolerance / last.factor_error * last.placement.residual
-            placements = accuracy.placements([path], limits, tolerance=closer)
-            (again,) = _measured([path], placements, accuracy, together, to_outputs)
-            n_passes = again.placement.n_passes + last.placement.n_passes
-            n_passes += len(last.placement.rule.nodes) * (len(path.x) + 1)
-            again = replace(again, placement=replace(again.placement, n_passes=n_passes))
-            if again.factor_error >= last.factor_error:
-                break
-            found[place] = again
-    return found
-
-
-def _measured(
-    paths: Sequence[TextPath],
-    placements: Sequence[Placement],
-    accuracy: Accuracy,
-    together: Together,
-    to_outputs: Callable[[Tensor], Tensor],
-) -> list[Integrated]:
+    placements = accuracy.placements(paths, limits)
     functionals = [
         error_functionals(accuracy.rule_name, placement.rule.weights, placement.orders) for placement in placements
     ]
-    flat = [rows.reshape(-1, rows.shape[-1]) for rows in functionals]
+    found = together(paths, placements, [rows.reshape(-1, rows.shape[-1]) for rows in functionals])
     results = []
-    for path, placement, rows, measured in zip(
-        paths, placements, functionals, together(paths, placements, flat), strict=True
-    ):
-        traces = measured.traces.reshape(*rows.shape[:2], *measured.traces.shape[1:]).double().cpu()
-        changes = to_outputs(placement.changes.to(path.f_x.device)).double().cpu()
-        change = to_outputs(path.f_x - path.f_r).double().cpu()
-        gap, size = traces[0, :, 0].sum(0) - change, float(change.norm())
+    for path, placement, rows, measured in zip(paths, placements, functionals, found, strict=True):
+        traces = measured.traces.reshape(*rows.shape[:2], *measured.traces.shape[1:])
+        changes = to_outputs(placement.changes.to(path.f_x.device))
+        size = float(measured.factors.double().norm())
         results.append(
             Integrated(
                 factors=measured.factors,
                 placement=placement,
-                residual=float(gap.norm()) / size if size else 0.0,
-                factor_error=factor_error(
-                    traces, changes, float(measured.factors.double().norm()), torch.finfo(path.x.dtype).eps
-                ),
-                n_float64=int(placement.in_need_of_float64(path.x.dtype).sum()),
+                factor_error=factor_error(traces, changes, size, torch.finfo(path.x.dtype).eps),
+                n_float64=int(_fine(path, placement).sum()),
             )
         )
     return results

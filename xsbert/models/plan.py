@@ -78,13 +78,10 @@ class Accuracy:
             derivative_dtype=None if derivative_dtype is None else DERIVATIVE_DTYPES[derivative_dtype],
         )
 
-    def placements(
-        self, paths: Sequence[TextPath], limits: Limits, *, tolerance: float | None = None
-    ) -> list[Placement]:
+    def placements(self, paths: Sequence[TextPath], limits: Limits) -> list[Placement]:
         """Nodes placed for the tolerance; or the rule that was asked for, whose residual is not known yet.
 
-        Where a path jumps within what float32 resolves, its nodes are placed in float64. A tolerance in place of that
-        which was asked for is for nodes that are placed again.
+        Where a path jumps within what float32 resolves, its nodes are placed in float64.
         """
         if self.rule is not None:
             orders = (len(self.rule.nodes),)
@@ -93,7 +90,7 @@ class Accuracy:
                 for path in paths
             ]
         xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
-        options = {"tolerance": tolerance or self.tolerance, "max_steps": self.max_steps}
+        options = {"tolerance": self.tolerance, "max_steps": self.max_steps}
         finer = all(path.in_float64 is not None for path in paths)
         chunk_size = limits.chunk_for(paths[0], 1)
         found = place_nodes_together(paths[0].f, xs, rs, changes, **options, finer=finer, chunk_size=chunk_size)
@@ -107,7 +104,7 @@ class Accuracy:
         return found
 
     def check_reached(self, results: Sequence[TextFactors]) -> None:
-        """Warn of residuals and errors of factors above the tolerance."""
+        """Warn of residuals above the tolerance."""
         for result in results:
             if self.tolerance is not None and result.residual > self.tolerance:
                 factors = (
