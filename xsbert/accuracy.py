@@ -72,8 +72,8 @@ def _null_rules(rule: str, order: int) -> np.ndarray:
 def factor_error(traces: Tensor, changes: Tensor, size: float, rounding: float = 0.0) -> float:
     """An upper estimate of ‖V − V*‖ / ‖V*‖, with V* the exact factors; below the truth in one case of twenty.
 
-    A single panel of one or two nodes on a path that is far from straight tells little of the tokens: there it was below
-    the truth in one case of three.
+    A single panel of one or two nodes on a path that is far from straight tells little of the tokens: there it was
+    below the truth in one case of three.
 
     Args:
         traces: (3, P, 1 + M, E), `error_functionals` of the derivative of f along the path, and of M combinations of

@@ -206,7 +206,7 @@ def search(
         if not misjudged or goal < ROUNDINGS * resolution or resolution > COARSEST:
             return found[0]
     on_panels = yield from graded(values, goal * size, max_steps, resolution, finer)
-    found.append(_on_panels(on_panels, size, goal))
+    found.append(_on_panels(on_panels, size, goal, resolution))
     return min(found, key=lambda placement: placement.residual)
 
 
@@ -251,16 +251,19 @@ def _smooth(rule: Quadrature, residual: float, reached: bool, change: Tensor) ->
     return Placement(rule, residual, reached, (len(rule.nodes),), change[None], (1.0,))
 
 
-def _on_panels(found: Graded, size: float, goal: float) -> Placement:
+def _on_panels(found: Graded, size: float, goal: float, resolution: float) -> Placement:
     residual = found.residual / size
+    widths = tuple(panel.high - panel.low for panel in found.panels)
+    # Where rounding moves a narrow jump, more nodes do not help.
+    blurred = not found.resolved or min(widths) < NARROW / ROUNDINGS * resolution
     return Placement(
         rule=composite(found.panels),
         residual=residual,
         reached=residual <= goal,
         orders=tuple(panel.n_steps for panel in found.panels),
         changes=found.changes,
-        widths=tuple(panel.high - panel.low for panel in found.panels),
-        unresolved=not found.resolved and residual > goal,
+        widths=widths,
+        unresolved=blurred and residual > goal,
     )
 
 
