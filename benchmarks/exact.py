@@ -117,9 +117,7 @@ def main() -> None:
     print(table([shares_row(name, found) for name, found in parts.items()]))
     for tolerance in TOLERANCES:
         print(f"\nMedian nodes for a residual of {tolerance:g}, {len(texts)} texts\n")
-        print(
-            table([nodes_row(name, rule, rows, tolerance) for name, rows in nodes.items() for rule in rows[0]["nodes"]])
-        )
+        print(table([nodes_row(shown, rule, rows, tolerance) for rule in rows[0]["nodes"]]))
 
 
 def read_pairs(file: Path, columns: tuple[int, int], n_pairs: int, max_characters: int) -> Pairs:
