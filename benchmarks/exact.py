@@ -40,8 +40,6 @@ from tqdm import tqdm
 
 from xsbert import Attribution, XSTransformer
 from xsbert.integrated_jacobian import derivatives_along_path
-from xsbert.models.layers import Encoder
-from xsbert.models.texts import tokenize
 from xsbert.placement import place_nodes
 from xsbert.quadrature import RULES
 
@@ -179,10 +177,10 @@ def shares(model: XSTransformer, pairs: Pairs, tolerance: float) -> dict[str, An
 
 def nodes_at(layer: int, model: XSTransformer, texts: list[str]) -> dict[str, Any]:
     """Nodes that each text takes, by rule and tolerance."""
-    encoder = Encoder(model, layer)
+    explainer = model.explainer(layer=layer)
     found: dict[str, dict[str, list[int]]] = {}
     for text in tqdm(texts, desc=f"nodes at layer {layer}", leave=False):
-        (path,) = model._paths(encoder, [tokenize(model, text, None, "text")], model._reference)
+        path = explainer.path(text)
         change = (path.f_x - path.f_r).double().cpu().numpy()
         fine = RULES["gauss-legendre"](FINE)
         samples = derivatives_along_path(path.f, path.x, path.r, fine.nodes).double().cpu().numpy()

@@ -42,10 +42,8 @@ from common import MODEL_HELP, distinct_texts, environment, load, settings, tabl
 from scipy.interpolate import BarycentricInterpolator
 from tqdm import tqdm
 
-from xsbert import XSTransformer
+from xsbert.engine import Explainer
 from xsbert.integrated_jacobian import derivatives_along_path, token_factors, values_along_paths
-from xsbert.models.layers import Encoder
-from xsbert.models.texts import tokenize
 from xsbert.placement import search
 from xsbert.quadrature import Quadrature, equidistributed, gauss_legendre
 
@@ -119,7 +117,7 @@ def main() -> None:
         layers = range(model.n_layers + 1) if options.layers is None else options.layers
         results[reference] = {
             layer: [
-                nodes_of(text, Encoder(model, layer), model, text in with_factors)
+                nodes_of(text, model.explainer(layer=layer), text in with_factors)
                 for text in tqdm(texts, desc=f"{reference}, layer {layer}", leave=False)
             ]
             for layer in layers
@@ -134,9 +132,9 @@ def main() -> None:
     write_json(options.json, {"options": settings(options), "environment": where, "results": results})
 
 
-def nodes_of(text: str, encoder: Encoder, model: XSTransformer, with_factors: bool) -> dict[str, Any]:
+def nodes_of(text: str, explainer: Explainer, with_factors: bool) -> dict[str, Any]:
     """Tokens of a text, the residual of the fine nodes, and by tolerance and way the nodes, passes and errors."""
-    (path,) = model._paths(encoder, [tokenize(model, text, None, "text")], model._reference)
+    path = explainer.path(text)
     fine = plain(FINE)
     samples = derivatives_along_path(path.f, path.x, path.r, fine.nodes).double().cpu().numpy()
     change = (path.f_x - path.f_r).double().cpu().numpy()
