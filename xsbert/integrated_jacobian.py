@@ -438,7 +438,7 @@ def measured_pulled_back_together(
         sums = _Sums(nodes, cotangents.shape[1], cotangents.shape[1], trace)
         _accumulate(nodes, look, sums, passes, "pulled back", show_progress_bar)
         return [
-            Measured(total[:count].T, traces[:, :count].transpose(1, 2))
+            Measured(total[:count].T.contiguous(), traces[:, :count].transpose(1, 2))
             for total, traces, count in zip(sums.total, sums.traces, counts, strict=True)
         ]
 
