@@ -26,7 +26,6 @@ from transformers import AutoModel, AutoTokenizer, MPNetConfig, PreTrainedConfig
 
 import xsbert
 from xsbert import XSTransformer
-from xsbert.models.layers import Encoder
 
 # 20 × 25 and 7 × 9 tokens with the packaged model's tokenizer, special tokens included.
 TEXTS = {
@@ -166,11 +165,10 @@ def alternate(
 
 def counted_operations(model: XSTransformer, text: str, layer: int, n_steps: int) -> int:
     """Floating-point operations of S + 1 forward passes per node from the layer on."""
-    encoder = Encoder(model, layer if layer >= 0 else model.n_layers + layer)
-    recording = encoder.record(dict(model.preprocess([text]).to(model.device)))
+    path = model.explainer(layer=layer).path(text)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        encoder.function(recording)(recording.hidden[0])
-    return n_steps * (recording.hidden.shape[1] + 1) * counter.get_total_flops()
+        path.f(path.x)
+    return n_steps * (len(path.x) + 1) * counter.get_total_flops()
 
 
 def peak_memory(device: str) -> int:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial import legendre
 
+from xsbert.engine.paths import TextPath
 from xsbert.integrated_jacobian import derivatives_along_path, values_along_paths
-from xsbert.models.plan import TextPath
 from xsbert.placement import place_nodes
 from xsbert.quadrature import Quadrature, gauss_legendre
 

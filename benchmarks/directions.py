@@ -20,11 +20,11 @@ import numpy as np
 from common import MODEL_HELP, alternate, environment, load, settings, table, text_of, write_json
 
 from xsbert import Attribution, XSTransformer
-from xsbert.models import base
-from xsbert.models.base import UNITS
+from xsbert.engine import explainer
+from xsbert.engine.explainer import UNITS
 
 QUERY_TOKENS = 8
-BACKWARD_COST = base.BACKWARD_COST
+BACKWARD_COST = explainer.BACKWARD_COST
 
 
 def main() -> None:
@@ -60,9 +60,9 @@ def compare_directions(
     model: XSTransformer, query: str, passage: str, accuracy: dict[str, Any], device: str
 ) -> dict[str, Any]:
     def explain(backward_cost: float, **changed: Any) -> Attribution:
-        base.BACKWARD_COST = backward_cost
+        explainer.BACKWARD_COST = backward_cost
         out = model.attribute_prediction(query, passage, **{**accuracy, **changed})
-        base.BACKWARD_COST = BACKWARD_COST
+        explainer.BACKWARD_COST = BACKWARD_COST
         return out
 
     works = {"forward": lambda: explain(float("inf")), "cheapest": lambda: explain(BACKWARD_COST)}

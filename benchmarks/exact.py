@@ -41,9 +41,8 @@ from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
 
 from xsbert import Attribution, XSTransformer
-from xsbert.models.layers import Encoder
-from xsbert.models.plan import NO_LIMITS, Accuracy, TextPath
-from xsbert.models.texts import tokenize
+from xsbert.engine.integration import placements
+from xsbert.engine.options import Options
 from xsbert.quadrature import RULES
 
 Pairs = list[tuple[str, str]]
@@ -178,23 +177,17 @@ def shares(model: XSTransformer, pairs: Pairs, tolerance: float) -> dict[str, An
 def nodes_at(layer: int, model: XSTransformer, texts: list[str]) -> dict[str, Any]:
     """Nodes that each text takes, by rule and tolerance."""
     found: dict[str, dict[str, list[int]]] = {}
-    fine = copy.deepcopy(model).double()
+    explainer, fine = model.explainer(layer=layer), copy.deepcopy(model).double().explainer(layer=layer)
     for text in texts:
-        path, in_float64 = path_along(model, layer, text), path_along(fine, layer, text)
+        path, in_float64 = explainer.path(text), fine.path(text)
         curve = curve_of(in_float64, panel_edges(in_float64))
         for tolerance in TOLERANCES:
             for rule in RULES:
                 n = fewest_nodes(rule, curve, tolerance)
                 found.setdefault(rule, {}).setdefault(f"{tolerance:g}", []).append(n)
-            accuracy = Accuracy.of(tolerance, None, "gauss-legendre", MOST_NODES, None)
-            (placed,) = accuracy.placements([path], NO_LIMITS)
+            (placed,) = placements([path], Options(tolerance=tolerance, max_steps=MOST_NODES))
             found.setdefault(ADAPTIVE, {}).setdefault(f"{tolerance:g}", []).append(len(placed.rule.nodes))
     return {"layer": layer, "nodes": found}
-
-
-def path_along(model: XSTransformer, layer: int, text: str) -> TextPath:
-    (path,) = model._paths(Encoder(model, layer), [tokenize(model, text, None, "text")], model._reference)
-    return path
 
 
 def fewest_nodes(rule: str, curve: Curve, tolerance: float) -> int:

@@ -42,8 +42,8 @@ from common import (
 from torch import Tensor
 
 from xsbert import XSTransformer
-from xsbert.models.layers import encoder_layers
-from xsbert.models.reference import reference_features
+from xsbert.engine.encoder import encoder_layers
+from xsbert.engine.reference import reference_features
 
 SKIPPABLE = ("same rule", "fixed", "bfloat16")
 ORDER = ("same rule", "fixed", "tolerance", "bfloat16")
@@ -70,7 +70,7 @@ def published_jacobian(model: XSTransformer, text: str, layer: int, n_steps: int
             hook.remove()
 
     f_x, x = run(features)
-    f_r, r = run(reference_features(model._reference, features))
+    f_r, r = run(reference_features(model.reference, features))
     alphas = torch.arange(1, n_steps + 1, device=x.device, dtype=x.dtype) / n_steps
     inputs = (r + alphas[:, None, None] * (x - r)).requires_grad_()
     hook = module.register_forward_pre_hook(lambda _, args: (inputs, *args[1:]))

@@ -45,11 +45,9 @@ from common import MODEL_HELP, distinct_texts, environment, load, settings, tabl
 from curves import Curve, Piecewise, curve_of, fine_rules, panel_edges, plain
 from tqdm import tqdm
 
-from xsbert import XSTransformer
+from xsbert.engine import Explainer
+from xsbert.engine.paths import TextPath
 from xsbert.integrated_jacobian import token_factors
-from xsbert.models.layers import Encoder
-from xsbert.models.plan import TextPath
-from xsbert.models.texts import tokenize
 from xsbert.placement import search
 from xsbert.quadrature import Quadrature, equidistributed
 
@@ -103,7 +101,7 @@ def main() -> None:
         layers = range(model.n_layers + 1) if options.layers is None else options.layers
         results[reference] = {
             layer: [
-                nodes_of(text, Encoder(model, layer), model, text in with_factors)
+                nodes_of(text, model.explainer(layer=layer), text in with_factors)
                 for text in tqdm(texts, desc=f"{reference}, layer {layer}", leave=False)
             ]
             for layer in layers
@@ -118,9 +116,9 @@ def main() -> None:
     write_json(options.json, {"options": settings(options), "environment": where, "results": results})
 
 
-def nodes_of(text: str, encoder: Encoder, model: XSTransformer, with_factors: bool) -> dict[str, Any]:
+def nodes_of(text: str, explainer: Explainer, with_factors: bool) -> dict[str, Any]:
     """Tokens of a text, the residual of the fine nodes, and by tolerance and way the nodes, passes and errors."""
-    (path,) = model._paths(encoder, [tokenize(model, text, None, "text")], model._reference)
+    path = explainer.path(text)
     edges = panel_edges(path)
     fine = fine_rules(edges)
     curve = curve_of(path, edges)

@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import ARCHITECTURES, LAYERS, H, tokenizer, write_model, write_transformer
 from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
-from xsbert.integrated_jacobian import _points, derivatives_along_path, pulled_back_factors, token_factors
-from xsbert.models.layers import Encoder
+from xsbert.engine.encoder import Encoder
+from xsbert.integrated_jacobian import _Nodes, derivatives_along_path, pulled_back_factors, token_factors
 from xsbert.quadrature import quadrature
 
 TEXT_A = "the gentle giant did not unpack his bags ."
@@ -270,12 +270,13 @@ def test_the_loop_over_nodes_does_not_wait_for_cuda(path):
     f, x = encoder.function(recording), recording.hidden[0]
     r, rule = x.flip(0), quadrature("gauss-legendre", 3)
     token_factors(f, x, r, rule, chunk_size=2)
-    chunks = _points([x], [r], [rule], 1)
+    nodes = _Nodes([x], [r], [rule])
+    chunks = nodes.chunks(1)
     next(chunks)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for h, difference, _ in chunks:
-            jvp(f, (h[0],), (difference[0],))
+        for h, whose, _ in chunks:
+            jvp(f, (h[0],), (nodes.differences[whose][0],))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

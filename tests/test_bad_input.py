@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-import xsbert.models.base
+import xsbert.engine.explainer
 from tests.tiny import write_model
 from xsbert import XSTransformer
 
@@ -17,7 +17,7 @@ def idle(model, monkeypatch):
     def worked(*args, **kwargs):
         raise AssertionError("work was done before the argument was looked at")
 
-    monkeypatch.setattr(xsbert.models.base, "Encoder", worked)
+    monkeypatch.setattr(xsbert.engine.explainer, "Encoder", worked)
     return model
 
 

@@ -10,7 +10,8 @@ from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimil
 
 from tests.pairs import PAIRS
 from xsbert import XSTransformer
-from xsbert.models.plan import Accuracy
+from xsbert.engine import Options
+from xsbert.engine.described import precision_of_derivatives
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 
@@ -262,18 +263,18 @@ def test_what_rounding_puts_out_of_reach_is_said(model):
 
 @pytest.mark.parametrize("set_by", ["old name", "new name"])
 def test_tf32_is_said_where_torch_takes_it(set_by):
-    accuracy, matmul = Accuracy.of(1e-2, None, "gauss-legendre", 64, None), torch.backends.cuda.matmul
+    options, matmul = Options(), torch.backends.cuda.matmul
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    assert accuracy.derivatives_of(torch.float32, cuda) == "float32"
+    assert precision_of_derivatives(options, torch.float32, cuda) == "float32"
     before = torch.get_float32_matmul_precision(), matmul.fp32_precision
     try:
         if set_by == "old name":
             torch.set_float32_matmul_precision("high")
         else:
             matmul.fp32_precision = "tf32"
-        assert accuracy.derivatives_of(torch.float32, cuda) == "tf32"
-        assert accuracy.derivatives_of(torch.float32, cpu) == "float32"
-        assert accuracy.derivatives_of(torch.float64, cuda) == "float64"
+        assert precision_of_derivatives(options, torch.float32, cuda) == "tf32"
+        assert precision_of_derivatives(options, torch.float32, cpu) == "float32"
+        assert precision_of_derivatives(options, torch.float64, cuda) == "float64"
     finally:
         matmul.fp32_precision = before[1]
         torch.set_float32_matmul_precision(before[0])

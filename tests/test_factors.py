@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-import xsbert.models.base
-import xsbert.models.integration
+import xsbert.engine.explainer
+import xsbert.engine.integration
+import xsbert.engine.paths
 from tests.tiny import write_model
 from xsbert import Attribution, XSTransformer
 from xsbert.integrated_jacobian import pulled_back_factors, token_factors
@@ -28,13 +29,13 @@ def own(request, tmp_path):
 def counted(monkeypatch):
     """How many texts had their factors computed."""
     calls = []
-    original = xsbert.models.integration.measured_factors
+    original = xsbert.engine.integration.measured_factors
 
     def spy(f, xs, *args, **kwargs):
         calls.extend(xs)
         return original(f, xs, *args, **kwargs)
 
-    monkeypatch.setattr(xsbert.models.integration, "measured_factors", spy)
+    monkeypatch.setattr(xsbert.engine.integration, "measured_factors", spy)
     return calls
 
 
@@ -72,7 +73,7 @@ def test_batches_do_not_change_a_text(model, monkeypatch):
     texts += ["[PAD] [PAD] [PAD]", "[PAD]  [PAD] [PAD]", "Reykjavík is far from home, and so is the sea."]
     together = model.token_factors(texts, layer=3, tolerance=1e-3)
     assert [factors.text for factors in together] == texts
-    monkeypatch.setattr(xsbert.models.base, "MAX_TEXTS", 2)
+    monkeypatch.setattr(xsbert.engine.paths, "MAX_TEXTS", 2)
     in_twos = model.token_factors(texts, layer=3, tolerance=1e-3)
     for text, one, two in zip(texts, together, in_twos, strict=True):
         (alone,) = model.token_factors([text], layer=3, tolerance=1e-3)
@@ -156,18 +157,18 @@ def test_projected_factors_against_the_full_ones():
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
     directions = []
-    original = xsbert.models.integration.measured_pulled_back
+    original = xsbert.engine.integration.measured_pulled_back_together
 
     def spy(*args, **kwargs):
         directions.append(1)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(xsbert.models.integration, "measured_pulled_back", spy)
+    monkeypatch.setattr(xsbert.engine.integration, "measured_pulled_back_together", spy)
     cheap = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
     turned = own.attribute_prediction(LONG, "the giant", similarity=similarity, **STEPS)
     assert len(directions) == 2
     for cost in ("BACKWARD_COST", "REVERSE_COST"):
-        monkeypatch.setattr(xsbert.models.base, cost, 1e9)
+        monkeypatch.setattr(xsbert.engine.explainer, cost, 1e9)
     forward = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
     assert len(directions) == 2
     same(cheap, forward)
@@ -177,14 +178,13 @@ def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
 
 def test_what_goes_wrong_in_reverse_mode_shows_in_the_residual(own, monkeypatch):
     """The residual of a text that was pulled back is not that of the nodes alone."""
-    original = xsbert.models.integration.measured_pulled_back
+    original = xsbert.engine.integration.measured_pulled_back_together
     right = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
 
     def enlarged(*args, **kwargs):
-        measured = original(*args, **kwargs)
-        return measured._replace(factors=1.1 * measured.factors)
+        return [measured._replace(factors=1.1 * measured.factors) for measured in original(*args, **kwargs)]
 
-    monkeypatch.setattr(xsbert.models.integration, "measured_pulled_back", enlarged)
+    monkeypatch.setattr(xsbert.engine.integration, "measured_pulled_back_together", enlarged)
     wrong = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
     assert right.residual_b < 1e-6
     assert wrong.residual_b > 1e-2
@@ -196,7 +196,7 @@ def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp
     model = XSTransformer(write_model("mpnet", tmp_path, dense=True), device="cpu", truncate_dim=truncate_dim)
     pulled_back = pulled_back_lengths(monkeypatch)
     reverse = model.token_factors([LONG, "the giant"], **STEPS)
-    monkeypatch.setattr(xsbert.models.base, "REVERSE_COST", 1e9)
+    monkeypatch.setattr(xsbert.engine.explainer, "REVERSE_COST", 1e9)
     forward = model.token_factors([LONG, "the giant"], **STEPS)
     for found, expected in zip(reverse, forward, strict=True):
         assert found.known_residual is None
@@ -210,13 +210,13 @@ def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp
 def pulled_back_lengths(monkeypatch):
     """Collects the numbers of tokens of texts that go through reverse mode."""
     lengths = []
-    original = xsbert.models.integration.measured_pulled_back
+    original = xsbert.engine.integration.measured_pulled_back_together
 
-    def spy(f, x, *args, **kwargs):
-        lengths.append(len(x))
-        return original(f, x, *args, **kwargs)
+    def spy(f, xs, *args, **kwargs):
+        lengths.extend(map(len, xs))
+        return original(f, xs, *args, **kwargs)
 
-    monkeypatch.setattr(xsbert.models.integration, "measured_pulled_back", spy)
+    monkeypatch.setattr(xsbert.engine.integration, "measured_pulled_back_together", spy)
     return lengths
 
 
@@ -230,7 +230,7 @@ def test_from_which_length_on_outputs_are_pulled_back(cost, first, tmp_path, mon
     """S + 1 forward products a node against 1.1 · (10 + 1) reverse ones; of equals, forward."""
     model = XSTransformer(write_model("bert", tmp_path, dense=True), device="cpu")
     if cost is not None:
-        monkeypatch.setattr(xsbert.models.base, "REVERSE_COST", cost)
+        monkeypatch.setattr(xsbert.engine.explainer, "REVERSE_COST", cost)
     pulled_back = pulled_back_lengths(monkeypatch)
     model.token_factors([words(n_tokens) for n_tokens in range(8, 16)], **STEPS)
     assert sorted(pulled_back) == list(range(first, 16))
@@ -241,7 +241,7 @@ def test_from_which_length_on_a_text_is_pulled_back(cost, first, tmp_path, monke
     """The other text has three tokens and a reference, so 1.5 · (4 + 1) reverse products a node against S + 1."""
     model = XSTransformer(write_model("bert", tmp_path), device="cpu")
     if cost is not None:
-        monkeypatch.setattr(xsbert.models.base, "BACKWARD_COST", cost)
+        monkeypatch.setattr(xsbert.engine.explainer, "BACKWARD_COST", cost)
     pulled_back = pulled_back_lengths(monkeypatch)
     for n_tokens in range(4, 10):
         model.attribute_prediction("giant", words(n_tokens), **STEPS)
@@ -253,3 +253,70 @@ def test_the_bar_counts_texts(own, capsys):
     assert "/4 [" in capsys.readouterr().err
     own.token_factors(TEXTS, show_progress_bar=False, **STEPS)
     assert not capsys.readouterr().err
+
+
+def test_projected_factors_of_many_texts(model):
+    """Each text along its own directions, texts of one length together, against the full factors."""
+    texts = ["She runs home", "He went home", "Reykjavík is far from home.", "She runs home", "[PAD] [PAD] [PAD]"]
+    explainer = model.explainer(layer=3, n_steps=6)
+    full = explainer.factors(texts)
+    draw = np.random.default_rng(0)
+    directions = [draw.normal(size=(n_directions, 384)) for n_directions in (1, 3, 2, 1, 1)]
+    found = explainer.projected(texts, directions)
+    for one, other, own in zip(found, full, directions, strict=True):
+        assert (one.text, one.tokens, one.factors.shape) == (other.text, other.tokens, (len(other.tokens), len(own)))
+        expected = other.factors @ own.T
+        np.testing.assert_allclose(one.factors, expected, atol=1e-5 * max(1, np.abs(expected).max()))
+        np.testing.assert_allclose(one.words().factors, other.words().factors @ own.T, atol=1e-4)
+        assert one.residual == pytest.approx(other.residual, rel=0.05, abs=1e-6)
+        assert (one.settings, one.directions.shape) == (other.settings, own.shape)
+    assert not found[4].factors.any()
+    with pytest.raises(ValueError, match="factors along a few directions alone cannot be combined"):
+        Attribution.of(found[0], found[1], "cosine")
+
+
+def test_the_error_of_projected_factors(model):
+    texts = ["Nobody runs home", "She went home", "Far from home is the sea."]
+    directions = [np.random.default_rng(seed).normal(size=(1, 384)) for seed in range(3)]
+    rough = model.explainer(layer=0, n_steps=4).projected(texts, directions)
+    exact = model.explainer(layer=0, n_steps=64).projected(texts, directions)
+    for one, best in zip(rough, exact, strict=True):
+        error = np.linalg.norm(one.factors - best.factors) / np.linalg.norm(best.factors)
+        assert error < one.factor_error < 20 * error
+        assert best.factor_error < 0.1 * one.factor_error
+
+
+@pytest.mark.parametrize(
+    ("directions", "message"),
+    [
+        ([np.ones((1, 384))], "one array for each text, got 1 for 2"),
+        ([np.ones((1, 384)), np.ones(384)], r"shape \(K, E\) with K of at least 1, got \(384,\)"),
+        ([np.ones((1, 384)), np.zeros((1, 384))], "must not all be zero"),
+        ([np.ones((1, 384)), np.full((1, 384), np.nan)], "not finite"),
+        ([np.ones((1, 384)), np.ones((1, 383))], "the embedding's 384 dimensions, got 383"),
+    ],
+)
+def test_directions_that_do_not_fit(model, directions, message):
+    with pytest.raises(ValueError, match=message):
+        model.explainer(n_steps=1).projected(TEXTS[:2], directions)
+
+
+def test_pulled_back_serves_what_the_directions_span(model):
+    explainer = model.explainer(layer=3, n_steps=5)
+    (full,) = explainer.factors([LONG])
+    directions = np.random.default_rng(1).normal(size=(3, 384))
+    found = explainer.pulled_back(LONG, np.vstack([directions, directions[:1]]))
+    expected = full.factors @ directions.T
+    np.testing.assert_allclose(found.factors @ directions.T, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_an_explainer_sees_new_weights(own):
+    explainer = own.explainer(**STEPS)
+    (before,) = explainer.factors(TEXTS[:1])
+    with torch.no_grad():
+        own[0].model.encoder.layer[1].output.dense.weight.mul_(2)
+    (after,) = explainer.factors(TEXTS[:1])
+    (alone,) = own.token_factors(TEXTS[:1], **STEPS)
+    assert before.settings.fingerprint != after.settings.fingerprint == alone.settings.fingerprint
+    np.testing.assert_array_equal(after.factors, alone.factors)
+    assert not np.allclose(after.factors, before.factors)

@@ -10,8 +10,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from tests.tiny import ARCHITECTURES, write_model
 from xsbert import Attribution, XSTransformer, load_factors, save_factors
-from xsbert.models import fingerprint
-from xsbert.models.fingerprint import model_fingerprint
+from xsbert.engine import fingerprint
+from xsbert.engine.fingerprint import model_fingerprint
 
 TEXTS = ["The coffee is bad.", "This is not a good coffee."]
 FEW = {"layer": 5, "n_steps": 2}
@@ -23,7 +23,7 @@ def own(minilm_path):
 
 
 def of(model):
-    return model_fingerprint(model, model._reference)
+    return model_fingerprint(model, model.reference)
 
 
 def large(model):
@@ -96,8 +96,8 @@ def test_whatever_makes_the_embedding_is_seen(own, name):
 
 def test_the_reference_is_part_of_it(own, plain):
     before = of(own)
-    assert model_fingerprint(own, replace(own._reference, n_prefix=2)) != before
-    assert model_fingerprint(own, replace(own._reference, position_offset=1)) != before
+    assert model_fingerprint(own, replace(own.reference, n_prefix=2)) != before
+    assert model_fingerprint(own, replace(own.reference, position_offset=1)) != before
     shifted = XSTransformer.wrap(plain, shift=True)
     assert of(shifted) != before
     assert of(shifted) == of(XSTransformer.wrap(plain, shift=True))

@@ -12,6 +12,7 @@ from xsbert.integrated_jacobian import (
     feature_pairs,
     integrated_jacobian,
     pulled_back_factors,
+    pulled_back_together,
     token_factors,
     token_factors_together,
 )
@@ -234,3 +235,20 @@ def test_out_of_memory_for_one_pass_is_an_error(ends):
 
     with pytest.raises(torch.OutOfMemoryError):
         token_factors(hopeless, *ends, GAUSS)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 4])
+def test_texts_pulled_back_together_each_along_its_own_directions(chunk_size):
+    xs, rs = [random(S, H, seed=seed) for seed in (11, 12, 13)], [random(S, H, seed=seed) for seed in (21, 22, 23)]
+    rules = [quadrature("gauss-legendre", n_steps) for n_steps in (3, 5, 4)]
+    directions = [random(n_directions, E, seed=n_directions) for n_directions in (1, 3, 2)]
+    found = pulled_back_together(smooth, xs, rs, rules, directions, chunk_size=chunk_size)
+    for projected, x, r, rule, own in zip(found, xs, rs, rules, directions, strict=True):
+        torch.testing.assert_close(projected, token_factors(smooth, x, r, rule) @ own.T)
+        torch.testing.assert_close(projected, pulled_back_factors(smooth, x, r, rule, own))
+
+
+def test_texts_of_several_lengths_are_not_pulled_back_together():
+    xs = [random(S, H), random(S + 1, H)]
+    with pytest.raises(ValueError, match="xs must have one shape"):
+        pulled_back_together(smooth, xs, [x + 1 for x in xs], [GAUSS] * 2, [random(1, E)] * 2)

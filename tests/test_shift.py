@@ -16,9 +16,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
+from xsbert.engine.reference import reference_features, resolve_reference
 from xsbert.models import ReferenceShift, ReferenceTransformer
 from xsbert.models import reference as reference_module
-from xsbert.models.reference import reference_features, resolve_reference
 
 CLASSES = {"bert": XSBert, "roberta": XSRoberta, "mpnet": XSMPNet}
 

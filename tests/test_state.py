@@ -8,8 +8,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-import xsbert.models.base
-import xsbert.models.integration
+import xsbert.engine.explainer
+import xsbert.engine.integration
 from tests.tiny import write_model
 from xsbert import XSTransformer
 
@@ -92,7 +92,7 @@ def test_as_before_after_an_interruption(own, interruption, where, monkeypatch):
             f(xs[0])
             raise interruption
 
-        monkeypatch.setattr(xsbert.models.integration, "measured_factors", interrupted)
+        monkeypatch.setattr(xsbert.engine.integration, "measured_factors", interrupted)
     else:
         original, calls = torch.nn.functional.gelu, []
 

@@ -25,6 +25,7 @@ import torch
 from scipy.linalg import block_diag
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from .memory import peak_bytes
@@ -41,8 +42,9 @@ __all__ = [
     "feature_pairs",
     "integrated_jacobian",
     "measured_factors",
-    "measured_pulled_back",
+    "measured_pulled_back_together",
     "pulled_back_factors",
+    "pulled_back_together",
     "token_factors",
     "token_factors_together",
     "values_along_paths",
@@ -50,6 +52,8 @@ __all__ = [
 ]
 
 Function = Callable[[Tensor], Tensor]
+Whose = slice | Tensor
+"""Texts that nodes are of: one text, or (n,) that of each."""
 Result = TypeVar("Result")
 
 # Hidden-state numbers (passes × S × H) held at once by default. On two CPU cores, from 0.2 to 3.2 million, larger
@@ -101,11 +105,7 @@ def token_factors(
         (S, E), or (G, E), float64 (float32 on devices without it).
     """
     _check(x, r, chunk_size)
-    groups = [[position] for position in range(len(x))] if groups is None else groups
-    members = x.new_zeros(len(groups), len(x))
-    for row, positions in zip(members, groups, strict=True):
-        row[list(positions)] = 1
-    return _factors(f, [x], [r], [rule], None, members, chunk_size, show_progress_bar)[0].factors
+    return _factors(f, [x], [r], [rule], None, _members(x, groups), chunk_size, show_progress_bar)[0].factors
 
 
 def token_factors_together(
@@ -129,11 +129,8 @@ def token_factors_together(
     Raises:
         ValueError: inputs and references differ in shape, or the texts in length.
     """
-    for x, r in zip(xs, rs, strict=True):
-        _check(x, r, chunk_size)
-        if x.shape != xs[0].shape:
-            raise ValueError(f"xs must have one shape, got {tuple(xs[0].shape)} and {tuple(x.shape)}")
-    members = torch.eye(len(xs[0]), dtype=xs[0].dtype, device=xs[0].device)
+    _check_alike(xs, rs, chunk_size)
+    members = _members(xs[0], None)
     return [found.factors for found in _factors(f, xs, rs, rules, None, members, chunk_size, show_progress_bar)]
 
 
@@ -154,11 +151,17 @@ def measured_factors(
         functionals: for each text (C, N), coefficients on the derivatives at its nodes.
         groups: as for `token_factors`, for all texts alike.
     """
-    groups = [[position] for position in range(len(xs[0]))] if groups is None else groups
-    members = xs[0].new_zeros(len(groups), len(xs[0]))
+    return _factors(f, xs, rs, rules, functionals, _members(xs[0], groups), chunk_size, show_progress_bar)
+
+
+def _members(x: Tensor, groups: Sequence[Sequence[int]] | None) -> Tensor:
+    """(G, S) one where a token belongs to a group; every token for itself where there are none."""
+    if groups is None:
+        return torch.eye(len(x), dtype=x.dtype, device=x.device)
+    members = x.new_zeros(len(groups), len(x))
     for row, positions in zip(members, groups, strict=True):
         row[list(positions)] = 1
-    return _factors(f, xs, rs, rules, functionals, members, chunk_size, show_progress_bar)
+    return members
 
 
 def _factors(
@@ -172,8 +175,6 @@ def _factors(
     show_progress_bar: bool | None,
 ) -> list[Measured]:
     """The factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
-    n_groups, n_texts = len(members), len(rules)
-    sizes = [0] * n_texts if functionals is None else [len(rows) for rows in functionals]
 
     def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
         return _derivative(f, h, member[:, None] * difference)
@@ -181,31 +182,22 @@ def _factors(
     per_group = vmap(directional, in_dims=(None, None, 0))
     # Where all nodes are of one text, its first tangents are the same at all of them, and computed once.
     one_text, several_texts = vmap(per_group, in_dims=(0, None, None)), vmap(per_group, in_dims=(0, 0, None))
-    n_passes = sum(len(rule.nodes) for rule in rules) * n_groups
+    nodes = _Nodes(xs, rs, rules, functionals)
+    combinations = _combinations(len(members)).to(nodes.shares)
+
+    def look(h: Tensor, whose: Whose, part: slice) -> Tensor:
+        differences = nodes.differences[whose]
+        if len(differences) == 1:
+            return one_text(h, differences[0], members[part])
+        return several_texts(h, differences, members[part])
+
+    def trace(derivatives: Tensor, part: slice) -> tuple[slice, Tensor]:
+        return slice(None), torch.einsum("mg,nge->nme", combinations[:, part], derivatives)
 
     def run(passes: int) -> list[Measured]:
-        total: Tensor | None = None
-        with torch.no_grad(), _progress(n_passes, "token factors", show_progress_bar) as bar:
-            for h, differences, shares in _points(xs, rs, rules, passes // n_groups, functionals):
-                for part in _parts(n_groups, passes):
-                    with EVALUATION:
-                        if len(differences) == 1:
-                            derivatives = one_text(h, differences[0], members[part])
-                        else:
-                            derivatives = several_texts(h, differences, members[part])
-                    derivatives = derivatives.to(shares.dtype)
-                    if total is None:
-                        total = derivatives.new_zeros(n_texts, n_groups, derivatives.shape[-1])
-                        combinations = _combinations(n_groups).to(shares)
-                        traces = derivatives.new_zeros(sum(sizes), len(combinations), derivatives.shape[-1])
-                    total[:, part] += torch.einsum("tn,nge->tge", shares[:n_texts], derivatives)
-                    if len(traces):
-                        combined = torch.einsum("mg,nge->nme", combinations[:, part], derivatives)
-                        traces += torch.einsum("cn,nme->cme", shares[n_texts:], combined)
-                        del combined
-                    del derivatives  # not to be held beside the next ones
-                    bar.update(len(h) * len(members[part]))
-        return [Measured(*each) for each in zip(total, traces.split(sizes), strict=True)]
+        sums = _Sums(nodes, len(members), len(combinations), trace)
+        _accumulate(nodes, look, sums, passes, "token factors", show_progress_bar)
+        return [Measured(*each) for each in zip(sums.total, sums.traces, strict=True)]
 
     return _within_memory(run, chunk_size or default_chunk_size(xs[0]))
 
@@ -295,15 +287,15 @@ def _along_paths(
     """What a function of hidden states and difference finds at each node."""
     for x, r in zip(xs, rs, strict=True):
         _check(x, r, chunk_size)
-    units = [Quadrature(places, np.ones_like(places)) for places in nodes]
+    points = _Nodes(xs, rs, [Quadrature(places, np.ones_like(places)) for places in nodes])
     looks = vmap(look)
 
     def run(passes: int) -> Tensor:
         parts = []
         with torch.no_grad():
-            for h, differences, shares in _points(xs, rs, units, passes):
+            for h, whose, shares in points.chunks(passes):
                 with EVALUATION:
-                    parts.append(looks(h, differences.expand_as(h)).to(shares.dtype))
+                    parts.append(looks(h, points.differences[whose].expand_as(h)).to(shares.dtype))
         return torch.cat(parts)
 
     found = _within_memory(run, chunk_size or default_chunk_size(xs[0]))
@@ -342,19 +334,12 @@ def integrated_jacobian(
         return vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
 
     batched = vmap(pull_back, in_dims=(0, None))
+    nodes = _Nodes([x], [r], [rule])
 
     def run(passes: int) -> Tensor:
-        total: Tensor | None = None
-        with torch.no_grad(), _progress(len(rule.nodes) * n_outputs, "Jacobian", show_progress_bar) as bar:
-            for h, _, (weights,) in _points([x], [r], [rule], passes // n_outputs):
-                if total is None:
-                    total = weights.new_zeros(n_outputs, *x.shape)
-                for part in _parts(n_outputs, passes):
-                    with EVALUATION:
-                        step = batched(h, identity[part]).to(weights.dtype)
-                    total[part] += torch.einsum("n,nesh->esh", weights, step)
-                    bar.update(len(h) * len(identity[part]))
-        return total
+        sums = _Sums(nodes, n_outputs)
+        _accumulate(nodes, lambda h, _, part: batched(h, identity[part]), sums, passes, "Jacobian", show_progress_bar)
+        return sums.total[0]
 
     return _within_memory(run, chunk_size or default_chunk_size(x))
 
@@ -382,53 +367,82 @@ def pulled_back_factors(
         (S, K), float64 (float32 on devices without it).
     """
     options = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar}
-    return measured_pulled_back(f, x, r, rule, directions, np.zeros((0, len(rule.nodes))), **options).factors
+    return pulled_back_together(f, [x], [r], [rule], [directions], **options)[0]
 
 
-def measured_pulled_back(
+def pulled_back_together(
     f: Function,
-    x: Tensor,
-    r: Tensor,
-    rule: Quadrature,
-    directions: Tensor,
-    functionals: np.ndarray,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    rules: Sequence[Quadrature],
+    directions: Sequence[Tensor],
     *,
     chunk_size: int | None = None,
     show_progress_bar: bool | None = None,
-) -> Measured:
-    """`pulled_back_factors` with what tells their error. Arguments as there and for `measured_factors`."""
-    _check(x, r, chunk_size)
-    directions = directions.to(x.dtype)
-    n_directions = len(directions)
-    difference = x - r
+) -> list[Tensor]:
+    """`pulled_back_factors` of n texts of one length, for all of which f is the same, each on directions of its own.
 
-    def pull_back(h: Tensor, cotangents: Tensor) -> Tensor:
+    Every text costs as many backward passes per node as the text with most directions has.
+
+    Args:
+        xs, rs: n inputs and n references, each (S, H).
+        rules: n rules, whose numbers of nodes may differ.
+        directions: n times (K, E), whose K may differ.
+
+    Returns:
+        n projected factors (S, K), as there.
+
+    Raises:
+        ValueError: inputs and references differ in shape, or the texts in length.
+    """
+    functionals = [np.zeros((0, len(rule.nodes))) for rule in rules]
+    options = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar}
+    found = measured_pulled_back_together(f, xs, rs, rules, directions, functionals, **options)
+    return [each.factors for each in found]
+
+
+def measured_pulled_back_together(
+    f: Function,
+    xs: Sequence[Tensor],
+    rs: Sequence[Tensor],
+    rules: Sequence[Quadrature],
+    directions: Sequence[Tensor],
+    functionals: Sequence[np.ndarray],
+    *,
+    chunk_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> list[Measured]:
+    """`pulled_back_together` with what tells the errors. Arguments as there and for `measured_factors`."""
+    _check_alike(xs, rs, chunk_size)
+    counts = [len(each) for each in directions]
+    # Fewer directions than others have are filled up with zeros.
+    cotangents = pad_sequence([each.to(xs[0].dtype) for each in directions], batch_first=True)
+
+    def pull_back(h: Tensor, difference: Tensor, cotangents: Tensor) -> Tensor:
         pull = vjp(f, h)[1]
         return vmap(lambda cotangent: (pull(cotangent)[0] * difference).sum(-1))(cotangents)
 
-    batched = vmap(pull_back, in_dims=(0, None))
+    # Where all nodes are of one text, they share its directions.
+    one_text, several_texts = vmap(pull_back, in_dims=(0, None, None)), vmap(pull_back)
+    nodes = _Nodes(xs, rs, rules, functionals)
+    combinations = _combinations(len(xs[0])).to(nodes.shares)
 
-    def run(passes: int) -> Measured:
-        total: Tensor | None = None
-        with torch.no_grad(), _progress(len(rule.nodes) * n_directions, "pulled back", show_progress_bar) as bar:
-            for h, _, shares in _points([x], [r], [rule], passes // n_directions, [functionals]):
-                if total is None:
-                    total = shares.new_zeros(len(x), n_directions)
-                    combinations = _combinations(len(x)).to(shares)
-                    traces = shares.new_zeros(len(functionals), len(combinations), n_directions)
-                for part in _parts(n_directions, passes):
-                    with EVALUATION:
-                        step = batched(h, directions[part]).to(shares.dtype)
-                    total[:, part] += torch.einsum("n,nks->sk", shares[0], step)
-                    if len(traces):
-                        combined = torch.einsum("ms,nks->nmk", combinations, step)
-                        traces[:, :, part] += torch.einsum("cn,nmk->cmk", shares[1:], combined)
-                        del combined
-                    del step  # not to be held beside the next ones
-                    bar.update(len(h) * len(directions[part]))
-        return Measured(total, traces)
+    def look(h: Tensor, whose: Whose, part: slice) -> Tensor:
+        differences, own = nodes.differences[whose], cotangents[whose][:, part]
+        return one_text(h, differences[0], own[0]) if len(differences) == 1 else several_texts(h, differences, own)
 
-    return _within_memory(run, chunk_size or default_chunk_size(x))
+    def trace(projected: Tensor, part: slice) -> tuple[slice, Tensor]:
+        return part, torch.einsum("ms,nks->nkm", combinations, projected)
+
+    def run(passes: int) -> list[Measured]:
+        sums = _Sums(nodes, cotangents.shape[1], cotangents.shape[1], trace)
+        _accumulate(nodes, look, sums, passes, "pulled back", show_progress_bar)
+        return [
+            Measured(total[:count].T.contiguous(), traces[:, :count].transpose(1, 2))
+            for total, traces, count in zip(sums.total, sums.traces, counts, strict=True)
+        ]
+
+    return _within_memory(run, chunk_size or default_chunk_size(xs[0]))
 
 
 def factors_from_jacobian(jacobian: Tensor, difference: Tensor) -> Tensor:
@@ -487,7 +501,7 @@ def bytes_per_pass(f: Function, x: Tensor, r: Tensor, n_groups: int, *, reverse:
         with torch.no_grad(), EVALUATION:
             directions = f(r).expand(n_passes, -1)
         options = {"chunk_size": n_passes, "show_progress_bar": False}
-        measured_pulled_back(f, x, r, rule, directions, functionals, **options)
+        measured_pulled_back_together(f, [x], [r], [rule], [directions], [functionals], **options)
 
     return math.ceil(peak_bytes(backward if reverse else forward) / n_passes)
 
@@ -502,32 +516,123 @@ def _combinations(n_tokens: int) -> Tensor:
     return torch.cat([torch.ones(1, n_tokens, dtype=torch.float64), each])
 
 
-def _points(
-    xs: Sequence[Tensor],
-    rs: Sequence[Tensor],
-    rules: Sequence[Quadrature],
-    chunk: int,
-    functionals: Sequence[np.ndarray] | None = None,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The nodes of all texts, text by text, so many at a time. All that a device needs to know is there beforehand.
+class _Nodes:
+    """The nodes of all texts, text by text. All that a device needs to know is there beforehand."""
 
-    Yields:
-        interpolated inputs (n, S, H); differences x − r (n, S, H), or (1, S, H) where all are of one text; and the
-        share of each node in the integral of each text, and in its functionals (T + ΣC, n), in the accumulator's dtype.
+    def __init__(
+        self,
+        xs: Sequence[Tensor],
+        rs: Sequence[Tensor],
+        rules: Sequence[Quadrature],
+        functionals: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        self._r = torch.stack(list(rs))
+        self.differences = torch.stack(list(xs)) - self._r
+        """(T, S, H) x − r of each text."""
+        self.n_texts = len(rules)
+        self.sizes = [0] * len(rules) if functionals is None else [len(rows) for rows in functionals]
+        """Functionals of each text."""
+        self._owners = np.repeat(np.arange(len(rules)), [len(rule.nodes) for rule in rules])
+        weights = block_diag(*(rule.weights for rule in rules))
+        if functionals is not None:
+            weights = np.concatenate([weights, block_diag(*functionals)])
+        device = self._r.device
+        self._alphas = torch.as_tensor(
+            np.concatenate([rule.nodes for rule in rules]), dtype=self._r.dtype, device=device
+        )
+        accumulator = torch.float32 if device.type == "mps" else torch.float64
+        self.shares = torch.as_tensor(weights, dtype=accumulator, device=device)
+        """(T + ΣC, N) the share of each node in the integral of each text, and in its functionals."""
+        self._owner = torch.as_tensor(self._owners, device=device)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def chunks(self, size: int) -> Iterator[tuple[Tensor, Whose, Tensor]]:
+        """So many nodes at a time.
+
+        Yields:
+            interpolated inputs (n, S, H); which texts they are of, one text or that of each node; and their shares.
+        """
+        for part in _parts(len(self), size):
+            first, last = self._owners[part][[0, -1]]
+            whose = slice(first, first + 1) if first == last else self._owner[part]
+            yield (
+                self._r[whose] + self._alphas[part, None, None] * self.differences[whose],
+                whose,
+                self.shares[:, part],
+            )
+
+
+class _Sums:
+    """Integrals of rows (T, R, …), and functionals of what a trace makes of them.
+
+    Args:
+        n_rows: R.
+        n_traced: rows of the traces.
+        trace: of values (n, R, …) at nodes, for some of the rows: which rows of the traces, and what is added to them.
     """
-    r, difference = torch.stack(list(rs)), torch.stack(list(xs)) - torch.stack(list(rs))
-    accumulator = torch.float32 if r.device.type == "mps" else torch.float64
-    owners = np.repeat(np.arange(len(rules)), [len(rule.nodes) for rule in rules])
-    weights = block_diag(*(rule.weights for rule in rules))
-    if functionals is not None:
-        weights = np.concatenate([weights, block_diag(*functionals)])
-    alphas = torch.as_tensor(np.concatenate([rule.nodes for rule in rules]), dtype=r.dtype, device=r.device)
-    shares = torch.as_tensor(weights, dtype=accumulator, device=r.device)
-    owner = torch.as_tensor(owners, device=r.device)
-    for part in _parts(len(owners), chunk):
-        first, last = owners[part][[0, -1]]
-        whose = slice(first, first + 1) if first == last else owner[part]
-        yield r[whose] + alphas[part, None, None] * difference[whose], difference[whose], shares[:, part]
+
+    def __init__(
+        self,
+        nodes: _Nodes,
+        n_rows: int,
+        n_traced: int = 0,
+        trace: Callable[[Tensor, slice], tuple[slice, Tensor]] | None = None,
+    ) -> None:
+        self._nodes, self.n_rows, self._n_traced, self._trace = nodes, n_rows, n_traced, trace
+        self._total: Tensor | None = None
+        self._traces: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """(T, R, …)"""
+        assert self._total is not None
+        return self._total
+
+    @property
+    def traces(self) -> tuple[Tensor, ...]:
+        """T times (C, R', …)"""
+        assert self._traces is not None
+        return self._traces.split(self._nodes.sizes)
+
+    def add(self, values: Tensor, shares: Tensor, part: slice) -> None:
+        """Add values (n, R, …) of some of the rows at n nodes."""
+        n_texts = self._nodes.n_texts
+        if self._total is None:
+            self._total = values.new_zeros(n_texts, self.n_rows, *values.shape[2:])
+        self._total[:, part] += torch.einsum("tn,nr...->tr...", shares[:n_texts], values)
+        if self._trace is None:
+            return
+        if len(shares) == n_texts:
+            self._traces = values.new_zeros(0, self._n_traced, 1)
+            return
+        where, traced = self._trace(values, part)
+        if self._traces is None:
+            self._traces = values.new_zeros(len(shares) - n_texts, self._n_traced, *traced.shape[2:])
+        self._traces[:, where] += torch.einsum("cn,nr...->cr...", shares[n_texts:], traced)
+
+
+def _accumulate(
+    nodes: _Nodes,
+    look: Callable[[Tensor, Whose, slice], Tensor],
+    sums: _Sums,
+    passes: int,
+    description: str,
+    show_progress_bar: bool | None,
+) -> None:
+    """Look at all nodes and rows, at most so many at a time, and sum up what is found."""
+    n_rows = sums.n_rows
+    with torch.no_grad(), _progress(len(nodes) * n_rows, description, show_progress_bar) as bar:
+        for h, whose, shares in nodes.chunks(passes // n_rows):
+            for part in _parts(n_rows, passes):
+                with EVALUATION:
+                    values = look(h, whose, part)
+                n_passes = values.shape[0] * values.shape[1]
+                values = values.to(shares.dtype)
+                sums.add(values, shares, part)
+                del values  # not to be held beside the next ones
+                bar.update(n_passes)
 
 
 def _parts(n_items: int, chunk: int) -> Iterator[slice]:
@@ -577,3 +682,10 @@ def _check(x: Tensor, r: Tensor, chunk_size: int | None) -> None:
     if x.ndim != 2 or x.shape != r.shape:
         raise ValueError(f"x and r must both have the shape (S, H), got {tuple(x.shape)} and {tuple(r.shape)}")
     check_chunk_size(chunk_size)
+
+
+def _check_alike(xs: Sequence[Tensor], rs: Sequence[Tensor], chunk_size: int | None) -> None:
+    for x, r in zip(xs, rs, strict=True):
+        _check(x, r, chunk_size)
+        if x.shape != xs[0].shape:
+            raise ValueError(f"xs must have one shape, got {tuple(xs[0].shape)} and {tuple(x.shape)}")

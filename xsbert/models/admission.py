@@ -1,15 +1,40 @@
-"""What would make derivatives wrong or impossible, told before any work is done."""
+"""Which models are refused, and why."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    BoW,
+    CLIPModel,
+    Normalize,
+    Router,
+    StaticEmbedding,
+    Transformer,
+    WeightedLayerPooling,
+    WordEmbeddings,
+    WordWeights,
+)
 from torch import nn
-from torch.autograd import forward_ad
 
-from ..integrated_jacobian import EVALUATION
+from ..engine.encoder import encoder_layers
+from .reference import ReferenceShift, ReferenceTransformer
 
-__all__ = ["check_context", "check_not_quantised"]
+__all__ = ["check_supported", "damaged_weights"]
+
+# Modules with which the embedding is no function of the hidden states at one layer.
+REFUSED = {
+    StaticEmbedding: "static embeddings have no encoder layers to attribute to",
+    BoW: "a bag of words has no encoder layers to attribute to",
+    WordEmbeddings: "word embeddings have no encoder layers to attribute to",
+    CLIPModel: "image models are not covered, xsbert explains pairs of texts",
+    Router: "a router chooses its encoder per input; wrap one of its routes",
+    WeightedLayerPooling: "it mixes the outputs of all layers, so no single layer carries the embedding",
+    WordWeights: "it weights tokens by their identity, which the hidden states do not carry",
+}
 
 QUANTISING_PACKAGES = (
     "torch.ao.nn.",
@@ -21,26 +46,61 @@ QUANTISING_PACKAGES = (
 )
 
 
-def check_context(device_type: str) -> None:
-    """Refuse to explain within a context of torch that reaches into the derivatives.
+def check_supported(model: SentenceTransformer, model_types: tuple[str, ...] | None) -> None:
+    """Refuse a model that cannot be explained.
+
+    Args:
+        model: loaded.
+        model_types: the transformers model types that its class is made for, None for any.
 
     Raises:
-        RuntimeError: a level of forward-mode differentiation is open, or autocast is on.
+        ValueError: with the reason.
     """
-    # Another thread's explanation opens a level for the length of an evaluation, and holds the lock meanwhile.
-    with EVALUATION:
-        level = forward_ad._current_level
-    if level >= 0:
-        raise RuntimeError(
-            "a torch.autograd.forward_ad.dual_level() or torch.func.jvp is open, and torch has one such level per "
-            "process, which explanations need for themselves: leave it before the call"
+    if model.backend != "torch":
+        raise ValueError(f"only the torch backend can be differentiated, got backend={model.backend!r}")
+    for module in model:
+        for refused, reason in REFUSED.items():
+            if isinstance(module, refused):
+                raise ValueError(f"a model with {refused.__name__} cannot be explained: {reason}")
+    if not isinstance(model[0], Transformer):
+        raise ValueError(f"the first module must be a sentence-transformers Transformer, got {type(model[0]).__name__}")
+    text = model[0].modality_config.get("text")
+    if text is None or text["method"] != "forward" or model[0].module_output_name != "token_embeddings":
+        raise ValueError(
+            f"the model must turn text into token embeddings, got the modalities {model[0].modality_config}; "
+            "image models are not covered"
         )
-    if torch.is_autocast_enabled(device_type):
-        dtype = str(torch.get_autocast_dtype(device_type)).removeprefix("torch.")
-        raise RuntimeError(
-            f"torch.autocast({device_type!r}, dtype=torch.{dtype}) is on, which gives each operation a dtype of its "
-            "own, while an explanation is of a model in one: leave it before the call, and for less precision load "
-            f"the model with model_kwargs={{'dtype': torch.{dtype}}}, or pass derivative_dtype={dtype!r}"
+    model_type = model[0].config.model_type
+    if model_types is not None and model_type not in model_types:
+        raise ValueError(
+            f"{type(model).__name__} is for models of type {' or '.join(model_types)}, got "
+            f"{model_type!r}; XSTransformer takes any"
+        )
+    check_not_quantised(model)
+    encoder_layers(model[0])
+    check_shift(model)
+
+
+def check_shift(model: SentenceTransformer) -> None:
+    """Refuse a shift after which the reference would not embed to zero."""
+    names = [type(module).__name__ for module in model]
+    shifts = [place for place, module in enumerate(model) if isinstance(module, ReferenceShift)]
+    runners = [place for place, module in enumerate(model) if isinstance(module, ReferenceTransformer)]
+    if not shifts and not runners:
+        return
+    if len(shifts) != 1 or runners != [0]:
+        raise ValueError(
+            "a shifted model has one ReferenceTransformer in front, which runs the references, and one "
+            f"ReferenceShift behind it, which subtracts them; got the modules {', '.join(names)}"
+        )
+    if model[0].reference is None:
+        raise ValueError("the ReferenceTransformer of a shifted model must have a reference, got None")
+    behind = list(model)[shifts[0] + 1 :]
+    changing = [type(module).__name__ for module in behind if not isinstance(module, Normalize)]
+    if changing:
+        raise ValueError(
+            f"{' and '.join(changing)} behind the reference shift would take the reference away from zero, so "
+            "attributions would no longer add up to the score; only a normalisation may follow the shift"
         )
 
 
@@ -80,3 +140,14 @@ def _own(module: nn.Module) -> list[torch.Tensor]:
 
 def _quantises(kind: type) -> bool:
     return f"{kind.__module__}.".startswith(QUANTISING_PACKAGES)
+
+
+def damaged_weights(model_name_or_path: str | None) -> str:
+    """The first file of weights in a folder that cannot be opened; of a model that lies elsewhere, its name."""
+    for file in sorted(Path(str(model_name_or_path)).rglob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError:
+            return str(file)
+    return str(model_name_or_path)

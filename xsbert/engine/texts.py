@@ -6,12 +6,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from sentence_transformers import SentenceTransformer
-
 from ..caller import caller_level
 from ..utils.tokens import PROMPT, SPECIAL, TEXT
+from .explainable import Explainable
 
-__all__ = ["TokenizedText", "tokenize"]
+__all__ = ["TokenizedText", "resolved_prompt", "tokenize"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class TokenizedText:
     """What ``text`` begins with before the text itself."""
 
 
-def tokenize(model: SentenceTransformer, text: str, prompt: str | None, name: str) -> TokenizedText:
+def tokenize(model: Explainable, text: str, prompt: str | None, name: str) -> TokenizedText:
     """Tokenize a text with its prompt.
 
     Args:
@@ -96,3 +95,23 @@ def tokenize(model: SentenceTransformer, text: str, prompt: str | None, name: st
         n_cut=n_cut,
         prompt=prompt or "",
     )
+
+
+def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | None) -> str | None:
+    """What is put before a text, as `encode` does: a prompt, the one of a name, the model's default, or None.
+
+    Raises:
+        TypeError: prompt or name is not a string.
+        ValueError: both are given, or the model has no prompt of that name.
+    """
+    for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
+        if not isinstance(value, (str, type(None))):
+            raise TypeError(f"{name} must be a string or None, got {value!r}")
+    if prompt is not None and prompt_name is not None:
+        raise ValueError(f"give prompt or prompt_name, not both: got {prompt!r} and {prompt_name!r}")
+    if prompt is not None:
+        return prompt
+    name = model.default_prompt_name if prompt_name is None else prompt_name
+    if name is not None and name not in model.prompts:
+        raise ValueError(f"prompt_name must be one of {sorted(model.prompts)}, got {name!r}")
+    return None if name is None else model.prompts[name]

@@ -8,18 +8,17 @@ exception, and other threads go on using it unaffected.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from .derivatives import Differentiable
-from .reference import ReferenceShift, ReferenceTransformer
+from .explainable import Explainable
 
 __all__ = ["Encoder", "Recording", "encoder_layers"]
 
@@ -62,20 +61,19 @@ def encoder_layers(transformer: Transformer) -> nn.ModuleList:
     return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
 
 
-def private_copy(model: SentenceTransformer, dtype: torch.dtype | None = None) -> SentenceTransformer:
-    """Copy a model's structure but not its weights, in evaluation mode.
+def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None) -> list[nn.Module]:
+    """Copy the structure of modules but not their weights, in evaluation mode.
 
     Parameters, buffers and other tensors stay the same objects, and so does the tokenizer; with a dtype, weights are
     copied to it.
     """
-    shared: list[Any] = [getattr(model[0], "processor", None), model.model_card_data]
-    if dtype is not None:
-        return copy.deepcopy(model, {id(item): item for item in shared}).eval().to(dtype)
-    for module in model.modules():
-        shared += [value for value in vars(module).values() if isinstance(value, Tensor)]
-        shared += list(module.parameters(recurse=False)) + list(module.buffers(recurse=False))
-    memo = {id(item): item for item in shared}
-    return copy.deepcopy(model, memo).eval()
+    shared: list[Any] = [getattr(modules[0], "processor", None)]
+    if dtype is None:
+        for module in (part for whole in modules for part in whole.modules()):
+            shared += [value for value in vars(module).values() if isinstance(value, Tensor)]
+            shared += list(module.parameters(recurse=False)) + list(module.buffers(recurse=False))
+    copies = copy.deepcopy(list(modules), {id(item): item for item in shared})
+    return [module.eval() if dtype is None else module.eval().to(dtype) for module in copies]
 
 
 class Encoder:
@@ -93,21 +91,16 @@ class Encoder:
 
     def __init__(
         self,
-        model: SentenceTransformer,
+        model: Explainable,
         layer: int,
         derivative_dtype: torch.dtype | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self._model = model
-        private = private_copy(model, dtype)
-        modules = list(private.children())
-        while isinstance(modules[-1], Normalize):
-            modules.pop()
-        if isinstance(modules[-1], ReferenceShift):
-            modules.pop()
-        if isinstance(modules[0], ReferenceTransformer):
-            modules[0].reference = None
+        modules = private_copy(model.unshifted_modules(), dtype)
         self._transformer, self._head = modules[0], modules[1:]
+        self.device = model.device
+        self.model_name = type(self._transformer.model).__name__
         self.layer = layer
         self._derivative_dtype = derivative_dtype
         self._recorded: dict[int, Any] = {}

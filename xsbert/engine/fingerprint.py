@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
@@ -57,13 +56,13 @@ NOT_SETTINGS = frozenset(
 )
 
 
-def model_fingerprint(model: SentenceTransformer, reference: Reference) -> str:
+def model_fingerprint(model: Iterable[nn.Module], reference: Reference) -> str:
     """A fingerprint of all that turns the tokens of a text into its embedding, and those of its reference.
 
     Takes about twice as long as torch takes to sum all weights.
 
     Args:
-        model: whose first module is a `Transformer`.
+        model: its modules, the first of them a `Transformer`.
         reference: what the texts are compared with.
 
     Returns:
@@ -107,7 +106,7 @@ def _type_name(value: Any) -> str:
     return type(value).__name__
 
 
-def _weights(model: SentenceTransformer) -> Iterator[tuple[str, Tensor]]:
+def _weights(model: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by the number of their module and their name in it."""
     for number, module in enumerate(model):
         # How a Transformer names the model in it is up to the version of sentence-transformers.

@@ -1,0 +1,85 @@
+"""What is known of a text before its factors are computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..factors import Settings, TextFactors
+from .explainable import Explainable
+from .options import Options
+from .paths import TextPath
+from .reference import Reference, positions_of_reference
+from .texts import TokenizedText
+
+__all__ = ["described", "numpy_of", "precision_of_derivatives"]
+
+
+def described(
+    model: Explainable,
+    options: Options,
+    reference: Reference,
+    layer: int,
+    fingerprint: str,
+    text: TokenizedText,
+    path: TextPath,
+) -> TextFactors:
+    """A text with its embeddings, settings, and zeros for factors."""
+    f_x, f_r = numpy_of(path.f_x), numpy_of(path.f_r)
+    kept = slice(model.truncate_dim)
+    embedding = f_x - f_r if model.shifted else f_x
+    unshifted = f_x / (np.linalg.norm(f_x) or 1.0) if model.normalised else f_x
+    return TextFactors(
+        text=text.text,
+        prompt=text.prompt,
+        tokens=text.tokens,
+        roles=text.roles,
+        word_ids=text.word_ids,
+        spans=text.spans,
+        factors=np.zeros((len(text.tokens), len(f_x[kept]))),
+        embedding=embedding[kept],
+        reference_term=np.zeros_like(f_r[kept]) if model.shifted else f_r[kept],
+        normalisation=float(np.linalg.norm(embedding)) if model.normalised else 1.0,
+        n_cut=text.n_cut,
+        embedding_unshifted=unshifted[kept] if model.shift_added else None,
+        settings=Settings(
+            model=model.label,
+            layer=layer,
+            n_layers=model.n_layers,
+            rule=options.rule_name,
+            n_steps=0,
+            reference=reference.token,
+            shift=model.shifted,
+            dtype=_name(model.dtype),
+            tolerance=options.target,
+            fingerprint=fingerprint,
+            derivative_dtype=precision_of_derivatives(options, model.dtype, model.device),
+            reference_positions=positions_of_reference(model[0], reference),
+        ),
+    )
+
+
+def precision_of_derivatives(options: Options, dtype: torch.dtype | None, device: torch.device) -> str:
+    """In what precision linear layers take their products of derivatives: ``"tf32"`` where torch does for float32."""
+    if options.derivatives is not None:
+        return _name(options.derivatives)
+    if dtype == torch.float32 and device.type == "cuda" and _torch_takes_tf32():
+        return "tf32"
+    return _name(dtype)
+
+
+def numpy_of(tensor: Tensor) -> np.ndarray:
+    """In float64, on the CPU."""
+    return tensor.detach().cpu().double().numpy()
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _torch_takes_tf32() -> bool:
+    """Whether this process lets CUDA multiply float32 matrices in TF32."""
+    matmul = torch.backends.cuda.matmul
+    # From torch 2.9 on the older of these names must not be read where the newer was set.
+    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32

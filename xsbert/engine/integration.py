@@ -1,0 +1,206 @@
+"""From paths to factors: nodes placed, all of them computed in the precision that they need, and the error told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..accuracy import error_functionals, factor_error
+from ..integrated_jacobian import Measured, measured_factors, measured_pulled_back_together
+from ..placement import Placement, place_nodes, place_nodes_together
+from ..quadrature import Quadrature
+from .options import Options
+from .paths import TextPath, chunk_for
+
+__all__ = ["Integrated", "ProjectedBy", "SummedOver", "Way", "integrated", "limits", "placements"]
+
+
+@dataclass(frozen=True)
+class Integrated:
+    """The factors of one text, and how they came about."""
+
+    factors: Tensor
+    """(S, E), or (G, E), or (S, K)."""
+    placement: Placement
+    factor_error: float
+    """See `xsbert.accuracy.factor_error`."""
+    n_float64: int
+    """Nodes that were computed in float64."""
+
+
+class Way(Protocol):
+    """Forward or reverse mode, along paths of texts that are alike."""
+
+    def together(
+        self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
+    ) -> list[Measured]:
+        """All texts, with functionals (C, N) of each."""
+        ...
+
+    def alone(self, place: int, path: TextPath, rule: Quadrature, functionals: np.ndarray) -> Measured:
+        """The text of that place, on another path."""
+        ...
+
+    def outputs(self, place: int, values: Tensor) -> Tensor:
+        """(…, E) outputs of f, float64 on the CPU, to those that the factors of a text speak of."""
+        ...
+
+
+def integrated(paths: Sequence[TextPath], options: Options, way: Way) -> list[Integrated]:
+    """Place nodes along the paths, integrate, and tell the error.
+
+    Args:
+        paths: n paths, of texts that are alike, with one f.
+        options: how accurately, and within which memory.
+        way: `SummedOver` or `ProjectedBy`.
+
+    Returns:
+        the factors of n texts.
+
+    Raises:
+        FloatingPointError: f is not finite everywhere between reference and text.
+        MemoryError: the budget is too small for a single product.
+    """
+    placed = placements(paths, options)
+    functionals = [
+        error_functionals(options.rule_name, placement.rule.weights, placement.orders) for placement in placed
+    ]
+    found = _measured(paths, placed, [rows.reshape(-1, rows.shape[-1]) for rows in functionals], way)
+    results = []
+    for place, (path, placement, rows, measured) in enumerate(zip(paths, placed, functionals, found, strict=True)):
+        traces = measured.traces.reshape(*rows.shape[:2], *measured.traces.shape[1:])
+        changes = way.outputs(place, placement.changes)
+        size = float(measured.factors.double().norm())
+        results.append(
+            Integrated(
+                factors=measured.factors,
+                placement=placement,
+                factor_error=factor_error(traces, changes, size, torch.finfo(path.x.dtype).eps),
+                n_float64=int(_fine(path, placement).sum()),
+            )
+        )
+    return results
+
+
+def _measured(
+    paths: Sequence[TextPath], placed: Sequence[Placement], functionals: Sequence[np.ndarray], way: Way
+) -> list[Measured]:
+    """All texts together, and what needs float64 text by text."""
+    fine = [_fine(path, placement) for path, placement in zip(paths, placed, strict=True)]
+    kept = [
+        _part(placement.rule, rows, ~chosen) for placement, rows, chosen in zip(placed, functionals, fine, strict=True)
+    ]
+    found = way.together(paths, [rule for rule, _ in kept], [rows for _, rows in kept])
+    for place, (path, placement, rows, chosen) in enumerate(zip(paths, placed, functionals, fine, strict=True)):
+        if chosen.any() and path.in_float64 is not None:
+            more = way.alone(place, path.in_float64(), *_part(placement.rule, rows, chosen))
+            found[place] = _sum(found[place], more)
+    return found
+
+
+@dataclass(frozen=True)
+class SummedOver:
+    """Forward mode, for the tokens of all texts together, or for groups of tokens of each text."""
+
+    groups: Sequence[Sequence[Sequence[int]]] | None
+    options: Options
+
+    def together(
+        self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
+    ) -> list[Measured]:
+        if self.groups is not None:
+            each = zip(paths, rules, functionals, strict=True)
+            return [self.alone(place, *one) for place, one in enumerate(each)]
+        xs, rs = [path.x for path in paths], [path.r for path in paths]
+        bounds = limits(paths[0], len(xs[0]), self.options)
+        return measured_factors(paths[0].f, xs, rs, rules, functionals, **bounds)
+
+    def alone(self, place: int, path: TextPath, rule: Quadrature, functionals: np.ndarray) -> Measured:
+        group = None if self.groups is None else self.groups[place]
+        bounds = limits(path, len(path.x) if group is None else len(group), self.options)
+        return measured_factors(path.f, [path.x], [path.r], [rule], [functionals], groups=group, **bounds)[0]
+
+    def outputs(self, place: int, values: Tensor) -> Tensor:
+        return values
+
+
+@dataclass(frozen=True)
+class ProjectedBy:
+    """Reverse mode, for each text projected on directions (K, E) of its own."""
+
+    directions: Sequence[Tensor]
+    options: Options
+
+    def together(
+        self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
+    ) -> list[Measured]:
+        xs, rs = [path.x for path in paths], [path.r for path in paths]
+        most = max(len(each) for each in self.directions)
+        bounds = limits(paths[0], most, self.options, reverse=True)
+        return measured_pulled_back_together(paths[0].f, xs, rs, rules, self.directions, functionals, **bounds)
+
+    def alone(self, place: int, path: TextPath, rule: Quadrature, functionals: np.ndarray) -> Measured:
+        directions = self.directions[place]
+        bounds = limits(path, len(directions), self.options, reverse=True)
+        ends = [path.x], [path.r]
+        return measured_pulled_back_together(path.f, *ends, [rule], [directions], [functionals], **bounds)[0]
+
+    def outputs(self, place: int, values: Tensor) -> Tensor:
+        return values @ self.directions[place].cpu().to(values.dtype).T
+
+
+def placements(paths: Sequence[TextPath], options: Options) -> list[Placement]:
+    """Nodes placed for the tolerance; or the rule that was asked for, whose residual is not known yet.
+
+    Where a path jumps within what float32 resolves, its nodes are placed in float64.
+    """
+    rule, tolerance = options.steps, options.target
+    if rule is not None or tolerance is None:
+        assert rule is not None
+        return [
+            Placement(
+                rule,
+                orders=(len(rule.nodes),),
+                changes=(path.f_x - path.f_r).cpu().double()[None],
+                widths=(1.0,),
+            )
+            for path in paths
+        ]
+    xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
+    bounds = {"tolerance": tolerance, "max_steps": options.max_steps}
+    finer = all(path.in_float64 is not None for path in paths)
+    chunk_size = chunk_for(paths[0], 1, options)
+    found = place_nodes_together(paths[0].f, xs, rs, changes, **bounds, finer=finer, chunk_size=chunk_size)
+    for place, path in enumerate(paths):
+        if found[place].unresolved and path.in_float64 is not None:
+            fine = path.in_float64()
+            chunk_size = chunk_for(fine, 1, options)
+            again = place_nodes(fine.f, fine.x, fine.r, fine.f_x - fine.f_r, **bounds, chunk_size=chunk_size)
+            n_passes = found[place].n_passes + again.n_passes
+            found[place] = replace(again, n_passes=n_passes, in_float64=True)
+    return found
+
+
+def limits(path: TextPath, n_groups: int, options: Options, *, reverse: bool = False) -> dict[str, Any]:
+    """For the functions that integrate along a path, or others of its length, for so many groups of tokens."""
+    chunk_size = chunk_for(path, n_groups, options, reverse=reverse)
+    return {"chunk_size": chunk_size, "show_progress_bar": options.show_progress_bar}
+
+
+def _fine(path: TextPath, placement: Placement) -> np.ndarray:
+    """(N,) which nodes are computed in float64."""
+    return placement.in_need_of_float64(path.x.dtype)
+
+
+def _part(rule: Quadrature, functionals: np.ndarray, chosen: np.ndarray) -> tuple[Quadrature, np.ndarray]:
+    """Some of the nodes."""
+    return Quadrature(rule.nodes[chosen], rule.weights[chosen]), functionals[:, chosen]
+
+
+def _sum(one: Measured, other: Measured) -> Measured:
+    return Measured(one.factors + other.factors, one.traces + other.traces)

@@ -1,0 +1,178 @@
+"""How to explain: the options that all methods share, checked once and documented once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
+from typing import Any, TypedDict, TypeVar
+
+import numpy as np
+import torch
+
+from ..integrated_jacobian import check_chunk_size
+from ..memory import check_memory_budget
+from ..placement import check_tolerance
+from ..quadrature import Quadrature, quadrature
+
+__all__ = ["OptionKeywords", "Options", "takes_options"]
+
+DEFAULT_TOLERANCE = 1e-2
+DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The fields of `Options` as keywords, for editors and type checkers."""
+
+    layer: int
+    tolerance: float | None
+    n_steps: int | None
+    rule: str
+    reference: str | None
+    reference_positions: str | None
+    max_steps: int
+    derivative_dtype: str | None
+    chunk_size: int | None
+    memory_budget: float | None
+    show_progress_bar: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to explain. What does not depend on a model is checked when it is made.
+
+    Args:
+        layer: attribute to the hidden states that enter this layer, 0 … L: 0 is the embeddings, L the last
+            hidden state; a negative value means L + layer.
+        tolerance: relative residual that both texts must reach, above 0; as many nodes are placed as that takes.
+            0.01 where neither this nor ``n_steps`` is given.
+        n_steps: number of interpolation steps N between reference and text, at least 1, in place of a tolerance.
+        rule: where the steps lie: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule of the
+            papers. Goes with ``n_steps``.
+        reference: token of the reference, as for `XSTransformer`; None takes the model's. A shifted model has one.
+        reference_positions: positions of its tokens, as for `XSTransformer`; None takes the model's.
+        max_steps: most nodes that a tolerance may take for a text.
+        derivative_dtype: ``"bfloat16"`` or ``"float16"`` lets linear layers take their products of derivatives in
+            that precision, where the hardware gains by it. The score is not affected, and the error is part of the
+            residuals. None takes the model's dtype.
+        chunk_size: how many Jacobian-vector products are computed at once; bounds the memory and does not
+            change the result. None chooses.
+        memory_budget: bytes that the computation may take at once besides the model, in place of a chunk size: what
+            a few products take is counted beforehand, and as many are computed at once as fit.
+        show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
+
+    Raises:
+        TypeError: an option is of the wrong type.
+        ValueError: an option is outside what is allowed.
+    """
+
+    layer: int = -2
+    tolerance: float | None = None
+    n_steps: int | None = None
+    rule: str = "gauss-legendre"
+    reference: str | None = None
+    reference_positions: str | None = None
+    max_steps: int = 512
+    derivative_dtype: str | None = None
+    chunk_size: int | None = None
+    memory_budget: float | None = None
+    show_progress_bar: bool | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer, bool) or not isinstance(self.layer, (int, np.integer)):
+            raise TypeError(f"layer must be an integer, got {self.layer!r}")
+        quadrature(self.rule, 1 if self.n_steps is None else self.n_steps)
+        if self.n_steps is not None and self.tolerance is not None:
+            raise ValueError(f"give tolerance or n_steps, not both: got {self.tolerance!r} and {self.n_steps!r}")
+        if self.n_steps is None and self.rule != "gauss-legendre":
+            raise ValueError(
+                f"rule={self.rule!r} needs n_steps: for a tolerance the nodes are placed where they are needed"
+            )
+        if self.n_steps is None:
+            check_tolerance(DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance, self.max_steps)
+        if self.derivative_dtype is not None and self.derivative_dtype not in DERIVATIVE_DTYPES:
+            known = ", ".join(map(repr, DERIVATIVE_DTYPES))
+            raise ValueError(f"derivative_dtype must be None or one of {known}, got {self.derivative_dtype!r}")
+        check_chunk_size(self.chunk_size)
+        check_memory_budget(self.memory_budget, self.chunk_size)
+
+    @classmethod
+    def of(cls, keywords: Mapping[str, Any]) -> Options:
+        """From the keywords of a method.
+
+        Raises:
+            TypeError: one of them is no option; or as for the class.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in keywords:
+            if name not in known:
+                meant = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {meant[0]!r}?" if meant else ""
+                raise TypeError(f"unexpected keyword argument {name!r}{hint} Options are {', '.join(known)}")
+        return cls(**keywords)
+
+    @property
+    def target(self) -> float | None:
+        """The relative residual that is asked for; None with a given number of nodes."""
+        if self.n_steps is not None:
+            return None
+        return DEFAULT_TOLERANCE if self.tolerance is None else float(self.tolerance)
+
+    @property
+    def steps(self) -> Quadrature | None:
+        """The rule that was asked for; None places nodes for the tolerance."""
+        return None if self.n_steps is None else quadrature(self.rule, self.n_steps)
+
+    @property
+    def rule_name(self) -> str:
+        """The name of the rule, ``"adaptive"`` for a tolerance."""
+        return "adaptive" if self.n_steps is None else self.rule
+
+    @property
+    def derivatives(self) -> torch.dtype | None:
+        """In what precision linear layers take their products of derivatives; None for the model's."""
+        return None if self.derivative_dtype is None else DERIVATIVE_DTYPES[self.derivative_dtype]
+
+
+def takes_options(function: AnyFunction) -> AnyFunction:
+    """Let ``help()`` and completion show the options that a function takes as ``**options``.
+
+    They replace ``**options`` in its signature, and the entry of that name in its docstring.
+    """
+    signature = inspect.signature(function)
+    parameters = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    taken = {each.name for each in parameters}
+    keywords = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in fields(Options)
+        if field.name not in taken
+    ]
+    function.__signature__ = signature.replace(parameters=[*parameters, *keywords])  # type: ignore[attr-defined]
+    if function.__doc__:
+        function.__doc__ = _with_entries(inspect.cleandoc(function.__doc__))
+    return function
+
+
+def _with_entries(text: str) -> str:
+    """A docstring in which the entries of `Options` stand for that of ``**options``."""
+    lines = text.splitlines()
+    places = [at for at, line in enumerate(lines) if line.startswith("    **options:")]
+    if not places:
+        return text
+    (at,) = places
+    return "\n".join([*lines[:at], *_entries(), *lines[at + 1 :]])
+
+
+def _entries() -> list[str]:
+    """What the docstring of `Options` says of its arguments."""
+    lines = inspect.cleandoc(Options.__doc__ or "").splitlines()
+    start = lines.index("Args:") + 1
+    return lines[start : lines.index("", start)]

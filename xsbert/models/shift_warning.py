@@ -1,0 +1,58 @@
+"""A warning where a shift that was added to a model changes what is explained."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..attribution import Attribution
+from ..caller import caller_level
+
+__all__ = ["ShiftWarning", "warn_of_shift", "warning_once"]
+
+# Of a score, by a shift that the model was not trained with.
+BEARABLE_CHANGE = 0.05
+
+
+class ShiftWarning(UserWarning):
+    """What is explained is not the model's own score: a shift that was added to the model changes it."""
+
+
+def warn_of_shift(result: Attribution) -> None:
+    """Warn where the score is far from that of the unshifted model."""
+    if _is_far_from_unshifted(result):
+        warnings.warn(_far_from_unshifted(result), ShiftWarning, stacklevel=caller_level())
+
+
+def _is_far_from_unshifted(result: Attribution) -> bool:
+    """Whether an added shift changes the score by more than is bearable.
+
+    Dot products are taken in units of the lengths of the unshifted embeddings.
+    """
+    if result.score_unshifted is None:
+        return False
+    lengths = (np.linalg.norm(side.embedding_unshifted) for side in (result.a, result.b))
+    unit = 1.0 if result.similarity == "cosine" else float(np.prod([*lengths]))
+    return abs(result.score - result.score_unshifted) > BEARABLE_CHANGE * unit
+
+
+def _far_from_unshifted(result: Attribution) -> str:
+    return (
+        f"the shift that was added to the model changes its score: {result.score:.4f}, which is what is explained, in "
+        f"place of {result.score_unshifted:.4f} for {result.a.text!r:.60} and {result.b.text!r:.60}. Leave out "
+        f"shift=True to explain the model's own score, or take another reference than {result.settings.reference} "
+        "(xsbert.choose_reference compares them), or train the shifted model"
+    )
+
+
+def warning_once(results: Iterable[Attribution]) -> Iterator[Attribution]:
+    """Results as they come, with a warning at the first whose score is far from that of the unshifted model."""
+    warned = False
+    for result in results:
+        if not warned and _is_far_from_unshifted(result):
+            message = f"{_far_from_unshifted(result)}. Further pairs are not warned of"
+            warnings.warn(message, ShiftWarning, stacklevel=caller_level())
+            warned = True
+        yield result
