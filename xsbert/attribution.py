@@ -147,7 +147,7 @@ class Attribution:
 
     @property
     def error(self) -> float:
-        """|score − sum of the four parts|."""
+        """The distance between the score and the sum of the four parts."""
         return abs(self.score - sum(self.parts.values()))
 
     @property
