@@ -11,7 +11,6 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-import xsbert.engine.explainer
 import xsbert.engine.integration
 from tests.tiny import write_model
 from xsbert import XSTransformer

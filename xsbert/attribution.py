@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
+ZERO_EMBEDDING = (
+    "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
+    "shifted model embeds it to zero"
+)
 # What others call these similarities.
 OTHER_NAMES = {
     "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
@@ -41,6 +45,17 @@ def similarity_hint(given: Any) -> str:
     normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
     meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
     return f"; did you mean {meant[0]!r}?" if meant else ""
+
+
+def check_scalable(text: TextFactors, similarity: str) -> None:
+    """Raise ValueError where a text has no similarity to any other: the cosine of a zero embedding."""
+    if not _length(text, similarity) > 0:
+        raise ValueError(ZERO_EMBEDDING)
+
+
+def _length(text: TextFactors, similarity: str) -> float:
+    """What inner products with an embedding are divided by."""
+    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,10 +90,7 @@ class Attribution:
         }
         result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
         if not result.scale > 0:
-            raise ValueError(
-                "the cosine of a zero embedding is not defined: a text without words of its own equals its "
-                "reference, and a shifted model embeds it to zero"
-            )
+            raise ValueError(ZERO_EMBEDDING)
         return result
 
     @property
@@ -94,9 +106,7 @@ class Attribution:
     @cached_property
     def scale(self) -> float:
         """c: what the inner products are divided by."""
-        if self.similarity == "cosine":
-            return float(np.linalg.norm(self.a.embedding) * np.linalg.norm(self.b.embedding))
-        return self.a.normalisation * self.b.normalisation
+        return _length(self.a, self.similarity) * _length(self.b, self.similarity)
 
     @cached_property
     def score(self) -> float:
@@ -320,6 +330,7 @@ class Attribution:
         kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
         lines = [
             f"{self.similarity} similarity {self.score:.4f}",
+            *self._encoded_lines(),
             *self._unshifted_lines(),
             f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
@@ -344,6 +355,11 @@ class Attribution:
         if self.factor_error_a is None or self.factor_error_b is None:
             return []
         return [f"    factors' errors up to: a {self.factor_error_a:.1e}, b {self.factor_error_b:.1e}"]
+
+    def _encoded_lines(self) -> list[str]:
+        if not self.a.encoded_by or not self.b.encoded_by:
+            return []
+        return [f"  of {self.a.encoded_by}(a) and {self.b.encoded_by}(b)"]
 
     def _unshifted_lines(self) -> list[str]:
         if self.score_unshifted is None:
