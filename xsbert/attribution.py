@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .units import TEXT
 from .utils.terminal import columns
-from .utils.tokens import TEXT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
+from .units import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
 
 __all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable"]
 

@@ -35,7 +35,7 @@ from .storage import (
     require_finite,
     write,
 )
-from .utils.tokens import word_groups
+from .units import word_groups
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from .attribution import Settings, TextFactors
-from .utils.tokens import PROMPT, REST, SPECIAL, TEXT
+from .units import PROMPT, REST, SPECIAL, TEXT
 
 __all__ = [
     "FORMAT_VERSION",

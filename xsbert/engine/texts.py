@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..caller import caller_level
-from ..utils.tokens import PROMPT, SPECIAL, TEXT
+from ..units import PROMPT, SPECIAL, TEXT
 from .explainable import Explainable
 
 __all__ = ["Prompt", "TokenizedText", "resolved_prompt", "tokenize"]
