@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .results import load_result, save_result, to_dataframe
 from .units import TEXT
+from .utils.html import fragment, page
 from .utils.terminal import columns
 
 if TYPE_CHECKING:
@@ -258,8 +260,6 @@ class Attribution:
             ValueError: the result holds numbers that are not finite.
             OSError: the file cannot be written.
         """
-        from .results import save_result
-
         save_result(self, path)
 
     @staticmethod
@@ -270,9 +270,7 @@ class Attribution:
             OSError: there is no such file, or it cannot be read.
             ValueError: the file is damaged, is no saved result, or was written in a newer format.
         """
-        from .results import load_result
-
-        return load_result(path)
+        return load_result(path, Attribution)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A table with one row for each of the S · T pairs of units.
@@ -284,8 +282,6 @@ class Attribution:
         Raises:
             ImportError: pandas is not installed.
         """
-        from .results import to_dataframe
-
         return to_dataframe(self)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
@@ -303,16 +299,12 @@ class Attribution:
         Raises:
             ValueError: the matrix holds numbers that are not finite.
         """
-        from .utils.html import page
-
         text = page(self)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
     def _repr_html_(self) -> str:
-        from .utils.html import fragment
-
         return fragment(self)
 
     def __repr__(self) -> str:
