@@ -21,14 +21,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .results import load_result, save_result, to_dataframe
+from .units import TEXT
+from .utils.html import fragment, page
 from .utils.terminal import columns
-from .utils.tokens import TEXT
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
+ZERO_EMBEDDING = (
+    "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
+    "shifted model embeds it to zero"
+)
 # What others call these similarities.
 OTHER_NAMES = {
     "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
@@ -41,6 +47,17 @@ def similarity_hint(given: Any) -> str:
     normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
     meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
     return f"; did you mean {meant[0]!r}?" if meant else ""
+
+
+def check_scalable(text: TextFactors, similarity: str) -> None:
+    """Raise ValueError where a text has no similarity to any other: the cosine of a zero embedding."""
+    if not _length(text, similarity) > 0:
+        raise ValueError(ZERO_EMBEDDING)
+
+
+def _length(text: TextFactors, similarity: str) -> float:
+    """What inner products with an embedding are divided by."""
+    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,10 +92,7 @@ class Attribution:
         }
         result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
         if not result.scale > 0:
-            raise ValueError(
-                "the cosine of a zero embedding is not defined: a text without words of its own equals its "
-                "reference, and a shifted model embeds it to zero"
-            )
+            raise ValueError(ZERO_EMBEDDING)
         return result
 
     @property
@@ -94,9 +108,7 @@ class Attribution:
     @cached_property
     def scale(self) -> float:
         """c: what the inner products are divided by."""
-        if self.similarity == "cosine":
-            return float(np.linalg.norm(self.a.embedding) * np.linalg.norm(self.b.embedding))
-        return self.a.normalisation * self.b.normalisation
+        return _length(self.a, self.similarity) * _length(self.b, self.similarity)
 
     @cached_property
     def score(self) -> float:
@@ -248,8 +260,6 @@ class Attribution:
             ValueError: the result holds numbers that are not finite.
             OSError: the file cannot be written.
         """
-        from .results import save_result
-
         save_result(self, path)
 
     @staticmethod
@@ -260,9 +270,7 @@ class Attribution:
             OSError: there is no such file, or it cannot be read.
             ValueError: the file is damaged, is no saved result, or was written in a newer format.
         """
-        from .results import load_result
-
-        return load_result(path)
+        return load_result(path, Attribution)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A table with one row for each of the S · T pairs of units.
@@ -274,8 +282,6 @@ class Attribution:
         Raises:
             ImportError: pandas is not installed.
         """
-        from .results import to_dataframe
-
         return to_dataframe(self)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
@@ -293,16 +299,12 @@ class Attribution:
         Raises:
             ValueError: the matrix holds numbers that are not finite.
         """
-        from .utils.html import page
-
         text = page(self)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
     def _repr_html_(self) -> str:
-        from .utils.html import fragment
-
         return fragment(self)
 
     def __repr__(self) -> str:
@@ -320,6 +322,7 @@ class Attribution:
         kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
         lines = [
             f"{self.similarity} similarity {self.score:.4f}",
+            *self._encoded_lines(),
             *self._unshifted_lines(),
             f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
@@ -344,6 +347,11 @@ class Attribution:
         if self.factor_error_a is None or self.factor_error_b is None:
             return []
         return [f"    factors' errors up to: a {self.factor_error_a:.1e}, b {self.factor_error_b:.1e}"]
+
+    def _encoded_lines(self) -> list[str]:
+        if not self.a.encoded_by or not self.b.encoded_by:
+            return []
+        return [f"  of {self.a.encoded_by}(a) and {self.b.encoded_by}(b)"]
 
     def _unshifted_lines(self) -> list[str]:
         if self.score_unshifted is None:

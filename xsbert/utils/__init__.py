@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .tokens import display_tokens, sum_groups, word_groups
+from ..spelling import display_tokens
+from ..units import sum_groups, word_groups
 
 if TYPE_CHECKING:
     from .plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall

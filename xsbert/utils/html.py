@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .tokens import TEXT
+from ..units import TEXT
 
 if TYPE_CHECKING:
     from ..attribution import Attribution, TextFactors

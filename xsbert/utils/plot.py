@@ -35,7 +35,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ..caller import caller_level
-from .tokens import REST, SPECIAL, TEXT, display_tokens
+from ..spelling import display_tokens
+from ..units import REST, SPECIAL, TEXT
 
 if TYPE_CHECKING:
     from ..attribution import Attribution, TextFactors
