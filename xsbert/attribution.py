@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
 from .results import load_result, save_result, to_dataframe
+from .storage import write_text
 from .units import TEXT
 from .utils.html import fragment, page
 from .utils.terminal import columns
@@ -291,7 +291,7 @@ class Attribution:
         parts are shown to four decimals, error and residuals to two digits.
 
         Args:
-            path: also write the page to this file, in UTF-8.
+            path: also write the page to this file, in UTF-8, all of it or nothing.
 
         Returns:
             the page.
@@ -301,7 +301,7 @@ class Attribution:
         """
         text = page(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
     def _repr_html_(self) -> str:
