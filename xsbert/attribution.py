@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .largest import largest_entries
 from .results import load_result, save_result, to_dataframe
 from .storage import write_text
 from .units import TEXT
@@ -249,9 +250,7 @@ class Attribution:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:k]
-        rows, columns = np.unravel_index(order, self.matrix.shape)
-        return [(int(s), int(t), float(self.matrix[s, t])) for s, t in zip(rows, columns, strict=True)]
+        return [(s, t, float(self.matrix[s, t])) for s, t in largest_entries(self.matrix, k)]
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
@@ -359,11 +358,12 @@ class Attribution:
         return [f"  is that of the shifted model; the model's own, without the shift, is {self.score_unshifted:.4f}"]
 
     def _strongest_lines(self, k: int = 6) -> Sequence[str]:
+        rows, cells = (np.flatnonzero([role == TEXT for role in side.roles]) for side in (self.a, self.b))
+        largest = largest_entries(self.matrix[np.ix_(rows, cells)], k)
         pairs = [
-            (f"{self.a.tokens[s]} · {self.b.tokens[t]}", value)
-            for s, t, value in self.top_pairs(self.matrix.size)
-            if self.a.roles[s] == self.b.roles[t] == TEXT
-        ][:k]
+            (f"{self.a.tokens[s]} · {self.b.tokens[t]}", float(self.matrix[s, t]))
+            for s, t in ((rows[i], cells[j]) for i, j in largest)
+        ]
         width = max((columns(label) for label, _ in pairs), default=0)
         lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
         return lines or ["    none between words"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..largest import largest_entries
 from ..units import TEXT
 
 if TYPE_CHECKING:
@@ -191,8 +192,9 @@ def _plain(result: Attribution) -> str:
 
 
 def _strongest(result: Attribution) -> list[tuple[int, int, float]]:
-    pairs = result.top_pairs(result.matrix.size)
-    return [(s, t, value) for s, t, value in pairs if result.a.roles[s] == result.b.roles[t] == TEXT][:N_PAIRS]
+    rows, cells = (np.flatnonzero([role == TEXT for role in side.roles]) for side in (result.a, result.b))
+    largest = largest_entries(result.matrix[np.ix_(rows, cells)], N_PAIRS)
+    return [(int(rows[i]), int(cells[j]), float(result.matrix[rows[i], cells[j]])) for i, j in largest]
 
 
 def _signed(value: float) -> str:
