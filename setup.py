@@ -27,7 +27,10 @@ setup(
         "safetensors>=0.4.3",
         "filelock>=3.12",
         "matplotlib>=3.8",
+        "pooch>=1.8",
+        "requests>=2.31",
         "tqdm>=4.66",
+        "wcwidth>=0.2.13",
     ],
     extras_require={
         "minilm": MINILM,
