@@ -366,7 +366,9 @@ def test_lines_are_as_wide_as_each_other_and_no_wider_than_the_terminal():
 
 
 def test_widths_of_characters():
-    assert [columns(text) for text in ("tea", "茶", "e\u0301", "a\u200db", "ｔ")] == [3, 2, 1, 2, 2]
+    family, flag = "👩\u200d👩\u200d👧", "🇩🇪"
+    texts = ["tea", "茶", "e\u0301", "ｔ", family, flag, "a\x1bb", "a\u200bb", ""]
+    assert [columns(text) for text in texts] == [3, 2, 1, 2, 2, 2, 2, 2, 0]
 
 
 def test_the_account_aligns_wide_characters():
