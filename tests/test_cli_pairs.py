@@ -220,38 +220,38 @@ def test_bad_lines_lose_nothing(capsys, tmp_path, model):
     assert told[2] == "xsbert: error: 2 lines could not be explained"
 
 
-def test_a_pair_that_fails_loses_nothing(capsys, tmp_path, model, monkeypatch):
-    """As one would whose embedding is zero: it is told of, and those before and after it come."""
+def test_a_pair_that_cannot_be_explained_loses_nothing(capsys, tmp_path, shifted, monkeypatch):
+    """The reference itself has no cosine: a shifted model embeds it to zero. Two batches have it in the same place."""
+    monkeypatch.setattr(commands, "load_model", lambda options: shifted)
     path = tmp_path / "pairs.tsv"
-    path.write_text("".join(f"coffee {n}\ttea {n}\n" for n in range(6)))
-    own = type(model).attribute_prediction
-
-    def failing(self, a, b, **how):
-        if a == "coffee 2":
-            raise FloatingPointError("not finite")
-        return own(self, a, b, **how)
-
-    def together(self, pairs, **how):
-        if any(a == "coffee 2" for a, _ in pairs):
-            raise FloatingPointError("texts[4] is not finite")
-        return iter([own(self, a, b, **{**how, "show_progress_bar": False}) for a, b in pairs])
-
-    monkeypatch.setattr(type(model), "attribute_prediction", failing)
-    monkeypatch.setattr(type(model), "explain_pairs", together)
+    texts = ["[PAD]" if n in (2, 6, 7) else f"coffee {n}" for n in range(9)]
+    path.write_text("".join(f"{text}\ttea {n}\n" for n, text in enumerate(texts)))
     status, lines, err = run(capsys, "--pairs", path, *FEW)
     assert status == 1
-    assert [line["line"] for line in lines] == [1, 2, 4, 5, 6]
-    assert err.splitlines()[0] == f"xsbert: error: {path}, line 3: not finite"
+    assert [line["line"] for line in lines] == [1, 2, 4, 5, 6, 9]
+    problem = "text_a: the cosine of a zero embedding is not defined: a text without words"
+    told = [line for line in err.splitlines() if "xsbert: error" in line]
+    assert [line[: line.index(" of its own")] for line in told[:3]] == [
+        f"xsbert: error: {path}, line {line}: {problem}" for line in (3, 7, 8)
+    ]
+    assert told[3:] == ["xsbert: error: 3 lines could not be explained"]
 
 
 @pytest.mark.parametrize("many", [True, False])
 def test_warnings_name_the_line(capsys, tmp_path, many):
     path = tmp_path / "pairs.tsv"
     path.write_text(("one\ttwo\n" if many else "\n") + f"coffee\t{'tea ' * 300}\n")
+    if many:
+        # In the second batch, at the place that the first one has it in.
+        path.write_text(path.read_text() + "three\tfour\n" * 3 + f"black coffee\t{'tea ' * 310}\n")
     status, lines, err = run(capsys, "--pairs", path, "--layer", "6", "--n-steps", "1")
     assert status == 0
-    assert lines[-1]["n_cut_b"] == 46
-    assert err.startswith("xsbert: warning: line 2, text_b is longer than the model's limit of 256 tokens")
+    assert lines[-1]["n_cut_b"] == (56 if many else 46)
+    told = [line.partition(" tokens")[0] for line in err.splitlines()]
+    assert told == [
+        f"xsbert: warning: line {line}, text_b is longer than the model's limit of 256"
+        for line in ([2, 6] if many else [2])
+    ]
 
 
 def test_what_makes_no_sense_for_any_pair_is_told_once(capsys, tmp_path):

