@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
 from .results import load_result, save_result, to_dataframe
 from .units import TEXT
 from .utils.html import fragment, page
@@ -90,7 +90,7 @@ class Attribution:
             name: max(getattr(a.settings, name), getattr(b.settings, name))
             for name in ("n_steps", "n_looks", "n_float64")
         }
-        result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
+        result = cls(a, b, similarity, replace(settings_of(a), **counts), **fields)
         if not result.scale > 0:
             raise ValueError(ZERO_EMBEDDING)
         return result

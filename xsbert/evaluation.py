@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import index
+from typing import Any
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
@@ -264,7 +265,7 @@ class _Shifts:
     @property
     def tokens(self) -> list[str]:
         """The references, as the vocabulary spells them."""
-        return [model[0].reference.token for model in self.shifted]
+        return [model.reference.token for model in self.shifted]
 
     def scores(
         self, texts: list[str], pairs: np.ndarray, prompt: str | None, batch_size: int, show_progress_bar: bool
@@ -365,8 +366,8 @@ def _row(reference: str | None, similarities: np.ndarray, base: np.ndarray, gold
     return ShiftCostRow(
         reference=reference,
         rank_agreement=_rank_agreement(reference, similarities, base),
-        spearman=float(spearmanr(similarities, gold).statistic),
-        pearson=float(pearsonr(similarities, gold).statistic),
+        spearman=_correlation(spearmanr, similarities, gold),
+        pearson=_correlation(pearsonr, similarities, gold),
     )
 
 
@@ -374,7 +375,11 @@ def _rank_agreement(reference: str | None, similarities: np.ndarray, base: np.nd
     for name, values in ((None, base), (reference, similarities)):
         if np.ptp(values) == 0 or not math.isfinite(values.sum()):
             raise ValueError(f"the similarities are not finite or all the same (reference {name!r})")
-    return float(spearmanr(similarities, base).statistic)
+    return _correlation(spearmanr, similarities, base)
+
+
+def _correlation(test: Callable[..., Any], one: np.ndarray, other: np.ndarray) -> float:
+    return float(test(one, other).statistic)
 
 
 def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:

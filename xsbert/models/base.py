@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
 from torch import nn
 
 from ..attribution import Attribution, check_scalable, similarity_hint
@@ -130,10 +130,12 @@ class XSTransformer(SentenceTransformer):
         wrapped._set_up(shift, reference, reference_positions)
         return wrapped
 
+    _reference: Reference
+
     @property
     def n_layers(self) -> int:
         """L, the number of encoder layers."""
-        return len(encoder_layers(self[0]))
+        return len(encoder_layers(self._transformer))
 
     @property
     def shifted(self) -> bool:
@@ -153,7 +155,7 @@ class XSTransformer(SentenceTransformer):
     @property
     def reference_positions(self) -> str:
         """Which positions the tokens of the reference have: ``"text"`` or ``"padding"``."""
-        return positions_of_reference(self[0], self._reference)
+        return positions_of_reference(self._transformer, self._reference)
 
     @property
     def shift_added(self) -> bool:
@@ -167,7 +169,7 @@ class XSTransformer(SentenceTransformer):
     @property
     def label(self) -> str:
         """A name for readers: the model's id, or the end of its path."""
-        name = getattr(self[0].config, "_name_or_path", "") or type(self[0].model).__name__
+        name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
 
     @takes_options
@@ -442,29 +444,36 @@ class XSTransformer(SentenceTransformer):
             modules[0] = ReferenceTransformer.from_transformer(modules[0], None)
         return modules
 
+    @property
+    def _transformer(self) -> Transformer:
+        first = self[0]
+        assert isinstance(first, Transformer)  # as `check_supported` has found
+        return first
+
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         check_supported(self, self.model_types)
-        if self.shifted:
-            self._reference = self[0].reference
-            chosen_reference(self[0], self._reference, True, reference, positions)
+        first = self[0]
+        if isinstance(first, ReferenceTransformer) and first.reference is not None:
+            self._reference = first.reference
+            chosen_reference(self._transformer, self._reference, True, reference, positions)
             return
         if reference is None:
-            reference = "pad" if positions == "padding" else default_reference(self[0])
-        self._reference = resolve_reference(self[0], reference, "text" if positions is None else positions)
+            reference = "pad" if positions == "padding" else default_reference(self._transformer)
+        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
         if shift:
             self._insert_shift(self._reference)
 
     def _insert_shift(self, reference: Reference) -> None:
         """Put the shift behind pooling and dense modules, before a trailing normalisation."""
-        modules = OrderedDict(self._modules)
-        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self[0], reference)
+        modules: OrderedDict[str, Any] = OrderedDict(self._modules)
+        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
         self._modules = _with_shift(modules, ReferenceShift(added=True))
 
     def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
         self._published = False
         modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
         if self._published:
-            modules = _with_shift(OrderedDict(modules), ReferenceShift())
+            modules = _with_shift(OrderedDict(cast(Any, modules)), ReferenceShift())
         return modules, module_kwargs
 
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
@@ -484,7 +493,7 @@ class XSTransformer(SentenceTransformer):
 
     def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
         modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
-        architectures = getattr(modules[0].config, "architectures", None) or []
+        architectures = getattr(cast(Any, modules)[0].config, "architectures", None) or []
         if any(name.endswith("ForSequenceClassification") for name in architectures):
             raise ValueError(
                 f"{model_name_or_path!r} is a classifier or cross-encoder ({architectures[0]}): it reads both "
