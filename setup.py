@@ -30,6 +30,7 @@ setup(
         "filelock>=3.12",
         "matplotlib>=3.8",
         "tqdm>=4.66",
+        "typing_extensions>=4.10",
     ],
     extras_require={
         "minilm": MINILM,

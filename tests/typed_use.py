@@ -16,8 +16,8 @@ def use(model: XSTransformer) -> None:
     out = model.attribute_prediction("a", "b", layer=-2, tolerance=0.01, task=("query", "document"))
     assert_type(out, Attribution)
     assert_type(out.words(), Attribution)
-    assert_type(model.token_factors(["a"], layer=3), list[TextFactors])
-    assert_type(model.token_factors(["a"], errors="skip"), list[TextFactors | None])
+    assert_type(model.text_factors(["a"], layer=3), list[TextFactors])
+    assert_type(model.text_factors(["a"], errors="skip"), list[TextFactors | None])
     assert_type(model.explain_pairs([("a", "b")]), Iterator[Attribution])
     assert_type(model.explain_pairs([("a", "b")], errors="skip"), Iterator[Attribution | None])
     assert_type(model.explain_matrix(["a"], ["b"], errors="skip"), Iterator[tuple[int, int, Attribution]])
@@ -29,4 +29,4 @@ def misuse(model: XSTransformer) -> None:
     model.attribute_prediction("a", "b", layer="two")  # pyright: ignore[reportArgumentType]
     model.attribute_prediction("a", "b", colour="red")  # pyright: ignore[reportCallIssue]
     model.explainer(tolerance="small")  # pyright: ignore[reportArgumentType]
-    model.token_factors([1])  # pyright: ignore[reportArgumentType]
+    model.text_factors([1])  # pyright: ignore[reportArgumentType]

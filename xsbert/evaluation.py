@@ -14,8 +14,9 @@ from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
-from .attribution import similarity_hint
+from .engine.reference import SPECIAL_NAMES
 from .models import XSTransformer
+from .similarity import SIMILARITIES, similarity_hint
 
 __all__ = [
     "ReferenceChoice",
@@ -25,8 +26,6 @@ __all__ = [
     "choose_reference",
     "shift_cost",
 ]
-
-ROLES = ("pad", "unk", "mask")
 
 
 @dataclass(frozen=True)
@@ -246,14 +245,14 @@ class _Shifts:
         if whole.shifted:
             raise ValueError("the model is shifted already: measure the model that it was made from")
         similarity = whole.similarity_fn_name if similarity is None else similarity
-        if similarity not in ("cosine", "dot"):
+        if similarity not in SIMILARITIES:
             hint = similarity_hint(similarity)
             raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{hint}")
         if isinstance(references, str):
             raise TypeError(f"references must be a sequence of strings, got {references!r}")
         if references is None:
-            roles = ("pad",) if reference_positions == "padding" else ROLES
-            references = [role for role in roles if getattr(whole.tokenizer, f"{role}_token") is not None]
+            names = ("pad",) if reference_positions == "padding" else SPECIAL_NAMES
+            references = [name for name in names if getattr(whole.tokenizer, f"{name}_token") is not None]
         shifted = [
             _without_normalisation(
                 XSTransformer.wrap(model, shift=True, reference=name, reference_positions=reference_positions)

@@ -28,7 +28,7 @@ __all__ = [
     "resolve_reference",
 ]
 
-ROLES = ("pad", "unk", "mask")
+SPECIAL_NAMES = ("pad", "unk", "mask")
 POSITIONS = ("text", "padding")
 
 
@@ -78,9 +78,9 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
     tokenizer = _tokenizer_of(transformer)
     if not isinstance(token, str):
         raise TypeError(f"reference must be a string, got {token!r}")
-    spelled = getattr(tokenizer, f"{token}_token") if token in ROLES else token
+    spelled = getattr(tokenizer, f"{token}_token") if token in SPECIAL_NAMES else token
     if spelled is None:
-        others = [role for role in ROLES if getattr(tokenizer, f"{role}_token") is not None]
+        others = [role for role in SPECIAL_NAMES if getattr(tokenizer, f"{role}_token") is not None]
         raise ValueError(
             f"reference={token!r}: this tokenizer has no {token} token; it has {others}, "
             "or name any token of its vocabulary"

@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
 from torch import nn
+from typing_extensions import deprecated
 
-from ..attribution import Attribution, check_scalable, similarity_hint
+from ..attribution import Attribution, check_scalable
 from ..engine import Explainer, Options
 from ..engine.encoder import encoder_layers
 from ..engine.options import takes_options
@@ -28,6 +29,7 @@ from ..engine.reference import (
 from ..engine.skipping import skip_or_raise
 from ..engine.texts import Prompt
 from ..factors import TextFactors
+from ..similarity import SIMILARITIES, similarity_hint
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from ..engine import OptionKeywords
 
 __all__ = ["ShiftWarning", "XSTransformer"]
-
-SIMILARITIES = ("cosine", "dot")
 
 # How modules.json names the modules of a shifted model. They need no trust: they are not code from a model's files.
 OUR_MODULES = {
@@ -239,7 +239,7 @@ class XSTransformer(SentenceTransformer):
         return result
 
     @overload
-    def token_factors(
+    def text_factors(
         self,
         texts: Iterable[str],
         *,
@@ -251,7 +251,7 @@ class XSTransformer(SentenceTransformer):
         **options: Unpack[OptionKeywords],
     ) -> list[TextFactors]: ...
     @overload
-    def token_factors(
+    def text_factors(
         self,
         texts: Iterable[str],
         *,
@@ -263,7 +263,7 @@ class XSTransformer(SentenceTransformer):
         **options: Unpack[OptionKeywords],
     ) -> list[TextFactors | None]: ...
     @takes_options
-    def token_factors(
+    def text_factors(
         self,
         texts: Iterable[str],
         *,
@@ -297,6 +297,11 @@ class XSTransformer(SentenceTransformer):
         how = {"units": units, "prompt": prompt, "prompt_name": prompt_name, "task": task, "errors": errors}
         return self.explainer(**options).factors(texts, **how)
 
+    @deprecated("token_factors() of a model is deprecated, its name is text_factors()")
+    def token_factors(self, texts: Iterable[str], **how: Any) -> list[TextFactors]:
+        """`text_factors`, up to version 0.1.0."""
+        return self.text_factors(texts, **how)
+
     @takes_options
     def predict_memory(
         self,
@@ -314,11 +319,11 @@ class XSTransformer(SentenceTransformer):
 
         Args:
             text: the longest of the texts that are to be explained.
-            prompt, prompt_name, task: as for `token_factors`.
+            prompt, prompt_name, task: as for `text_factors`.
             **options: see `Options`.
 
         Raises:
-            as `token_factors`.
+            as `text_factors`.
         """
         explainer = self.explainer(**options)
         return explainer.predicted_memory(explainer.tokenized(text, explainer.prompt(prompt, prompt_name, task)))
@@ -367,7 +372,7 @@ class XSTransformer(SentenceTransformer):
         Args:
             pairs: pairs of texts.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`.
-            units: as for `token_factors`.
+            units: as for `text_factors`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and yield
                 None for its pairs.
             **options: see `Options`.
@@ -413,7 +418,7 @@ class XSTransformer(SentenceTransformer):
             queries, documents: texts.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`; of a pair, the first is for the
                 queries. ``task=("query", "document")`` explains what `encode_query` and `encode_document` give.
-            units: as for `token_factors`.
+            units: as for `text_factors`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and leave out
                 its row or column.
             **options: see `Options`.
