@@ -18,10 +18,12 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import deprecated
 
-from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
 from .largest import largest_entries
 from .results import load_result, save_result, to_dataframe
+from .similarity import check_similarity, similarity_hint
 from .storage import write_text
 from .units import TEXT
 from .utils.html import fragment, page
@@ -36,18 +38,6 @@ ZERO_EMBEDDING = (
     "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
     "shifted model embeds it to zero"
 )
-# What others call these similarities.
-OTHER_NAMES = {
-    "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
-    "dot": ("dot", "dot_product", "dotproduct", "dot_score", "dot_similarity", "ip", "inner", "inner_product"),
-}
-
-
-def similarity_hint(given: Any) -> str:
-    """What to say after a similarity that is not known by this name, or nothing."""
-    normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
-    meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
-    return f"; did you mean {meant[0]!r}?" if meant else ""
 
 
 def check_scalable(text: TextFactors, similarity: str) -> None:
@@ -84,14 +74,13 @@ class Attribution:
         Raises:
             ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
         """
-        if similarity not in ("cosine", "dot"):
-            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
+        check_similarity(similarity)
         check_combinable(a, b)
         counts = {
             name: max(getattr(a.settings, name), getattr(b.settings, name))
             for name in ("n_steps", "n_looks", "n_float64")
         }
-        result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
+        result = cls(a, b, similarity, replace(settings_of(a), **counts), **fields)
         if not result.scale > 0:
             raise ValueError(ZERO_EMBEDDING)
         return result
@@ -191,7 +180,7 @@ class Attribution:
         """
         return replace(self, a=self.a.words(), b=self.b.words(), compute_feature_pairs=None)
 
-    def spans(
+    def over(
         self,
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
@@ -219,6 +208,15 @@ class Attribution:
             b=self.b if b is None else self.b.over(b),
             compute_feature_pairs=None,
         )
+
+    @deprecated("spans() is deprecated, its name is over()")
+    def spans(
+        self,
+        a: str | Sequence[tuple[int, int]] | None = None,
+        b: str | Sequence[tuple[int, int]] | None = None,
+    ) -> Attribution:
+        """`over`, up to version 0.1.0."""
+        return self.over(a, b)
 
     def feature_pairs(self) -> np.ndarray:
         """Attributions to pairs of features, (S, H, T, H), computed anew by reverse mode.
