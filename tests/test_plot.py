@@ -23,9 +23,9 @@ from xsbert.utils import (
     heatmap,
     highlight,
     layers,
-    plot,
     waterfall,
 )
+from xsbert.view.plot import fonts, style, table
 
 WORDS = ["the", "quick", "brown", "fox", "over", "lazy", "dogs", "understanding", "international", "relations"]
 SCRIPTS = {
@@ -234,8 +234,8 @@ def test_heatmap_prints_the_numbers_of_the_result_in_their_cells():
     _, ax = heatmap(result)
     printed = {text.get_position(): read(text.get_text()) for text in ax.texts}
     expected = {(t, s): result.matrix[s, t] for s, t in np.ndindex(5, 5)}
-    expected |= {(5 + plot.GAP, s): value for s, value in enumerate(result.main_effects_a)}
-    expected |= {(t, 5 + plot.GAP): value for t, value in enumerate(result.main_effects_b)}
+    expected |= {(5 + table.GAP, s): value for s, value in enumerate(result.main_effects_a)}
+    expected |= {(t, 5 + table.GAP): value for t, value in enumerate(result.main_effects_b)}
     assert printed.keys() == expected.keys()
     assert max(abs(printed[place] - expected[place]) for place in expected) <= 0.005
     assert len({text.get_text() for text in ax.texts}) > 20
@@ -312,7 +312,7 @@ def test_special_tokens_are_muted():
     result = planted(shape=(3, 5))
     special = text_of(result.a.tokens, result.a.factors, roles=["special", "text", "prompt"])
     _, ax = heatmap(Attribution(special, result.b, "dot", result.settings))
-    assert [label.get_color() for label in ax.get_yticklabels()] == [plot.MUTED, plot.INK, plot.MUTED]
+    assert [label.get_color() for label in ax.get_yticklabels()] == [style.MUTED, style.INK, style.MUTED]
 
 
 # Columns and lines
@@ -323,8 +323,8 @@ def test_bipartite_draws_the_planted_pair_and_no_other():
     (line,) = ax.lines
     places = {text.get_text(): text.xy for text in ax.texts}
     assert list(zip(*line.get_data(), strict=True)) == [places["a1"], places["b3"]]
-    assert line.get_color() == plot.POSITIVE
-    assert bipartite(planted(1, 3, -0.5))[1].lines[0].get_color() == plot.NEGATIVE
+    assert line.get_color() == style.POSITIVE
+    assert bipartite(planted(1, 3, -0.5))[1].lines[0].get_color() == style.NEGATIVE
 
 
 def test_bipartite_draws_the_k_strongest_pairs():
@@ -381,7 +381,7 @@ def test_highlight_shades_by_interactions_and_main_effects():
     result = random_result(3, 4)
     _, ax = highlight(result)
     totals = [*(result.matrix.sum(1) + result.main_effects_a), *(result.matrix.sum(0) + result.main_effects_b)]
-    colours = plot._colours(max(map(abs, totals))).to_rgba(np.array(totals))
+    colours = style.colours_of(max(map(abs, totals))).to_rgba(np.array(totals))
     np.testing.assert_allclose([colour for *_, colour in shaded(ax)], colours)
     headings = [text.get_text() for text in ax.texts if text.get_text().startswith("text ")]
     np.testing.assert_allclose(
@@ -577,7 +577,7 @@ def test_glyphs_that_are_missing_would_be_noticed():
 
 
 def test_one_warning_names_the_characters_that_no_font_has(monkeypatch):
-    monkeypatch.setattr(plot, "_candidates", lambda *_: [])
+    monkeypatch.setattr(fonts, "candidates", lambda *_: [])
     result = result_of(np.ones((1, 2)), ["不"], ["好喝", "喝"])
     with pytest.warns(UserWarning, match=r"喝 \(U\+559D\).* Install the Noto fonts") as caught:
         fig, ax = heatmap(result)
@@ -598,12 +598,12 @@ def test_dollars_and_line_breaks_are_no_mathematics(draw):
 
 
 def test_a_label_is_drawn_in_one_font_where_one_has_all_of_it():
-    families = plot._fonts("ह", "喝", "x")
+    families = fonts.find_fonts("ह", "喝", "x")
     if families.absent:
         pytest.skip("no fonts for these scripts")
     for text in ("ह", "喝"):
         first = families.families_of(text)[0]
-        assert set(text) <= plot._characters_of([first])
+        assert set(text) <= fonts.characters_of([first])
     assert families.families_of("x") == list(families.families)
 
 
@@ -643,8 +643,8 @@ def test_long_words_are_shortened():
 
 def test_matplotlib_is_imported_only_for_plots():
     code = (
-        "import sys, xsbert.utils as u; before = 'xsbert.utils.plot' in sys.modules; u.heatmap; "
-        "print(before, 'xsbert.utils.plot' in sys.modules, 'heatmap' in dir(u))"
+        "import sys, xsbert.utils as u; before = 'matplotlib.pyplot' in sys.modules; u.heatmap; "
+        "print(before, 'matplotlib.pyplot' in sys.modules, 'heatmap' in dir(u))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "True", "True"]

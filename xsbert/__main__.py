@@ -253,7 +253,7 @@ def _write_files(result: Attribution, options: argparse.Namespace) -> None:
         import matplotlib as mpl
 
         mpl.use("Agg")
-        from .utils.plot import heatmap
+        from .view.plot import heatmap
 
         heatmap(result)[0].savefig(options.png, format="png", dpi=150)
     if options.json and options.json != "-":

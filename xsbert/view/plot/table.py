@@ -1,0 +1,278 @@
+"""The matrix with main effects as its margins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from ...utils.tokens import TEXT
+from .checks import check_flag, figure_of, is_number
+from .fonts import Fonts, find_fonts
+from .style import (
+    COLOURS,
+    FONT_SIZE,
+    GRID,
+    INK,
+    MAIN_COLOURS,
+    MUTED,
+    decimals_of,
+    ems,
+    inches_of,
+    ink_on,
+    labels_of,
+    limit_of,
+    set_title,
+    wrap,
+    written,
+)
+
+if TYPE_CHECKING:
+    from ...attribution import Attribution
+
+__all__ = [
+    "GAP",
+    "SMALLEST_VALUE",
+    "Table",
+    "cell_inches",
+    "cells_of",
+    "colour_bars",
+    "draw_figure",
+    "draw_table",
+    "label_inches",
+    "table_of",
+]
+
+SMALLEST_VALUE = 5.0
+GAP = 0.4
+"""Between the matrix and the main effects, in cells."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a heat map shows."""
+
+    matrix: np.ndarray
+    """(S, T)"""
+    main_a: np.ndarray
+    """(S,)"""
+    main_b: np.ndarray
+    """(T,)"""
+    labels_a: list[str]
+    labels_b: list[str]
+    muted_a: list[bool]
+    muted_b: list[bool]
+
+    @property
+    def has_main(self) -> bool:
+        return bool(np.any(self.main_a) or np.any(self.main_b))
+
+
+def table_of(result: Attribution) -> Table:
+    return Table(
+        matrix=np.asarray(result.matrix),
+        main_a=np.asarray(result.main_effects_a),
+        main_b=np.asarray(result.main_effects_b),
+        labels_a=labels_of(result.a),
+        labels_b=labels_of(result.b),
+        muted_a=[role != TEXT for role in result.a.roles],
+        muted_b=[role != TEXT for role in result.b.roles],
+    )
+
+
+def draw_figure(
+    table: Table, values: bool | None, title: list[str], limit: float | None, ax: Axes | None, name: str
+) -> tuple[Figure, Axes]:
+    if limit is not None and (not is_number(limit) or not 0 < limit < math.inf):
+        raise ValueError(f"limit must be None or a finite number above 0, got {limit!r}")
+    margins = table.has_main
+    n_cells = cells_of(table, margins)
+    if ax is None:
+        cell = tuple(map(cell_inches, n_cells))
+        left, top = label_inches(table, cell, margins)
+        lines = len(wrap(title, cell[0] * n_cells[0]))
+        fig = plt.figure(
+            figsize=(
+                left + cell[0] * n_cells[0] + (1.8 if margins else 0.95),
+                top + cell[1] * n_cells[1] + (1.3 * lines + 1) * FONT_SIZE / 72,
+            ),
+            layout="constrained",
+        )
+        ax = fig.add_subplot()
+    else:
+        fig = figure_of(ax)
+        cell = tuple(size / n for size, n in zip(inches_of(ax), n_cells, strict=True))
+    fonts = find_fonts(*table.labels_a, *table.labels_b)
+    limits = (limit or limit_of(table.matrix), limit_of(table.main_a, table.main_b))
+    images = draw_table(ax, table, limits, fonts, values, cell, margins)
+    colour_bars(fig, ax, images, cell[1] * n_cells[1], name)
+    set_title(ax, title, cell[0] * n_cells[0])
+    return fig, ax
+
+
+def draw_table(
+    ax: Axes,
+    table: Table,
+    limits: tuple[float, float],
+    fonts: Fonts,
+    values: bool | None,
+    cell: tuple[float, float],
+    margins: bool,
+) -> list[AxesImage]:
+    """Draw the cells and their labels; ``cell`` is the width and height of one in inches."""
+    if values is not None:
+        check_flag(values, "values")
+    n_rows, n_columns = table.matrix.shape
+    images = [_image(ax, table.matrix, (0, 0), COLOURS, limits[0])]
+    blocks = [(table.matrix, (0.0, 0.0), images[0])]
+    if margins:
+        column = _image(ax, table.main_a[:, None], (n_columns + GAP, 0), MAIN_COLOURS, limits[1])
+        row = _image(ax, table.main_b[None, :], (0, n_rows + GAP), MAIN_COLOURS, limits[1])
+        images.append(column)
+        blocks += [(table.main_a[:, None], (n_columns + GAP, 0.0), column)]
+        blocks += [(table.main_b[None, :], (0.0, n_rows + GAP), row)]
+    _print_values(ax, blocks, values, cell)
+    width, height = cells_of(table, margins)
+    ax.set_xlim(-0.5, width - 0.5)
+    ax.set_ylim(height - 0.5, -0.5)
+    ax.set_aspect("auto")
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    _label_axis(ax, "x", table.labels_b, table.muted_b, fonts, cell[0], margins)
+    _label_axis(ax, "y", table.labels_a, table.muted_a, fonts, cell[1], margins)
+    return images
+
+
+def _image(ax: Axes, values: np.ndarray, origin: tuple[float, float], colours: str, limit: float) -> AxesImage:
+    """Draw cells of width and height 1; ``origin`` is the centre of the first."""
+    n_rows, n_columns = values.shape
+    left, top = origin[0] - 0.5, origin[1] - 0.5
+    right, bottom = left + n_columns, top + n_rows
+    image = ax.imshow(
+        values,
+        cmap=colours,
+        vmin=-limit,
+        vmax=limit,
+        extent=(left, right, bottom, top),
+        interpolation="nearest",
+        aspect="auto",
+        origin="upper",
+    )
+    ax.vlines(np.arange(n_columns + 1) + left, top, bottom, color=GRID, linewidth=0.4)
+    ax.hlines(np.arange(n_rows + 1) + top, left, right, color=GRID, linewidth=0.4)
+    return image
+
+
+def _print_values(
+    ax: Axes,
+    blocks: list[tuple[np.ndarray, tuple[float, float], AxesImage]],
+    values: bool | None,
+    cell: tuple[float, float],
+) -> None:
+    if values is False:
+        return
+    printed = [
+        [written(value, decimals_of(block, image.norm.vmax)) for value in block.ravel()] for block, _, image in blocks
+    ]
+    longest = max(ems(number) for numbers in printed for number in numbers)
+    size = min(FONT_SIZE, 0.9 * 72 * cell[0] / longest, 0.7 * 72 * cell[1])
+    if values is None and size < SMALLEST_VALUE:
+        return
+    for numbers, (block, origin, image) in zip(printed, blocks, strict=True):
+        for number, (s, t), value in zip(numbers, np.ndindex(block.shape), block.ravel(), strict=True):
+            ax.text(
+                t + origin[0],
+                s + origin[1],
+                number,
+                ha="center",
+                va="center_baseline",
+                fontsize=size,
+                color=ink_on(image.to_rgba(value)),
+            )
+
+
+def _label_axis(
+    ax: Axes, axis: str, labels: list[str], muted: list[bool], fonts: Fonts, cell: float, margins: bool
+) -> None:
+    """Name the cells along an axis; ``cell`` is the extent of one in inches."""
+    places = [float(place) for place in range(len(labels))]
+    size = _label_size(cell)
+    upright = _fits(labels, cell)
+    if margins:
+        places, labels, muted = [*places, len(labels) + GAP], [*labels, _main_label(cell)], [*muted, True]
+    labels = [fonts.shown(label) for label in labels]
+    if axis == "x":
+        ax.xaxis.set_label_position("top")
+        ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=3)
+        ax.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size, **fonts.style(""))
+        if margins and not _fits([_main_label(cell)], cell):
+            ax.get_xticklabels()[-1].set_rotation(90)
+        ax.set_xlabel("text b", fontsize=FONT_SIZE, color=MUTED)
+    else:
+        ax.tick_params(axis="y", left=True, labelleft=True, right=False, labelright=False, length=0, pad=3)
+        ax.set_yticks(places, labels, fontsize=size, **fonts.style(""))
+        ax.set_ylabel("text a", fontsize=FONT_SIZE, color=MUTED)
+    ticks = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
+    for tick, is_muted in zip(ticks, muted, strict=True):
+        tick.set(color=MUTED if is_muted else INK, fontfamily=fonts.families_of(tick.get_text()))
+
+
+def colour_bars(fig: Figure, axes: Axes | list[Axes], images: list[AxesImage], height: float, name: str) -> None:
+    """``height`` of the drawing in inches: bars are no longer than a hand needs."""
+    # The bar that is added last comes next to the cells. Only a layout engine keeps the labels of the two apart.
+    laid_out = fig.get_layout_engine() is not None
+    for image, label in reversed(list(zip(images, (name, "main effect"), strict=False))):
+        values = np.asarray(image.get_array())
+        beyond = isinstance(axes, Axes) and bool(np.abs(values).max() > image.norm.vmax)
+        bar = fig.colorbar(
+            image,
+            ax=axes,
+            shrink=min(1.0, 2.6 / height),
+            aspect=18,
+            pad=0.02 if laid_out or label == name else 0.13,
+            extend="both" if beyond else "neither",
+        )
+        bar.ax.grid(False)
+        bar.ax.tick_params(labelsize=FONT_SIZE - 2)
+        bar.outline.set_linewidth(0.4)
+        bar.set_label(label, fontsize=FONT_SIZE - 1)
+
+
+def _main_label(cell: float) -> str:
+    """On two lines where the cell, of so many inches, has room for them."""
+    return "main\neffect" if _fits(["main\neffect"], cell) else "main effect"
+
+
+def _fits(labels: list[str], cell: float) -> bool:
+    """Whether the labels can be written upright over cells of so many inches."""
+    return max(map(ems, labels)) * _label_size(cell) < 0.95 * 72 * cell
+
+
+def cells_of(table: Table, margins: bool) -> tuple[float, float]:
+    extra = 1 + GAP if margins else 0
+    return table.matrix.shape[1] + extra, table.matrix.shape[0] + extra
+
+
+def cell_inches(n: float) -> float:
+    """Large where there are few, and never below what a label of about 8 points needs."""
+    return min(0.8, 0.13 + 2.6 / n)
+
+
+def _label_size(cell: float) -> float:
+    return max(2.0, min(FONT_SIZE, 0.72 * 72 * cell))
+
+
+def label_inches(table: Table, cell: Sequence[float], margins: bool) -> tuple[float, float]:
+    """Room for the labels of a (left) and of b (above), with the names of the texts."""
+    beside, over = ([_main_label(side)] if margins else [] for side in (cell[1], cell[0]))
+    left = max(map(ems, table.labels_a + beside)) * _label_size(cell[1])
+    size = _label_size(cell[0])
+    above = max([2.5, *(ems(label) for label in table.labels_b + over if not _fits([label], cell[0]))]) * size
+    return (left + 2 * FONT_SIZE) / 72, (above + 2 * FONT_SIZE) / 72
