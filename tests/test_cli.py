@@ -17,7 +17,7 @@ from tests.test_html import random_result, text_factors
 from xsbert import Attribution, XSRoberta, XSTransformer, __version__
 from xsbert import __main__ as cli
 from xsbert.__main__ import main
-from xsbert.utils.terminal import columns, matrix_lines, printable
+from xsbert.view.terminal import columns, matrix_lines, printable
 
 A, B = PAIRS[0]
 FEW = ["--n-steps", "2"]

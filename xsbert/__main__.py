@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import Attribution, XSTransformer, __version__
 from .models import ShiftWarning
 from .quadrature import RULES
-from .utils.terminal import matrix_lines, printable
+from .view.terminal import matrix_lines, printable
 
 __all__ = ["main"]
 

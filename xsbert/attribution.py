@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
-from .utils.terminal import columns
 from .utils.tokens import TEXT
+from .view.terminal import columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,7 +293,7 @@ class Attribution:
         Raises:
             ValueError: the matrix holds numbers that are not finite.
         """
-        from .utils.html import page
+        from .view.html import page
 
         text = page(self)
         if path is not None:
@@ -301,7 +301,7 @@ class Attribution:
         return text
 
     def _repr_html_(self) -> str:
-        from .utils.html import fragment
+        from .view.html import fragment
 
         return fragment(self)
 

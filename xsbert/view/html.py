@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .tokens import TEXT
+from ..utils.tokens import TEXT
 
 if TYPE_CHECKING:
     from ..attribution import Attribution, TextFactors
@@ -208,4 +208,4 @@ def _json(value: Any) -> str:
 
 @cache
 def _file(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import math
 import unicodedata
 from typing import TYPE_CHECKING
 
-from .tokens import display_tokens
+from ..utils.tokens import display_tokens
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
