@@ -1,8 +1,11 @@
 """An interactive page of one result: one HTML text with all that it needs, no network.
 
 Without JavaScript (an untrusted notebook, a preview) a plain summary with a table remains in its place.
-Matrices are embedded as base64 of little-endian float32, seven digits of each number; score
+Matrices and main effects are embedded as base64 of little-endian float32, seven digits of each number; score
 and parts are shown to four decimals, error and residuals to two digits.
+
+The parts of the page are the files in ``page``: templates for what is filled in here, and the style and the scripts
+of the view, which are put together as they are.
 """
 
 from __future__ import annotations
@@ -13,63 +16,34 @@ import json
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from string import Template
+from typing import Any
 
 import numpy as np
 
 from ..utils.tokens import TEXT
-
-if TYPE_CHECKING:
-    from ..attribution import Attribution, TextFactors
+from .account import score_name, sentence
+from .effects import top_pairs, unknown_units
+from .shown import Shown, ShownText
 
 __all__ = ["fragment", "page"]
 
 N_PAIRS = 10
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ max-width: 1100px; margin: 24px auto; padding: 0 16px; font: 14px/1.45 system-ui, sans-serif; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
-# A notebook may run the script before it attaches the output, hence the waiting; and it may show one output twice.
-SCRIPT = """<script>
-(function () {{
-  const view = {view};
-  const data = {data};
-  let waits = 0;
-  (function start() {{
-    const hosts = document.querySelectorAll('[data-xsbert="{key}"]');
-    hosts.forEach((host) => host.shadowRoot || view(host, structuredClone(data)));
-    if (!hosts.length && waits++ < 100) setTimeout(start, 50);
-  }})();
-}})();
-</script>"""
+SCRIPTS = ("state.js", "texts.js", "lines.js", "map.js", "selection.js", "start.js")
 
 
-def page(result: Attribution) -> str:
+def page(result: Shown) -> str:
     """A whole HTML page that shows a result.
 
     Raises:
         ValueError: the result holds numbers that are not finite.
     """
     unshifted = "" if result.score_unshifted is None else f" ({result.score_unshifted:.4f} unshifted)"
-    title = escape(f"{result.similarity} similarity {result.score:.4f}{unshifted}")
-    return PAGE.format(title=title, body=fragment(result))
+    title = escape(f"{score_name(result)} {result.score:.4f}{unshifted}")
+    return Template(_file("page.html")).substitute(title=title, body=fragment(result))
 
 
-def fragment(result: Attribution) -> str:
+def fragment(result: Shown) -> str:
     """The same without the page around it, for a notebook's output.
 
     The same result always gives the same text, and any number of fragments can stand in one page.
@@ -78,42 +52,63 @@ def fragment(result: Attribution) -> str:
         ValueError: the result holds numbers that are not finite.
     """
     levels = _levels(result)
+    first = next(iter(levels.values()))
+    told = sentence(first)
     content = {
+        "sentence": told._asdict(),
         "summary": _summary(result),
         "how": _how(result),
         "notes": _notes(result),
         "caption": _caption(result),
-        "levels": [_level(name, level) for name, level in levels.items()],
+        "levels": [_level(name, level, result) for name, level in levels.items()],
     }
     key = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
-    data = _json(content | {"css": _file("view.css"), "html": _file("view.html")})
-    script = SCRIPT.format(view=_file("view.js").rstrip(), data=data, key=key)
-    return f'<div class="xsbert" data-xsbert="{key}">\n{_plain(result)}\n</div>\n{script}'
+    return (
+        Template(_file("fragment.html"))
+        .substitute(
+            key=key,
+            plain=_plain(result, first, told),
+            code="\n".join(_file(name).rstrip() for name in SCRIPTS),
+            data=_json(content | {"css": _file("view.css"), "html": _file("body.html")}),
+        )
+        .rstrip()
+    )
 
 
-def _levels(result: Attribution) -> dict[str, Attribution]:
-    """The result in its own units and, where its tokenizer knows words, in words."""
+def _levels(result: Any) -> dict[str, Any]:
+    """The result in words, where its tokenizer knows them, and in its own units."""
     try:
-        return {"Tokens": result, "Words": result.words()}
+        return {"Words": result.words(), "Tokens": result}
     except ValueError:
         return {"Units": result}
 
 
-def _level(name: str, result: Attribution) -> dict[str, Any]:
-    if not np.isfinite(result.matrix).all():
+def _level(name: str, level: Any, result: Any) -> dict[str, Any]:
+    """What one choice of units shows; ``result`` has the tokens, which tell what the model did not know."""
+    if not np.isfinite(level.matrix).all():
         raise ValueError("the matrix holds numbers that are not finite, which a page cannot show")
     return {
         "name": name,
-        "shape": list(result.matrix.shape),
-        "matrix": base64.b64encode(np.ascontiguousarray(result.matrix, dtype="<f4").tobytes()).decode("ascii"),
+        "shape": list(level.matrix.shape),
+        "matrix": _packed(level.matrix),
+        "main": [_packed(level.main_effects_a), _packed(level.main_effects_b)],
         "sides": [
-            {"labels": list(side.tokens), "roles": list(side.roles), "joined": _joined(side)}
-            for side in (result.a, result.b)
+            {
+                "labels": list(side.tokens),
+                "roles": list(side.roles),
+                "joined": _joined(side),
+                "unknown": _unknown(tokens, side),
+            }
+            for side, tokens in ((level.a, result.a), (level.b, result.b))
         ],
     }
 
 
-def _joined(side: TextFactors) -> list[int]:
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _joined(side: ShownText) -> list[int]:
     """1 for units that follow the one before without white space, as the parts of a word do."""
     if side.spans is None:
         return [0] * len(side.tokens)
@@ -124,15 +119,26 @@ def _joined(side: TextFactors) -> list[int]:
     return joined
 
 
-def _summary(result: Attribution) -> list[list[str]]:
-    """Name, number and the sign before it: the score, the parts that it is the sum of, and the error."""
-    signs = ["=", "+", "+", "+"]
-    parts = [[name, _signed(value), sign] for (name, value), sign in zip(result.parts.items(), signs, strict=True)]
-    score = [f"{result.similarity} similarity", _signed(result.score).removeprefix("+"), ""]
-    return [score, *parts, ["error", f"{result.error:.1e}", ""]]
+def _unknown(tokens: ShownText, side: ShownText) -> list[int]:
+    """Places of the units with a token that the model saw as unknown."""
+    unknown = unknown_units(tokens)
+    groups = [[at] for at in range(len(unknown))] if side is tokens else tokens.groups("words")
+    return [place for place, group in enumerate(groups) if any(unknown[at] for at in group)]
 
 
-def _how(result: Attribution) -> list[str]:
+def _summary(result: Shown) -> list[list[str]]:
+    """Name, number and the sign before it: the score, the parts that it is the sum of, and the error.
+
+    A shifted model has no main effects and no baseline: what is exactly zero is left out.
+    """
+    parts = [(name, value) for name, value in result.parts.items() if name == "interactions" or value]
+    signs = ["=", *["+"] * len(parts)]
+    summed = [[name, _signed(value), sign] for (name, value), sign in zip(parts, signs, strict=False)]
+    score = [score_name(result), _signed(result.score).removeprefix("+"), ""]
+    return [score, *summed, ["error", f"{result.error:.1e}", ""]]
+
+
+def _how(result: Shown) -> list[str]:
     how = result.settings
     kind = "exact attributions (shifted model)" if how.shift else "approximate attributions (no shift)"
     return [
@@ -146,7 +152,7 @@ def _how(result: Attribution) -> list[str]:
     ]
 
 
-def _notes(result: Attribution) -> list[str]:
+def _notes(result: Shown) -> list[str]:
     sides = {"a": result.a, "b": result.b}
     unshifted = (
         []
@@ -163,41 +169,35 @@ def _notes(result: Attribution) -> list[str]:
     ]
 
 
-def _caption(result: Attribution) -> str:
+def _caption(result: Shown) -> str:
     return "" if result.settings.shift else "the cells sum to the interactions, not to the score"
 
 
-def _plain(result: Attribution) -> str:
+def _plain(result: Shown, shown: Shown, told: Any) -> str:
     """What remains where scripts do not run."""
-    rows = [
-        f'<tr><td dir="auto">{escape(result.a.tokens[s])}</td><td dir="auto">{escape(result.b.tokens[t])}</td>'
-        f"<td>{_signed(value)}</td></tr>"
-        for s, t, value in _strongest(result)
-    ]
-    return "\n".join(
-        [
-            f'<p>a: <bdi dir="auto">{escape(result.a.text)}</bdi></p>',
-            f'<p>b: <bdi dir="auto">{escape(result.b.text)}</bdi></p>',
-            "<table><caption>Score and its parts</caption><tbody>",
-            *(f"<tr><th>{escape(name)}</th><td>{number}</td></tr>" for name, number, _ in _summary(result)),
-            "</tbody></table>",
-            f"<table><caption>Strongest pairs{'; ' if _caption(result) else ''}{_caption(result)}</caption>",
-            "<thead><tr><th>a</th><th>b</th><th>value</th></tr></thead><tbody>",
-            *rows,
-            "</tbody></table>",
-            *(f"<p>{escape(line)}</p>" for line in [" · ".join(_how(result)), *_notes(result)]),
-        ]
-    )
-
-
-def _strongest(result: Attribution) -> list[tuple[int, int, float]]:
-    pairs = result.top_pairs(result.matrix.size)
-    return [(s, t, value) for s, t, value in pairs if result.a.roles[s] == result.b.roles[t] == TEXT][:N_PAIRS]
+    pairs = top_pairs(shown, N_PAIRS, special=False)
+    notes = [" · ".join(_how(result)), *_notes(result)]
+    filled = {
+        "sentence": escape(str(told)),
+        "text_a": escape(result.a.text),
+        "text_b": escape(result.b.text),
+        "parts": "\n".join(
+            f"<tr><th>{escape(name)}</th><td>{number}</td></tr>" for name, number, _ in _summary(result)
+        ),
+        "caption": f"; {_caption(result)}" if _caption(result) else "",
+        "pairs": "\n".join(
+            f'<tr><td dir="auto">{escape(shown.a.tokens[s])}</td><td dir="auto">{escape(shown.b.tokens[t])}</td>'
+            f"<td>{_signed(value)}</td></tr>"
+            for s, t, value in pairs
+        ),
+        "notes": "\n".join(f"<p>{escape(line)}</p>" for line in notes),
+    }
+    return Template(_file("plain.html")).substitute(filled).rstrip()
 
 
 def _signed(value: float) -> str:
     text = f"{value:+.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:+.2e}"
-    return text.replace("-", "\u2212", 1) if value < 0 else text
+    return text.replace("-", "−", 1) if value < 0 else text
 
 
 def _json(value: Any) -> str:
