@@ -471,13 +471,13 @@ def test_browser_real_model(tmp_path):
 
 
 def long_result(n=110, seed=0, shift=False):
-    """Two texts of n short and long words, one of whose pairs is far above the others."""
+    """Two texts of n short and long words, a long and a short one of which are far above the others."""
     rng = np.random.default_rng(seed)
     words = ["".join(rng.choice(list("abcdefgh"), rng.integers(1, 12))) for _ in range(n)]
     factors = [0.02 * rng.normal(size=(n + 2, 8)) for _ in "ab"]
-    words[n // 2] = "understanding"
+    words[n // 2], words[1] = "understanding", "a"
     for side in factors:
-        side[n // 2 + 1] = rng.normal(size=8)
+        side[[n // 2 + 1, 2]] = rng.normal(size=(2, 8))
     terms = [None, None] if shift else rng.normal(size=(2, 8))
     a, b = (text_factors(["[CLS]", *words, "[SEP]"], f, term) for f, term in zip(factors, terms, strict=True))
     return Attribution(a, b, "cosine", replace(SETTINGS, shift=shift))
