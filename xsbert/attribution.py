@@ -27,6 +27,8 @@ from .view.record import to_dict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
@@ -308,6 +310,54 @@ class Attribution:
         from .results import to_dataframe
 
         return to_dataframe(self)
+
+    def plot(self, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
+        """Draw a picture of the result; the same as the method ``plot_`` with the name of the kind.
+
+        Args:
+            kind: ``"heatmap"``, ``"bipartite"``, ``"highlight"`` or ``"waterfall"``.
+            options: of the function of that name in `xsbert.utils`.
+
+        Returns:
+            (fig, ax), not shown yet.
+
+        Raises:
+            ValueError: there is no such kind; other errors as for the function of that name.
+        """
+        kinds = ("heatmap", "bipartite", "highlight", "waterfall")
+        if kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(map(repr, kinds))}, got {kind!r}")
+        return getattr(self, f"plot_{kind}")(**options)
+
+    def plot_heatmap(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw `matrix` and main effects, options of `xsbert.utils.heatmap`: ``values``, ``limit``, ``ax`` …"""
+        from .view.plot import heatmap
+
+        return heatmap(self, **options)
+
+    def plot_bipartite(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw lines between the strongest pairs, with the options of `xsbert.utils.bipartite`: ``k``, ``ax`` …"""
+        from .view.plot import bipartite
+
+        return bipartite(self, **options)
+
+    def plot_highlight(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw both texts, words shaded by `word_effects`, with the options of `xsbert.utils.highlight`."""
+        from .view.plot import highlight
+
+        return highlight(self, **options)
+
+    def plot_waterfall(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw how the parts add up to the score, with the options of `xsbert.utils.waterfall`."""
+        from .view.plot import waterfall
+
+        return waterfall(self, **options)
+
+    def plot_difference(self, before: Attribution, **options: Any) -> tuple[Figure, Axes]:
+        """Draw what changes from another result of the same pair to this one; options of `xsbert.utils.difference`."""
+        from .view.plot import difference
+
+        return difference(before, self, **options)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
         """An interactive page: both texts, whose words show their partners, and the matrix.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..effects import top_pairs
+from ..shown import Shown
 from .checks import check_flag, check_result, figure_of
 from .fonts import Fonts, find_fonts
 from .style import (
@@ -28,33 +29,39 @@ from .style import (
     title_chunks,
     written,
 )
-from .table import Table, table_of
-
-if TYPE_CHECKING:
-    from ...attribution import Attribution
+from .table import table_of
 
 __all__ = ["bipartite"]
 
+MOST_LINES = 12
+LEAST_SHARE = 0.1
+"""Of the strongest pair."""
+LONGEST_COLUMN = 40
+"""Units that are all shown, whether they have a line or not."""
+LARGEST = 12.5
+"""Inches of a column at most."""
+
 
 def bipartite(
-    result: Attribution,
+    result: Shown,
     *,
-    k: int = 20,
+    k: int | None = None,
     special_tokens: bool = False,
     title: bool | str = True,
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """Draw the two texts as two columns, with lines between the k pairs of largest absolute attribution.
+    """Draw the two texts as two columns, with lines between the pairs of largest absolute attribution.
 
-    Red lines make the texts more similar, blue dashed ones less; the stronger, the wider.
+    Red lines make the texts more similar, blue dashed ones less; the stronger, the wider. Of a text of more than 40
+    units those with a line are shown, with an ellipsis for those between them.
 
     Args:
         result: as for `heatmap`.
-        k: number of lines, at least 1.
-        special_tokens: let pairs with special tokens, prompts or the rest be among the k.
+        k: number of lines, at least 1; None draws the pairs of at least a tenth of the strongest, 12 at most.
+        special_tokens: let pairs with special tokens, prompts or the rest be among them.
         title: False for none, or a title of your own.
-        ax: draw here; None makes a figure that grows with S and T. A figure of your own makes room for the labels
-            when it is made with ``layout="constrained"``.
+        ax: draw here; None makes a figure that grows with the units that are shown. A figure of your own makes room
+            for the labels when it is made with ``layout="constrained"``.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -65,36 +72,28 @@ def bipartite(
     """
     table = table_of(check_result(result))
     check_flag(special_tokens, "special_tokens")
-    pairs = _strongest(table, k, special_tokens)
+    pairs = _strongest(result, k, special_tokens)
     fonts = find_fonts(*table.labels_a, *table.labels_b)
-    n_rows = max(table.matrix.shape)
+    columns = (
+        _Column.of(table.labels_a, table.muted_a, {s for s, *_ in pairs}),
+        _Column.of(table.labels_b, table.muted_b, {t for _, t, _ in pairs}),
+    )
+    n_rows = max(len(column.labels) for column in columns)
     if ax is None:
-        fig = plt.figure(figsize=(6.0, max(2.2, 0.19 * n_rows) + 1.1), layout="constrained")
-        ax, size = fig.add_subplot(), FONT_SIZE
+        height = min(LARGEST, max(2.2, 0.19 * n_rows))
+        fig = plt.figure(figsize=(6.0, height + 1.1), layout="constrained")
+        ax, size = fig.add_subplot(), min(FONT_SIZE, 0.8 * 72 * height / n_rows)
     else:
         fig = figure_of(ax)
         size = min(FONT_SIZE, 0.8 * 72 * inches_of(ax)[1] / n_rows)
-    places_a, places_b = ((np.arange(n) + 0.5) / n for n in table.matrix.shape)
-    _draw_column(ax, table.labels_a, table.muted_a, places_a, 0.0, fonts, size)
-    _draw_column(ax, table.labels_b, table.muted_b, places_b, 1.0, fonts, size)
+    for x, column in enumerate(columns):
+        _draw_column(ax, column, float(x), fonts, size)
     largest = max((abs(value) for *_, value in pairs), default=0.0) or 1.0
     for s, t, value in reversed(pairs):
-        ax.add_line(_pair_line(value, largest, (0, 1), (places_a[s], places_b[t])))
+        ax.add_line(_pair_line(value, largest, (0, 1), (columns[0].place(s), columns[1].place(t))))
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(1, 0)
     ax.axis("off")
-    for x, side in ((0, "text a"), (1, "text b")):
-        ax.annotate(
-            side,
-            (x, 1.0),
-            xycoords="axes fraction",
-            xytext=(-5 if x == 0 else 5, 4),
-            textcoords="offset points",
-            ha="right" if x == 0 else "left",
-            va="bottom",
-            fontsize=size,
-            color=MUTED,
-        )
     _pair_legend(ax, pairs, largest, size)
     together = written(sum(value for *_, value in pairs), 3)
     among = "" if special_tokens else " without special tokens"
@@ -111,37 +110,56 @@ def bipartite(
     return fig, ax
 
 
-def _strongest(table: Table, k: int, special_tokens: bool) -> list[tuple[int, int, float]]:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
-        raise TypeError(f"k must be an integer, got {k!r}")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    order = np.argsort(-np.abs(table.matrix), axis=None, kind="stable")
-    pairs = ((int(place) // table.matrix.shape[1], int(place) % table.matrix.shape[1]) for place in order)
-    wanted = [
-        (s, t, float(table.matrix[s, t]))
-        for s, t in pairs
-        if table.matrix[s, t] and (special_tokens or not (table.muted_a[s] or table.muted_b[t]))
-    ]
-    return wanted[:k]
+def _strongest(result: Shown, k: int | None, special_tokens: bool) -> list[tuple[int, int, float]]:
+    pairs = [pair for pair in top_pairs(result, MOST_LINES if k is None else k, special_tokens) if pair[2]]
+    return [pair for pair in pairs if k is not None or abs(pair[2]) >= LEAST_SHARE * abs(pairs[0][2])]
 
 
-def _draw_column(
-    ax: Axes, labels: list[str], muted: list[bool], places: np.ndarray, x: float, fonts: Fonts, size: float
-) -> None:
-    for label, is_muted, place in zip(labels, muted, places, strict=True):
+@dataclass(frozen=True)
+class _Column:
+    """The units of one text that are shown, top to bottom."""
+
+    labels: list[str]
+    muted: list[bool]
+    rows: dict[int, int]
+    """Where each unit of the text stands."""
+
+    @staticmethod
+    def of(labels: list[str], muted: list[bool], used: set[int]) -> _Column:
+        """All units, or of many those that are used, with an ellipsis wherever some are left out."""
+        shown = list(range(len(labels))) if len(labels) <= LONGEST_COLUMN else sorted(used)
+        column = _Column([], [], {})
+        for place, before in zip([*shown, len(labels)], [-1, *shown], strict=True):
+            if place > before + 1:
+                column.labels.append("…")
+                column.muted.append(True)
+            if place < len(labels):
+                column.rows[place] = len(column.labels)
+                column.labels.append(labels[place])
+                column.muted.append(muted[place])
+        return column
+
+    def place(self, unit: int) -> float:
+        """The height of a unit, from 0 at the top to 1."""
+        return (self.rows[unit] + 0.5) / len(self.labels)
+
+
+def _draw_column(ax: Axes, column: _Column, x: float, fonts: Fonts, size: float) -> None:
+    at = {"ha": "right" if x == 0 else "left", "textcoords": "offset points", "fontsize": size}
+    offset = -5 if x == 0 else 5
+    for row, (label, is_muted) in enumerate(zip(column.labels, column.muted, strict=True)):
         ax.annotate(
             fonts.shown(label),
-            (x, place),
-            xytext=(-5 if x == 0 else 5, 0),
-            textcoords="offset points",
-            ha="right" if x == 0 else "left",
+            (x, (row + 0.5) / len(column.labels)),
+            xytext=(offset, 0),
             va="center",
-            fontsize=size,
             color=MUTED if is_muted else INK,
             annotation_clip=False,
+            **at,
             **fonts.style(fonts.shown(label)),
         )
+    name = "text a" if x == 0 else "text b"
+    ax.annotate(name, (x, 1.0), xycoords="axes fraction", xytext=(offset, 4), va="bottom", color=MUTED, **at)
 
 
 def _pair_line(value: float, largest: float, x: Sequence[float], y: Sequence[float]) -> Line2D:

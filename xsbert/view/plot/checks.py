@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...utils.tokens import SPECIAL
-
-if TYPE_CHECKING:
-    from ...attribution import TextFactors
+from ..shown import ShownText
 
 __all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]
 
@@ -42,7 +40,7 @@ def check_same_pair(results: Mapping[str, Any]) -> None:
             _check_same_units(getattr(first, side), getattr(other, side), side, first_name, name)
 
 
-def _check_same_units(first: TextFactors, other: TextFactors, side: str, first_name: str, name: str) -> None:
+def _check_same_units(first: ShownText, other: ShownText, side: str, first_name: str, name: str) -> None:
     where = f"{first_name} and {name} differ in text {side}"
     advice = "the same pair is needed, in the same units; words() gives texts of different tokenizers the same units"
     if len(first.tokens) != len(other.tokens):

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..shown import Shown
 from .checks import check_result, check_same_pair
 from .style import magnitude, title_chunks, written
 from .table import Table, draw_figure, table_of
-
-if TYPE_CHECKING:
-    from ...attribution import Attribution
 
 __all__ = ["difference"]
 
 
 def difference(
-    result_1: Attribution,
-    result_2: Attribution,
+    result_1: Shown,
+    result_2: Shown,
     *,
+    special_tokens: bool = True,
     values: bool | None = None,
     title: bool | str = True,
     limit: float | None = None,
@@ -34,6 +31,7 @@ def difference(
     Args:
         result_1: what is subtracted.
         result_2: what it is subtracted from, with the same units.
+        special_tokens: as for `heatmap`.
         values: as for `heatmap`.
         title: as for `heatmap`.
         limit: as for `heatmap`.
@@ -41,8 +39,9 @@ def difference(
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: the two differ in their units or in the kind of similarity (the message says where); other
-            errors as for `heatmap`.
+        ValueError: the two differ in their units or in the kind of similarity (the message says where), or one is
+            of a shifted model and the other is not, so that their cells are parts of different sums; other errors
+            as for `heatmap`.
 
     Warns:
         UserWarning: as for `heatmap`.
@@ -50,7 +49,8 @@ def difference(
     check_result(result_1, "result_1")
     check_result(result_2, "result_2")
     check_same_pair({"result_1": result_1, "result_2": result_2})
-    one, two = table_of(result_1), table_of(result_2)
+    _check_same_sum(result_1, result_2)
+    one, two = table_of(result_1, special_tokens), table_of(result_2, special_tokens)
     table = Table(
         matrix=two.matrix - one.matrix,
         main_a=two.main_a - one.main_a,
@@ -61,25 +61,33 @@ def difference(
         muted_b=two.muted_b,
     )
     change = written(result_2.score - result_1.score, 4, sign=True)
-    parts = {name: value - result_1.parts[name] for name, value in result_2.parts.items()}
+    ends = f"{written(result_1.score, 2)} to {written(result_2.score, 2)}"
     chunks = title_chunks(
         title,
         [
-            f"change of {result_2.similarity} similarity {change}",
-            f"error up to {magnitude(result_1.error + result_2.error)}",
+            f"change of {result_2.similarity} similarity {change} ({ends})",
             *_settings_chunks(result_1, result_2),
-            *(f"{name} {written(value, 3, sign=True)}" for name, value in parts.items() if value),
+            f"error up to {magnitude(result_1.error + result_2.error)}",
         ],
     )
     return draw_figure(table, values, chunks, limit, ax, "change of attribution")
 
 
-def _settings_chunks(one: Attribution, two: Attribution) -> list[str]:
-    """What the second was computed with and the first was not."""
+def _check_same_sum(one: Shown, two: Shown) -> None:
+    if one.settings.shift != two.settings.shift:
+        shifted, other = ("result_1", "result_2") if one.settings.shift else ("result_2", "result_1")
+        raise ValueError(
+            f"{shifted} is of a shifted model, whose cells sum to its score, and {other} is not: its cells leave out "
+            "main effects and baseline, so that a difference of cells says nothing. Draw each with heatmap"
+        )
+
+
+def _settings_chunks(one: Shown, two: Shown) -> list[str]:
+    """What a reader must know of how the second was computed and the first was not."""
     first, second = vars(one.settings), vars(two.settings)
-    names = {"n_steps": "nodes", "n_layers": "number of layers"}
-    changed = [name for name in first if first[name] != second[name]]
-    return [f"{names.get(name, name)} {second[name]} minus {first[name]}" for name in changed]
+    names = {"model": "model", "layer": "layer", "reference": "reference", "reference_positions": "positions"}
+    changed = [name for name in names if first[name] != second[name]]
+    return [f"{names[name]} {second[name]} minus {first[name]}" for name in changed]
 
 
 def _joint_labels(one: list[str], two: list[str]) -> list[str]:

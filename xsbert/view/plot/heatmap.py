@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..shown import Shown
 from .checks import check_result
 from .style import magnitude, part_chunks, score_chunks, title_chunks
 from .table import draw_figure, table_of
-
-if TYPE_CHECKING:
-    from ...attribution import Attribution
 
 __all__ = ["heatmap"]
 
 
 def heatmap(
-    result: Attribution,
+    result: Shown,
     *,
+    special_tokens: bool = True,
     values: bool | None = None,
     title: bool | str = True,
     limit: float | None = None,
@@ -32,11 +29,13 @@ def heatmap(
 
     Args:
         result: of `attribute_prediction`, its `words()`, or any with the same attributes.
+        special_tokens: also draw special tokens, prompts and the rest, which are no words of the text.
         values: print the numbers in the cells; None prints them where they fit.
         title: False for none, or a title of your own.
         limit: the colours of the matrix run from −limit to limit, above 0; None takes the largest absolute value.
-        ax: draw here; None makes a figure that grows with S and T. A figure of your own makes room for the labels
-            when it is made with ``layout="constrained"``.
+        ax: draw here; None makes a figure that grows with S and T, up to about 15 inches: where the labels of a long
+            text would overlap, its strongest rows and columns alone are named. A figure of your own makes room for
+            the labels when it is made with ``layout="constrained"``.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -45,12 +44,12 @@ def heatmap(
     Warns:
         UserWarning: no installed font has some of the characters.
     """
-    table = table_of(check_result(result))
+    table = table_of(check_result(result), special_tokens)
     chunks = title_chunks(
         title,
         [
             *score_chunks(result),
-            *part_chunks(result),
+            *part_chunks(result, table.matrix),
             f"error {magnitude(result.error)}",
         ],
     )

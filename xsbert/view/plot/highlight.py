@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -12,7 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from .checks import check_result, is_number
+from ...utils.tokens import TEXT
+from ..effects import by_word, effects
+from ..shown import Shown
+from .checks import check_flag, check_result, is_number
 from .fonts import Fonts, find_fonts
 from .style import (
     FONT_SIZE,
@@ -27,15 +28,14 @@ from .style import (
     title_chunks,
     wrap,
 )
-from .text_lines import Block, Side, lay_out_sides, space_inches, visual_order, words_of
-
-if TYPE_CHECKING:
-    from ...attribution import Attribution
+from .text_lines import Block, Side, lay_out_sides, space_inches, visual_order
 
 __all__ = ["highlight"]
 
 
-def highlight(result: Attribution, *, title: bool | str = True, width: float = 7.0) -> tuple[Figure, Axes]:
+def highlight(
+    result: Shown, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
+) -> tuple[Figure, Axes]:
     """Draw the texts themselves, each word shaded by all that it contributes.
 
     That is its row (text a) or column (text b) of the matrix, summed, plus its main effect. Each interaction is thus
@@ -44,6 +44,7 @@ def highlight(result: Attribution, *, title: bool | str = True, width: float = 7
 
     Args:
         result: as for `heatmap`.
+        special_tokens: as for `heatmap`.
         title: False for none, or a title of your own.
         width: of the figure, inches, at least 3. It is as high as the texts need.
 
@@ -57,12 +58,15 @@ def highlight(result: Attribution, *, title: bool | str = True, width: float = 7
     check_result(result)
     if not is_number(width) or not 3 <= width < math.inf:
         raise ValueError(f"width must be a number of inches of at least 3, got {width!r}")
-    result = replace(result, a=words_of(result.a), b=words_of(result.b))
+    check_flag(special_tokens, "special_tokens")
+    result = by_word(result)
     sides = [
-        Side("text a", result.a, result.matrix.sum(1) + result.main_effects_a),
-        Side("text b", result.b, result.matrix.sum(0) + result.main_effects_b),
+        Side(name, text, values, tuple(special_tokens or role == TEXT for role in text.roles))
+        for name, text, values in zip(("text a", "text b"), (result.a, result.b), effects(result), strict=True)
     ]
-    limit = limit_of(*(side.values for side in sides))
+    if not all(any(side.kept) for side in sides):
+        raise ValueError("without special tokens no unit of one text is left: draw them with special_tokens=True")
+    limit = limit_of(*(side.values[list(side.kept)] for side in sides))
     fonts = find_fonts(*(word for side in sides for word in side.words))
     chunks = title_chunks(
         title,

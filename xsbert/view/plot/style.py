@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +12,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from ...utils.tokens import display_tokens
+from ..account import score_name
+from ..shown import Shown, ShownText
 from .checks import check_flag
 from .fonts import find_fonts
-
-if TYPE_CHECKING:
-    from ...attribution import Attribution, TextFactors
 
 __all__ = [
     "COLOURS",
@@ -64,22 +63,28 @@ def title_chunks(title: bool | str, chunks: list[str]) -> list[str]:
     return chunks if title else []
 
 
-def score_chunks(result: Attribution) -> list[str]:
-    return [f"{result.similarity} similarity {written(result.score, 4)}", *unshifted_chunks(result, 4)]
+def score_chunks(result: Shown) -> list[str]:
+    return [f"{score_name(result)} {written(result.score, 4)}", *unshifted_chunks(result, 4)]
 
 
-def unshifted_chunks(result: Attribution, decimals: int) -> list[str]:
+def unshifted_chunks(result: Shown, decimals: int) -> list[str]:
     """The model's own score, where a shift was added to it."""
     return [] if result.score_unshifted is None else [f"unshifted {written(result.score_unshifted, decimals)}"]
 
 
-def part_chunks(result: Attribution) -> list[str]:
-    """What the score is the sum of: without a shift it is not the sum of the cells."""
+def part_chunks(result: Shown, shown: np.ndarray | None = None) -> list[str]:
+    """What the score is the sum of: without a shift it is not the sum of the cells.
+
+    ``shown`` are the cells that are drawn, where these are not all.
+    """
     interactions, main_a, main_b, baseline = result.parts.values()
+    complete = shown is None or shown.size == result.matrix.size
+    drawn = "the cells" if complete else f"cells shown {written(shown.sum(), 3)}"
     if not (np.any(result.main_effects_a) or np.any(result.main_effects_b)):
-        return [f"interactions {written(interactions, 3)}", "no main effects", baseline_chunk(baseline)]
+        left_out = "" if complete else f" ({drawn})"
+        return [f"interactions {written(interactions, 3)}{left_out}", "no main effects", baseline_chunk(baseline)]
     return [
-        f"= interactions {written(interactions, 3)} (the cells)",
+        f"= interactions {written(interactions, 3)} ({drawn})",
         f"+ main effects a {written(main_a, 3)}",
         f"+ main effects b {written(main_b, 3)}",
         f"+ {baseline_chunk(baseline)}",
@@ -111,7 +116,7 @@ def wrap(chunks: list[str], width: float) -> list[str]:
     return lines
 
 
-def labels_of(text: TextFactors) -> list[str]:
+def labels_of(text: ShownText) -> list[str]:
     return [shorten(label, LONGEST_LABEL) for label in display_tokens(text)]
 
 

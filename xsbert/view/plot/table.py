@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from ...utils.tokens import TEXT
+from ..shown import Shown
 from .checks import check_flag, figure_of, is_number
 from .fonts import Fonts, find_fonts
 from .style import (
@@ -34,15 +36,13 @@ from .style import (
     written,
 )
 
-if TYPE_CHECKING:
-    from ...attribution import Attribution
-
 __all__ = [
     "GAP",
     "SMALLEST_VALUE",
     "Table",
     "cell_inches",
     "cells_of",
+    "check_limit",
     "colour_bars",
     "draw_figure",
     "draw_table",
@@ -51,6 +51,10 @@ __all__ = [
 ]
 
 SMALLEST_VALUE = 5.0
+SMALLEST_LABEL = 6.5
+"""Points, below which a label cannot be read: then the strongest rows and columns alone are named."""
+LARGEST = 12.5
+"""Inches that the cells of a side take together at most, however long the text."""
 GAP = 0.4
 """Between the matrix and the main effects, in cells."""
 
@@ -75,23 +79,40 @@ class Table:
         return bool(np.any(self.main_a) or np.any(self.main_b))
 
 
-def table_of(result: Attribution) -> Table:
-    return Table(
-        matrix=np.asarray(result.matrix),
-        main_a=np.asarray(result.main_effects_a),
-        main_b=np.asarray(result.main_effects_b),
-        labels_a=labels_of(result.a),
-        labels_b=labels_of(result.b),
-        muted_a=[role != TEXT for role in result.a.roles],
-        muted_b=[role != TEXT for role in result.b.roles],
+def table_of(result: Shown, special_tokens: bool = True) -> Table:
+    """What a heat map shows of a result; without special tokens, it is left with the units of role ``"text"``.
+
+    Raises:
+        TypeError: ``special_tokens`` is neither True nor False.
+        ValueError: no unit is left.
+    """
+    check_flag(special_tokens, "special_tokens")
+    rows, columns = (
+        [at for at, role in enumerate(side.roles) if special_tokens or role == TEXT] for side in (result.a, result.b)
     )
+    if not rows or not columns:
+        raise ValueError("without special tokens no unit of one text is left: draw them with special_tokens=True")
+    labels = [labels_of(side) for side in (result.a, result.b)]
+    return Table(
+        matrix=np.asarray(result.matrix)[np.ix_(rows, columns)],
+        main_a=np.asarray(result.main_effects_a)[rows],
+        main_b=np.asarray(result.main_effects_b)[columns],
+        labels_a=[labels[0][at] for at in rows],
+        labels_b=[labels[1][at] for at in columns],
+        muted_a=[result.a.roles[at] != TEXT for at in rows],
+        muted_b=[result.b.roles[at] != TEXT for at in columns],
+    )
+
+
+def check_limit(limit: Any) -> None:
+    if limit is not None and (not is_number(limit) or not 0 < limit < math.inf):
+        raise ValueError(f"limit must be None or a finite number above 0, got {limit!r}")
 
 
 def draw_figure(
     table: Table, values: bool | None, title: list[str], limit: float | None, ax: Axes | None, name: str
 ) -> tuple[Figure, Axes]:
-    if limit is not None and (not is_number(limit) or not 0 < limit < math.inf):
-        raise ValueError(f"limit must be None or a finite number above 0, got {limit!r}")
+    check_limit(limit)
     margins = table.has_main
     n_cells = cells_of(table, margins)
     if ax is None:
@@ -112,7 +133,8 @@ def draw_figure(
     fonts = find_fonts(*table.labels_a, *table.labels_b)
     limits = (limit or limit_of(table.matrix), limit_of(table.main_a, table.main_b))
     images = draw_table(ax, table, limits, fonts, values, cell, margins)
-    colour_bars(fig, ax, images, cell[1] * n_cells[1], name)
+    beyond = [bool(np.abs(np.asarray(image.get_array())).max() > image.norm.vmax) for image in images]
+    colour_bars(fig, ax, dict(zip((name, "main effect"), images, strict=False)), cell[1] * n_cells[1], beyond)
     set_title(ax, title, cell[0] * n_cells[0])
     return fig, ax
 
@@ -130,11 +152,12 @@ def draw_table(
     if values is not None:
         check_flag(values, "values")
     n_rows, n_columns = table.matrix.shape
-    images = [_image(ax, table.matrix, (0, 0), COLOURS, limits[0])]
+    lines = min(cell) > 0.08
+    images = [_image(ax, table.matrix, (0, 0), COLOURS, limits[0], lines)]
     blocks = [(table.matrix, (0.0, 0.0), images[0])]
     if margins:
-        column = _image(ax, table.main_a[:, None], (n_columns + GAP, 0), MAIN_COLOURS, limits[1])
-        row = _image(ax, table.main_b[None, :], (0, n_rows + GAP), MAIN_COLOURS, limits[1])
+        column = _image(ax, table.main_a[:, None], (n_columns + GAP, 0), MAIN_COLOURS, limits[1], lines)
+        row = _image(ax, table.main_b[None, :], (0, n_rows + GAP), MAIN_COLOURS, limits[1], lines)
         images.append(column)
         blocks += [(table.main_a[:, None], (n_columns + GAP, 0.0), column)]
         blocks += [(table.main_b[None, :], (0.0, n_rows + GAP), row)]
@@ -145,13 +168,16 @@ def draw_table(
     ax.set_aspect("auto")
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    _label_axis(ax, "x", table.labels_b, table.muted_b, fonts, cell[0], margins)
-    _label_axis(ax, "y", table.labels_a, table.muted_a, fonts, cell[1], margins)
+    sizes = np.abs(table.matrix)
+    _label_axis(ax, "x", _Labels(table.labels_b, table.muted_b, sizes.max(0), margins), fonts, cell[0])
+    _label_axis(ax, "y", _Labels(table.labels_a, table.muted_a, sizes.max(1), margins), fonts, cell[1])
     return images
 
 
-def _image(ax: Axes, values: np.ndarray, origin: tuple[float, float], colours: str, limit: float) -> AxesImage:
-    """Draw cells of width and height 1; ``origin`` is the centre of the first."""
+def _image(
+    ax: Axes, values: np.ndarray, origin: tuple[float, float], colours: str, limit: float, lines: bool
+) -> AxesImage:
+    """Draw cells of width and height 1, with lines between them; ``origin`` is the centre of the first."""
     n_rows, n_columns = values.shape
     left, top = origin[0] - 0.5, origin[1] - 0.5
     right, bottom = left + n_columns, top + n_rows
@@ -165,8 +191,10 @@ def _image(ax: Axes, values: np.ndarray, origin: tuple[float, float], colours: s
         aspect="auto",
         origin="upper",
     )
-    ax.vlines(np.arange(n_columns + 1) + left, top, bottom, color=GRID, linewidth=0.4)
-    ax.hlines(np.arange(n_rows + 1) + top, left, right, color=GRID, linewidth=0.4)
+    edges = (np.arange(n_columns + 1) + left, np.arange(n_rows + 1) + top)
+    edges = edges if lines else (edges[0][[0, -1]], edges[1][[0, -1]])
+    ax.vlines(edges[0], top, bottom, color=GRID, linewidth=0.4)
+    ax.hlines(edges[1], left, right, color=GRID, linewidth=0.4)
     return image
 
 
@@ -198,46 +226,81 @@ def _print_values(
             )
 
 
-def _label_axis(
-    ax: Axes, axis: str, labels: list[str], muted: list[bool], fonts: Fonts, cell: float, margins: bool
-) -> None:
+@dataclass(frozen=True)
+class _Labels:
+    """The names of the cells along an axis."""
+
+    texts: list[str]
+    muted: list[bool]
+    strengths: np.ndarray
+    """Of each row or column, the largest absolute value."""
+    margins: bool
+
+    def named(self, cell: float) -> list[int]:
+        """Places that are named: all, or, where these would overlap, the strongest that do not."""
+        apart = math.ceil(SMALLEST_LABEL / 72 / 0.72 / cell - 1e-9)
+        if apart <= 1:
+            return list(range(len(self.texts)))
+        strengths = np.where(self.muted, -1.0, self.strengths)
+        free = np.ones(len(self.texts), dtype=bool)
+        named = []
+        for place in np.argsort(-strengths, kind="stable"):
+            if free[place]:
+                named.append(int(place))
+                free[max(0, place - apart + 1) : place + apart] = False
+        return sorted(named)
+
+
+def _label_axis(ax: Axes, axis: str, names: _Labels, fonts: Fonts, cell: float) -> None:
     """Name the cells along an axis; ``cell`` is the extent of one in inches."""
-    places = [float(place) for place in range(len(labels))]
+    named = names.named(cell)
+    places = [float(place) for place in named]
+    labels, muted = [names.texts[place] for place in named], [names.muted[place] for place in named]
     size = _label_size(cell)
-    upright = _fits(labels, cell)
-    if margins:
-        places, labels, muted = [*places, len(labels) + GAP], [*labels, _main_label(cell)], [*muted, True]
+    upright = _fits(names.texts, cell)
+    if names.margins:
+        places, labels = [*places, len(names.texts) + GAP], [*labels, _main_label(cell)]
+        muted = [*muted, True]
     labels = [fonts.shown(label) for label in labels]
     if axis == "x":
         ax.xaxis.set_label_position("top")
         ax.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=3)
         ax.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size, **fonts.style(""))
-        if margins and not _fits([_main_label(cell)], cell):
+        if names.margins and not _fits([_main_label(cell)], cell):
             ax.get_xticklabels()[-1].set_rotation(90)
         ax.set_xlabel("text b", fontsize=FONT_SIZE, color=MUTED)
     else:
         ax.tick_params(axis="y", left=True, labelleft=True, right=False, labelright=False, length=0, pad=3)
         ax.set_yticks(places, labels, fontsize=size, **fonts.style(""))
         ax.set_ylabel("text a", fontsize=FONT_SIZE, color=MUTED)
+    if len(named) < len(names.texts):
+        ax.tick_params(axis=axis, length=2, width=0.4)
     ticks = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
     for tick, is_muted in zip(ticks, muted, strict=True):
         tick.set(color=MUTED if is_muted else INK, fontfamily=fonts.families_of(tick.get_text()))
 
 
-def colour_bars(fig: Figure, axes: Axes | list[Axes], images: list[AxesImage], height: float, name: str) -> None:
-    """``height`` of the drawing in inches: bars are no longer than a hand needs."""
+def colour_bars(
+    fig: Figure,
+    axes: Axes | list[Axes],
+    colours: Mapping[str, ScalarMappable],
+    height: float,
+    beyond: Sequence[bool] = (False, False),
+) -> None:
+    """Bars with their names; ``height`` of the drawing in inches: they are no longer than a hand needs.
+
+    ``beyond`` tells of which of them values leave the scale.
+    """
     # The bar that is added last comes next to the cells. Only a layout engine keeps the labels of the two apart.
     laid_out = fig.get_layout_engine() is not None
-    for image, label in reversed(list(zip(images, (name, "main effect"), strict=False))):
-        values = np.asarray(image.get_array())
-        beyond = isinstance(axes, Axes) and bool(np.abs(values).max() > image.norm.vmax)
+    for place, (label, image) in reversed(list(enumerate(colours.items()))):
         bar = fig.colorbar(
             image,
             ax=axes,
             shrink=min(1.0, 2.6 / height),
             aspect=18,
-            pad=0.02 if laid_out or label == name else 0.13,
-            extend="both" if beyond else "neither",
+            pad=0.02 if laid_out or place == 0 else 0.13,
+            extend="both" if beyond[place] else "neither",
         )
         bar.ax.grid(False)
         bar.ax.tick_params(labelsize=FONT_SIZE - 2)
@@ -261,12 +324,12 @@ def cells_of(table: Table, margins: bool) -> tuple[float, float]:
 
 
 def cell_inches(n: float) -> float:
-    """Large where there are few, and never below what a label of about 8 points needs."""
-    return min(0.8, 0.13 + 2.6 / n)
+    """Large where there are few, and as small as it must be where they are very many."""
+    return min(0.8, 0.13 + 2.6 / n, LARGEST / n)
 
 
 def _label_size(cell: float) -> float:
-    return max(2.0, min(FONT_SIZE, 0.72 * 72 * cell))
+    return max(SMALLEST_LABEL, min(FONT_SIZE, 0.72 * 72 * cell))
 
 
 def label_inches(table: Table, cell: Sequence[float], margins: bool) -> tuple[float, float]:

@@ -7,26 +7,19 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from ...utils.tokens import REST, SPECIAL, TEXT, display_tokens
+from ..shown import ShownText
 from .fonts import Fonts
 from .style import is_wide, written
 
-if TYPE_CHECKING:
-    from ...attribution import TextFactors
-
-__all__ = ["RIGHT_TO_LEFT_MARK", "Block", "Piece", "Side", "lay_out_sides", "space_inches", "visual_order", "words_of"]
+__all__ = ["RIGHT_TO_LEFT_MARK", "Block", "Piece", "Side", "lay_out_sides", "space_inches", "visual_order"]
 
 RIGHT_TO_LEFT_MARK = "\u200f"
-
-
-def words_of(text: TextFactors) -> TextFactors:
-    return text if text.word_ids is None or text.spans is None else text.words()
 
 
 @dataclass(frozen=True)
@@ -34,9 +27,11 @@ class Side:
     """One text, cut into the words that it shades."""
 
     name: str
-    text: TextFactors
+    text: ShownText
     values: np.ndarray
     """(S,)"""
+    kept: tuple[bool, ...]
+    """(S,) which of the words are drawn."""
 
     @property
     def words(self) -> list[str]:
@@ -95,7 +90,7 @@ def lay_out_sides(
     for side in sides:
         pieces = _pieces(ax, side, fonts, size, width)
         lines = _break_lines(pieces, width, space_inches(size))
-        heading = f"{side.name}, sum {written(float(side.values.sum()), 3, sign=True)}"
+        heading = f"{side.name}, sum {written(float(side.values[list(side.kept)].sum()), 3, sign=True)}"
         block = Block(heading, lines, _is_right_to_left(side.text.text), width, top, size)
         blocks.append(block)
         top += block.line_height * (len(lines) + 1.4)
@@ -105,7 +100,10 @@ def lay_out_sides(
 def _pieces(ax: Axes, side: Side, fonts: Fonts, size: float, width: float) -> list[Piece]:
     pieces = []
     right_to_left = _is_right_to_left(side.text.text)
-    for word, value, role, spaced in zip(side.words, side.values, side.text.roles, side.spaced, strict=True):
+    units = zip(side.words, side.values, side.text.roles, side.spaced, side.kept, strict=True)
+    for word, value, role, spaced, kept in units:
+        if not kept:
+            continue
         shown = fonts.shown(word)
         if right_to_left and not _has_direction(word):
             # Brackets of a right-to-left text are drawn as mirror images.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..shown import Shown
 from .checks import check_result, figure_of
 from .style import (
     FONT_SIZE,
@@ -24,13 +23,10 @@ from .style import (
     written,
 )
 
-if TYPE_CHECKING:
-    from ...attribution import Attribution
-
 __all__ = ["waterfall"]
 
 
-def waterfall(result: Attribution, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
+def waterfall(result: Shown, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Draw how interactions, main effects, baseline and error add up to the score.
 
     Args:
