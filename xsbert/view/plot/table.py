@@ -53,7 +53,7 @@ __all__ = [
 SMALLEST_VALUE = 5.0
 SMALLEST_LABEL = 6.5
 """Points, below which a label cannot be read: then the strongest rows and columns alone are named."""
-LARGEST = 12.5
+LARGEST = 11.2
 """Inches that the cells of a side take together at most, however long the text."""
 GAP = 0.4
 """Between the matrix and the main effects, in cells."""
@@ -243,6 +243,8 @@ class _Labels:
             return list(range(len(self.texts)))
         strengths = np.where(self.muted, -1.0, self.strengths)
         free = np.ones(len(self.texts), dtype=bool)
+        if self.margins:
+            free[max(0, math.floor(len(self.texts) + GAP - apart) + 1) :] = False
         named = []
         for place in np.argsort(-strengths, kind="stable"):
             if free[place]:
