@@ -18,7 +18,7 @@ setup(
     packages=find_packages(include=["xsbert", "xsbert.*"]),
     # Lets an editable install be a plain path, which editors and type checkers follow.
     package_dir={"": "."},
-    package_data={"xsbert": ["py.typed"], "xsbert.utils": ["view.css", "view.html", "view.js"]},
+    package_data={"xsbert": ["py.typed"], "xsbert.view": ["page/*"]},
     entry_points={"console_scripts": ["xsbert=xsbert.__main__:main"]},
     install_requires=[
         "torch>=2.4",

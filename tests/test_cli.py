@@ -20,7 +20,7 @@ from xsbert.commands import options as command_options
 from xsbert.commands import run as commands
 from xsbert.commands.output import print_account
 from xsbert.quadrature import RULES
-from xsbert.utils.terminal import columns, matrix_lines, printable
+from xsbert.view.terminal import columns, matrix_lines, printable
 
 A, B = PAIRS[0]
 FEW = ["--n-steps", "2"]

@@ -76,7 +76,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any) 
 def _say(message: str) -> None:
     if sys.stderr is None:
         return
-    from .utils.terminal import printable
+    from .view.terminal import printable
 
     print("xsbert: " + printable(" ".join(message.split())), file=sys.stderr)
 

@@ -21,16 +21,18 @@ import numpy as np
 from typing_extensions import deprecated
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
-from .largest import largest_entries
 from .results import load_result, save_result, to_dataframe
 from .similarity import check_similarity, similarity_hint
 from .storage import write_text
-from .units import TEXT
-from .utils.html import fragment, page
-from .utils.terminal import columns
+from .view.account import account, spell
+from .view.effects import WordEffect, top_pairs, word_effects
+from .view.html import fragment, page
+from .view.record import to_dict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
@@ -240,15 +242,47 @@ class Attribution:
             )
         return pairs
 
-    def top_pairs(self, k: int = 10) -> list[tuple[int, int, float]]:
-        """The k pairs of largest absolute attribution, as (position in a, position in b, value).
+    def top_pairs(
+        self, k: int = 10, *, names: bool = False, special: bool = True
+    ) -> list[tuple[int, int, float]] | list[tuple[str, str, float]]:
+        """The k pairs of largest absolute attribution, the largest first.
+
+        Args:
+            k: at least 1.
+            names: give the units by their names, spelled for readers, and not by their positions.
+            special: let pairs with special tokens, prompts or the rest be among them.
+
+        Returns:
+            (position in a, position in b, value), or (name in a, name in b, value).
 
         Raises:
+            TypeError: ``k`` is not an integer.
             ValueError: ``k`` is below 1.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        return [(s, t, float(self.matrix[s, t])) for s, t in largest_entries(self.matrix, k)]
+        return spell(self, k, special) if names else top_pairs(self, k, special)
+
+    def word_effects(self) -> tuple[list[WordEffect], list[WordEffect]]:
+        """What each word adds to the score: its interactions with the whole other text, and its main effect.
+
+        By these numbers words are ranked and shaded in all views. For a word of text a it is V_a·f(b)/c up to the
+        integration error; the effects of a sum to interactions and main effects of a. Each interaction is counted in
+        either text, so the effects of both texts do not sum to the score.
+
+        Returns:
+            the words of a, and those of b, in the order of the texts: each with ``word``, ``value``, ``role`` and
+            ``span``. Tokens, where the tokenizer tells no words.
+        """
+        return word_effects(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers of the result, in full, as strings, numbers, lists and dictionaries that JSON can hold.
+
+        Returns:
+            texts, ``score``, ``parts``, errors, of either text ``tokens_a``, ``roles_a``, ``spans_a``,
+            ``main_effects_a`` and ``effects_a`` (the rows of `matrix`, summed, plus main effects), ``matrix`` as S
+            lists of T numbers, and ``settings``.
+        """
+        return to_dict(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
@@ -280,6 +314,54 @@ class Attribution:
             ImportError: pandas is not installed.
         """
         return to_dataframe(self)
+
+    def plot(self, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
+        """Draw a picture of the result; the same as the method ``plot_`` with the name of the kind.
+
+        Args:
+            kind: ``"heatmap"``, ``"bipartite"``, ``"highlight"`` or ``"waterfall"``.
+            options: of the function of that name in `xsbert.utils`.
+
+        Returns:
+            (fig, ax), not shown yet.
+
+        Raises:
+            ValueError: there is no such kind; other errors as for the function of that name.
+        """
+        kinds = ("heatmap", "bipartite", "highlight", "waterfall")
+        if kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(map(repr, kinds))}, got {kind!r}")
+        return getattr(self, f"plot_{kind}")(**options)
+
+    def plot_heatmap(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw `matrix` and main effects, options of `xsbert.utils.heatmap`: ``values``, ``limit``, ``ax`` …"""
+        from .view.plot import heatmap
+
+        return heatmap(self, **options)
+
+    def plot_bipartite(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw lines between the strongest pairs, with the options of `xsbert.utils.bipartite`: ``k``, ``ax`` …"""
+        from .view.plot import bipartite
+
+        return bipartite(self, **options)
+
+    def plot_highlight(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw both texts, words shaded by `word_effects`, with the options of `xsbert.utils.highlight`."""
+        from .view.plot import highlight
+
+        return highlight(self, **options)
+
+    def plot_waterfall(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw how the parts add up to the score, with the options of `xsbert.utils.waterfall`."""
+        from .view.plot import waterfall
+
+        return waterfall(self, **options)
+
+    def plot_difference(self, before: Attribution, **options: Any) -> tuple[Figure, Axes]:
+        """Draw what changes from another result of the same pair to this one; options of `xsbert.utils.difference`."""
+        from .view.plot import difference
+
+        return difference(before, self, **options)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
         """An interactive page: both texts, whose words show their partners, and the matrix.
@@ -315,62 +397,4 @@ class Attribution:
         return {**vars(self), "compute_feature_pairs": None}
 
     def __str__(self) -> str:
-        how = self.settings
-        kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
-        lines = [
-            f"{self.similarity} similarity {self.score:.4f}",
-            *self._encoded_lines(),
-            *self._unshifted_lines(),
-            f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
-            f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
-            f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
-            f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
-            f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
-            f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}",
-            "",
-            f"  parts of the score ({kind})",
-            *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),
-            f"    {'sum':<16}{sum(self.parts.values()):>10.4f}",
-            f"    {'error':<16}{self.error:>10.1e}",
-            f"    residuals: a {self.residual_a:.1e}, b {self.residual_b:.1e}",
-            *self._factor_error_lines(),
-            "",
-            "  strongest pairs",
-            *self._strongest_lines(),
-        ]
-        return "\n".join(lines)
-
-    def _factor_error_lines(self) -> list[str]:
-        if self.factor_error_a is None or self.factor_error_b is None:
-            return []
-        return [f"    factors' errors up to: a {self.factor_error_a:.1e}, b {self.factor_error_b:.1e}"]
-
-    def _encoded_lines(self) -> list[str]:
-        if not self.a.encoded_by or not self.b.encoded_by:
-            return []
-        return [f"  of {self.a.encoded_by}(a) and {self.b.encoded_by}(b)"]
-
-    def _unshifted_lines(self) -> list[str]:
-        if self.score_unshifted is None:
-            return []
-        return [f"  is that of the shifted model; the model's own, without the shift, is {self.score_unshifted:.4f}"]
-
-    def _strongest_lines(self, k: int = 6) -> Sequence[str]:
-        rows, cells = (np.flatnonzero([role == TEXT for role in side.roles]) for side in (self.a, self.b))
-        largest = largest_entries(self.matrix[np.ix_(rows, cells)], k)
-        pairs = [
-            (f"{self.a.tokens[s]} · {self.b.tokens[t]}", float(self.matrix[s, t]))
-            for s, t in ((rows[i], cells[j]) for i, j in largest)
-        ]
-        width = max((columns(label) for label, _ in pairs), default=0)
-        lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
-        return lines or ["    none between words"]
-
-
-def _shorten(text: str, width: int = 90) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _cut(text: TextFactors) -> str:
-    return f"  [{text.n_cut} tokens cut off by the model's limit]" if text.n_cut else ""
+        return account(self)

@@ -17,7 +17,7 @@ from ..largest import largest_entries
 from ..spelling import display_tokens
 from ..storage import write, write_text
 from ..units import SPECIAL
-from ..utils.terminal import columns, matrix_lines, printable
+from ..view.terminal import columns, matrix_lines, printable
 
 __all__ = ["print_account", "record", "strongest", "to_json", "write_files"]
 
@@ -85,7 +85,7 @@ def _picture(result: Attribution) -> bytes:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from ..utils.plot import heatmap
+    from ..view.plot import heatmap
 
     buffer = BytesIO()
     heatmap(result)[0].savefig(buffer, format="png", dpi=150)

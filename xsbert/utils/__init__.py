@@ -6,7 +6,7 @@ from ..spelling import display_tokens
 from ..units import sum_groups, word_groups
 
 if TYPE_CHECKING:
-    from .plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
+    from ..view.plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
 
 __all__ = [
     "bipartite",
@@ -25,7 +25,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Only the names of plots are left to look up here: the others are attributes already.
     if name in __all__:
-        from . import plot
+        from ..view import plot
 
         return getattr(plot, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
