@@ -1,5 +1,6 @@
 """Reductions of tokens to words, and plots. Only the plots import matplotlib, when they are asked for."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..spelling import display_tokens
@@ -25,9 +26,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Only the names of plots are left to look up here: the others are attributes already.
     if name in __all__:
-        from ..view import plot
-
-        return getattr(plot, name)
+        return getattr(import_module("..view.plot", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
