@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from . import Attribution, XSTransformer, __version__
+from .commands import corpus
 from .models import ShiftWarning
 from .quadrature import RULES
 from .utils.terminal import matrix_lines, printable
@@ -35,6 +36,7 @@ examples:
   xsbert "The coffee is bad." "This is not a good coffee." --html view.html
   xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
   xsbert --pairs pairs.tsv --words > results.jsonl
+  xsbert corpus --help                                      (tables of texts, resumable)
 """
 
 
@@ -50,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with status 2 if the arguments make no sense, with 0 after ``--help`` and ``--version``.
     """
+    argv = sys.argv[1:] if argv is None else [*argv]
+    if argv[:1] == ["corpus"]:
+        return corpus.main(argv[1:])
     options = _parse(argv)
     try:
         with warnings.catch_warnings():

@@ -193,12 +193,7 @@ def _table(sums: Mapping[Hashable, _Sums], of: str, confidence: float) -> pa.Tab
     ordered = sorted(sums.items(), key=lambda item: -abs(item[1].total))
     means = [entry.total / entry.count for _, entry in ordered]
     margins = [entry.margin(confidence) for _, entry in ordered]
-    ends = zip(means, margins, strict=True)
-    low, high = (
-        zip(*((None, None) if m is None else (mean - m, mean + m) for mean, m in ends), strict=True)
-        if ordered
-        else ((), ())
-    )
+    ends = [(None, None) if m is None else (mean - m, mean + m) for mean, m in zip(means, margins, strict=True)]
     names = {"label": [label for label, _ in ordered]}
     if of == "pairs":
         names = {f"label_{side}": [label[place] for label, _ in ordered] for place, side in enumerate("ab")}
@@ -209,7 +204,7 @@ def _table(sums: Mapping[Hashable, _Sums], of: str, confidence: float) -> pa.Tab
             "rows": pa.array([entry.rows for _, entry in ordered], pa.int64()),
             "sum": pa.array([entry.total for _, entry in ordered], pa.float64()),
             "mean": pa.array(means, pa.float64()),
-            "low": pa.array(low, pa.float64()),
-            "high": pa.array(high, pa.float64()),
+            "low": pa.array([low for low, _ in ends], pa.float64()),
+            "high": pa.array([high for _, high in ends], pa.float64()),
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def explain_columns(
     rows = columns.to_pylist()
     found: dict[Key, Any] = dict(known or {})
     limits = {"memory_budget": memory_budget, "show_progress_bar": show_progress_bar}
-    queries: dict[Key, np.ndarray] = {}
+    queries: dict[Key, np.ndarray | Failure] = {}
     if task.what == "highlights":
         queries = _encoded(model, rows, task)
     wanted = dict.fromkeys(key for row in rows for key in keys_of(row, task) if key not in found)
@@ -88,44 +88,50 @@ def keys_of(row: Mapping[str, Any], task: Task) -> list[Key]:
 def factors_or_failures(
     model: XSTransformer, texts: Sequence[str], task: Task, prompt: str | None, **limits: Any
 ) -> dict[str, TextFactors | Failure]:
-    """Factors of distinct texts, computed together. Where one fails, halves are tried until it is alone."""
+    """Factors of distinct texts, computed together."""
+    options = {**dict(task.options), "units": task.units, "prompt": prompt, **limits}
+    return _each_or_failure(texts, lambda texts: model.token_factors(texts, **options))
+
+
+def _each_or_failure(texts: Sequence[str], compute: Callable[[Sequence[str]], Sequence[Any]]) -> dict[str, Any]:
+    """What is computed of distinct texts. Where one fails, halves are tried until it is alone."""
     if not texts:
         return {}
-    options = {**dict(task.options), "units": task.units, "prompt": prompt, **limits}
     try:
         with quiet():
-            return dict(zip(texts, model.token_factors(texts, **options), strict=True))
+            return dict(zip(texts, compute(texts), strict=True))
     except FATAL:
         raise
     except Exception as error:
         if len(texts) == 1:
             return {texts[0]: Failure(_reason(error))}
     half = len(texts) // 2
-    parts = (texts[:half], texts[half:])
-    first, second = (factors_or_failures(model, part, task, prompt, **limits) for part in parts)
-    return first | second
+    return _each_or_failure(texts[:half], compute) | _each_or_failure(texts[half:], compute)
 
 
-def _encoded(model: XSTransformer, rows: Sequence[Mapping[str, Any]], task: Task) -> dict[Key, np.ndarray]:
+def _encoded(model: XSTransformer, rows: Sequence[Mapping[str, Any]], task: Task) -> dict[Key, np.ndarray | Failure]:
     """Embeddings of the distinct queries, as the model encodes them."""
     name, prompt = task.columns[0], task.prompts[0]
     texts = [*dict.fromkeys(row[name] for row in rows if _problem(row, task) is None)]
-    if not texts:
-        return {}
-    embeddings = model.encode(texts, prompt=prompt or "", show_progress_bar=False, convert_to_numpy=True)
-    return {(prompt, text): embedding for text, embedding in zip(texts, embeddings, strict=True)}
+
+    def encode(texts: Sequence[str]) -> list[np.ndarray]:
+        return [*model.encode(texts, prompt=prompt or "", show_progress_bar=False, convert_to_numpy=True)]
+
+    return {(prompt, text): embedding for text, embedding in _each_or_failure(texts, encode).items()}
 
 
 def _explained(
-    row: Mapping[str, Any], task: Task, found: Mapping[Key, TextFactors | Failure], queries: Mapping[Key, np.ndarray]
+    row: Mapping[str, Any], task: Task, found: Mapping[Key, TextFactors | Failure], queries: Mapping[Key, Any]
 ) -> dict[str, Any]:
     """The columns that a row gets."""
     problem = _problem(row, task)
     if problem is not None:
         return {"reason": problem}
     texts = [found[key] for key in keys_of(row, task)]
-    names = task.columns[-len(texts) :]
-    failed = [f"{name}: {text.reason}" for name, text in zip(names, texts, strict=True) if isinstance(text, Failure)]
+    if task.what == "highlights":
+        texts = [queries[task.prompts[0], row[task.columns[0]]], *texts]
+    named = zip(task.columns, texts, strict=True)
+    failed = [f"{name}: {text.reason}" for name, text in named if isinstance(text, Failure)]
     if failed:
         return {"reason": "; ".join(failed)}
     try:
@@ -133,7 +139,7 @@ def _explained(
             return factors_row(texts[0], task.dtype)
         if task.what == "pairs":
             return pairs_row(Attribution.of(*texts, task.similarity), task.top_k)
-        return highlights_row(queries[task.prompts[0], row[task.columns[0]]], texts[0], task.similarity)
+        return highlights_row(*texts, task.similarity)
     except ValueError as error:
         return {"reason": _reason(error)}
 

@@ -12,6 +12,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -345,11 +346,11 @@ def _cut(
         for table in _chained(first, tables):
             fingerprint.update(table)
             waiting = pa.concat_tables([waiting, table]).combine_chunks()
-            *whole, start = _boundaries(waiting, task, shard_size, limit, longest)
-            for begin, end in zip(whole, [*whole[1:], start], strict=True):
+            boundaries = _boundaries(waiting, task, shard_size, limit, longest)
+            for begin, end in pairwise(boundaries):
                 write(waiting.slice(begin, end - begin))
                 starts.append(starts[-1] + end - begin)
-            waiting = waiting.slice(start)
+            waiting = waiting.slice(boundaries[-1])
         if len(waiting):
             write(waiting)
         else:
@@ -436,7 +437,8 @@ def _check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, An
     differences = [line for name, value in now.items() for line in _differences(name, manifest.get(name), value)]
     if differences:
         raise ValueError(
-            f"the job in {folder.path} cannot be resumed, it was begun with {'; '.join(differences)}. Take another folder"
+            f"the job in {folder.path} cannot be resumed, it was begun with {'; '.join(differences)}. "
+            "Take another folder"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,17 +78,14 @@ def ray_job(
     Returns, raises:
         as `explain_corpus`.
     """
-    try:
-        import ray.data
-    except ImportError as error:
-        raise ImportError('ray_job needs Ray Data: pip install "xsbert[ray]"') from error
-
+    if find_spec("ray") is None:
+        raise ImportError('ray_job needs Ray Data: pip install "xsbert[ray]"')
     make = _loader(load)
     model = make()
     task = Task.of(model, what, **options)
     folder = Folder(Path(output).resolve())
     check_folder(folder, resume)
-    actors = {"concurrency": n_actors, "num_cpus": num_cpus, "num_gpus": num_gpus}
+    actors = {"num_cpus": num_cpus, "num_gpus": num_gpus}
     with folder.locked(lock_timeout):
         check_folder(folder, resume)
         reading = {"columns": columns, "id_column": id_column, "keep": keep}
@@ -97,7 +95,7 @@ def ray_job(
         for kind, numbers in (("unit", job.pending_units(shards)), ("shard", shards)):
             progress = tqdm(total=len(numbers), unit=kind, disable=show_progress_bar is False or not numbers)
             with progress as bar:
-                for n_done in _run(numbers, make, job, kind, actors):
+                for n_done in _run(numbers, make, job, kind, n_actors, actors):
                     bar.update(n_done)
         job.clean_up()
     return read_corpus(folder.path)
@@ -112,7 +110,12 @@ def _loader(load: Callable[[], XSTransformer] | str) -> Callable[[], XSTransform
 
 
 def _run(
-    numbers: Sequence[int], make: Callable[[], XSTransformer], job: Job, kind: str, actors: dict[str, Any]
+    numbers: Sequence[int],
+    make: Callable[[], XSTransformer],
+    job: Job,
+    kind: str,
+    n_actors: int,
+    resources: dict[str, Any],
 ) -> Iterator[int]:
     """Hand numbers out one at a time; yields how many are done."""
     import ray.data
@@ -121,7 +124,11 @@ def _run(
         return
     items = [{"number": number} for number in numbers]
     dataset: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        _Worker, batch_size=1, fn_constructor_args=(make, job, kind), **actors
+        _Worker,
+        batch_size=1,
+        fn_constructor_args=(make, job, kind),
+        compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(numbers))),
+        **resources,
     )
     for batch in dataset.iter_batches(batch_size=None):
         yield len(batch["number"])

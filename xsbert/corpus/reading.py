@@ -158,6 +158,6 @@ class Corpus:
         counts = self.counts()
         return (
             f"{self.task.what} of {counts['rows']} of {self.n_rows} rows in {len(self.shards)} of {len(self.starts)} "
-            f"shards; {counts['failed']} could not be explained, {counts['cut']} have texts that the model's limit cut, "
-            f"{counts['missed']} miss the tolerance"
+            f"shards; {counts['failed']} could not be explained, {counts['cut']} have texts that the model's limit "
+            f"cut, {counts['missed']} miss the tolerance"
         )

@@ -76,7 +76,7 @@ def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
         added = {name: pa.float64() for name in names}
         for side in "ab":
             added |= {f"{name}_{side}": kind for name, kind in {**SIDE_FIELDS, **PAIR_SIDE_FIELDS}.items()}
-        added |= {"matrix": pa.list_(pa.list_(pa.float64()))} if task.top_k is None else {"top": TOP}
+        added |= {"matrix": pa.list_(pa.list_(pa.float32()))} if task.top_k is None else {"top": TOP}
     added |= {"settings": pa.string(), "reason": pa.string()}
     return pa.schema([*fields, *(pa.field(name, kind) for name, kind in added.items())])
 
@@ -314,8 +314,8 @@ def highlights_of_row(
 def attribution_of_row(row: Mapping[str, Any]) -> Attribution:
     """The attribution of a row that ``what="pairs"`` made without ``top_k``.
 
-    Matrix, main effects, parts, score and errors are those that were stored, and `words` and `spans` sum them. The
-    factors stand for them in as few dimensions as that takes, so they are good for this pair alone.
+    Matrix (in float32), main effects, parts, score and errors are those that were stored, and `words` and `spans` sum
+    them. The factors stand for them in as few dimensions as that takes, so they are good for this pair alone.
 
     Args:
         row: by name of column.

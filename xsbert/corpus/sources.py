@@ -2,7 +2,7 @@
 
 row     int64    0, 1, … in the order of the source
 id      string or int64, where the source has a column of ids
-texts   string   one or two columns, named as `xsbert.corpus.task.TEXT_COLUMNS` says; null where Arrow cannot hold it
+texts   string   one or two columns, named as `xsbert.corpus.task.TEXT_COLUMNS` says; null where Arrow holds no such
 bad_…   string   beside each: what is wrong with it, or null
 others  the columns that are kept, as they are
 """
@@ -196,5 +196,5 @@ def _checked(text: Any) -> tuple[str | None, str | None]:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return None, f"the text is no Unicode text: {error.reason} at {error.start} of {ascii(text):.80}"
+        return None, f"the text is no Unicode text: {error.reason} at {error.start} of {text!a:.80}"
     return text, None if text.strip() else "the text is empty or only white space"
