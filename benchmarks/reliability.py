@@ -164,20 +164,23 @@ def damaged(
 
 
 def disk_full(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, bytes]) -> dict[str, Any]:
-    """A folder on a disk of few kilobytes; then there is room, and the job goes on."""
-    folder = place / "full"
-    folder.mkdir()
-    size = sum(map(len, undisturbed.values()))
-    with small_disk(folder, size // 2) as make_room:
-        status = ended(forked(lambda: job(model, rows, folder / "out")))
-        if status != DISK_FULL:
-            raise SystemExit(f"a full disk ended the job with status {status}, not an OSError")
-        n_finished = len(finished_shards(folder / "out"))
-        unfinished = [path.name for path in (folder / "out").glob(".unfinished-*")]
-        make_room()
-        job(model, rows, folder / "out")
-        check_same(folder / "out", undisturbed, "after a full disk")
-    return {"bytes of the disk": size // 2, "finished shards": n_finished, "half files left": len(unfinished)}
+    """A folder on disks of few kilobytes; then there is room, and the job goes on."""
+    found = []
+    for share in (0.5, 3, 4, 5, 6):
+        size = int(share * sum(map(len, undisturbed.values())))
+        folder = place / f"full-{share}"
+        folder.mkdir()
+        with small_disk(folder, size) as make_room:
+            status = ended(forked(lambda folder=folder: job(model, rows, folder / "out")))
+            if status not in (0, DISK_FULL):
+                raise SystemExit(f"a full disk ended the job with status {status}, not an OSError")
+            n_finished = len(finished_shards(folder / "out"))
+            half = [path.name for path in folder.rglob(".unfinished-*")]
+            make_room()
+            job(model, rows, folder / "out")
+            check_same(folder / "out", undisturbed, "after a full disk")
+        found.append({"bytes": size, "full": status != 0, "finished shards": n_finished, "half files": len(half)})
+    return {"disks": found}
 
 
 @contextlib.contextmanager

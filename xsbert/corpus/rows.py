@@ -54,13 +54,14 @@ def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
     """
     fields = [field for field in given if not field.name.startswith("bad_")]
     if task.what == "factors":
-        vector = pa.list_(FLOATS["float64" if task.dtype == "float64" else "float32"], task.width)
+        number = FLOATS["float64" if task.dtype == "float64" else "float32"]
         added = {
             **SIDE_FIELDS,
             "factors": pa.list_(pa.list_(FLOATS[task.dtype])),
-            "embedding": vector,
-            "reference_term": vector,
-            "embedding_unshifted": vector,
+            # Of fixed size, as an index wants its vectors; the others may be null, which it refuses.
+            "embedding": pa.list_(number, task.width),
+            "reference_term": pa.list_(number),
+            "unshifted": pa.list_(number),
             "normalisation": pa.float64(),
         }
     elif task.what == "highlights":
@@ -145,7 +146,7 @@ def factors_row(text: TextFactors, dtype: str) -> dict[str, Any]:
         "factors": factors,
         "embedding": text.embedding,
         "reference_term": text.reference_term if text.reference_term.any() else None,
-        "embedding_unshifted": text.embedding_unshifted,
+        "unshifted": text.embedding_unshifted,
         "normalisation": text.normalisation,
         "settings": _settings(text.settings),
     }
@@ -247,7 +248,9 @@ def side_of_row(row: Mapping[str, Any], text: str, suffix: str = "", **fields: A
         prompt=prompt,
         tokens=tuple(row[f"tokens{suffix}"]),
         roles=tuple(row[f"roles{suffix}"]),
-        word_ids=None if words is None else tuple(None if word is None else int(word) for word in words),
+        word_ids=None
+        if words is None
+        else tuple(None if word is None or word != word else int(word) for word in words),
         spans=None if starts is None else tuple((int(s), int(e)) for s, e in zip(starts, ends, strict=True)),
         n_cut=int(row[f"n_cut{suffix}"]),
         factor_error=row[f"factor_error{suffix}"],
@@ -267,6 +270,7 @@ def factors_of_row(row: Mapping[str, Any]) -> TextFactors:
     Raises:
         ValueError: the row could not be explained, or lacks columns.
     """
+    row = _plain(row)
     if row.get("reason") is None:
         missing = [name for name in ("factors", "embedding", "normalisation") if row.get(name) is None]
         require(not missing, f"the row lacks the columns {', '.join(missing)}; it is none of what='factors'")
@@ -279,9 +283,14 @@ def factors_of_row(row: Mapping[str, Any]) -> TextFactors:
         factors=None if embedding is None else np.array([*row["factors"]], np.float64),
         embedding=embedding,
         reference_term=np.zeros_like(embedding) if reference_term is None and embedding is not None else reference_term,
-        embedding_unshifted=read("embedding_unshifted"),
+        embedding_unshifted=read("unshifted"),
         normalisation=row.get("normalisation"),
     )
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """With None for null, which pandas spells as not a number; rows hold no such numbers."""
+    return {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
 
 
 def _vector(values: Any) -> np.ndarray | None:
@@ -323,6 +332,7 @@ def attribution_of_row(row: Mapping[str, Any]) -> Attribution:
     Raises:
         ValueError: the row could not be explained, or keeps no matrix.
     """
+    row = _plain(row)
     if row.get("reason") is None:
         require(
             row.get("matrix") is not None,
