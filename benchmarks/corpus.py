@@ -74,7 +74,7 @@ def forms(
     for name, (how, rows) in tasks.items():
         task = Task.of(model, **how, **accuracy)
         given = {
-            (None, text): replace(one.words(), settings=one.settings) if task.units == "words" else one
+            (0, text): replace(one.words(), settings=one.settings) if task.units == "words" else one
             for text, one in known.items()
         }
         path = place / "rows.parquet"

@@ -212,7 +212,7 @@ def test_damaged_factors_of_several_shards_are_computed_again(tmp_path, tiny, un
         ({"units": "words"}, "task units 'tokens', now 'words'"),
         ({"shard_size": 4}, "shard_size 3, now 4"),
         ({"similarity": "dot"}, "task similarity 'cosine', now 'dot'"),
-        ({"prompt": "the "}, "task prompts"),
+        ({"prompt": "the "}, "task sides"),
         ({"reference": "pad"}, "task fingerprint"),
     ],
 )

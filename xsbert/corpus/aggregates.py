@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import t as student
 
-from ..attribution import TextFactors
+from ..factors import TextFactors
 from .reading import Corpus, read_corpus
 from .rows import side_of_row
 

@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ..attribution import Attribution, TextFactors
+from ..attribution import Attribution
+from ..factors import TextFactors
 from ..models import XSTransformer
 from .rows import factors_row, highlights_row, pairs_row, schema_of, table_of
 from .task import Task, quiet
 
 __all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_of"]
 
-Key = tuple[str | None, str]
-"""Prompt and text."""
+Key = tuple[int, str]
+"""A text, and the first column of the task whose texts are embedded as it is."""
 # After such an error the device is gone: all that follows would fail as well.
 FATAL = tuple(getattr(torch, name) for name in ("AcceleratorError",) if hasattr(torch, name))
 
@@ -49,7 +50,7 @@ def explain_columns(
         columns: texts in the columns that `Task.columns` names, and any others, which are kept. A column
             ``bad_`` and the name of a column of texts tells what is wrong with a text; such rows are not explained.
         task: what to compute.
-        known: factors that are there already, by prompt and text.
+        known: factors that are there already; see `keys_of`.
         memory_budget, show_progress_bar: as for `XSTransformer.token_factors`.
 
     Returns:
@@ -62,74 +63,117 @@ def explain_columns(
     if missing:
         raise ValueError(f"columns must have {', '.join(task.columns)}, got {', '.join(columns.column_names)}")
     rows = columns.to_pylist()
-    found: dict[Key, Any] = dict(known or {})
     limits = {"memory_budget": memory_budget, "show_progress_bar": show_progress_bar}
-    queries: dict[Key, np.ndarray | Failure] = {}
     if task.what == "highlights":
-        queries = _encoded(model, rows, task)
-    wanted = dict.fromkeys(key for row in rows for key in keys_of(row, task) if key not in found)
-    for prompt in dict.fromkeys(prompt for prompt, _ in wanted):
-        texts = [text for own, text in wanted if own == prompt]
-        factors = factors_or_failures(model, texts, task, prompt, **limits)
-        found.update(((prompt, text), factors[text]) for text in texts)
+        explained = _highlights(model, rows, task, limits)
+    else:
+        found: dict[Key, TextFactors | Failure] = dict(known or {})
+        wanted = [key for row in rows for key in keys_of(row, task) if key not in found]
+        found.update(factors_or_failures(model, wanted, task, **limits))
+        explained = [_explained(row, task, [found[key] for key in keys_of(row, task)]) for row in rows]
     kept = [name for name in columns.column_names if not name.startswith("bad_")]
-    explained = [{**{name: row[name] for name in kept}, **_explained(row, task, found, queries)} for row in rows]
-    return table_of(explained, schema_of(task, columns.schema))
+    whole = [{**{name: row[name] for name in kept}, **one} for row, one in zip(rows, explained, strict=True)]
+    return table_of(whole, schema_of(task, columns.schema))
 
 
 def keys_of(row: Mapping[str, Any], task: Task) -> list[Key]:
-    """The texts of a row whose factors it needs; none where a text of it is bad."""
-    if _problem(row, task) is not None:
+    """The texts of a row whose factors it needs: none with highlights, and none where a text of it is bad."""
+    if task.what == "highlights" or _problem(row, task) is not None:
         return []
-    keys = list(zip(task.prompts, (row[name] for name in task.columns), strict=True))
-    return keys[1:] if task.what == "highlights" else keys
+    return [(task.sides.index(side), row[name]) for side, name in zip(task.sides, task.columns, strict=True)]
 
 
 def factors_or_failures(
-    model: XSTransformer, texts: Sequence[str], task: Task, prompt: str | None, **limits: Any
-) -> dict[str, TextFactors | Failure]:
-    """Factors of distinct texts, computed together."""
-    options = {**dict(task.options), "units": task.units, "prompt": prompt, **limits}
-    return _each_or_failure(texts, lambda texts: model.token_factors(texts, **options))
+    model: XSTransformer, keys: Sequence[Key], task: Task, **limits: Any
+) -> dict[Key, TextFactors | Failure]:
+    """The factors of each distinct text; those that are embedded alike are computed together."""
+    found: dict[Key, TextFactors | Failure] = {}
+    for place in dict.fromkeys(place for place, _ in keys):
+        texts = [*dict.fromkeys(text for own, text in keys if own == place)]
+        prompt, side = task.sides[place]
+        how = {**dict(task.options), **limits, "units": task.units, "prompt": prompt, "task": side}
+
+        def compute(texts: Sequence[str], how: dict[str, Any] = how) -> Sequence[TextFactors | None]:
+            # A text that cannot be explained is told apart at once, unless the error is of another kind.
+            return model.token_factors(texts, errors="skip" if len(texts) > 1 else "raise", **how)
+
+        factors = _each_or_failure(texts, compute)
+        found.update(((place, text), factors[text]) for text in texts)
+    return found
 
 
-def _each_or_failure(texts: Sequence[str], compute: Callable[[Sequence[str]], Sequence[Any]]) -> dict[str, Any]:
-    """What is computed of distinct texts. Where one fails, halves are tried until it is alone."""
+def _each_or_failure(texts: Sequence[Any], compute: Callable[[Sequence[Any]], Sequence[Any]]) -> dict[Any, Any]:
+    """What is computed of distinct texts. Where that fails, halves are tried until the text is alone."""
     if not texts:
         return {}
     try:
         with quiet():
-            return dict(zip(texts, compute(texts), strict=True))
+            found = dict(zip(texts, compute(texts), strict=True))
     except FATAL:
         raise
     except Exception as error:
         if len(texts) == 1:
             return {texts[0]: Failure(_reason(error))}
-    half = len(texts) // 2
-    return _each_or_failure(texts[:half], compute) | _each_or_failure(texts[half:], compute)
+        half = len(texts) // 2
+        return _each_or_failure(texts[:half], compute) | _each_or_failure(texts[half:], compute)
+    for text in texts:
+        if found[text] is None:
+            found |= _each_or_failure([text], compute)
+    return found
 
 
-def _encoded(model: XSTransformer, rows: Sequence[Mapping[str, Any]], task: Task) -> dict[Key, np.ndarray | Failure]:
-    """Embeddings of the distinct queries, as the model encodes them."""
-    name, prompt = task.columns[0], task.prompts[0]
-    texts = [*dict.fromkeys(row[name] for row in rows if _problem(row, task) is None)]
+def _highlights(
+    model: XSTransformer, rows: Sequence[Mapping[str, Any]], task: Task, limits: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What each row gets. A document takes one backward pass per node and query, whatever its length."""
+    query, document = task.columns
+    good = [row for row in rows if _problem(row, task) is None]
+    queries = _each_or_failure([*dict.fromkeys(row[query] for row in good)], lambda texts: _encoded(model, texts, task))
+    asked: dict[str, list[str]] = {}
+    for row in good:
+        if not isinstance(queries[row[query]], Failure) and row[query] not in asked.setdefault(row[document], []):
+            asked[row[document]].append(row[query])
+    explainer = model.explainer(**dict(task.options), **limits)
+    prompt, side = task.sides[1]
 
-    def encode(texts: Sequence[str]) -> list[np.ndarray]:
-        return [*model.encode(texts, prompt=prompt or "", show_progress_bar=False, convert_to_numpy=True)]
+    def compute(texts: Sequence[str]) -> list[TextFactors]:
+        directions = [np.stack([queries[text] for text in asked[document]]) for document in texts]
+        found = explainer.projected(texts, directions, prompt=prompt, task=side)
+        return found if task.units == "tokens" else [one.over(task.units) for one in found]
 
-    return {(prompt, text): embedding for text, embedding in _each_or_failure(texts, encode).items()}
+    found = _each_or_failure([text for text, own in asked.items() if own], compute)
+
+    def explained(row: Mapping[str, Any]) -> dict[str, Any]:
+        problem = _problem(row, task)
+        if problem is not None:
+            return {"reason": problem}
+        for name, one in ((query, queries[row[query]]), (document, found.get(row[document]))):
+            if isinstance(one, Failure):
+                return {"reason": f"{name}: {one.reason}"}
+        along = found[row[document]].factors[:, asked[row[document]].index(row[query])]
+        try:
+            return highlights_row(queries[row[query]], found[row[document]], along, task.similarity)
+        except ValueError as error:
+            return {"reason": _reason(error)}
+
+    return [explained(row) for row in rows]
 
 
-def _explained(
-    row: Mapping[str, Any], task: Task, found: Mapping[Key, TextFactors | Failure], queries: Mapping[Key, Any]
-) -> dict[str, Any]:
+def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.ndarray]:
+    """Embeddings of queries, as the model encodes them."""
+    prompt, side = task.sides[0]
+    encode = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[side]
+    found = [*encode([*texts], prompt=prompt, show_progress_bar=False, convert_to_numpy=True)]
+    if not all(embedding.any() for embedding in found):
+        raise ValueError("the query embeds to zero, as a text without words of its own does in a shifted model")
+    return found
+
+
+def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors | Failure]) -> dict[str, Any]:
     """The columns that a row gets."""
     problem = _problem(row, task)
     if problem is not None:
         return {"reason": problem}
-    texts = [found[key] for key in keys_of(row, task)]
-    if task.what == "highlights":
-        texts = [queries[task.prompts[0], row[task.columns[0]]], *texts]
     named = zip(task.columns, texts, strict=True)
     failed = [f"{name}: {text.reason}" for name, text in named if isinstance(text, Failure)]
     if failed:
@@ -137,9 +181,7 @@ def _explained(
     try:
         if task.what == "factors":
             return factors_row(texts[0], task.dtype)
-        if task.what == "pairs":
-            return pairs_row(Attribution.of(*texts, task.similarity), task.top_k)
-        return highlights_row(*texts, task.similarity)
+        return pairs_row(Attribution.of(*texts, task.similarity), task.top_k)
     except ValueError as error:
         return {"reason": _reason(error)}
 

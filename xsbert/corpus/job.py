@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from ..attribution import TextFactors
 from ..factor_files import load_factors, save_factors
+from ..factors import TextFactors
 from ..integrated_jacobian import PROGRESS_DELAY
 from ..memory import check_memory_budget
 from ..models import XSTransformer
 from ..storage import library_versions
-from .columns import Failure, Key, explain_columns, factors_or_failures, keys_of
+from .columns import Key, explain_columns, factors_or_failures, keys_of
 from .folder import FORMAT_VERSION, Folder
 from .reading import Corpus, read_corpus
 from .sources import Fingerprint, rows_of_source
@@ -61,6 +61,7 @@ def explain_corpus(
     keep: Sequence[str] = (),
     prompt: str | tuple[str | None, str | None] | None = None,
     prompt_name: str | tuple[str | None, str | None] | None = None,
+    side: str | tuple[str | None, str | None] | None = None,
     tolerance: float | None = None,
     shard_size: int = 1000,
     resume: bool = True,
@@ -91,8 +92,9 @@ def explain_corpus(
         dtype: of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
         id_column: name of a column of the source that identifies rows, and is kept as ``id``.
         keep: names of further columns of the source that are kept.
-        prompt, prompt_name: put before texts as in `encode`; a tuple gives each column its own. None takes the
-            default of `encode`, and with highlights those of `encode_query` and `encode_document`.
+        prompt, prompt_name: put before texts as in `encode`; a tuple gives each column its own.
+        side: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple gives each
+            column its own. Highlights take ``("query", "document")`` where neither this nor a prompt is given.
         tolerance: as for `XSTransformer.token_factors`.
         shard_size: most rows of a shard; fewer where their factors would take more than the budget allows.
         resume: go on with a job that the folder holds. False refuses such a folder.
@@ -123,6 +125,7 @@ def explain_corpus(
         dtype=dtype,
         prompt=prompt,
         prompt_name=prompt_name,
+        side=side,
         tolerance=tolerance,
         **options,
     )
@@ -201,7 +204,7 @@ class Job:
                 **identity,
                 "source": {"fingerprint": str(source_fingerprint), "n_rows": source_fingerprint.n_rows},
                 "starts": starts,
-                "model_name": _label(model),
+                "model_name": model.label,
                 "first_run": _circumstances(model, memory_budget),
             }
             folder.write_json(folder.manifest, manifest)
@@ -239,13 +242,9 @@ class Job:
 
     def run_unit(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> None:
         """Compute the shared texts of one unit and keep their factors in the folder."""
-        found: dict[Key, TextFactors | Failure] = {}
         rows = pq.ParquetFile(self.folder.shared).read_row_group(number).to_pylist()
-        keys = [(row["prompt"], row["text"]) for row in rows]
-        for prompt in dict.fromkeys(prompt for prompt, _ in keys):
-            texts = [text for own, text in keys if own == prompt]
-            factors = factors_or_failures(model, texts, self.task, prompt, **self._limits(show_progress_bar))
-            found.update(((prompt, text), factors[text]) for text in texts)
+        keys = [(row["side"], row["text"]) for row in rows]
+        found = factors_or_failures(model, keys, self.task, **self._limits(show_progress_bar))
         # A text that failed is not kept: it fails again in its rows, which tell the reason.
         kept = [place for place, key in enumerate(keys) if isinstance(found[key], TextFactors)]
         path = self.folder.unit(number)
@@ -276,7 +275,7 @@ class Job:
         if self._shared is None:
             file = pq.ParquetFile(self.folder.shared)
             self._shared = {
-                (row["prompt"], row["text"]): (unit, place)
+                (row["side"], row["text"]): (unit, place)
                 for unit in range(file.num_row_groups)
                 for place, row in enumerate(file.read_row_group(unit).to_pylist())
             }
@@ -398,11 +397,11 @@ def _find_shared(folder: Folder, task: Task, limit: float, longest: int | None) 
     if repeated:
         for shard in range(source.num_row_groups):
             found.update((key, None) for key in _keys(source, shard, task) if _hash(key) in repeated)
-    ordered = sorted(found, key=lambda key: (-len(key[1]), key[1], key[0] or ""))
-    schema = pa.schema([("prompt", pa.string()), ("text", pa.string())])
+    ordered = sorted(found, key=lambda key: (-len(key[1]), key[1], key[0]))
+    schema = pa.schema([("side", pa.int32()), ("text", pa.string())])
     with folder.table_writer(folder.shared, schema) as write:
         for unit in _units(ordered, task, limit, longest):
-            write(pa.table({"prompt": [key[0] for key in unit], "text": [key[1] for key in unit]}, schema))
+            write(pa.table({"side": [key[0] for key in unit], "text": [key[1] for key in unit]}, schema))
 
 
 def _keys(source: pq.ParquetFile, shard: int, task: Task) -> Iterator[Key]:
@@ -410,8 +409,7 @@ def _keys(source: pq.ParquetFile, shard: int, task: Task) -> Iterator[Key]:
 
 
 def _hash(key: Key) -> int:
-    prompt, text = key
-    return int.from_bytes(hashlib.blake2b(repr((prompt, text)).encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
 def _units(keys: Sequence[Key], task: Task, limit: float, longest: int | None) -> Iterator[list[Key]]:
@@ -465,11 +463,6 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
 def _filled(column: pa.ChunkedArray) -> np.ndarray:
     """As numpy, zero where it is null."""
     return pc.fill_null(column, 0).to_numpy()
-
-
-def _label(model: XSTransformer) -> str:
-    name = getattr(model[0].config, "_name_or_path", "") or type(model).__name__
-    return "/".join(Path(name).parts[-2:])
 
 
 def _circumstances(model: XSTransformer, memory_budget: float | None) -> dict[str, Any]:

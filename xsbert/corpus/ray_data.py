@@ -72,8 +72,8 @@ def ray_job(
         num_gpus, num_cpus: of one actor, also fractions.
         source, output, columns, id_column, keep, what, shard_size, resume, memory_budget, lock_timeout,
             show_progress_bar: as for `explain_corpus`; the budget is that of one actor, and the bar counts shards.
-        **options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``tolerance`` and the
-            others of `explain_corpus`.
+        **options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``side``,
+            ``tolerance`` and the others of `explain_corpus`.
 
     Returns, raises:
         as `explain_corpus`.

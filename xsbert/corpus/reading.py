@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from ..attribution import Attribution, TextFactors
+from ..attribution import Attribution
+from ..factors import TextFactors
 from ..storage import require
 from .folder import Folder
 from .rows import attribution_of_row, factors_of_row

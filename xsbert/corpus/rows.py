@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..attribution import Attribution, Settings, TextFactors, similarity_hint
+from ..attribution import Attribution, similarity_hint
+from ..factors import Settings, TextFactors
 from ..storage import read_settings, require
-from ..utils.tokens import TEXT
+from ..units import TEXT
 from .task import Task
 
 __all__ = [
@@ -34,6 +35,7 @@ TOP = pa.list_(pa.struct([("a", pa.int32()), ("b", pa.int32()), ("value", pa.flo
 # Of one text, in every kind of row.
 SIDE_FIELDS = {
     "prompt": pa.string(),
+    "encoded_by": pa.string(),
     "tokens": pa.list_(pa.string()),
     "roles": pa.list_(pa.string()),
     "word_ids": pa.list_(pa.int32()),
@@ -116,6 +118,7 @@ def _side(text: TextFactors) -> dict[str, Any]:
     spans = None if text.spans is None else np.array(text.spans, np.int32).reshape(-1, 2)
     return {
         "prompt": text.prompt,
+        "encoded_by": text.encoded_by,
         "tokens": text.tokens,
         "roles": text.roles,
         "word_ids": text.word_ids,
@@ -185,13 +188,15 @@ def _top(out: Attribution, k: int) -> list[dict[str, Any]]:
     return [{"a": rows[s], "b": columns[t], "value": matrix[s, t]} for s, t in places]
 
 
-def highlights_row(query: np.ndarray, document: TextFactors, similarity: str) -> dict[str, Any]:
+def highlights_row(query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str) -> dict[str, Any]:
     """What each unit of a document contributes to its score for a query.
 
     Args:
-        query: (E,) the query as the model encodes it.
+        query: (E,) e_q, the query as the model encodes it.
+        document: T units.
+        along: (T,) V_d e_q, its factors along the query.
     """
-    shares, baseline, score = _highlights(query, document, similarity)
+    shares, baseline, score = _highlights(query, document, along, similarity)
     return {
         **_side(document),
         "score": score,
@@ -202,7 +207,9 @@ def highlights_row(query: np.ndarray, document: TextFactors, similarity: str) ->
     }
 
 
-def _highlights(query: np.ndarray, document: TextFactors, similarity: str) -> tuple[np.ndarray, float, float]:
+def _highlights(
+    query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str
+) -> tuple[np.ndarray, float, float]:
     """(T,) V_d e_q / c, f(r_d)·e_q / c, and the score that they sum to."""
     if similarity not in ("cosine", "dot"):
         raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
@@ -216,7 +223,7 @@ def _highlights(query: np.ndarray, document: TextFactors, similarity: str) -> tu
     require(scale > 0, "the cosine of a zero embedding is not defined")
     direction = query / scale
     return (
-        document.factors @ direction,
+        along / scale,
         float(document.reference_term @ direction),
         float(document.embedding @ direction),
     )
@@ -246,6 +253,7 @@ def side_of_row(row: Mapping[str, Any], text: str, suffix: str = "", **fields: A
     return TextFactors(
         text=prompt + row[text],
         prompt=prompt,
+        encoded_by=row[f"encoded_by{suffix}"],
         tokens=tuple(row[f"tokens{suffix}"]),
         roles=tuple(row[f"roles{suffix}"]),
         word_ids=None
@@ -316,7 +324,10 @@ def highlights_of_row(
         ValueError: the row is no row of factors or could not be explained, or the query has another width.
     """
     document = factors_of_row(row)
-    shares, baseline, _ = _highlights(query, document, similarity)
+    query = np.asarray(query, np.float64)
+    shape = document.embedding.shape
+    require(query.shape == shape, f"query must have shape {shape}, got {query.shape}")
+    shares, baseline, _ = _highlights(query, document, document.factors @ query, similarity)
     return document, shares, baseline
 
 

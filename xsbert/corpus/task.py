@@ -28,8 +28,6 @@ OPTIONS = (
     "max_steps",
     "derivative_dtype",
 )
-# What `SentenceTransformer.encode_document` looks for, in this order.
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,9 @@ class Task:
     """Strongest pairs of units that a row of pairs keeps; None keeps the whole matrix."""
     dtype: str
     """Of stored factors: ``"float16"``, ``"float32"`` or ``"float64"``."""
-    prompts: tuple[str | None, ...]
-    """Of each column of texts, put before them."""
+    sides: tuple[tuple[str | None, str | None], ...]
+    """Of each column of texts its prompt, and ``"query"``, ``"document"`` or None, as `XSTransformer.token_factors`
+    takes them."""
     options: tuple[tuple[str, Any], ...]
     """Further arguments of `XSTransformer.token_factors`, by name."""
     fingerprint: str
@@ -70,12 +69,13 @@ class Task:
         dtype: str = "float16",
         prompt: str | tuple[str | None, str | None] | None = None,
         prompt_name: str | tuple[str | None, str | None] | None = None,
+        side: str | tuple[str | None, str | None] | None = None,
         **options: Any,
     ) -> Task:
         """Checked against the model, which explains one word for it.
 
         Args:
-            model, what, similarity, units, top_k, dtype, prompt, prompt_name, **options: as for
+            model, what, similarity, units, top_k, dtype, prompt, prompt_name, side, **options: as for
                 `xsbert.corpus.explain_corpus`.
 
         Raises:
@@ -102,7 +102,7 @@ class Task:
             units=units,
             top_k=top_k,
             dtype=dtype,
-            prompts=_prompts(model, what, prompt, prompt_name),
+            sides=_sides(model, what, prompt, prompt_name, side),
             options=given,
             fingerprint=probe.settings.fingerprint,
             width=len(probe.embedding),
@@ -111,7 +111,7 @@ class Task:
     @classmethod
     def from_json(cls, entries: dict[str, Any]) -> Task:
         """Of what `to_json` gave."""
-        fixed = {"prompts": tuple(entries["prompts"]), "options": tuple(map(tuple, entries["options"]))}
+        fixed = {name: tuple(map(tuple, entries[name])) for name in ("sides", "options")}
         return cls(**{**entries, **fixed})
 
     def to_json(self) -> dict[str, Any]:
@@ -158,21 +158,14 @@ def _similarity(model: XSTransformer, similarity: str | None) -> str:
     return name
 
 
-def _prompts(model: XSTransformer, what: str, prompt: Any, prompt_name: Any) -> tuple[str | None, ...]:
-    """The prompt of each column of texts, as `encode` or, for queries and documents, their own methods choose it."""
-    n_columns = len(TEXT_COLUMNS[what])
-    literal, names = _each("prompt", prompt, n_columns), _each("prompt_name", prompt_name, n_columns)
-    found = []
-    for place, (text, name) in enumerate(zip(literal, names, strict=True)):
-        if text is not None and name is not None:
-            raise ValueError(f"give prompt or prompt_name, not both: got {text!r} and {name!r}")
-        if name is not None and name not in model.prompts:
-            raise ValueError(f"prompt_name must be one of {sorted(model.prompts)}, got {name!r}")
-        if text is None and name is None:
-            wanted = () if what != "highlights" else ("query",) if place == 0 else DOCUMENT_PROMPTS
-            name = next((known for known in wanted if known in model.prompts), model.default_prompt_name)
-        found.append(text if name is None else model.prompts[name])
-    return tuple(found)
+def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, side: Any) -> tuple[tuple[Any, Any], ...]:
+    """Prompt and side of each column of texts; highlights are of queries and documents, unless prompts are given."""
+    if what == "highlights" and prompt is None and prompt_name is None and side is None:
+        side = ("query", "document")
+    names = {"prompt": prompt, "prompt_name": prompt_name, "side": side}
+    each = [_each(name, value, len(TEXT_COLUMNS[what])) for name, value in names.items()]
+    explainer = model.explainer()
+    return tuple((explainer.prompt(*given).text, given[2]) for given in zip(*each, strict=True))
 
 
 def _each(name: str, value: Any, n_columns: int) -> tuple[str | None, ...]:
