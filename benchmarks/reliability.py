@@ -51,8 +51,9 @@ def rows_of(file: Path, n_pairs: int) -> list[tuple[Any, Any]]:
 
 
 def job(model: XSTransformer, rows: Any, folder: Path, **more: Any) -> None:
-    """The job that is disturbed."""
-    explain_corpus(model, rows, folder, **{"shard_size": SHARD_SIZE, "show_progress_bar": False, **more})
+    """The job that is disturbed, with few nodes: kills are to fall on all its steps."""
+    how = {"shard_size": SHARD_SIZE, "show_progress_bar": False, "layer": -1, "n_steps": 3}
+    explain_corpus(model, rows, folder, **{**how, **more})
 
 
 def forked(work: Callable[[], Any]) -> int:
@@ -103,6 +104,9 @@ def finished_shards(folder: Path) -> dict[str, int]:
 def killed(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, bytes], options: Any) -> dict[str, Any]:
     """Kill jobs at random moments until as many were killed as was asked for; each goes on to its end."""
     draw = random.Random(options.seed)
+    start = time.perf_counter()
+    ended(forked(lambda: job(model, rows, place / "timed")))
+    longest_life = options.longest_life * (time.perf_counter() - start)
     n_killed = n_jobs = n_again = 0
     at_kill: list[int] = []
     while n_killed < options.n_kills:
@@ -111,7 +115,7 @@ def killed(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, 
             before = finished_shards(folder)
             pid = forked(lambda folder=folder: job(model, rows, folder))
             if n_killed < options.n_kills:
-                time.sleep(draw.uniform(0, options.longest_life))
+                time.sleep(draw.uniform(0, longest_life))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             status = ended(pid)
@@ -130,6 +134,7 @@ def killed(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, 
     return {
         "kills": n_killed,
         "jobs": n_jobs,
+        "longest life in seconds": longest_life,
         "shards of a job": len(undisturbed),
         "finished shards computed again": n_again,
         "finished shards at each kill": at_kill,
@@ -291,10 +296,11 @@ def main() -> None:
     parser.add_argument("--model", default="minilm", help=MODEL_HELP)
     parser.add_argument("--n-pairs", type=int, default=40, help="pairs of the job that is disturbed")
     parser.add_argument("--n-kills", type=int, default=100)
-    parser.add_argument("--longest-life", type=float, default=6.0, help="seconds until a kill, at most")
+    parser.add_argument("--longest-life", type=float, default=0.5, help="until a kill, of a job's time")
     parser.add_argument("--n-damages", type=int, default=60)
     parser.add_argument("--n-odd", type=int, default=10_000, help="odd texts")
     parser.add_argument("--n-memory", type=int, default=20_000, help="texts whose peak memory is measured")
+    parser.add_argument("--trials", nargs="+", help="some of them, by the names in the record (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", help="write the full record here")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
@@ -304,7 +310,10 @@ def main() -> None:
         return
     model = load(options.model, shift=False, reference="unk")
     rows = rows_of(options.texts, options.n_pairs)
-    record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu")}
+    record: dict[str, Any] = {}
+    if options.trials is not None and options.json and Path(options.json).exists():
+        record = json.loads(Path(options.json).read_text(encoding="utf-8"))
+    record |= {"options": settings(options), "environment": environment("cpu")}
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         start = time.perf_counter()
@@ -321,6 +330,8 @@ def main() -> None:
             "kill -9": lambda: killed(model, rows, place, undisturbed, options),
         }
         for title, trial in trials.items():
+            if options.trials is not None and title not in options.trials:
+                continue
             record[title] = trial()
             print(f"{title}: {json.dumps(record[title])}", flush=True)
             write_json(options.json, record)
