@@ -149,8 +149,8 @@ def _run(options: argparse.Namespace) -> str:
         dtype=options.dtype,
         id_column=options.id_column,
         keep=options.keep,
-        prompt=_one_or_tuple(options.prompt),
-        prompt_name=_one_or_tuple(options.prompt_name),
+        prompt=_one_or_two(options.prompt),
+        prompt_name=_one_or_two(options.prompt_name),
         tolerance=options.tolerance,
         shard_size=options.shard_size,
         resume=options.resume,
@@ -172,8 +172,8 @@ def _default_model() -> str:
     return str(get_model_path())
 
 
-def _one_or_tuple(values: list[str] | None) -> str | tuple[str, ...] | None:
-    return None if values is None else values[0] if len(values) == 1 else tuple(values)
+def _one_or_two(values: list[str] | None) -> str | tuple[str, str] | None:
+    return None if values is None else values[0] if len(values) == 1 else (values[0], values[1])
 
 
 def _say(message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -38,7 +38,8 @@ class UnitsOfRow:
     """The whole row, by name of column."""
 
 
-Labels = Callable[[UnitsOfRow], Sequence[Hashable]]
+Labels = Callable[[UnitsOfRow], Sequence[str | None]]
+Label = str | None | tuple[str | None, str | None]
 
 
 def aggregate(
@@ -76,7 +77,7 @@ def aggregate(
     """
     corpus = folder if isinstance(folder, Corpus) else read_corpus(folder)
     _check(corpus, by, of, confidence)
-    sums: dict[Hashable, _Sums] = {}
+    sums: dict[Label, _Sums] = {}
     for row in _rows(corpus, of):
         sides = [_labelled(row, side, shares, by) for side, shares in _shares(corpus, row)]
         entries = _units(sides) if of == "units" else _cells(row, sides)
@@ -145,7 +146,7 @@ def _shares(corpus: Corpus, row: Mapping[str, Any]) -> list[tuple[str, list[floa
 
 def _labelled(
     row: Mapping[str, Any], side: str, shares: Sequence[float], by: str | Labels
-) -> tuple[list[Hashable], TextFactors]:
+) -> tuple[list[str | None], TextFactors]:
     """A label for each unit, and the units; their factors are their shares and, to find tokens again, their places."""
     name, suffix = ("document", "") if side == "document" else (f"text_{side}", f"_{side}")
     numbers = np.concatenate([np.array(shares)[:, None], np.eye(len(shares))], axis=1)
@@ -155,7 +156,7 @@ def _labelled(
         text = text.words()
     if by == "word":
         return list(text.tokens), text
-    if by == "role":
+    if isinstance(by, str):
         return list(text.roles), text
     given = UnitsOfRow(text.text, text.tokens, text.roles, text.spans, side, row)
     labels = list(by(given))
@@ -167,36 +168,37 @@ def _labelled(
     return labels, text
 
 
-def _units(sides: Sequence[tuple[list[Hashable], TextFactors]]) -> tuple[list[Hashable], np.ndarray]:
+def _units(sides: Sequence[tuple[list[str | None], TextFactors]]) -> tuple[Sequence[Label], np.ndarray]:
     labels = [label for own, _ in sides for label in own]
     return labels, np.concatenate([text.factors[:, 0] for _, text in sides])
 
 
 def _cells(
-    row: Mapping[str, Any], sides: Sequence[tuple[list[Hashable], TextFactors]]
-) -> tuple[list[Hashable], np.ndarray]:
+    row: Mapping[str, Any], sides: Sequence[tuple[list[str | None], TextFactors]]
+) -> tuple[Sequence[Label], np.ndarray]:
     (labels_a, a), (labels_b, b) = sides
     matrix = a.factors[:, 1:] @ np.array(row["matrix"]) @ b.factors[:, 1:].T
     return [(one, other) for one in labels_a for other in labels_b], matrix.ravel()
 
 
-def _by_label(labels: Sequence[Hashable], values: np.ndarray) -> dict[Hashable, tuple[int, float]]:
+def _by_label(labels: Sequence[Label], values: np.ndarray) -> dict[Label, tuple[int, float]]:
     """Number and sum of the entries of each label in one row."""
-    found: dict[Hashable, tuple[int, float]] = {}
+    found: dict[Label, tuple[int, float]] = {}
     for label, value in zip(labels, values.tolist(), strict=True):
         n, total = found.get(label, (0, 0.0))
         found[label] = n + 1, total + value
     return found
 
 
-def _table(sums: Mapping[Hashable, _Sums], of: str, confidence: float) -> pa.Table:
+def _table(sums: Mapping[Label, _Sums], of: str, confidence: float) -> pa.Table:
     ordered = sorted(sums.items(), key=lambda item: -abs(item[1].total))
     means = [entry.total / entry.count for _, entry in ordered]
     margins = [entry.margin(confidence) for _, entry in ordered]
     ends = [(None, None) if m is None else (mean - m, mean + m) for mean, m in zip(means, margins, strict=True)]
     names = {"label": [label for label, _ in ordered]}
     if of == "pairs":
-        names = {f"label_{side}": [label[place] for label, _ in ordered] for place, side in enumerate("ab")}
+        both = [label if isinstance(label, tuple) else (label, label) for label, _ in ordered]
+        names = {f"label_{side}": [label[place] for label in both] for place, side in enumerate("ab")}
     return pa.table(
         {
             **{name: pa.array(values, pa.string()) for name, values in names.items()},

@@ -136,7 +136,7 @@ def _highlights(
     explainer = model.explainer(**dict(task.options), **limits)
     prompt, side = task.sides[1]
 
-    def compute(texts: Sequence[str]) -> list[TextFactors]:
+    def compute(texts: Sequence[str]) -> Sequence[TextFactors]:
         directions = [np.stack([queries[text] for text in asked[document]]) for document in texts]
         found = explainer.projected(texts, directions, prompt=prompt, task=side)
         return found if task.units == "tokens" else [one.over(task.units) for one in found]
@@ -174,14 +174,15 @@ def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors |
     problem = _problem(row, task)
     if problem is not None:
         return {"reason": problem}
-    named = zip(task.columns, texts, strict=True)
+    named = list(zip(task.columns, texts, strict=True))
     failed = [f"{name}: {text.reason}" for name, text in named if isinstance(text, Failure)]
     if failed:
         return {"reason": "; ".join(failed)}
+    good = [text for text in texts if isinstance(text, TextFactors)]
     try:
         if task.what == "factors":
-            return factors_row(texts[0], task.dtype)
-        return pairs_row(Attribution.of(*texts, task.similarity), task.top_k)
+            return factors_row(good[0], task.dtype)
+        return pairs_row(Attribution.of(good[0], good[1], task.similarity), task.top_k)
     except ValueError as error:
         return {"reason": _reason(error)}
 

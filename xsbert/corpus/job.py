@@ -246,13 +246,14 @@ class Job:
         keys = [(row["side"], row["text"]) for row in rows]
         found = factors_or_failures(model, keys, self.task, **self._limits(show_progress_bar))
         # A text that failed is not kept: it fails again in its rows, which tell the reason.
-        kept = [place for place, key in enumerate(keys) if isinstance(found[key], TextFactors)]
+        factors = [found[key] for key in keys]
+        good = {place: one for place, one in enumerate(factors) if isinstance(one, TextFactors)}
         path = self.folder.unit(number)
-        if kept:
-            save_factors(path, [found[keys[place]] for place in kept])
+        if good:
+            save_factors(path, [*good.values()])
         else:
             path.write_bytes(b"")
-        self.folder.finish(path, {"places": kept})
+        self.folder.finish(path, {"places": [*good]})
 
     def run_shard(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
         """Explain the rows of one shard and write them; returns counts of them."""
@@ -364,10 +365,11 @@ def _chained(first: pa.Table, others: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 def _boundaries(table: pa.Table, task: Task, shard_size: int, limit: float, longest: int | None) -> list[int]:
     """Where shards begin within rows that follow each other; the last may yet grow."""
-    lengths = sum(_filled(pc.utf8_length(table[name])) for name in task.columns)
+    texts = [table[name].to_pylist() for name in task.columns]
+    lengths = [sum(len(text or "") for text in row) for row in zip(*texts, strict=True)]
     starts, held = [0], 0.0
     for place, length in enumerate(lengths):
-        n_bytes = _n_bytes(int(length), task, longest)
+        n_bytes = _n_bytes(length, task, longest)
         if place - starts[-1] == shard_size or (held + n_bytes > limit and place > starts[-1]):
             starts.append(place)
             held = 0.0

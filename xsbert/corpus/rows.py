@@ -130,7 +130,8 @@ def _side(text: TextFactors) -> dict[str, Any]:
     }
 
 
-def _settings(settings: Settings, **more: Any) -> str:
+def _settings(settings: Settings | None, **more: Any) -> str:
+    assert settings is not None
     return json.dumps({**asdict(settings), **more}, allow_nan=False, separators=(",", ":"))
 
 

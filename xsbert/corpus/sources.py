@@ -86,7 +86,7 @@ class Fingerprint:
         return self._digest.hexdigest()
 
 
-def _chunks(source: Any) -> Iterator[list[Row]]:
+def _chunks(source: Any) -> Iterator[Sequence[Row]]:
     if isinstance(source, (str, PathLike)):
         return _file_chunks(Path(source))
     if isinstance(source, pa.Table):
@@ -103,7 +103,7 @@ def _chunks(source: Any) -> Iterator[list[Row]]:
     return _cut(source)
 
 
-def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _cut(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
     iterator = iter(rows)
     return iter(lambda: list(itertools.islice(iterator, CHUNK)), [])
 
@@ -112,7 +112,7 @@ def _rows_of_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _file_chunks(path: Path) -> Iterator[list[Row]]:
+def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no source {path}")
     suffix = path.suffix.lower()
@@ -147,7 +147,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
 
 
 def _table(
-    rows: list[Row],
+    rows: Sequence[Row],
     start: int,
     wanted: Sequence[str],
     names: Sequence[str],
@@ -177,7 +177,7 @@ def _read_row(
         missing = [name for name in (*names, *([id_column] if id_column else []), *keep) if name not in row]
         if missing:
             raise ValueError(f"row {number} has no column {', '.join(missing)}; it has {', '.join(map(str, row))}")
-        return row.get(id_column), [row[name] for name in names], [row[name] for name in keep]
+        return row.get(id_column or ""), [row[name] for name in names], [row[name] for name in keep]
     if id_column is not None or keep:
         raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
     # One text without a name, whatever it is: what is no string becomes a row with a reason.
