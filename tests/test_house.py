@@ -44,8 +44,8 @@ HEAVY_OR_OPTIONAL = {
     "transformers",
 }
 # Modules of the package that import such a library, or torch, which a usage error need not wait for.
-HEAVY_MODULES = {"xsbert.view.plot"}
-WAITED_FOR = {"xsbert.commands.run", "xsbert.models", "xsbert.view.terminal"}
+HEAVY_MODULES = {"xsbert.corpus", "xsbert.view.plot"}
+WAITED_FOR = {"xsbert.commands.loading", "xsbert.commands.run", "xsbert.models", "xsbert.view.terminal"}
 
 
 @pytest.fixture(scope="module")

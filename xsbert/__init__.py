@@ -8,6 +8,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .attribution import Attribution
+    from .corpus import aggregate, explain_corpus, read_corpus
     from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
     from .factor_files import load_factors, save_factors
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
@@ -21,8 +22,11 @@ __all__ = [
     "XSRoberta",
     "XSTransformer",
     "__version__",
+    "aggregate",
     "choose_reference",
+    "explain_corpus",
     "load_factors",
+    "read_corpus",
     "save_factors",
     "shift_cost",
 ]
@@ -36,8 +40,11 @@ _MODULES = {
     "XSMPNet": "models",
     "XSRoberta": "models",
     "XSTransformer": "models",
+    "aggregate": "corpus",
     "choose_reference": "evaluation",
+    "explain_corpus": "corpus",
     "load_factors": "factor_files",
+    "read_corpus": "corpus",
     "save_factors": "factor_files",
     "shift_cost": "evaluation",
 }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from .commands import corpus
 from .commands.options import parse
 
 __all__ = ["main"]
@@ -28,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with status 2 if the arguments make no sense, with 0 after ``--help`` and ``--version``.
     """
-    options = parse(argv)
+    arguments = sys.argv[1:] if argv is None else [*argv]
+    if arguments[:1] == ["corpus"]:
+        return corpus.main(arguments[1:])
+    options = parse(arguments)
     try:
         # After the arguments, as it takes seconds.
         from .commands.run import explain_file, explain_pair

