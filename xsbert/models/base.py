@@ -28,10 +28,12 @@ from ..engine.reference import (
 from ..engine.skipping import skip_or_raise
 from ..engine.texts import Prompt
 from ..factors import TextFactors
+from ..ranker import Request, explained_ranking, prompts_of_sides
+from ..ranking import Ranking
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
-from .shift_warning import ShiftWarning, warn_of_shift, warning_once
+from .shift_warning import ShiftWarning, warn_of_shift, warn_of_shifted_ranking, warning_once
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -432,6 +434,76 @@ class XSTransformer(SentenceTransformer):
         results = warning_once(Attribution.of(row, column, similarity) for _, row in left for _, column in right)
         places = ((i, j) for i, _ in left for j, _ in right)
         return ((i, j, result) for (i, j), result in zip(places, results, strict=True) if result is not None)
+
+    @takes_options
+    def explain_ranking(
+        self,
+        query: str,
+        documents: Any,
+        *,
+        top_k: int | None = None,
+        detail: str = "highlights",
+        units: str = "words",
+        similarity: str | None = None,
+        prompt: Prompts = None,
+        prompt_name: Prompts = None,
+        document_embeddings: Any = None,
+        passages: int | None = None,
+        overlap: int = 32,
+        pooling: str = "max",
+        **options: Unpack[OptionKeywords],
+    ) -> Ranking:
+        """Rank documents for a query by the model's own scores, and tell what the words of both have in each score.
+
+        Scores and order are those of `encode_query`, `encode_document` and `util.semantic_search`. For a fixed query
+        the score is linear in the factors of the document, so that its words' contributions take one backward pass for
+        each node, whatever the query's length; the query's take one set of factors for all documents.
+
+        Args:
+            query: S tokens.
+            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one.
+            top_k: explain and return the best k; None all.
+            detail: ``"highlights"`` for the contributions of document's units, and of the query's; ``"pairs"`` for
+                the pairs of both as well, by whichever direction is cheaper for a document.
+            units: of the documents: ``"tokens"``, ``"words"`` or ``"sentences"``. They cost the same, and
+                `Ranking.over` changes them afterwards.
+            similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
+            prompt, prompt_name: a pair for query and documents, in place of the model's own prompts of these sides; one
+                for both where the model does not tell the sides apart.
+            document_embeddings: (n, E) what `encode_document` made of the documents, used for the scores in place of
+                embedding them again.
+            passages: split documents into windows of at most so many tokens, between words, and score a document by
+                its passages; None takes documents as they are, cut by the model's limit, which hits and a warning say.
+            overlap: tokens that a passage shares with the one before.
+            pooling: ``"max"``: the score of a document is that of its best passage, which is what is explained.
+                ``"mean"``: it is the mean over all of them, and all are explained.
+            **options: see `Options`.
+
+        Returns:
+            the hits, best first. A document that cannot be explained is among them, with the reason.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: an argument is outside what is allowed; a document without text is named by its place.
+
+        Warns:
+            UserWarning: as `attribute_prediction`; or given embeddings score far from the model's own.
+            ShiftWarning: once, at the first hit whose score an added shift changes by more than 0.05.
+        """
+        request = Request(top_k, detail, units, passages, overlap, pooling)
+        explainer = self.explainer(**options)
+        ranking = explained_ranking(
+            self,
+            explainer,
+            query,
+            documents,
+            similarity=self._resolved_similarity(similarity),
+            prompts=prompts_of_sides(self, prompt, prompt_name),
+            request=request,
+            document_embeddings=document_embeddings,
+        )
+        warn_of_shifted_ranking(ranking)
+        return ranking
 
     def unshifted_modules(self) -> list[nn.Module]:
         """The modules that make f, sharing the weights: no reference, no shift, and no trailing normalisation."""
