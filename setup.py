@@ -16,7 +16,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["xsbert", "xsbert.*"]),
-    package_data={"xsbert": ["py.typed"], "xsbert.utils": ["view.css", "view.html", "view.js"]},
+    package_data={
+        "xsbert": ["py.typed"],
+        "xsbert.utils": ["view.css", "view.html", "view.js"],
+        "xsbert.view": ["ranking/*"],
+    },
     entry_points={"console_scripts": ["xsbert=xsbert.__main__:main"]},
     install_requires=[
         "torch>=2.4",
