@@ -94,6 +94,13 @@ class Attribution:
         return result
 
     @property
+    def pulled_back(self) -> str | None:
+        """Which text's factors were computed along those of the other alone, by reverse mode: ``"a"``, ``"b"``, or None
+        where both were computed for themselves."""
+        sides = [name for name in "ab" if getattr(self, name).known_residual is not None]
+        return sides[0] if sides else None
+
+    @property
     def tokens_a(self) -> list[str]:
         """(S,) the units of text a."""
         return list(self.a.tokens)
@@ -337,7 +344,8 @@ class Attribution:
             f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
             f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
             f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
-            f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}",
+            f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
+            f"{f', {self.pulled_back} pulled back' if self.pulled_back else ''}",
             "",
             f"  parts of the score ({kind})",
             *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),

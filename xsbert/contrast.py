@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from .attribution import Attribution
 from .shares import Shares, shares_of
-from .utils.tokens import TEXT
+from .units import TEXT
 
 if TYPE_CHECKING:
     import pandas as pd

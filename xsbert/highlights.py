@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .shares import Shares, by_sentence
-from .utils.tokens import TEXT
+from .units import TEXT
 
 __all__ = ["MERGES", "Highlight", "best_stretches", "highlights_of", "tagged"]
 

@@ -7,55 +7,62 @@ must have factors of their own. Counted are passes per node, a backward pass as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from .attribution import Attribution
 from .engine import Explainer
-from .engine.explainer import BACKWARD_COST
+from .engine.run import BACKWARD_COST
+from .engine.skipping import OF_A_TEXT, skip_or_raise
 from .engine.texts import TokenizedText
 from .factors import ProjectedFactors, TextFactors
 
-__all__ = ["attributions", "cheaper_by_reverse", "expanded", "pulled_back_texts", "spanning"]
+__all__ = ["cheaper_by_reverse", "expanded", "factors_for_pairs", "in_units", "pulled_back_texts", "spanning"]
 
-Key = tuple[str, str]
+Key = TypeVar("Key", bound=Hashable)
 
 
-def attributions(
-    explainer: Explainer, pairs: Sequence[tuple[TokenizedText, TokenizedText]], similarity: str, units: str
-) -> Iterator[Attribution]:
-    """Explain pairs, each distinct text computed once, by the cheaper direction.
+def factors_for_pairs(
+    explainer: Explainer,
+    texts: Sequence[TokenizedText | None],
+    pairs: Iterable[tuple[int, int]],
+    *,
+    units: str = "tokens",
+    errors: str = "raise",
+) -> list[TextFactors | None]:
+    """What texts need to be combined in some pairs, each distinct text computed once, by the cheaper direction.
 
     Args:
         explainer: of the model.
-        pairs: texts a and b.
-        similarity: ``"cosine"`` or ``"dot"``.
+        texts: None for those that are skipped already.
+        pairs: places of the two texts of each pair.
         units: as for `XSTransformer.token_factors`.
+        errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and have None in its place.
 
     Returns:
-        one attribution for each pair, in order; none of them is kept. What was pulled back is so for its partners here
-        alone, which `Attribution.pulled_back` says.
+        for each text its factors in these units, or, where it was pulled back, `ProjectedFactors` of its tokens, of
+        which `in_units` makes factors that are good for its partners here.
     """
-    texts = {_key(text): text for pair in pairs for text in pair}
-    partners: dict[Key, dict[Key, None]] = {key: {} for key in texts}
+    distinct = {text.key: text for text in texts if text is not None}
+    partners: dict[tuple[str, str, str], dict[tuple[str, str, str], None]] = {key: {} for key in distinct}
     for a, b in pairs:
-        partners[_key(a)][_key(b)] = None
-        partners[_key(b)][_key(a)] = None
-    lengths = {key: len(text.tokens) for key, text in texts.items()}
-    reverse = pulled_back_texts(lengths, partners)
-    own = [key for key in texts if key not in reverse]
-    known: dict[Key, TextFactors] = dict(
-        zip(own, explainer.factors([texts[key] for key in own], units=units), strict=True)
-    )
-    if reverse:
-        needed = [spanning(np.vstack([_needed(known[other]) for other in partners[key]])) for key in reverse]
-        known |= zip(reverse, explainer.projected([texts[key] for key in reverse], needed), strict=True)
-    return (
-        Attribution.of(_combined(known[_key(a)], units), _combined(known[_key(b)], units), similarity) for a, b in pairs
-    )
+        one, other = texts[a], texts[b]
+        if one is not None and other is not None:
+            partners[one.key][other.key] = None
+            partners[other.key][one.key] = None
+    reverse = pulled_back_texts({key: len(text.tokens) for key, text in distinct.items()}, partners)
+    own = [key for key in distinct if key not in set(reverse)]
+    factors = explainer.factors_of([distinct[key] for key in own], units=units, errors=errors)
+    known = dict(zip(own, factors, strict=True))
+    sides = {key: [side for other in partners[key] if (side := known[other]) is not None] for key in reverse}
+    left = [key for key in reverse if sides[key]]
+    known |= dict.fromkeys(reverse)
+    directions = [spanning(np.vstack([_needed(side) for side in sides[key]])) for key in left]
+    known |= zip(left, _projected(explainer, [distinct[key] for key in left], directions, errors), strict=True)
+    return [None if text is None else known[text.key] for text in texts]
 
 
 def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterable[Key]]) -> list[Key]:
@@ -66,16 +73,20 @@ def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterabl
         partners: of each text those that it is paired with.
 
     Returns:
-        the longest first, of two partners the one that saves more.
+        the longest first; of two partners the one that saves more.
+
+    >>> pulled_back_texts({"query": 10, "short": 12, "long": 200}, {"query": ["short", "long"], "short": ["query"],
+    ...     "long": ["query"]})
+    ['long']
     """
     savings = {}
     for key, others in partners.items():
-        n_directions = sum(lengths[other] + 1 for other in others)
-        savings[key] = lengths[key] + 1 - BACKWARD_COST * (n_directions + 1)
+        n_directions = sum(lengths[other] + 2 for other in others)
+        savings[key] = lengths[key] + 1 - BACKWARD_COST * (n_directions + 1) if n_directions else 0
     chosen: dict[Key, None] = {}
     full: set[Key] = set()
     for key in sorted(savings, key=lambda key: -savings[key]):
-        if savings[key] > 0 and key not in full and not any(other in chosen for other in partners[key]):
+        if savings[key] > 0 and key not in full and not any(other == key or other in chosen for other in partners[key]):
             chosen[key] = None
             full.update(partners[key])
     return sorted(chosen, key=lambda key: -lengths[key])
@@ -91,7 +102,7 @@ def cheaper_by_reverse(n_directions: int, n_tokens: int) -> bool:
 
 
 def spanning(vectors: np.ndarray) -> np.ndarray:
-    """(K, E) an orthonormal basis of what vectors (N, E) span, one vector where they are all zero."""
+    """(K, E) an orthonormal basis of what vectors (N, E), not all of them zero, span."""
     # Not numpy's: its threads would go on spinning, and slow the model's down.
     _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False))
     return basis[sizes > 1e-9 * sizes[0]] if sizes[0] else basis[:1]
@@ -103,12 +114,8 @@ def expanded(projected: ProjectedFactors) -> TextFactors:
     return TextFactors(**{**known, "factors": projected.factors @ projected.directions})
 
 
-def _needed(partner: TextFactors) -> np.ndarray:
-    return np.vstack([partner.factors, partner.reference_term[None], partner.embedding[None]])
-
-
-def _combined(side: TextFactors, units: str) -> TextFactors:
-    """As an attribution takes it, in the units that were asked for."""
+def in_units(side: TextFactors, units: str) -> TextFactors:
+    """What `factors_for_pairs` returned, as an `Attribution` takes it."""
     if not isinstance(side, ProjectedFactors):
         return side
     full = expanded(side)
@@ -117,5 +124,24 @@ def _combined(side: TextFactors, units: str) -> TextFactors:
     return full.words() if units == "words" else full.over(units)
 
 
-def _key(text: TokenizedText) -> Key:
-    return text.prompt, text.text
+def _needed(partner: TextFactors) -> np.ndarray:
+    return np.vstack([partner.factors, partner.reference_term[None], partner.embedding[None]])
+
+
+def _projected(
+    explainer: Explainer, texts: Sequence[TokenizedText], directions: Sequence[np.ndarray], errors: str
+) -> list[ProjectedFactors | None]:
+    """All of them; where that fails for one, each by itself."""
+    if not texts:
+        return []
+    try:
+        return [*explainer.projected(texts, directions)]
+    except OF_A_TEXT as error:
+        if len(texts) == 1:
+            skip_or_raise(error, errors, texts[0].name)
+            return [None]
+    return [
+        each
+        for text, own in zip(texts, directions, strict=True)
+        for each in _projected(explainer, [text], [own], errors)
+    ]

@@ -15,21 +15,20 @@ from torch import Tensor
 
 from .caller import caller_level
 from .engine import Explainer
-from .engine.texts import TokenizedText, resolved_prompt
+from .engine.skipping import OF_A_TEXT
+from .engine.texts import Prompt, TokenizedText
 from .factors import TextFactors
 from .pairing import cheaper_by_reverse, expanded, spanning
 from .passages import passages_of
 from .ranking import UNITS, Hit, Passage, Ranking
 from .retrieval import Retrieved, retrieved
 
-__all__ = ["DETAILS", "Request", "default_prompt", "explained_ranking", "prompts_of_sides"]
+__all__ = ["DETAILS", "Request", "check_prompt_of_both", "explained_ranking"]
 
 DETAILS = ("highlights", "pairs")
 POOLINGS = ("max", "mean")
-SIDES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 # Between a score of given embeddings and the model's own, in units of the embeddings' lengths: what eight bits leave.
 BEARABLE_DIFFERENCE = 0.02
-FAILURES = (FloatingPointError, MemoryError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -68,48 +67,19 @@ class _Scored:
     n_passages: int
 
 
-def default_prompt(model: Any, side: str) -> str | None:
-    """The prompt that `encode_query` or `encode_document` puts before a text where none is asked for.
-
-    Args:
-        model: a sentence transformer.
-        side: ``"query"`` or ``"document"``.
-    """
-    for name in SIDES[side]:
-        if name in model.prompts:
-            return model.prompts[name]
-    name = model.default_prompt_name
-    return None if name is None else model.prompts[name]
-
-
-def prompts_of_sides(model: Any, prompt: Any, prompt_name: Any) -> tuple[str | None, str | None]:
-    """The prompts of query and documents.
-
-    Args:
-        model: a sentence transformer.
-        prompt, prompt_name: a pair, or one for both sides.
+def check_prompt_of_both(explainer: Explainer, prompt: Any, prompt_name: Any) -> None:
+    """Refuse one prompt for both sides of a model that tells them apart.
 
     Raises:
-        TypeError: they are neither.
-        ValueError: the model has no prompt of that name; or one was given for both sides of a model that tells them
-            apart.
+        ValueError: that is so.
     """
-    pairs = []
+    own = [explainer.prompt(task=task).text or "" for task in ("query", "document")]
     for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
-        pair = value if isinstance(value, tuple) else (value, value)
-        if len(pair) != 2 or any(not isinstance(each, (str, type(None))) for each in pair):
-            raise TypeError(f"{name} must be None, a string or a pair of these, got {value!r}")
-        if isinstance(value, str) and default_prompt(model, "query") != default_prompt(model, "document"):
+        if isinstance(value, str) and own[0] != own[1]:
             raise ValueError(
-                f"this model has one prompt for queries and another for documents, so {name} must be a pair, got "
-                f"{value!r} for both"
+                f"this model has one prompt for queries, {own[0]!r}, and another for documents, {own[1]!r}: {name} "
+                f"must be a pair, got {value!r} for both"
             )
-        pairs.append(pair)
-    found = []
-    for side, own, named in zip(SIDES, *pairs, strict=True):
-        asked = own is not None or named is not None
-        found.append(resolved_prompt(model, own, named) if asked else default_prompt(model, side))
-    return found[0], found[1]
 
 
 def explained_ranking(
@@ -119,7 +89,7 @@ def explained_ranking(
     documents: Any,
     *,
     similarity: str,
-    prompts: tuple[str | None, str | None],
+    prompts: tuple[Prompt, Prompt],
     request: Request,
     document_embeddings: Any = None,
 ) -> Ranking:
@@ -130,7 +100,7 @@ def explained_ranking(
     asked = explainer.tokenized(query, prompts[0], name="query")
     given = None if document_embeddings is None else _checked_embeddings(document_embeddings, len(found), model)
     with _as_it_was(model):
-        at = model.encode_query(query, prompt=prompts[0] or "", convert_to_tensor=True, show_progress_bar=False)
+        at = model.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
         if request.passages is None:
             embeddings = (
                 _encoded(model, [each.text for each in found], prompts[1], explainer) if given is None else given
@@ -138,7 +108,7 @@ def explained_ranking(
             best = _best_documents(at, embeddings, [each.text for each in found], similarity, request)
         else:
             best = _best_by_passages(model, at, found, prompts[1], similarity, request, explainer)
-    (known,) = explainer.factors([asked])
+    (known,) = explainer.factors_of([asked])
     hits = _explained(explainer, known, [(found[each.index], each) for each in best], prompts[1], similarity, request)
     ranking = Ranking(
         query_factors=known,
@@ -164,9 +134,9 @@ def _as_it_was(model: SentenceTransformer) -> Iterator[None]:
             module.training = True
 
 
-def _encoded(model: SentenceTransformer, texts: list[str], prompt: str | None, explainer: Explainer) -> Tensor:
+def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
     show = bool(explainer.options.show_progress_bar)
-    return model.encode_document(texts, prompt=prompt or "", convert_to_tensor=True, show_progress_bar=show)
+    return model.encode_document(texts, prompt=prompt.text or "", convert_to_tensor=True, show_progress_bar=show)
 
 
 def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
@@ -201,7 +171,7 @@ def _best_by_passages(
     model: SentenceTransformer,
     query: Tensor,
     documents: Sequence[Retrieved],
-    prompt: str | None,
+    prompt: Prompt,
     similarity: str,
     request: Request,
     explainer: Explainer,
@@ -233,7 +203,7 @@ def _explained(
     explainer: Explainer,
     query: TextFactors,
     best: Sequence[tuple[Retrieved, _Scored]],
-    prompt: str | None,
+    prompt: Prompt,
     similarity: str,
     request: Request,
 ) -> list[Hit]:
@@ -285,7 +255,7 @@ def _sides(
     work = _along_query if detail == "highlights" else _against_query
     try:
         return [*work(explainer, query, texts)]
-    except FAILURES:
+    except OF_A_TEXT:
         # One of them failed; which one shows alone.
         return [_alone(work, explainer, query, text) for text in texts]
 
@@ -293,7 +263,7 @@ def _sides(
 def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedText) -> TextFactors | str:
     try:
         return work(explainer, query, [text])[0]
-    except FAILURES as error:
+    except OF_A_TEXT as error:
         return str(error) or type(error).__name__
 
 
@@ -313,7 +283,7 @@ def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[Tok
         projected = explainer.projected([texts[at] for at in long], [basis] * len(long))
         found.update(zip(long, map(expanded, projected), strict=True))
     if short:
-        found.update(zip(short, explainer.factors([texts[at] for at in short]), strict=True))
+        found.update(zip(short, explainer.factors_of([texts[at] for at in short]), strict=True))
     return [found[at] for at in range(len(texts))]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .factors import ProjectedFactors, TextFactors
-from .utils.tokens import REST, TEXT, sentence_ranges
+from .units import REST, TEXT, sentence_ranges
 
 __all__ = ["Shares", "by_sentence", "shares_of", "summed_shares"]
 

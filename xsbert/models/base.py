@@ -28,7 +28,8 @@ from ..engine.reference import (
 from ..engine.skipping import skip_or_raise
 from ..engine.texts import Prompt
 from ..factors import TextFactors
-from ..ranker import Request, explained_ranking, prompts_of_sides
+from ..pairing import factors_for_pairs, in_units
+from ..ranker import Request, check_prompt_of_both, explained_ranking
 from ..ranking import Ranking
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
@@ -364,6 +365,9 @@ class XSTransformer(SentenceTransformer):
     ) -> Iterator[Attribution | None]:
         """Explain many pairs, with each distinct text computed once.
 
+        A text that is much longer than all of its partners together is pulled back from theirs by reverse mode, and its
+        factors are then good for these pairs alone, which `Attribution.pulled_back` says.
+
         Args:
             pairs: pairs of texts.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`.
@@ -387,9 +391,11 @@ class XSTransformer(SentenceTransformer):
             left.append(text_a)
             right.append(text_b)
         names = "pairs[{}][0]", "pairs[{}][1]"
-        a, b = _both_sides(explainer, (left, right), prompts, names, similarity, units, errors)
+        n_pairs = len(left)
+        places = [(n, n_pairs + n) for n in range(n_pairs)]
+        a, b = _both_sides(explainer, (left, right), prompts, names, similarity, units, errors, places)
         return warning_once(
-            None if one is None or other is None else Attribution.of(one, other, similarity)
+            None if one is None or other is None else _combined(one, other, similarity, units)
             for one, other in zip(a, b, strict=True)
         )
 
@@ -407,7 +413,10 @@ class XSTransformer(SentenceTransformer):
         errors: str = "raise",
         **options: Unpack[OptionKeywords],
     ) -> Iterator[tuple[int, int, Attribution]]:
-        """Explain each of n queries against each of m documents, at the cost of n + m factors.
+        """Explain each of n queries against each of m documents, at the cost of n + m factors, or less.
+
+        Documents that are much longer than all queries together, or queries than all documents, are pulled back from
+        those by reverse mode. Their factors are then good for these pairs alone, which `Attribution.pulled_back` says.
 
         Args:
             queries, documents: texts.
@@ -431,7 +440,7 @@ class XSTransformer(SentenceTransformer):
         rows, columns = _both_sides(explainer, (queries, documents), prompts, names, similarity, units, errors)
         left = [(i, row) for i, row in enumerate(rows) if row is not None]
         right = [(j, column) for j, column in enumerate(columns) if column is not None]
-        results = warning_once(Attribution.of(row, column, similarity) for _, row in left for _, column in right)
+        results = warning_once(_combined(row, column, similarity, units) for _, row in left for _, column in right)
         places = ((i, j) for i, _ in left for j, _ in right)
         return ((i, j, result) for (i, j), result in zip(places, results, strict=True) if result is not None)
 
@@ -445,8 +454,8 @@ class XSTransformer(SentenceTransformer):
         detail: str = "highlights",
         units: str = "words",
         similarity: str | None = None,
-        prompt: Prompts = None,
-        prompt_name: Prompts = None,
+        prompt: Sides = None,
+        prompt_name: Sides = None,
         document_embeddings: Any = None,
         passages: int | None = None,
         overlap: int = 32,
@@ -492,13 +501,14 @@ class XSTransformer(SentenceTransformer):
         """
         request = Request(top_k, detail, units, passages, overlap, pooling)
         explainer = self.explainer(**options)
+        check_prompt_of_both(explainer, prompt, prompt_name)
         ranking = explained_ranking(
             self,
             explainer,
             query,
             documents,
             similarity=self._resolved_similarity(similarity),
-            prompts=prompts_of_sides(self, prompt, prompt_name),
+            prompts=_sides_of(explainer, prompt, prompt_name, ("query", "document")),
             request=request,
             document_embeddings=document_embeddings,
         )
@@ -609,14 +619,20 @@ def _both_sides(
     similarity: str,
     units: str,
     errors: str,
+    pairs: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[list[TextFactors | None], list[TextFactors | None]]:
-    """The factors of two lists of texts, each distinct text computed once; None for texts that are skipped."""
+    """What two lists of texts need to be combined, see `factors_for_pairs`; None for texts that are skipped.
+
+    Pairs are places among both lists, one after the other; None combines all of one with all of the other.
+    """
     tokenized = [
         explainer.tokenized_all(side, prompt, name=name, errors=errors)
         for side, prompt, name in zip(texts, prompts, names, strict=True)
     ]
-    found = explainer.factors_of([*tokenized[0], *tokenized[1]], units=units, errors=errors)
-    split = len(tokenized[0])
+    split, n_texts = len(tokenized[0]), len(tokenized[0]) + len(tokenized[1])
+    if pairs is None:
+        pairs = [(i, j) for i in range(split) for j in range(split, n_texts)]
+    found = factors_for_pairs(explainer, [*tokenized[0], *tokenized[1]], pairs, units=units, errors=errors)
     places = [name.format(place) for name, side in zip(names, tokenized, strict=True) for place in range(len(side))]
     for at, (each, name) in enumerate(zip(found, places, strict=True)):
         try:
@@ -626,6 +642,10 @@ def _both_sides(
             skip_or_raise(error, errors, name)
             found[at] = None
     return found[:split], found[split:]
+
+
+def _combined(a: TextFactors, b: TextFactors, similarity: str, units: str) -> Attribution:
+    return Attribution.of(in_units(a, units), in_units(b, units), similarity)
 
 
 def _pair(value: Any, name: str) -> tuple[str | None, str | None]:

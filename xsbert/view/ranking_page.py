@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..highlights import highlights_of
-from ..utils.tokens import TEXT
+from ..units import TEXT
 
 if TYPE_CHECKING:
     from ..ranking import Hit, Ranking

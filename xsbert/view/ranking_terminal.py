@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..units import TEXT
 from ..utils.terminal import printable
-from ..utils.tokens import TEXT
 
 if TYPE_CHECKING:
     from ..ranking import Hit, Ranking
