@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from . import Attribution, XSTransformer, __version__
+from .commands import rank
 from .models import ShiftWarning
 from .quadrature import RULES
 from .utils.terminal import matrix_lines, printable
@@ -35,6 +36,7 @@ examples:
   xsbert "The coffee is bad." "This is not a good coffee." --html view.html
   xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
   xsbert --pairs pairs.tsv --words > results.jsonl
+  xsbert rank "who sings" documents.jsonl --html ranking.html    (see xsbert rank --help)
 """
 
 
@@ -50,11 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with status 2 if the arguments make no sense, with 0 after ``--help`` and ``--version``.
     """
-    options = _parse(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    options = rank.parse(arguments[1:]) if rank.asked_for(arguments) else _parse(argv)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            _run(options)
+            options.run(options, _load) if hasattr(options, "run") else _run(options)
             sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes once more when it ends, which must not fail again.

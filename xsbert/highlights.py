@@ -84,6 +84,7 @@ def tagged(
     post: str,
     threshold: float,
     escape: Callable[[str], str] | None = None,
+    largest: float | None = None,
 ) -> str:
     """A text with marks around the highlights whose weight is at least a share of the largest.
 
@@ -92,6 +93,7 @@ def tagged(
             marked as one.
         threshold: between 0 and 1, of the largest weight.
         escape: applied to each piece of the text, such as `html.escape`; None leaves it.
+        largest: what the threshold is a share of; None takes the largest weight of these highlights.
 
     Raises:
         ValueError: the threshold is outside 0 … 1.
@@ -99,7 +101,8 @@ def tagged(
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
     kept = (lambda piece: piece) if escape is None else escape
-    largest = max((each.weight for each in highlights), default=0.0)
+    if largest is None:
+        largest = max((each.weight for each in highlights), default=0.0)
     chosen = sorted(
         (each.start, each.end) for each in highlights if each.weight > 0 and each.weight >= threshold * largest
     )

@@ -30,16 +30,19 @@ def passage_ranges(
         starts = set(range(n_tokens))
     else:
         starts = {at for at in range(n_tokens) if at == 0 or words[at] != words[at - 1] or words[at] is None}
-    ranges, first = [], 0
-    while first < n_tokens:
+    ranges: list[tuple[int, int]] = []
+    first = reached = 0
+    while reached < n_tokens:
         last = _between_words(min(first + size, n_tokens), first, starts, n_tokens)
+        if last <= reached < n_tokens and first < reached:
+            # The overlap and a long word left no room for anything new.
+            first = reached
+            last = _between_words(min(first + size, n_tokens), first, starts, n_tokens)
         ranges.append((spans[first][0], spans[last - 1][1]))
-        if last == n_tokens:
-            break
-        following = max(last - overlap, first + 1)
-        while following < last and following not in starts:
-            following += 1
-        first = following
+        reached = last
+        first = max(last - overlap, first + 1)
+        while first < last and first not in starts:
+            first += 1
     return ranges
 
 

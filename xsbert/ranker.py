@@ -151,6 +151,10 @@ def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransf
             f"document_embeddings must be as wide as the model's, {width}, got {found.shape[1]}: are they of another "
             "model?"
         )
+    finite = torch.isfinite(found).all(1)
+    if not finite.all():
+        place = int((~finite).nonzero()[0, 0])
+        raise ValueError(f"document_embeddings[{place}] holds numbers that are not finite")
     return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
 
 
@@ -178,14 +182,12 @@ def _best_by_passages(
 ) -> list[_Scored]:
     """Documents by the best of their passages' scores, or by their mean."""
     assert request.passages is not None
-    limit = model.max_seq_length
+    _check_limit(model, request.passages, prompt)
     ranges = [passages_of(each.text, model.tokenizer, request.passages, request.overlap) for each in documents]
     texts = [each.text[start:end] for each, parts in zip(documents, ranges, strict=True) for start, end in parts]
     embeddings = _encoded(model, texts, prompt, explainer)
     compare = util.cos_sim if similarity == "cosine" else util.dot_score
     scores = compare(query[None], embeddings)[0].double().cpu().numpy()
-    if limit is not None and request.passages > limit:
-        raise ValueError(f"passages={request.passages} is above the model's limit of {limit} tokens")
     scored, start = [], 0
     for index, parts in enumerate(ranges):
         own = scores[start : start + len(parts)]
@@ -197,6 +199,17 @@ def _best_by_passages(
             kept = tuple((*part, 1 / len(parts)) for part in parts)
             scored.append(_Scored(index, float(own.mean()), kept, len(parts)))
     return sorted(scored, key=lambda each: -each.score)[: request.top_k]
+
+
+def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
+    """Refuse passages that the model's limit would cut."""
+    limit = model.max_seq_length
+    around = len(model.preprocess(["a"], prompt=prompt.text)["input_ids"][0]) - 1
+    if limit is not None and size + around > limit:
+        raise ValueError(
+            f"passages={size} is above what the model's limit of {limit} tokens leaves beside special tokens and "
+            f"prompt, {limit - around}"
+        )
 
 
 def _explained(

@@ -6,41 +6,35 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..highlights import tagged
 from ..units import TEXT
 from ..utils.terminal import printable
 
 if TYPE_CHECKING:
     from ..ranking import Hit, Ranking
 
-__all__ = ["account", "coloured"]
+__all__ = ["account"]
 
 BAR = 10
 N_STRONGEST = 6
+# Of the largest weight in the ranking: words above it are marked.
+THRESHOLD = 0.3
 # Marked words are bold on a terminal, and between these without colours.
 PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
 
 
-def account(ranking: Ranking, width: int = 100, most: int = 20) -> list[str]:
-    """Lines of plain text: the query, then each hit with its score and its strongest words.
+def account(ranking: Ranking, width: int = 100, most: int = 20, colours: bool = False) -> list[str]:
+    """Lines: the query, then each hit with its score, its marked words and what the words of the query have in it.
 
     Args:
         ranking: what is told.
         width: columns.
         most: hits that are told one by one; the rest is counted.
+        colours: mark words by ANSI colours.
     """
     lines = _head(ranking)
     for rank, hit in enumerate(ranking.hits[:most]):
-        lines += ["", *_hit_lines(rank, hit, ranking, width, PLAIN)]
-    if len(ranking) > most:
-        lines += ["", f"  … and {len(ranking) - most} further hits"]
-    return lines
-
-
-def coloured(ranking: Ranking, width: int = 100, most: int = 20) -> list[str]:
-    """The same with marked words in colour."""
-    lines = _head(ranking)
-    for rank, hit in enumerate(ranking.hits[:most]):
-        lines += ["", *_hit_lines(rank, hit, ranking, width, BOLD)]
+        lines += ["", *_hit_lines(rank, hit, ranking, width, BOLD if colours else PLAIN)]
     if len(ranking) > most:
         lines += ["", f"  … and {len(ranking) - most} further hits"]
     return lines
@@ -77,7 +71,7 @@ def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[s
         used = "its best passage" if len(hit.passages) == 1 else "all of its passages"
         yield f"     {used} of {hit.n_passages}"
     if hit.document.spans is not None:
-        shown = _shown(hit)
+        shown = _shown(hit, _largest(ranking))
         yield from _wrapped(shown, width, marks)
     strongest = sorted(
         zip(hit.query.units, hit.query.roles, hit.query.values, strict=True), key=lambda row: -abs(row[2])
@@ -93,10 +87,16 @@ def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[s
     yield f"     baseline {hit.baseline:+.4f}, error {hit.error:.1e}, residual {hit.residual:.1e}"
 
 
-def _shown(hit: Hit) -> str:
+def _largest(ranking: Ranking) -> float:
+    """The largest weight of a word of any document: what hardly scores has no marks."""
+    weights = [float(hit.contributions.max()) for hit in ranking if hit.explained and hit.contributions.size]
+    return max(weights, default=0.0)
+
+
+def _shown(hit: Hit, largest: float) -> str:
     """The text, with its marks as control characters that no text has left after `printable`."""
     start, end = min(each.start for each in hit.passages), max(each.end for each in hit.passages)
-    marked = hit.tagged("\x02", "\x03", 0.4, escape=printable)
+    marked = tagged(hit.text, hit.highlights(), "\x02", "\x03", THRESHOLD, printable, largest)
     if (start, end) == (0, len(hit.text)):
         return marked
     # Positions within the marked text are counted without the marks.

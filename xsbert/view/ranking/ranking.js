@@ -59,6 +59,17 @@ function (host, data) {
     return hit;
   });
   const explained = hits.filter((hit) => hit.reason === null);
+  // One scale for all hits: a word of a document that hardly scores is hardly coloured.
+  const scales = new Map([[null, Math.max(0, ...explained.map((hit) => size(hit.values)))]]);
+
+  function valuesOf(hit) {
+    return word !== null && hit.pairs ? hit.values.map((_, t) => hit.pairs(word, t)) : hit.values;
+  }
+
+  function scale() {
+    if (!scales.has(word)) scales.set(word, Math.max(0, ...explained.map((hit) => size(valuesOf(hit)))));
+    return scales.get(word);
+  }
 
   // ---- query
 
@@ -152,8 +163,8 @@ function (host, data) {
     if (hit.reason !== null) return;
     const asked = word !== null;
     hit.share.textContent = asked ? data.words[word] + " " + signed(hit.query[word]) : "";
-    const values = asked && hit.pairs ? hit.values.map((_, t) => hit.pairs(word, t)) : hit.values;
-    const largest = size(values);
+    const values = valuesOf(hit);
+    const largest = scale();
     hit.body.querySelectorAll(".unit").forEach((unit) => {
       const value = values[unit.dataset.at];
       paint(unit, asked && !hit.pairs ? 0 : value, largest);
