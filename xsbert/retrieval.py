@@ -6,15 +6,18 @@ the names of its fields, so that any version with these will do.
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 __all__ = [
     "Retrieved",
+    "Sample",
     "from_faiss",
     "from_haystack",
     "from_lancedb",
@@ -24,6 +27,7 @@ __all__ = [
     "from_semantic_search",
     "llama_index_postprocessor",
     "retrieved",
+    "sample",
 ]
 
 
@@ -151,6 +155,32 @@ def from_haystack(documents: Iterable[Any]) -> list[Retrieved]:
         )
         for place, document in enumerate(documents)
     ]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A small collection to try things on, written for xsbert."""
+
+    ids: tuple[str, ...]
+    documents: tuple[str, ...]
+    queries: tuple[str, ...]
+    relevant: tuple[tuple[str, ...], ...]
+    """For each query the ids of the documents that answer it."""
+
+
+def sample() -> Sample:
+    """Sixteen short texts on everyday science, and eight questions with their answers.
+
+    >>> len(sample().documents), sample().queries[7], sample().relevant[7]
+    (16, 'pull of the moon on the ocean', ('tides',))
+    """
+    content = json.loads(files(__package__).joinpath("data", "sample.json").read_text(encoding="utf-8"))
+    return Sample(
+        ids=tuple(each["id"] for each in content["documents"]),
+        documents=tuple(each["text"] for each in content["documents"]),
+        queries=tuple(each["text"] for each in content["queries"]),
+        relevant=tuple(tuple(each["relevant"]) for each in content["queries"]),
+    )
 
 
 def retrieved(documents: Any) -> list[Retrieved]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..highlights import highlights_of
 from ..units import TEXT
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fragment", "page"]
 
-# A document of more words is folded to its best passages, with some words around each.
-FOLDED_ABOVE, N_PASSAGES, WORDS_AROUND = 90, 3, 8
+# A document of more words is folded to its best passages of so many words.
+FOLDED_ABOVE, N_PASSAGES, N_WORDS = 90, 3, 24
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -109,7 +108,7 @@ def _hit(rank: int, hit: Hit) -> dict[str, Any]:
         "values": _floats(hit.document.values[kept]),
         "query": _floats(hit.query.values),
         "query_baseline": _finite(hit.query.baseline),
-        "fold": _folded(hit.document, kept),
+        "fold": _folded(hit.document.values[kept]),
     }
     if hit.has_pairs and len(hit.passages) == 1:
         content |= _pairs(hit, kept)
@@ -132,16 +131,16 @@ def _pairs(hit: Hit, kept: list[int]) -> dict[str, Any]:
     return {"pairs": base64.b64encode(rounded.tobytes()).decode("ascii"), "pair_scale": _finite(scale)}
 
 
-def _folded(shares: Shares, kept: list[int]) -> list[list[int]] | None:
-    """Stretches of units that a folded document shows; None for a short one."""
-    if len(kept) <= FOLDED_ABOVE:
+def _folded(values: np.ndarray) -> list[list[int]] | None:
+    """Stretches of units that a folded document shows, those of largest sums; None for a short one."""
+    if len(values) <= FOLDED_ABOVE:
         return None
-    spans = [shares.spans[at] for at in kept] if shares.spans is not None else []
-    best = highlights_of(shares, "passages")[:N_PASSAGES]
-    shown = np.zeros(len(kept), dtype=bool)
-    for passage in best:
-        inside = [at for at, (start, end) in enumerate(spans) if passage.start <= start and end <= passage.end]
-        shown[max(0, inside[0] - WORDS_AROUND) : inside[-1] + WORDS_AROUND + 1] = True
+    sums = np.convolve(values, np.ones(N_WORDS), "valid")
+    shown = np.zeros(len(values), dtype=bool)
+    for _ in range(N_PASSAGES):
+        best = int(np.argmax(sums))
+        shown[best : best + N_WORDS] = True
+        sums[max(0, best - N_WORDS + 1) : best + N_WORDS] = -np.inf
     edges = np.flatnonzero(np.diff(np.concatenate([[0], shown.astype(int), [0]])))
     return edges.reshape(-1, 2).tolist()
 

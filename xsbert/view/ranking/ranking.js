@@ -84,6 +84,7 @@ function (host, data) {
       const button = element("button", "word");
       button.append(element("span", "label", label), element("span", "value", explained.length ? signed(values[s]) : ""));
       button.hidden = data.roles[s] !== "text";
+      if (button.hidden) button.dir = "ltr"; // not to decide the direction of all
       button.tabIndex = -1;
       button.setAttribute("aria-pressed", "false");
       paint(button, values[s], largest);
@@ -155,7 +156,8 @@ function (host, data) {
       }
     });
     const rest = hit.characters.slice(at || 0).join("");
-    if (rest.trim()) nodes.push(ranges === whole ? document.createTextNode(rest) : element("span", "gap", " \u2026"));
+    if (ranges === whole) nodes.push(document.createTextNode(rest));
+    else if (rest.trim()) nodes.push(element("span", "gap", " \u2026"));
     return nodes;
   }
 
