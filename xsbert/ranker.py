@@ -23,7 +23,7 @@ from .passages import passages_of
 from .ranking import UNITS, Hit, Passage, Ranking
 from .retrieval import Retrieved, retrieved
 
-__all__ = ["DETAILS", "Request", "check_prompt_of_both", "explained_ranking"]
+__all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
 
 DETAILS = ("highlights", "pairs")
 POOLINGS = ("max", "mean")
@@ -58,7 +58,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
     """A document with its score, and the passages that made it: place among all, characters, share."""
 
     index: int
@@ -105,7 +105,7 @@ def explained_ranking(
             embeddings = (
                 _encoded(model, [each.text for each in found], prompts[1], explainer) if given is None else given
             )
-            best = _best_documents(at, embeddings, [each.text for each in found], similarity, request)
+            best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
         else:
             best = _best_by_passages(model, at, found, prompts[1], similarity, request, explainer)
     (known,) = explainer.factors_of([asked])
@@ -158,17 +158,23 @@ def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransf
     return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
 
 
-def _best_documents(
+def best_documents(
     query: Tensor, embeddings: Tensor, texts: Sequence[str], similarity: str, request: Request
-) -> list[_Scored]:
-    """As `sentence_transformers.util.semantic_search` ranks them."""
+) -> list[Scored]:
+    """Documents as `sentence_transformers.util.semantic_search` ranks them, the best first.
+
+    Args:
+        query: (E,)
+        embeddings: (n, E)
+        texts: n documents.
+        similarity: ``"cosine"`` or ``"dot"``.
+        request: how many.
+    """
     compare = util.cos_sim if similarity == "cosine" else util.dot_score
     top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
     query = query.to(embeddings.dtype)
     (hits,) = util.semantic_search(query[None], embeddings, top_k=top_k, score_function=compare)
-    return [
-        _Scored(hit["corpus_id"], float(hit["score"]), ((0, len(texts[hit["corpus_id"]]), 1.0),), 1) for hit in hits
-    ]
+    return [Scored(hit["corpus_id"], float(hit["score"]), ((0, len(texts[hit["corpus_id"]]), 1.0),), 1) for hit in hits]
 
 
 def _best_by_passages(
@@ -179,7 +185,7 @@ def _best_by_passages(
     similarity: str,
     request: Request,
     explainer: Explainer,
-) -> list[_Scored]:
+) -> list[Scored]:
     """Documents by the best of their passages' scores, or by their mean."""
     assert request.passages is not None
     _check_limit(model, request.passages, prompt)
@@ -194,10 +200,10 @@ def _best_by_passages(
         start += len(parts)
         if request.pooling == "max":
             best = int(own.argmax())
-            scored.append(_Scored(index, float(own[best]), ((*parts[best], 1.0),), len(parts)))
+            scored.append(Scored(index, float(own[best]), ((*parts[best], 1.0),), len(parts)))
         else:
             kept = tuple((*part, 1 / len(parts)) for part in parts)
-            scored.append(_Scored(index, float(own.mean()), kept, len(parts)))
+            scored.append(Scored(index, float(own.mean()), kept, len(parts)))
     return sorted(scored, key=lambda each: -each.score)[: request.top_k]
 
 
@@ -215,7 +221,7 @@ def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
 def _explained(
     explainer: Explainer,
     query: TextFactors,
-    best: Sequence[tuple[Retrieved, _Scored]],
+    best: Sequence[tuple[Retrieved, Scored]],
     prompt: Prompt,
     similarity: str,
     request: Request,

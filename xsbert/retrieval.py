@@ -169,7 +169,7 @@ class Sample:
 
 
 def sample() -> Sample:
-    """Sixteen short texts on everyday science, and eight questions with their answers.
+    """Sixteen short texts on everyday science, and ten questions with their answers.
 
     >>> len(sample().documents), sample().queries[7], sample().relevant[7]
     (16, 'pull of the moon on the ocean', ('tides',))
