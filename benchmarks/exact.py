@@ -1,7 +1,8 @@
 """Exact against approximate attributions: do they agree, what do the approximate ones leave out, what do they cost?
 
-    python benchmarks/exact.py --pairs sts-test.csv --base mpnet --reference unk \
-        --tuned-exact runs/exact --tuned runs/plain --json exact.json --figure exact.png
+    python benchmarks/exact.py --pairs sts-test.csv --base mpnet --reference pad --tuned-exact runs/exact \
+        --tuned runs/plain --n-pairs 30 --layers 11 10 9 8 7 6 3 0 --n-pairs-at 3=6 0=3 --json exact.json
+    python benchmarks/exact.py --draw exact.json exact.png
 
 An exact model is shifted by its reference, so that the interactions of tokens are the whole score; a model off the
 shelf is not, and its interactions are its approximate attributions (Moeller et al., EACL 2024). Measured are
@@ -13,7 +14,7 @@ shelf is not, and its interactions are its approximate attributions (Moeller et 
 - how completely the exact models are explained at layer -2 with a tolerance of 1e-3: |score − sum of the matrix|;
 - what interactions, main effects and baseline make of the score (the same at every layer, up to the error);
 - for each layer and rule, the nodes that a residual of 1e-2 and of 1e-3 takes, from the derivative along the path at
-  160 Gauss-Legendre nodes, interpolated; for adaptive nodes, those that `tolerance=` places.
+  fine nodes, interpolated, in float64 (see curves.py); for adaptive nodes, those that `tolerance=` places.
 
 PAIRS holds tab-separated lines with one text in each of the two --columns, by default as in the STS benchmark. The
 pairs are spread evenly over those of the file that are not too long: the cost grows with the square of the length.
@@ -22,8 +23,9 @@ pairs are spread evenly over those of the file that are not too long: the cost g
 from __future__ import annotations
 
 import argparse
+import copy
+import json
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,95 +36,87 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from common import environment, path_of, settings, table, write_json
-from scipy.interpolate import BarycentricInterpolator
+from curves import Curve, curve_of, panel_edges, plain
 from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
 
 from xsbert import Attribution, XSTransformer
-from xsbert.integrated_jacobian import derivatives_along_path
-from xsbert.placement import place_nodes
+from xsbert.engine.integration import placements
+from xsbert.engine.options import Options
 from xsbert.quadrature import RULES
 
 Pairs = list[tuple[str, str]]
 
 TOLERANCES = (1e-2, 1e-3)
-MOST_NODES = 1 << 15
-FINE = 160
+# That are tried: finding Gauss-Legendre nodes takes time, too.
+MOST_NODES, MOST_GAUSS_NODES = 1 << 12, 1 << 10
 ADAPTIVE = "adaptive"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", required=True, help="unshifted model: minilm, mpnet, or an id or path")
+    parser.add_argument("--base", help="unshifted model: minilm, mpnet, or an id or path")
     parser.add_argument("--reference", default="pad", help="reference of the base model and of its shift")
     parser.add_argument("--tuned-exact", help="a tuned shifted model")
     parser.add_argument("--tuned", help="an equally tuned unshifted model")
-    parser.add_argument("--pairs", type=Path, required=True, help="tab-separated file")
+    parser.add_argument("--pairs", type=Path, help="tab-separated file")
     parser.add_argument("--columns", type=int, nargs=2, default=(6, 7), help="columns of the two texts, from 1")
+    parser.add_argument("--layers", type=int, nargs="+", help="default: all")
     parser.add_argument("--n-pairs", type=int, default=100)
+    parser.add_argument("--n-pairs-at", nargs="*", default=[], metavar="LAYER=N", help="fewer pairs, at dear layers")
     parser.add_argument("--max-characters", type=int, default=70, help="of each text of a pair")
     parser.add_argument("--n-texts", type=int, default=10, help="texts whose nodes are counted")
     parser.add_argument("--tolerance", type=float, default=1e-2, help="residual of the attributions compared")
     parser.add_argument("--json", help="write the full record here")
-    parser.add_argument("--figure", type=Path, help="draw the figure here")
+    parser.add_argument("--draw", nargs=2, metavar=("RECORD", "FIGURE"), help="only draw a record that was written")
     options = parser.parse_args()
+    if options.draw:
+        draw(json.loads(Path(options.draw[0]).read_text(encoding="utf-8"))).savefig(options.draw[1], dpi=130)
+        return
+    if options.base is None or options.pairs is None:
+        parser.error("--base and --pairs are needed")
     if (options.tuned is None) != (options.tuned_exact is None):
         parser.error("--tuned and --tuned-exact belong together")
 
     pairs = read_pairs(options.pairs, options.columns, options.n_pairs, options.max_characters)
+    fewer = {int(layer): int(n) for layer, n in (each.split("=") for each in options.n_pairs_at)}
     base = XSTransformer(path_of(options.base), reference=options.reference)
     couples = {"untrained": (XSTransformer.wrap(base, shift=True, reference=options.reference), base)}
     if options.tuned:
         exact = XSTransformer(options.tuned_exact)
-        reference = exact[0].reference.token
-        couples["tuned"] = (exact, XSTransformer(options.tuned, reference=reference))
-    layers = range(base.n_layers + 1)
+        couples["tuned"] = (exact, XSTransformer(options.tuned, reference=exact[0].reference.token))
+    layers = sorted(range(base.n_layers + 1) if options.layers is None else options.layers)
+
+    record: dict[str, Any] = {"options": settings(options), "environment": environment(str(base.device))}
+
+    def keep(**found: Any) -> None:
+        record.update(found)
+        write_json(options.json, record)
 
     compared = {"untrained": pairs[::10], "tuned": pairs}
-    agreement = {
-        name: [
-            agreement_at(layer, *couple, compared[name], options.tolerance)
-            for layer in tqdm(layers, desc=f"agreement, {name}")
-        ]
-        for name, couple in couples.items()
-    }
+    agreement: dict[str, list[dict[str, Any]]] = {name: [] for name in couples}
+    for layer in tqdm(layers[::-1], desc="agreement"):
+        for name, couple in couples.items():
+            chosen = spread_over(compared[name], fewer.get(layer, options.n_pairs))
+            agreement[name].insert(0, agreement_at(layer, *couple, chosen, options.tolerance))
+        keep(agreement=agreement)
     completeness = {name: worst_error(exact, pairs) for name, (exact, _) in couples.items()}
     parts = {name: shares(approximate, pairs, options.tolerance) for name, (_, approximate) in couples.items()}
-    texts = [text for pair in pairs for text in pair][:: max(1, 2 * len(pairs) // options.n_texts)][: options.n_texts]
-    models = {
-        f"{name}, {kind}": model
-        for name, couple in couples.items()
-        for kind, model in zip(("exact", "approximate"), couple, strict=True)
-        if (name, kind) != ("untrained", "exact")  # the same paths as those of the base model
-    }
-    nodes = {name: [nodes_at(layer, model, texts) for layer in layers] for name, model in models.items()}
+    keep(completeness=completeness, shares=parts)
+    texts = spread_over([text for pair in pairs for text in pair], options.n_texts)
+    shown, model = ("tuned, exact", couples["tuned"][0]) if options.tuned else ("untrained, approximate", base)
+    rows = [nodes_at(layer, model, texts) for layer in tqdm(layers, desc="nodes")]
+    keep(nodes={shown: rows})
 
     print(f"Median Pearson (Spearman) correlation of token matrices, exact and approximate, {len(pairs)} pairs\n")
     print(table([agreement_row(name, rows) for name, rows in agreement.items()]))
     for name, found in completeness.items():
         print(f"\n{name}, exact: |score - sum| at most {found['error']:.1e}, residuals at most {found['residual']:.1e}")
     print("\nMedian share of the score, approximate models\n")
-    print(
-        table(
-            [{"model": name, **{part: f"{row['median']:.2f}" for part, row in parts[name].items()}} for name in parts]
-        )
-    )
+    print(table([shares_row(name, found) for name, found in parts.items()]))
     for tolerance in TOLERANCES:
         print(f"\nMedian nodes for a residual of {tolerance:g}, {len(texts)} texts\n")
-        print(table([nodes_row(name, rule, rows, tolerance) for name, rows in nodes.items() for rule in rows[0]]))
-
-    where = environment(str(base.device))
-    record = {
-        "options": settings(options),
-        "environment": where,
-        "agreement": agreement,
-        "completeness": completeness,
-        "shares": parts,
-        "nodes": nodes,
-    }
-    write_json(options.json, record)
-    if options.figure:
-        draw(record).savefig(options.figure, dpi=130)
+        print(table([nodes_row(shown, rule, rows, tolerance) for rule in rows[0]["nodes"]]))
 
 
 def read_pairs(file: Path, columns: tuple[int, int], n_pairs: int, max_characters: int) -> Pairs:
@@ -130,7 +124,12 @@ def read_pairs(file: Path, columns: tuple[int, int], n_pairs: int, max_character
     lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     pairs = [(line[columns[0] - 1], line[columns[1] - 1]) for line in lines]
     short = [pair for pair in pairs if max(map(len, pair)) <= max_characters]
-    return [short[place] for place in np.linspace(0, len(short) - 1, min(n_pairs, len(short))).astype(int)]
+    return spread_over(short, n_pairs)
+
+
+def spread_over(items: list[Any], n_items: int) -> list[Any]:
+    """So many of the items, or all of them where there are no more, spread evenly."""
+    return [items[place] for place in np.linspace(0, len(items) - 1, min(n_items, len(items))).astype(int)]
 
 
 def agreement_at(
@@ -177,44 +176,29 @@ def shares(model: XSTransformer, pairs: Pairs, tolerance: float) -> dict[str, An
 
 def nodes_at(layer: int, model: XSTransformer, texts: list[str]) -> dict[str, Any]:
     """Nodes that each text takes, by rule and tolerance."""
-    explainer = model.explainer(layer=layer)
     found: dict[str, dict[str, list[int]]] = {}
-    for text in tqdm(texts, desc=f"nodes at layer {layer}", leave=False):
-        path = explainer.path(text)
-        change = (path.f_x - path.f_r).double().cpu().numpy()
-        fine = RULES["gauss-legendre"](FINE)
-        samples = derivatives_along_path(path.f, path.x, path.r, fine.nodes).double().cpu().numpy()
-        curve = BarycentricInterpolator(fine.nodes, samples)
+    explainer, fine = model.explainer(layer=layer), copy.deepcopy(model).double().explainer(layer=layer)
+    for text in texts:
+        path, in_float64 = explainer.path(text), fine.path(text)
+        curve = curve_of(in_float64, panel_edges(in_float64))
         for tolerance in TOLERANCES:
             for rule in RULES:
-                n = fewest_nodes(residual_of(rule, curve, change), tolerance, steady=rule != "gauss-legendre")
+                n = fewest_nodes(rule, curve, tolerance)
                 found.setdefault(rule, {}).setdefault(f"{tolerance:g}", []).append(n)
-            placed = place_nodes(path.f, path.x, path.r, path.f_x - path.f_r, tolerance, MOST_NODES)
+            (placed,) = placements([path], Options(tolerance=tolerance, max_steps=MOST_NODES))
             found.setdefault(ADAPTIVE, {}).setdefault(f"{tolerance:g}", []).append(len(placed.rule.nodes))
-    return found
+    return {"layer": layer, "nodes": found}
 
 
-def residual_of(rule: str, curve: Callable[[np.ndarray], np.ndarray], change: np.ndarray) -> Callable[[int], float]:
-    def residual(n_steps: int) -> float:
-        nodes, weights = RULES[rule](n_steps)
-        return float(np.linalg.norm(weights @ curve(nodes) - change) / np.linalg.norm(change))
-
-    return residual
-
-
-def fewest_nodes(residual: Callable[[int], float], tolerance: float, steady: bool) -> int:
-    """The fewest nodes within a tolerance; where the residual falls steadily, by bisection."""
-    if not steady:
-        return next(n for n in range(1, MOST_NODES) if residual(n) <= tolerance)
-    short, enough = 0, 1
-    while residual(enough) > tolerance:
-        short, enough = enough, 2 * enough
-        if enough > MOST_NODES:
-            return MOST_NODES
-    while enough - short > 1:
-        middle = (short + enough) // 2
-        short, enough = (short, middle) if residual(middle) <= tolerance else (middle, enough)
-    return enough
+def fewest_nodes(rule: str, curve: Curve, tolerance: float) -> int:
+    """The fewest nodes within a tolerance, to five in a hundred; MOST_NODES where they are more."""
+    build, n_steps = plain if rule == "gauss-legendre" else RULES[rule], 1
+    most = MOST_GAUSS_NODES if rule == "gauss-legendre" else MOST_NODES
+    while n_steps < most:
+        if curve.residual(build(n_steps)) <= tolerance:
+            return n_steps
+        n_steps += max(1, n_steps // 20)
+    return most
 
 
 def spread(values: Any) -> dict[str, float]:
@@ -237,7 +221,7 @@ def shares_row(name: str, found: dict[str, Any]) -> dict[str, str]:
 
 
 def nodes_row(name: str, rule: str, rows: list[dict[str, Any]], tolerance: float) -> dict[str, str]:
-    counts = {f"layer {layer}": f"{statistics.median(row[rule][f'{tolerance:g}']):g}" for layer, row in enumerate(rows)}
+    counts = {f"layer {row['layer']}": f"{statistics.median(row['nodes'][rule][f'{tolerance:g}']):g}" for row in rows}
     return {"model": name, "rule": rule, **counts}
 
 
@@ -271,12 +255,12 @@ def draw(record: dict[str, Any]) -> plt.Figure:
     middle.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
 
     styles = {"riemann-right": "#c8b273", "midpoint": "#7a8aa0", "gauss-legendre": "#2166ac", ADAPTIVE: "#b2182b"}
-    shown = next((name for name in record["nodes"] if name.endswith("exact")), next(iter(record["nodes"])))
+    ((shown, rows),) = record["nodes"].items()
     for rule, colour in styles.items():
         for tolerance, line in zip(TOLERANCES, (":", "-"), strict=True):
-            median = [statistics.median(row[rule][f"{tolerance:g}"]) for row in record["nodes"][shown]]
+            median = [statistics.median(row["nodes"][rule][f"{tolerance:g}"]) for row in rows]
             label = f"{rule}, {tolerance:g}"
-            right.plot(range(len(median)), median, line, marker="o", ms=4, color=colour, label=label)
+            right.plot([row["layer"] for row in rows], median, line, marker="o", ms=4, color=colour, label=label)
     right.set(title=f"nodes for a residual ({shown})", xlabel="layer", ylabel="nodes", yscale="log")
     right.legend(frameon=False, fontsize=8, ncols=2)
     return fig

@@ -3,7 +3,7 @@
     python benchmarks/figures.py
 
 `docs/speed.png` shows each `pair_*.json` of benchmarks/results, `docs/scaling.png` shows `scaling.json` and
-`directions.json`, `docs/exact.png` shows `exact.json`. What is missing there is left out.
+`directions.json`, `docs/exact.png` shows `exact_mpnet.json`. What is missing there is left out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
         save(draw_pairs(pairs), options.docs / "speed.png")
     else:
         print("no pair_*.json: speed.png is left out")
-    exact = read(options.results / "exact.json")
+    exact = read(options.results / "exact_mpnet.json")
     if exact:
         save(draw_exact(exact), options.docs / "exact.png")
     if scaling or directions:

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from xsbert.__main__ import main
-from xsbert.commands.rank import asked_for, read_documents
+from xsbert.commands.rank import asked_for
+from xsbert.commands.rank_run import read_documents
 from xsbert.ranking import Ranking
 from xsbert.retrieval import Retrieved
 

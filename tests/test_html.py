@@ -99,8 +99,11 @@ def test_written_as_utf8(tmp_path):
 def test_embedded_numbers_are_those_of_the_result():
     result = random_result(["one", "two", "three"], ["un", "deux"])
     (data,) = embedded(result.to_html())
-    tokens, words = data["levels"]
-    assert [tokens["name"], words["name"]] == ["Tokens", "Words"]
+    words, tokens = data["levels"]
+    assert [words["name"], tokens["name"]] == ["Words", "Tokens"]
+    for packed, side in zip(words["main"], ("main_effects_a", "main_effects_b"), strict=True):
+        main = np.frombuffer(base64.b64decode(packed), dtype="<f4")
+        np.testing.assert_array_equal(main, getattr(result.words(), side).astype(np.float32))
     np.testing.assert_array_equal(matrix_of(tokens), result.matrix.astype(np.float32))
     np.testing.assert_array_equal(matrix_of(words), result.words().matrix.astype(np.float32))
     scale = np.abs(result.matrix).sum() * np.finfo(np.float32).eps
@@ -200,7 +203,7 @@ def test_parts_of_a_word_are_joined():
     # Byte-level and SentencePiece tokens hold the space before them.
     b = replace(a, spans=((0, 6), (6, 7), (7, 10), (0, 0)))
     (data,) = embedded(Attribution(a, b, "cosine", SETTINGS).to_html())
-    for side in data["levels"][0]["sides"]:
+    for side in data["levels"][1]["sides"]:
         assert side["joined"] == [0, 1, 0, 0]
 
 
@@ -279,8 +282,9 @@ def test_browser_hover_lights_the_planted_partner_alone(tmp_path):
     assert out["selected"] == [1]
     assert out["row"] == [0, 0, 0, 0.5, 0, 0]
     assert [place for place, alpha in enumerate(out["alpha"]) if alpha > 0] == [3]
-    assert "one sums to +0.5000" in out["readout"]
-    assert "trois +0.5000" in out["readout"]
+    assert "one adds +0.500" in out["readout"]
+    assert "main effect" not in out["readout"]
+    assert "trois +0.500" in out["readout"]
     assert out["empty"] == [0] * 6
     assert out["left"] == [[], [0, 0.5, 0, 0, 0]]
     assert out["column"] == [0, 0.5, 0, 0, 0]
@@ -288,7 +292,7 @@ def test_browser_hover_lights_the_planted_partner_alone(tmp_path):
 
 def test_browser_heat_map_shows_the_planted_cell_alone(tmp_path):
     script = """
-    const canvas = $('canvas'), box = canvas.getBoundingClientRect(), pen = canvas.getContext('2d');
+    const canvas = $('canvas'), pen = canvas.getContext('2d');
     const dark = [];
     const ratio = window.devicePixelRatio || 1;
     $('.scroll').focus();
@@ -298,7 +302,7 @@ def test_browser_heat_map_shows_the_planted_cell_alone(tmp_path):
       $('.scroll').blur(); $('.scroll').focus(); key('ArrowDown');
       for (let n = 0; n < s; n++) key('ArrowDown');
       for (let n = 0; n < t; n++) key('ArrowRight');
-      const spot = $('.spot').getBoundingClientRect();
+      const spot = $('.spot').getBoundingClientRect(), box = canvas.getBoundingClientRect();
       const at = [(spot.left - box.left + 5) * ratio, (spot.top - box.top + 5) * ratio];
       const [red, green, blue, alpha] = pen.getImageData(at[0], at[1], 1, 1).data;
       if (alpha > 60) dark.push([s, t, red > blue]);
@@ -309,7 +313,7 @@ def test_browser_heat_map_shows_the_planted_cell_alone(tmp_path):
     assert out["dark"] == [[1, 3, True]]
     assert "one" in out["reached"]
     assert "trois" in out["reached"]
-    assert "+0.5000" in out["reached"]
+    assert "+0.500" in out["reached"]
 
 
 def test_browser_spans_by_mouse_and_by_keys_sum(tmp_path):
@@ -327,7 +331,7 @@ def test_browser_spans_by_mouse_and_by_keys_sum(tmp_path):
     key('ArrowDown'); out.partner = chosen(b); out.tabbable = root.querySelectorAll('.unit[tabindex="0"]').length;
     """
     out = drive(result.to_html(), script, tmp_path)
-    digits = 2 - int(np.floor(np.log10(np.abs(result.matrix).max())))
+    digits = 1 - int(np.floor(np.log10(np.abs(result.matrix[1:-1, 1:-1]).max())))
     tolerance = 0.51 * 10.0**-digits
     assert out["dragged"][0] == [1, 2, 3]
     np.testing.assert_allclose(out["dragged"][1], result.matrix[1:4].sum(0), atol=tolerance)
@@ -335,7 +339,8 @@ def test_browser_spans_by_mouse_and_by_keys_sum(tmp_path):
     assert out["focused"] == [2]
     assert out["extended"][0] == [2, 3]
     np.testing.assert_allclose(out["extended"][1], result.matrix[2:4].sum(0), atol=tolerance)
-    assert out["cleared"] == [[], "Each number is the sum over the other text."]
+    said = "Each number is what the word adds to the score, over the whole other text, main effect included."
+    assert out["cleared"] == [[], said]
     assert [out["home"], out["end"], out["left"], out["kept_by_key"]] == [[0], [4], [3], [3]]
     assert out["partner"] == [int(np.argmax(np.abs(result.matrix[3])))]
     assert out["tabbable"] == 2
@@ -367,12 +372,14 @@ def test_browser_levels_and_threshold(tmp_path):
         normalisation=1.0,
     )
     script = """
-    out.tokens = labels(a);
-    root.querySelectorAll('.levels input')[1].click();
     out.words = labels(a);
+    root.querySelectorAll('.levels input')[1].click();
+    out.tokens = labels(a);
+    root.querySelectorAll('.levels input')[0].click();
     send(a.children[0], 'pointerover'); out.row = numbers(b);
     out.pairs = root.querySelectorAll('.pairs tbody tr').length;
     set($('.threshold input'), 70); send(a.children[0], 'pointerover'); out.above = numbers(b);
+    send(a, 'pointerleave'); out.idle_above = numbers(a);
     out.output = $('.threshold output').textContent;
     out.pairs_above = root.querySelectorAll('.pairs tbody tr').length;
     """
@@ -381,6 +388,7 @@ def test_browser_levels_and_threshold(tmp_path):
     assert out["words"] == ["coffees", "do", "[SEP]"]
     assert out["row"] == [9, 12, 0]
     assert out["above"] == [None, 12, None]
+    assert out["idle_above"] == [21, 28, None]
     assert out["output"] == "11.2"
     assert [out["pairs"], out["pairs_above"]] == [4, 3]
 
@@ -446,13 +454,164 @@ def test_browser_real_model(tmp_path):
     model = XSTransformer(str(package.get_model_path()), device="cpu")
     result = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=4, n_steps=4)
     script = """
-    out.tokens = [labels(a), labels(b)];
+    out.words = [labels(a), labels(b)]; out.idle = [numbers(a), numbers(b)];
+    out.sentence = $('.sentence').textContent;
+    send(a.children[2], 'pointerover'); out.row = numbers(b); send(a, 'pointerleave');
     root.querySelectorAll('.levels input')[1].click();
-    out.words = [labels(a), labels(b)];
-    send(a.children[2], 'pointerover'); out.row = numbers(b);
+    out.tokens = [labels(a), labels(b)];
     """
     out = drive(result.to_html(), script, tmp_path)
     words = result.words()
     assert out["tokens"] == [result.tokens_a, result.tokens_b]
     assert out["words"] == [words.tokens_a, words.tokens_b]
-    np.testing.assert_allclose(out["row"], words.matrix[2], atol=5.1e-4)
+    np.testing.assert_allclose(out["row"], words.matrix[2], atol=5.1e-3)
+    for shown, effects in zip(out["idle"], result.word_effects(), strict=True):
+        np.testing.assert_allclose(shown, [effect.value for effect in effects], atol=5.1e-3)
+    assert out["sentence"].startswith(f"{result.score:.2f}: mostly coffee · coffee, bad · good")
+
+
+def long_result(n=110, seed=0, shift=False):
+    """Two texts of n short and long words, a long and a short one of which are far above the others."""
+    rng = np.random.default_rng(seed)
+    words = ["".join(rng.choice(list("abcdefgh"), rng.integers(1, 12))) for _ in range(n)]
+    factors = [0.02 * rng.normal(size=(n + 2, 8)) for _ in "ab"]
+    words[n // 2], words[1] = "understanding", "a"
+    for side in factors:
+        side[[n // 2 + 1, 2]] = rng.normal(size=(2, 8))
+    terms = [None, None] if shift else rng.normal(size=(2, 8))
+    a, b = (text_factors(["[CLS]", *words, "[SEP]"], f, term) for f, term in zip(factors, terms, strict=True))
+    return Attribution(a, b, "cosine", replace(SETTINGS, shift=shift))
+
+
+MOVES = """
+const where = () => [...root.querySelectorAll('.unit, .readout, .map, .pairs, canvas, tr')].map((node) => {
+  const box = node.getBoundingClientRect();
+  return [box.left, box.top, box.width, box.height].join(' ');
+});
+const before = where();
+let moved = 0;
+const compare = () => where().forEach((box, at) => { if (box !== before[at]) moved++; });
+"""
+
+
+@pytest.mark.parametrize("make", [planted_result, long_result], ids=["short", "long"])
+def test_browser_nothing_moves_under_the_pointer(make, tmp_path):
+    script = """
+    for (const list of [a, b]) for (let at = 0; at < list.children.length; at += list.children.length > 20 ? 9 : 1) {
+      send(list.children[at], 'pointerover'); compare();
+    }
+    send(b, 'pointerleave'); compare();
+    const box = $('canvas').getBoundingClientRect();
+    for (const [x, y] of [[200, 140], [260, 150], [150, 160]]) {
+      send($('canvas'), 'pointermove', {clientX: box.left + x, clientY: box.top + y}); compare();
+    }
+    send($('.pairs tbody tr'), 'pointerenter'); compare();
+    out.moved = moved; out.compared = before.length;
+    """
+    out = drive(make().to_html(), MOVES + script, tmp_path)
+    assert out["moved"] == 0
+    assert out["compared"] > 15
+
+
+def test_browser_the_page_agrees_with_the_effects_of_words(tmp_path):
+    result = random_result(["one", "two", "three"], ["un", "deux"])
+    out = drive(result.to_html(), "out.idle = [numbers(a), numbers(b)];", tmp_path)
+    effects = result.word_effects()
+    largest = max(abs(effect.value) for side in effects for effect in side if effect.role == "text")
+    tolerance = 0.51 * 10.0 ** (int(np.floor(np.log10(largest))) - 1)
+    for shown, side in zip(out["idle"], effects, strict=True):
+        np.testing.assert_allclose(shown, [effect.value for effect in side], atol=tolerance)
+
+
+def test_browser_hides_below_on_words_pairs_and_matrix_alike(tmp_path):
+    script = """
+    const coloured = () => {
+      const c = $('canvas'); let n = 0;
+      const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+      for (let at = 0; at < d.length; at += 4) if (Math.abs(d[at] - d[at + 2]) > 30 && d[at + 3] > 20) n++;
+      return n;
+    };
+    out.before = [coloured(), values(a).filter(Boolean).length, root.querySelectorAll('.lines path').length];
+    set($('.threshold input'), 99);
+    out.after = [coloured(), values(a).filter(Boolean).length, root.querySelectorAll('.lines path').length];
+    out.shown = root.querySelectorAll('.pairs tbody tr').length;
+    """
+    result = random_result(["one", "two", "three", "four"], ["un", "deux", "trois"])
+    out = drive(result.to_html(), script, tmp_path)
+    assert out["shown"] == 1
+    assert out["after"][2] == 1 < out["before"][2]
+    assert 0 < out["after"][0] < out["before"][0] / 2
+    largest = np.abs(result.words().matrix[1:-1, 1:-1]).max()
+    assert out["after"][1] == sum(abs(effect.value) >= 0.99 * largest for effect in result.word_effects()[0])
+
+
+def test_browser_opens_with_the_strongest_pairs_and_their_lines(tmp_path):
+    script = """
+    out.open = $('.pairs').open; out.first = $('.pairs tbody tr').textContent;
+    out.lines = root.querySelectorAll('.lines path').length; out.sentence = $('.sentence').textContent;
+    const end = $('.lines path').getAttribute('d').split(' ').slice(-2).map(Number);
+    const box = $('.lines').getBoundingClientRect(), unit = b.children[3].getBoundingClientRect();
+    out.off = [end[0] + box.left - unit.left - unit.width / 2, end[1] + box.top - unit.top];
+    send(a.children[2], 'pointerover'); out.none = root.querySelectorAll('.lines path').length;
+    """
+    out = drive(planted_result().to_html(), script, tmp_path)
+    assert out["open"] is True
+    assert out["first"] == "onetrois+0.500"
+    assert [out["lines"], out["none"]] == [1, 0]
+    assert max(map(abs, out["off"])) < 0.6
+    assert out["sentence"].startswith("0.50: mostly one · trois")
+
+
+def test_browser_colours_on_the_own_scale_of_a_row(tmp_path):
+    script = """
+    const alphas = () => [...b.children].map((unit) => Number(unit.style.getPropertyValue('--alpha')));
+    send(a.children[2], 'pointerover'); out.common = Math.max(...alphas());
+    $('.own input').click(); send(a.children[2], 'pointerover'); out.own = Math.max(...alphas());
+    out.scale = $('.high').textContent;
+    """
+    factors = np.diag([0, 1, 0.1, 0])
+    a = text_factors(["[CLS]", "one", "two", "[SEP]"], factors)
+    out = drive(Attribution(a, a, "dot", SETTINGS).to_html(), script, tmp_path)
+    assert out["common"] < 0.1
+    assert out["own"] == 1
+    assert "row" in out["scale"]
+
+
+def test_browser_numbers_stand_under_words_only_where_they_fit(tmp_path):
+    script = """
+    out.wide = [...root.querySelectorAll('.unit.fits')].filter((unit) => {
+      const range = document.createRange(); range.selectNodeContents(unit.lastChild);
+      return range.getBoundingClientRect().width > unit.getBoundingClientRect().width + 1;
+    }).length;
+    const units = [...root.querySelectorAll('.unit')];
+    const fitting = units.filter((unit) => unit.classList.contains('fits'));
+    out.fit = fitting.length;
+    out.short = fitting.filter((unit) => unit.firstChild.textContent.length === 1).length;
+    """
+    out = drive(long_result().to_html(), script, tmp_path)
+    assert out["wide"] == out["short"] == 0
+    assert out["fit"] > 0
+
+
+def test_what_is_exactly_zero_in_a_shifted_model_is_not_shown():
+    (data,) = embedded(long_result(5, shift=True).to_html())
+    assert [name for name, *_ in data["summary"]] == ["cosine similarity", "interactions", "error"]
+    assert "0.0000" not in re.sub(r"<script>.*</script>", "", long_result(5, shift=True).to_html(), flags=re.DOTALL)
+
+
+def test_pieces_that_the_model_did_not_know_are_marked():
+    result = random_result(["[UNK]", "x", "y"], ["[UNK]"])
+    # The text says something else there; that of b says “[UNK]” itself.
+    spoken = replace(result.a, text=result.a.text.replace("[UNK]", "snow!"))
+    (data,) = embedded(replace(result, a=spoken).to_html())
+    for level in data["levels"]:
+        assert [side["unknown"] for side in level["sides"]] == [[1], []]
+    assert data["levels"][0]["sides"][0]["labels"][1] == "snow!"
+
+
+def test_the_prompts_of_the_explained_score_are_named():
+    result = random_result(["query:", "one"], ["un"])
+    result = replace(result, a=replace(result.a, prompt="query: "))
+    (data,) = embedded(result.to_html())
+    assert data["summary"][0][0] == "cosine similarity (a: “query:”, b: no prompt)"
+    assert str(result).startswith("cosine similarity (a: “query:”, b: no prompt)")

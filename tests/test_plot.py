@@ -23,9 +23,9 @@ from xsbert.utils import (
     heatmap,
     highlight,
     layers,
-    plot,
     waterfall,
 )
+from xsbert.view.plot import fonts, style, table
 
 WORDS = ["the", "quick", "brown", "fox", "over", "lazy", "dogs", "understanding", "international", "relations"]
 SCRIPTS = {
@@ -234,8 +234,8 @@ def test_heatmap_prints_the_numbers_of_the_result_in_their_cells():
     _, ax = heatmap(result)
     printed = {text.get_position(): read(text.get_text()) for text in ax.texts}
     expected = {(t, s): result.matrix[s, t] for s, t in np.ndindex(5, 5)}
-    expected |= {(5 + plot.GAP, s): value for s, value in enumerate(result.main_effects_a)}
-    expected |= {(t, 5 + plot.GAP): value for t, value in enumerate(result.main_effects_b)}
+    expected |= {(5 + table.GAP, s): value for s, value in enumerate(result.main_effects_a)}
+    expected |= {(t, 5 + table.GAP): value for t, value in enumerate(result.main_effects_b)}
     assert printed.keys() == expected.keys()
     assert max(abs(printed[place] - expected[place]) for place in expected) <= 0.005
     assert len({text.get_text() for text in ax.texts}) > 20
@@ -312,7 +312,72 @@ def test_special_tokens_are_muted():
     result = planted(shape=(3, 5))
     special = text_of(result.a.tokens, result.a.factors, roles=["special", "text", "prompt"])
     _, ax = heatmap(Attribution(special, result.b, "dot", result.settings))
-    assert [label.get_color() for label in ax.get_yticklabels()] == [plot.MUTED, plot.INK, plot.MUTED]
+    assert [label.get_color() for label in ax.get_yticklabels()] == [style.MUTED, style.INK, style.MUTED]
+
+
+@pytest.mark.parametrize("shape", [(220, 190), (20, 220), (260, 8)], ids=str)
+def test_long_pairs_are_drawn_at_a_sensible_size(shape):
+    result = random_result(*shape)
+    result.matrix[7, 5] = 50.0
+    for draw in (heatmap, bipartite):
+        fig, ax = draw(result)
+        assert max(fig.get_size_inches()) < 16
+        assert inside(fig, ax, all_texts(fig))
+
+
+def test_of_a_long_text_the_strongest_units_are_named_and_none_overlap():
+    words = [f"w{place}" for place in range(250)]
+    matrix = np.random.default_rng(0).normal(size=(250, 250))
+    matrix[31, 77] = matrix[32, 200] = 40.0
+    fig, ax = heatmap(result_of(matrix, words, words))
+    assert {"w77", "w200"} <= set(tick_labels(ax.xaxis))
+    assert len({"w31", "w32"} & set(tick_labels(ax.yaxis))) == 1
+    for axis, low, high in ((ax.xaxis, "x0", "x1"), (ax.yaxis, "y0", "y1")):
+        fig.canvas.draw()
+        boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
+        boxes = sorted(boxes, key=lambda box: getattr(box, low))
+        assert all(getattr(one, high) <= getattr(two, low) + 1 for one, two in pairwise(boxes))
+        assert min(label.get_fontsize() for label in axis.get_ticklabels()) >= 6.5
+        assert tick_labels(axis).items() <= {f"w{place}": place for place in range(250)}.items()
+
+
+def special_result():
+    """Rows and columns of special tokens around those of words, with main effects."""
+    words = ["[CLS]", "one", "two", "[SEP]"]
+    roles = ["special", "text", "text", "special"]
+    random = np.random.default_rng(0)
+    a, b = (text_of(words, random.normal(size=(4, 3)), random.normal(size=3), roles) for _ in "ab")
+    return Attribution(a, b, "dot", random_result(2, 2).settings)
+
+
+def test_special_tokens_are_left_out_on_request_everywhere():
+    result = special_result()
+    inner = result.matrix[1:-1, 1:-1]
+    for ax in (
+        heatmap(result, special_tokens=False)[1],
+        layers([result, result], special_tokens=False)[1][1],
+    ):
+        np.testing.assert_array_equal(ax.images[0].get_array(), inner)
+        np.testing.assert_array_equal(ax.images[1].get_array()[:, 0], result.main_effects_a[1:-1])
+        assert not any("CLS" in label for label in tick_labels(ax.xaxis))
+    title = heatmap(result, special_tokens=False)[1].get_title("left").replace("−", "-").replace("\n", " ")
+    assert f"cells shown {inner.sum():.3f}" in title
+    difference_ax = difference(result, result, special_tokens=False)[1]
+    assert difference_ax.images[0].get_array().shape == (2, 2)
+    assert [word for word, *_ in shaded(highlight(result, special_tokens=False)[1])] == ["one", "two"] * 2
+    assert len(bipartite(result, k=99)[1].lines) == 4
+    for draw in (heatmap, highlight, bipartite):
+        with pytest.raises(TypeError, match="special_tokens must be True or False"):
+            draw(result, special_tokens=1)
+
+
+def test_a_text_of_special_tokens_alone_cannot_be_drawn_without_them():
+    result = special_result()
+    empty = text_of(["[CLS]", "[SEP]"], np.eye(2, 3), np.zeros(3), ["special", "special"])
+    result = Attribution(empty, result.b, "dot", result.settings)
+    for draw in (heatmap, highlight):
+        with pytest.raises(ValueError, match="no unit of one text is left"):
+            draw(result, special_tokens=False)
 
 
 # Columns and lines
@@ -323,8 +388,8 @@ def test_bipartite_draws_the_planted_pair_and_no_other():
     (line,) = ax.lines
     places = {text.get_text(): text.xy for text in ax.texts}
     assert list(zip(*line.get_data(), strict=True)) == [places["a1"], places["b3"]]
-    assert line.get_color() == plot.POSITIVE
-    assert bipartite(planted(1, 3, -0.5))[1].lines[0].get_color() == plot.NEGATIVE
+    assert line.get_color() == style.POSITIVE
+    assert bipartite(planted(1, 3, -0.5))[1].lines[0].get_color() == style.NEGATIVE
 
 
 def test_bipartite_draws_the_k_strongest_pairs():
@@ -354,6 +419,22 @@ def test_bipartite_legend_reads_the_strongest_values():
     np.testing.assert_allclose(labels, [result.matrix.max(), result.matrix.min()], atol=5e-4)
 
 
+def test_bipartite_draws_no_hairball_by_default():
+    result = random_result(60, 50)
+    result.matrix[:] *= 0.05
+    result.matrix[[3, 30, 55], [40, 7, 9]] = [9, -7, 2]
+    _, ax = bipartite(result)
+    assert len(ax.lines) == 3
+    assert len(bipartite(random_result(60, 50))[1].lines) == 12
+    # Of the long columns only these six units are shown, with what is between them left out.
+    shown = [text.get_text() for text in ax.texts if text.get_text() not in ("text a", "text b")]
+    assert len([label for label in shown if label != "…"]) == 6
+    assert shown.count("…") == 8
+    places = [(text.xy, text.get_text()) for text in ax.texts]
+    ends = {tuple(end) for line in ax.lines for end in zip(*line.get_data(), strict=True)}
+    assert ends == {xy for xy, label in places if label not in ("…", "text a", "text b")}
+
+
 @pytest.mark.parametrize(("k", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_bipartite_refuses_other_k(k, error):
     with pytest.raises(error, match="k must be"):
@@ -381,7 +462,7 @@ def test_highlight_shades_by_interactions_and_main_effects():
     result = random_result(3, 4)
     _, ax = highlight(result)
     totals = [*(result.matrix.sum(1) + result.main_effects_a), *(result.matrix.sum(0) + result.main_effects_b)]
-    colours = plot._colours(max(map(abs, totals))).to_rgba(np.array(totals))
+    colours = style.colours_of(max(map(abs, totals))).to_rgba(np.array(totals))
     np.testing.assert_allclose([colour for *_, colour in shaded(ax)], colours)
     headings = [text.get_text() for text in ax.texts if text.get_text().startswith("text ")]
     np.testing.assert_allclose(
@@ -500,6 +581,29 @@ def test_layers_share_one_scale():
     assert len(layers([planted(), planted()])[0].axes) == 2 + 1
 
 
+def test_layers_on_their_own_scales():
+    results = [random_result(3, 4, seed=seed, layer=seed) for seed in range(3)]
+    fig, axes = layers(results, own_scales=True)
+    for ax, result in zip(axes, results, strict=True):
+        largest = np.abs(result.matrix).max()
+        assert ax.images[0].get_clim() == (-largest, largest)
+        assert f"largest {largest:.3f}" in ax.get_title("left").replace("\n", ", ")
+    assert "share of the panel's largest" in fig.axes[-1].get_ylabel()
+    with pytest.raises(TypeError, match="own_scales must be True or False"):
+        layers(results, own_scales="own")
+
+
+@pytest.mark.parametrize(("n", "rows"), [(1, [1]), (4, [4]), (5, [3, 2]), (6, [3, 3]), (7, [4, 3]), (9, [3, 3, 3])])
+def test_layers_stand_in_an_even_grid_of_panels_of_one_size(n, rows):
+    fig, axes = layers([random_result(3, 4, seed=seed) for seed in range(n)])
+    fig.canvas.draw()
+    boxes = [ax.get_position() for ax in axes]
+    tops = [round(box.y1, 3) for box in boxes]
+    assert [tops.count(top) for top in sorted(set(tops), reverse=True)] == rows
+    assert np.ptp([box.width for box in boxes]) < 0.01
+    assert np.ptp([box.height for box in boxes]) < 0.01
+
+
 def test_layers_show_the_planted_cell_in_its_panel():
     fig, axes = layers([planted(0, 0, 0.0), planted(1, 3)], values=False)
     assert coloured_cells(fig, axes[0], (4, 6)) == []
@@ -525,6 +629,23 @@ def test_difference_is_the_second_minus_the_first():
     title = ax.get_title("left").replace("−", "-")
     assert f"change of dot similarity {two.score - one.score:+.4f}" in title
     assert "layer 4 minus 2" in title
+
+
+def test_difference_refuses_a_shifted_result_against_one_that_is_not():
+    one, two = random_result(3, 4, main=False), random_result(3, 4)
+    with pytest.raises(ValueError, match=r"result_1 is of a shifted model, .* and result_2 is not"):
+        difference(one, two)
+    with pytest.raises(ValueError, match=r"result_2 is of a shifted model, .* and result_1 is not"):
+        difference(two, one)
+
+
+def test_the_title_of_a_difference_is_short():
+    one = random_result(30, 40, model="a/long-name", n_looks=3, tolerance=0.1)
+    two = random_result(30, 40, seed=1, model="other/name", n_looks=9, fingerprint="x:" + 64 * "f")
+    title = difference(one, two)[1].get_title("left")
+    assert "model other/name minus a/long-name" in title
+    assert "fff" not in title
+    assert len(title) < 160
 
 
 def test_difference_shows_the_planted_cell():
@@ -577,7 +698,7 @@ def test_glyphs_that_are_missing_would_be_noticed():
 
 
 def test_one_warning_names_the_characters_that_no_font_has(monkeypatch):
-    monkeypatch.setattr(plot, "_candidates", lambda *_: [])
+    monkeypatch.setattr(fonts, "candidates", lambda *_: [])
     result = result_of(np.ones((1, 2)), ["不"], ["好喝", "喝"])
     with pytest.warns(UserWarning, match=r"喝 \(U\+559D\).* Install the Noto fonts") as caught:
         fig, ax = heatmap(result)
@@ -598,12 +719,12 @@ def test_dollars_and_line_breaks_are_no_mathematics(draw):
 
 
 def test_a_label_is_drawn_in_one_font_where_one_has_all_of_it():
-    families = plot._fonts("ह", "喝", "x")
+    families = fonts.find_fonts("ह", "喝", "x")
     if families.absent:
         pytest.skip("no fonts for these scripts")
     for text in ("ह", "喝"):
         first = families.families_of(text)[0]
-        assert set(text) <= plot._characters_of([first])
+        assert set(text) <= fonts.characters_of([first])
     assert families.families_of("x") == list(families.families)
 
 
@@ -643,8 +764,8 @@ def test_long_words_are_shortened():
 
 def test_matplotlib_is_imported_only_for_plots():
     code = (
-        "import sys, xsbert.utils as u; before = 'xsbert.utils.plot' in sys.modules; u.heatmap; "
-        "print(before, 'xsbert.utils.plot' in sys.modules, 'heatmap' in dir(u))"
+        "import sys, xsbert.utils as u; before = 'matplotlib.pyplot' in sys.modules; u.heatmap; "
+        "print(before, 'matplotlib.pyplot' in sys.modules, 'heatmap' in dir(u))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "True", "True"]
@@ -682,3 +803,26 @@ def test_results_of_a_model(model_path, shift):
     phrases = result.spans([(4, 10)], "words")
     _, ax = highlight(phrases)
     assert [word for word, *_ in shaded(ax)] == [*phrases.tokens_a, *phrases.tokens_b]
+
+
+@pytest.mark.parametrize("kind", ONE_RESULT)
+def test_methods_of_the_result_draw_it(kind):
+    result = random_result(4, 5)
+    fig, _ = getattr(result, f"plot_{kind}")(title="of my own")
+    expected = ONE_RESULT[kind](result, title="of my own")[0]
+    fig.canvas.draw()
+    expected.canvas.draw()
+    np.testing.assert_array_equal(np.asarray(fig.canvas.buffer_rgba()), np.asarray(expected.canvas.buffer_rgba()))
+    by_name, _ = result.plot(kind, title="of my own")
+    by_name.canvas.draw()
+    np.testing.assert_array_equal(np.asarray(fig.canvas.buffer_rgba()), np.asarray(by_name.canvas.buffer_rgba()))
+
+
+def test_plot_is_a_heat_map_and_refuses_other_kinds():
+    result, before = random_result(4, 5), random_result(4, 5, seed=3)
+    np.testing.assert_array_equal(result.plot()[1].images[0].get_array(), result.matrix)
+    np.testing.assert_array_equal(
+        result.plot_difference(before)[1].images[0].get_array(), result.matrix - before.matrix
+    )
+    with pytest.raises(ValueError, match=r"kind must be one of 'heatmap', .* got 'pie'"):
+        result.plot("pie")

@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from xsbert.ranking import Ranking
+from xsbert.storage import header_bytes, read_arrays
 
 DOCUMENTS = ["A cat sleeps on the stove. It is warm.", "Prices rose. <b>Nobody</b> knew why.", "No cat at all, “oder”?"]
 
@@ -25,12 +25,25 @@ def kinds(model):
 
 
 def rewritten(source, target, change):
-    """A copy of a file with other metadata or arrays."""
-    with safe_open(source, framework="numpy") as file:
-        content = json.loads(file.metadata()["xsbert"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    """A copy of a file with other metadata or arrays, under checksums that fit."""
+    header, arrays = read_arrays(source, "ranking")
+    content, arrays = header.content, {name: array.copy() for name, (_, array) in arrays.items()}
     change(content, arrays)
-    save_file(arrays, target, metadata={"xsbert": json.dumps(content)})
+    data = sha256()
+    for array in arrays.values():
+        data.update(array)
+    content["data"] = data.hexdigest()
+    begin, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
+    target.write_bytes(begin + b"".join(array.tobytes() for array in arrays.values()))
+
+
+def test_a_changed_byte_is_noticed(kinds, tmp_path):
+    kinds["highlights"].save(tmp_path / "ranking")
+    raw = bytearray((tmp_path / "ranking").read_bytes())
+    raw[-5] ^= 1
+    (tmp_path / "ranking").write_bytes(raw)
+    with pytest.raises(ValueError, match="cannot be read as a saved ranking: its data do not fit their checksum"):
+        Ranking.load(tmp_path / "ranking")
 
 
 @pytest.mark.parametrize("kind", ["highlights", "pairs", "mean"])

@@ -15,17 +15,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import deprecated
 
-from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
-from .units import TEXT
-from .utils.terminal import columns
+from .factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
+from .results import load_result, save_result, to_dataframe
+from .similarity import check_similarity, similarity_hint
+from .storage import write_text
+from .view.account import account, spell
+from .view.effects import WordEffect, top_pairs, word_effects
+from .view.html import fragment, page
+from .view.record import to_dict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
@@ -33,18 +40,6 @@ ZERO_EMBEDDING = (
     "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
     "shifted model embeds it to zero"
 )
-# What others call these similarities.
-OTHER_NAMES = {
-    "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
-    "dot": ("dot", "dot_product", "dotproduct", "dot_score", "dot_similarity", "ip", "inner", "inner_product"),
-}
-
-
-def similarity_hint(given: Any) -> str:
-    """What to say after a similarity that is not known by this name, or nothing."""
-    normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
-    meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
-    return f"; did you mean {meant[0]!r}?" if meant else ""
 
 
 def check_scalable(text: TextFactors, similarity: str) -> None:
@@ -81,14 +76,13 @@ class Attribution:
         Raises:
             ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
         """
-        if similarity not in ("cosine", "dot"):
-            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
+        check_similarity(similarity)
         check_combinable(a, b)
         counts = {
             name: max(getattr(a.settings, name), getattr(b.settings, name))
             for name in ("n_steps", "n_looks", "n_float64")
         }
-        result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
+        result = cls(a, b, similarity, replace(settings_of(a), **counts), **fields)
         if not result.scale > 0:
             raise ValueError(ZERO_EMBEDDING)
         return result
@@ -164,7 +158,7 @@ class Attribution:
 
     @property
     def error(self) -> float:
-        """|score − sum of the four parts|."""
+        """The distance between the score and the sum of the four parts."""
         return abs(self.score - sum(self.parts.values()))
 
     @property
@@ -195,7 +189,7 @@ class Attribution:
         """
         return replace(self, a=self.a.words(), b=self.b.words(), compute_feature_pairs=None)
 
-    def spans(
+    def over(
         self,
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
@@ -224,6 +218,15 @@ class Attribution:
             compute_feature_pairs=None,
         )
 
+    @deprecated("spans() is deprecated, its name is over()")
+    def spans(
+        self,
+        a: str | Sequence[tuple[int, int]] | None = None,
+        b: str | Sequence[tuple[int, int]] | None = None,
+    ) -> Attribution:
+        """`over`, up to version 0.1.0."""
+        return self.over(a, b)
+
     def feature_pairs(self) -> np.ndarray:
         """Attributions to pairs of features, (S, H, T, H), computed anew by reverse mode.
 
@@ -246,17 +249,47 @@ class Attribution:
             )
         return pairs
 
-    def top_pairs(self, k: int = 10) -> list[tuple[int, int, float]]:
-        """The k pairs of largest absolute attribution, as (position in a, position in b, value).
+    def top_pairs(
+        self, k: int = 10, *, names: bool = False, special: bool = True
+    ) -> list[tuple[int, int, float]] | list[tuple[str, str, float]]:
+        """The k pairs of largest absolute attribution, the largest first.
+
+        Args:
+            k: at least 1.
+            names: give the units by their names, spelled for readers, and not by their positions.
+            special: let pairs with special tokens, prompts or the rest be among them.
+
+        Returns:
+            (position in a, position in b, value), or (name in a, name in b, value).
 
         Raises:
+            TypeError: ``k`` is not an integer.
             ValueError: ``k`` is below 1.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:k]
-        rows, columns = np.unravel_index(order, self.matrix.shape)
-        return [(int(s), int(t), float(self.matrix[s, t])) for s, t in zip(rows, columns, strict=True)]
+        return spell(self, k, special) if names else top_pairs(self, k, special)
+
+    def word_effects(self) -> tuple[list[WordEffect], list[WordEffect]]:
+        """What each word adds to the score: its interactions with the whole other text, and its main effect.
+
+        By these numbers words are ranked and shaded in all views. For a word of text a it is V_a·f(b)/c up to the
+        integration error; the effects of a sum to interactions and main effects of a. Each interaction is counted in
+        either text, so the effects of both texts do not sum to the score.
+
+        Returns:
+            the words of a, and those of b, in the order of the texts: each with ``word``, ``value``, ``role`` and
+            ``span``. Tokens, where the tokenizer tells no words.
+        """
+        return word_effects(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers of the result, in full, as strings, numbers, lists and dictionaries that JSON can hold.
+
+        Returns:
+            texts, ``score``, ``parts``, errors, of either text ``tokens_a``, ``roles_a``, ``spans_a``,
+            ``main_effects_a`` and ``effects_a`` (the rows of `matrix`, summed, plus main effects), ``matrix`` as S
+            lists of T numbers, and ``settings``.
+        """
+        return to_dict(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
@@ -265,8 +298,6 @@ class Attribution:
             ValueError: the result holds numbers that are not finite.
             OSError: the file cannot be written.
         """
-        from .results import save_result
-
         save_result(self, path)
 
     @staticmethod
@@ -277,9 +308,7 @@ class Attribution:
             OSError: there is no such file, or it cannot be read.
             ValueError: the file is damaged, is no saved result, or was written in a newer format.
         """
-        from .results import load_result
-
-        return load_result(path)
+        return load_result(path, Attribution)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A table with one row for each of the S · T pairs of units.
@@ -291,9 +320,55 @@ class Attribution:
         Raises:
             ImportError: pandas is not installed.
         """
-        from .results import to_dataframe
-
         return to_dataframe(self)
+
+    def plot(self, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
+        """Draw a picture of the result; the same as the method ``plot_`` with the name of the kind.
+
+        Args:
+            kind: ``"heatmap"``, ``"bipartite"``, ``"highlight"`` or ``"waterfall"``.
+            options: of the function of that name in `xsbert.utils`.
+
+        Returns:
+            (fig, ax), not shown yet.
+
+        Raises:
+            ValueError: there is no such kind; other errors as for the function of that name.
+        """
+        kinds = ("heatmap", "bipartite", "highlight", "waterfall")
+        if kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(map(repr, kinds))}, got {kind!r}")
+        return getattr(self, f"plot_{kind}")(**options)
+
+    def plot_heatmap(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw `matrix` and main effects, options of `xsbert.utils.heatmap`: ``values``, ``limit``, ``ax`` …"""
+        from .view.plot import heatmap
+
+        return heatmap(self, **options)
+
+    def plot_bipartite(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw lines between the strongest pairs, with the options of `xsbert.utils.bipartite`: ``k``, ``ax`` …"""
+        from .view.plot import bipartite
+
+        return bipartite(self, **options)
+
+    def plot_highlight(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw both texts, words shaded by `word_effects`, with the options of `xsbert.utils.highlight`."""
+        from .view.plot import highlight
+
+        return highlight(self, **options)
+
+    def plot_waterfall(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw how the parts add up to the score, with the options of `xsbert.utils.waterfall`."""
+        from .view.plot import waterfall
+
+        return waterfall(self, **options)
+
+    def plot_difference(self, before: Attribution, **options: Any) -> tuple[Figure, Axes]:
+        """Draw what changes from another result of the same pair to this one; options of `xsbert.utils.difference`."""
+        from .view.plot import difference
+
+        return difference(before, self, **options)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
         """An interactive page: both texts, whose words show their partners, and the matrix.
@@ -302,7 +377,7 @@ class Attribution:
         parts are shown to four decimals, error and residuals to two digits.
 
         Args:
-            path: also write the page to this file, in UTF-8.
+            path: also write the page to this file, in UTF-8, all of it or nothing.
 
         Returns:
             the page.
@@ -310,16 +385,12 @@ class Attribution:
         Raises:
             ValueError: the matrix holds numbers that are not finite.
         """
-        from .utils.html import page
-
         text = page(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
     def _repr_html_(self) -> str:
-        from .utils.html import fragment
-
         return fragment(self)
 
     def __repr__(self) -> str:
@@ -333,62 +404,4 @@ class Attribution:
         return {**vars(self), "compute_feature_pairs": None}
 
     def __str__(self) -> str:
-        how = self.settings
-        kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
-        lines = [
-            f"{self.similarity} similarity {self.score:.4f}",
-            *self._encoded_lines(),
-            *self._unshifted_lines(),
-            f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
-            f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
-            f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
-            f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
-            f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
-            f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
-            f"{f', {self.pulled_back} pulled back' if self.pulled_back else ''}",
-            "",
-            f"  parts of the score ({kind})",
-            *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),
-            f"    {'sum':<16}{sum(self.parts.values()):>10.4f}",
-            f"    {'error':<16}{self.error:>10.1e}",
-            f"    residuals: a {self.residual_a:.1e}, b {self.residual_b:.1e}",
-            *self._factor_error_lines(),
-            "",
-            "  strongest pairs",
-            *self._strongest_lines(),
-        ]
-        return "\n".join(lines)
-
-    def _factor_error_lines(self) -> list[str]:
-        if self.factor_error_a is None or self.factor_error_b is None:
-            return []
-        return [f"    factors' errors up to: a {self.factor_error_a:.1e}, b {self.factor_error_b:.1e}"]
-
-    def _encoded_lines(self) -> list[str]:
-        if not self.a.encoded_by or not self.b.encoded_by:
-            return []
-        return [f"  of {self.a.encoded_by}(a) and {self.b.encoded_by}(b)"]
-
-    def _unshifted_lines(self) -> list[str]:
-        if self.score_unshifted is None:
-            return []
-        return [f"  is that of the shifted model; the model's own, without the shift, is {self.score_unshifted:.4f}"]
-
-    def _strongest_lines(self, k: int = 6) -> Sequence[str]:
-        pairs = [
-            (f"{self.a.tokens[s]} · {self.b.tokens[t]}", value)
-            for s, t, value in self.top_pairs(self.matrix.size)
-            if self.a.roles[s] == self.b.roles[t] == TEXT
-        ][:k]
-        width = max((columns(label) for label, _ in pairs), default=0)
-        lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
-        return lines or ["    none between words"]
-
-
-def _shorten(text: str, width: int = 90) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _cut(text: TextFactors) -> str:
-    return f"  [{text.n_cut} tokens cut off by the model's limit]" if text.n_cut else ""
+        return account(self)

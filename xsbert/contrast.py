@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from .attribution import Attribution
+from .optional import pandas
 from .shares import Shares, shares_of
 from .units import TEXT
 
@@ -125,8 +126,6 @@ class Contrast:
         Raises:
             ImportError: pandas is not installed.
         """
-        from .utils.optional import pandas
-
         columns = {"word": self.words, "role": self.roles, "i": self.query_i.values, "j": self.query_j.values}
         return pandas().DataFrame(columns | {"margin": self.by_word})
 
@@ -230,8 +229,6 @@ class ModelContrast:
         Raises:
             ImportError: pandas is not installed.
         """
-        from .utils.optional import pandas
-
         columns = {"text": self.texts, "word": self.words, "first": self.shares[:, 0], "second": self.shares[:, 1]}
         return pandas().DataFrame(columns)
 

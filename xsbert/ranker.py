@@ -20,8 +20,9 @@ from .engine.texts import Prompt, TokenizedText
 from .factors import TextFactors
 from .pairing import cheaper_by_reverse, expanded, spanning
 from .passages import passages_of
-from .ranking import UNITS, Hit, Passage, Ranking
+from .ranking import Hit, Passage, Ranking
 from .retrieval import Retrieved, retrieved
+from .shares import UNITS
 
 __all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
 

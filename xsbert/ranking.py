@@ -16,15 +16,16 @@ from .attribution import Attribution
 from .contrast import Contrast, ModelContrast, contrast_models, contrast_of
 from .factors import ProjectedFactors, TextFactors
 from .highlights import Highlight, highlights_of, tagged
-from .shares import Shares, by_sentence, shares_of, summed_shares
-from .utils.optional import pandas
+from .optional import pandas
+from .ranking_files import as_dict, load_ranking, save_ranking
+from .shares import UNITS, Shares, by_sentence, shares_of, summed_shares
+from .view.ranking_page import fragment, page
+from .view.ranking_terminal import account
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["UNITS", "Hit", "Passage", "Ranking"]
-
-UNITS = ("tokens", "words", "sentences")
+__all__ = ["Hit", "Passage", "Ranking"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,8 +346,6 @@ class Ranking(Sequence[Hit]):
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers of the account, as JSON can hold them. `save` keeps the factors as well."""
-        from .ranking_files import as_dict
-
         return as_dict(self)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -381,16 +380,12 @@ class Ranking(Sequence[Hit]):
         Raises:
             ValueError: a number is not finite.
         """
-        from .view.ranking_page import page
-
         text = page(self)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
     def _repr_html_(self) -> str:
-        from .view.ranking_page import fragment
-
         return fragment(self)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -400,8 +395,6 @@ class Ranking(Sequence[Hit]):
             ValueError: it holds numbers that are not finite.
             OSError: the file cannot be written.
         """
-        from .ranking_files import save_ranking
-
         save_ranking(self, path)
 
     @staticmethod
@@ -412,13 +405,9 @@ class Ranking(Sequence[Hit]):
             OSError: there is no such file, or it cannot be read.
             ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
         """
-        from .ranking_files import load_ranking
-
-        return load_ranking(path)
+        return load_ranking(path, (Ranking, Hit, Passage))
 
     def __str__(self) -> str:
-        from .view.ranking_terminal import account
-
         return "\n".join(account(self))
 
     def __repr__(self) -> str:

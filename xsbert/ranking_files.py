@@ -6,36 +6,35 @@ as JSON under the key ``"xsbert"`` of the file's own metadata. Reading it execut
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, fields
+from hashlib import sha256
 from math import isfinite
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save
 
-from .factors import ProjectedFactors, TextFactors
-from .ranking import UNITS, Hit, Passage, Ranking
-from .shares import Shares
+from .factors import ProjectedFactors, Settings, TextFactors
+from .shares import UNITS, Shares
 from .storage import (
+    DTYPES,
     FORMAT_VERSION,
-    KEY,
     UNREADABLE,
-    describe,
+    header_bytes,
     library_versions,
-    read_content,
+    read_arrays,
     read_entry,
     read_error,
-    read_settings,
-    read_text,
+    read_fields,
     require,
     require_finite,
     write,
 )
+from .stored_text import describe, read_text
+
+if TYPE_CHECKING:
+    from .ranking import Hit, Passage, Ranking
 
 __all__ = ["as_dict", "load_ranking", "save_ranking"]
 
@@ -94,7 +93,7 @@ def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
         OSError: the file cannot be written.
     """
     arrays: dict[str, np.ndarray] = {}
-    content = {
+    content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "kind": "ranking",
         "versions": library_versions(),
@@ -116,29 +115,37 @@ def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
             for rank, hit in enumerate(ranking)
         ],
     }
+    data = sha256()
     for name, array in arrays.items():
         require_finite(array, name)
-    write(Path(path), [save(arrays, metadata={KEY: json.dumps(content, allow_nan=False)})])
+        data.update(array)
+    content["data"] = data.hexdigest()
+    header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
+    write(path, [header, *arrays.values()])
 
 
-def load_ranking(path: str | PathLike[str]) -> Ranking:
-    """Read a ranking that `save_ranking` wrote.
+Classes = tuple[type["Ranking"], type["Hit"], type["Passage"]]
+Arrays = dict[str, tuple[str, np.ndarray]]
+
+
+def load_ranking(path: str | PathLike[str], classes: Classes) -> Ranking:
+    """Read a ranking that `save_ranking` wrote, made of these classes.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
         ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            content = read_content(file, "ranking")
-            query = _side(file, read_entry(content, "query", dict), "query")
-            similarity = read_entry(content, "similarity", str)
-            require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
-            hits = tuple(
-                _hit(file, entries, rank, query, similarity)
-                for rank, entries in enumerate(read_entry(content, "hits", list))
-            )
-        ranking = Ranking(
+        header, arrays = read_arrays(path, "ranking")
+        content = header.content
+        query = _side(arrays, read_entry(content, "query", dict), "query")
+        similarity = read_entry(content, "similarity", str)
+        require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+        hits = tuple(
+            _hit(arrays, entries, rank, query, similarity, classes)
+            for rank, entries in enumerate(read_entry(content, "hits", list))
+        )
+        ranking = classes[0](
             query_factors=query,
             hits=hits,
             similarity=similarity,
@@ -156,12 +163,12 @@ def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dic
     """What JSON holds of a side; its numbers go to the arrays."""
     for key in (*ARRAYS, *OPTIONAL):
         if getattr(side, key, None) is not None:
-            arrays[f"{name}.{key}"] = np.ascontiguousarray(getattr(side, key), dtype=np.float64)
+            arrays[f"{name}.{key}"] = np.ascontiguousarray(getattr(side, key), DTYPES["F64"])
     described = {key: value for key, value in describe(side).items() if key != "directions"}
     return {**described, "settings": asdict(side.settings) if side.settings else None}
 
 
-def _hit(file: Any, entries: Any, rank: int, query: TextFactors, similarity: str) -> Hit:
+def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity: str, classes: Classes) -> Hit:
     require(isinstance(entries, dict), f"hit {rank} is no JSON object")
     text, score = read_entry(entries, "text", str), float(read_entry(entries, "score", (int, float)))
     require(isfinite(score), f"the score of hit {rank} is {score}")
@@ -175,11 +182,11 @@ def _hit(file: Any, entries: Any, rank: int, query: TextFactors, similarity: str
         require(0 <= start <= end <= len(text), f"passage {place} of hit {rank} leaves its text")
         weight = float(read_entry(part, "weight", (int, float)))
         require(0 < weight <= 1, f"the weight of passage {place} of hit {rank} is {weight}")
-        side = _side(file, read_entry(part, "side", dict), f"{rank}.{place}")
+        side = _side(arrays, read_entry(part, "side", dict), f"{rank}.{place}")
         require(side.embedding.shape == query.embedding.shape, f"hit {rank} is not as wide as the query")
-        passages.append(Passage(start, end, weight, side))
+        passages.append(classes[2](start, end, weight, side))
     require((reason is None) == bool(passages), f"hit {rank} must have either passages or a reason")
-    return Hit(
+    return classes[1](
         index=read_entry(entries, "index", int),
         score=score,
         text=text,
@@ -195,21 +202,21 @@ def _hit(file: Any, entries: Any, rank: int, query: TextFactors, similarity: str
     )
 
 
-def _side(file: Any, entries: dict[str, Any], name: str) -> TextFactors:
-    known = set(file.keys())
-    arrays = {key: _array(file, f"{name}.{key}") for key in ARRAYS}
-    if f"{name}.embedding_unshifted" in known:
-        arrays["embedding_unshifted"] = _array(file, f"{name}.embedding_unshifted")
-    settings = None if entries.get("settings") is None else read_settings(read_entry(entries, "settings", dict))
+def _side(arrays: Arrays, entries: dict[str, Any], name: str) -> TextFactors:
+    own = {key: _array(arrays, f"{name}.{key}") for key in ARRAYS}
+    if f"{name}.embedding_unshifted" in arrays:
+        own["embedding_unshifted"] = _array(arrays, f"{name}.embedding_unshifted")
+    stated = None if entries.get("settings") is None else read_entry(entries, "settings", dict)
+    settings = None if stated is None else read_fields(Settings, stated)
     residual = read_error(entries, "known_residual", name)
-    factors = arrays["factors"]
+    factors = own["factors"]
     require(factors.ndim == 2, f"{name}.factors have shape {factors.shape}")
-    if f"{name}.directions" not in known:
-        return read_text(entries, arrays, name, settings, residual)
-    directions = _array(file, f"{name}.directions")
-    width = len(arrays["embedding"])
+    if f"{name}.directions" not in arrays:
+        return read_text(entries, own, name, settings, residual)
+    directions = _array(arrays, f"{name}.directions")
+    width = len(own["embedding"])
     require(directions.shape == (factors.shape[1], width), f"{name}.directions have shape {directions.shape}")
-    whole = read_text(entries, {**arrays, "factors": np.zeros((len(factors), width))}, name, settings, residual)
+    whole = read_text(entries, {**own, "factors": np.zeros((len(factors), width))}, name, settings, residual)
     plain = {each.name: getattr(whole, each.name) for each in fields(TextFactors)}
     return ProjectedFactors(**{**plain, "factors": factors}, directions=directions)
 
@@ -218,9 +225,9 @@ def _optional(entries: dict[str, Any], key: str, kind: Any) -> Any:
     return None if entries.get(key) is None else read_entry(entries, key, kind)
 
 
-def _array(file: Any, name: str) -> np.ndarray:
-    require(name in set(file.keys()), f"{name} is missing")
-    require(file.get_slice(name).get_dtype() == "F64", f"{name} is not in float64")
-    array = np.array(file.get_tensor(name))
+def _array(arrays: Arrays, name: str) -> np.ndarray:
+    require(name in arrays, f"{name} is missing")
+    dtype, array = arrays[name]
+    require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
     require_finite(array, name)
-    return array
+    return np.array(array, np.float64)

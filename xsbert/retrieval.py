@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from .retrieval_llama import postprocessor
+
 __all__ = [
     "Retrieved",
     "Sample",
@@ -212,8 +214,6 @@ def llama_index_postprocessor(model: Any, **options: Any) -> Any:
     Raises:
         ImportError: llama-index-core is not installed.
     """
-    from .retrieval_llama import postprocessor
-
     return postprocessor(model, options)
 
 

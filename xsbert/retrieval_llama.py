@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .utils.optional import optional
+from .optional import optional
 
 __all__ = ["postprocessor"]
 

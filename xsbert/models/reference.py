@@ -15,6 +15,7 @@ from torch import Tensor
 
 # Results that were pickled by version 0.1.0 look for `Reference` here.
 from ..engine.reference import Reference, checked_reference, reference_features, resolve_reference
+from ..torch_private import write_count
 
 __all__ = ["Reference", "ReferenceShift", "ReferenceTransformer", "ShiftingReferenceTransformer"]
 
@@ -91,15 +92,15 @@ class ReferenceTransformer(Transformer):
         if kept is None:
             return super().forward(features, **kwargs)
         mask = features["attention_mask"].bool()
-        found = {length: kept.get(length) for length in lengths.tolist()}
-        missing = [row for row, states in enumerate(found.values()) if states is None]
+        found = {length: kept[length] for length in lengths.tolist() if length in kept}
+        missing = [row for row, length in enumerate(lengths.tolist()) if length not in found]
         if missing:
             rows = torch.tensor(missing, device=mask.device)
             output = super().forward(_take_rows(features, rows, len(mask)))
             for row, states in zip(missing, output[self.module_output_name], strict=True):
                 found[int(lengths[row])] = states[mask[row]]
             _keep(kept, found)
-        states = torch.cat(list(found.values()))
+        states = torch.cat([found[length] for length in lengths.tolist()])
         padded = states.new_zeros((*mask.shape, states.shape[-1]))
         padded[mask] = states
         return {**features, self.module_output_name: padded}
@@ -121,7 +122,10 @@ class ReferenceTransformer(Transformer):
         if not weights or any(weight.is_inference() for weight in weights):
             return None
         autocast = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type)
-        state = (autocast, [(weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights])
+        state = (
+            autocast,
+            [(weight.data_ptr(), write_count(weight), weight.dtype, weight.device) for weight in weights],
+        )
         if self._kept is None or self._kept[0] != state:
             self._kept = (state, {})
         return self._kept[1]

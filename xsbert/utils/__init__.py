@@ -1,12 +1,13 @@
 """Reductions of tokens to words, and plots. Only the plots import matplotlib, when they are asked for."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..spelling import display_tokens
 from ..units import sum_groups, word_groups
 
 if TYPE_CHECKING:
-    from .plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
+    from ..view.plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
 
 __all__ = [
     "bipartite",
@@ -25,9 +26,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Only the names of plots are left to look up here: the others are attributes already.
     if name in __all__:
-        from . import plot
-
-        return getattr(plot, name)
+        return getattr(import_module("..view.plot", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

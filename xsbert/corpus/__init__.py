@@ -1,0 +1,32 @@
+"""Explanations of a whole corpus: a folder of Parquet shards that survives crashes and is resumed.
+
+`explain_corpus` runs here, `ray_job` on a Ray cluster; both apply the same function, `explain_columns`, to one shard
+after the other. `read_corpus` and `aggregate` read the folder. Needs pyarrow: ``pip install "xsbert[corpus]"``.
+"""
+
+try:
+    import pyarrow  # noqa: F401
+except ImportError as error:
+    raise ImportError('xsbert.corpus needs pyarrow: pip install "xsbert[corpus]"') from error
+
+from .aggregates import UnitsOfRow, aggregate
+from .columns import explain_columns
+from .job import explain_corpus
+from .ray_data import ray_job
+from .reading import Corpus, read_corpus
+from .rows import attribution_of_row, factors_of_row, highlights_of_row
+from .task import Task
+
+__all__ = [
+    "Corpus",
+    "Task",
+    "UnitsOfRow",
+    "aggregate",
+    "attribution_of_row",
+    "explain_columns",
+    "explain_corpus",
+    "factors_of_row",
+    "highlights_of_row",
+    "ray_job",
+    "read_corpus",
+]

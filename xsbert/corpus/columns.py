@@ -1,0 +1,203 @@
+"""One function from columns to columns: texts in, explanations out. Both ways of running apply it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ..attribution import Attribution
+from ..factors import TextFactors
+from ..models import XSTransformer
+from .rows import factors_row, highlights_row, pairs_row, schema_of, table_of
+from .task import Task, quiet
+
+__all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_of"]
+
+Key = tuple[int, str]
+"""A text, and the first column of the task whose texts are embedded as it is."""
+# After such an error the device is gone: all that follows would fail as well.
+FATAL = tuple(getattr(torch, name) for name in ("AcceleratorError",) if hasattr(torch, name))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a text could not be explained."""
+
+    reason: str
+
+
+def explain_columns(
+    model: XSTransformer,
+    columns: pa.Table,
+    task: Task,
+    known: Mapping[Key, TextFactors] | None = None,
+    *,
+    memory_budget: float | None = None,
+    show_progress_bar: bool | None = False,
+) -> pa.Table:
+    """Explain a table of texts: one row in, one row out, in the same order.
+
+    Nothing but the model and the arguments decides the result, so it does not matter where or when it is called.
+    Each distinct text is computed once, the longest first.
+
+    Args:
+        model: the one that the task was made for.
+        columns: texts in the columns that `Task.columns` names, and any others, which are kept. A column
+            ``bad_`` and the name of a column of texts tells what is wrong with a text; such rows are not explained.
+        task: what to compute.
+        known: factors that are there already; see `keys_of`.
+        memory_budget, show_progress_bar: as for `XSTransformer.token_factors`.
+
+    Returns:
+        the rows with what the task asks for. A row that could not be explained has a ``reason`` instead.
+
+    Raises:
+        ValueError: a column of texts is missing.
+    """
+    missing = [name for name in task.columns if name not in columns.column_names]
+    if missing:
+        raise ValueError(f"columns must have {', '.join(task.columns)}, got {', '.join(columns.column_names)}")
+    rows = columns.to_pylist()
+    limits = {"memory_budget": memory_budget, "show_progress_bar": show_progress_bar}
+    if task.what == "highlights":
+        explained = _highlights(model, rows, task, limits)
+    else:
+        found: dict[Key, TextFactors | Failure] = dict(known or {})
+        wanted = [key for row in rows for key in keys_of(row, task) if key not in found]
+        found.update(factors_or_failures(model, wanted, task, **limits))
+        explained = [_explained(row, task, [found[key] for key in keys_of(row, task)]) for row in rows]
+    kept = [name for name in columns.column_names if not name.startswith("bad_")]
+    whole = [{**{name: row[name] for name in kept}, **one} for row, one in zip(rows, explained, strict=True)]
+    return table_of(whole, schema_of(task, columns.schema))
+
+
+def keys_of(row: Mapping[str, Any], task: Task) -> list[Key]:
+    """The texts of a row whose factors it needs: none with highlights, and none where a text of it is bad."""
+    if task.what == "highlights" or _problem(row, task) is not None:
+        return []
+    return [(task.sides.index(side), row[name]) for side, name in zip(task.sides, task.columns, strict=True)]
+
+
+def factors_or_failures(
+    model: XSTransformer, keys: Sequence[Key], task: Task, **limits: Any
+) -> dict[Key, TextFactors | Failure]:
+    """The factors of each distinct text; those that are embedded alike are computed together."""
+    found: dict[Key, TextFactors | Failure] = {}
+    for place in dict.fromkeys(place for place, _ in keys):
+        texts = [*dict.fromkeys(text for own, text in keys if own == place)]
+        prompt, side = task.sides[place]
+        how = {**dict(task.options), **limits, "units": task.units, "prompt": prompt, "task": side}
+
+        def compute(texts: Sequence[str], how: dict[str, Any] = how) -> Sequence[TextFactors | None]:
+            # A text that cannot be explained is told apart at once, unless the error is of another kind.
+            return model.token_factors(texts, errors="skip" if len(texts) > 1 else "raise", **how)
+
+        factors = _each_or_failure(texts, compute)
+        found.update(((place, text), factors[text]) for text in texts)
+    return found
+
+
+def _each_or_failure(texts: Sequence[Any], compute: Callable[[Sequence[Any]], Sequence[Any]]) -> dict[Any, Any]:
+    """What is computed of distinct texts. Where that fails, halves are tried until the text is alone."""
+    if not texts:
+        return {}
+    try:
+        with quiet():
+            found = dict(zip(texts, compute(texts), strict=True))
+    except FATAL:
+        raise
+    except Exception as error:
+        if len(texts) == 1:
+            return {texts[0]: Failure(_reason(error))}
+        half = len(texts) // 2
+        return _each_or_failure(texts[:half], compute) | _each_or_failure(texts[half:], compute)
+    for text in texts:
+        if found[text] is None:
+            found |= _each_or_failure([text], compute)
+    return found
+
+
+def _highlights(
+    model: XSTransformer, rows: Sequence[Mapping[str, Any]], task: Task, limits: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What each row gets. A document takes one backward pass per node and query, whatever its length."""
+    query, document = task.columns
+    good = [row for row in rows if _problem(row, task) is None]
+    queries = _each_or_failure([*dict.fromkeys(row[query] for row in good)], lambda texts: _encoded(model, texts, task))
+    asked: dict[str, list[str]] = {}
+    for row in good:
+        if not isinstance(queries[row[query]], Failure) and row[query] not in asked.setdefault(row[document], []):
+            asked[row[document]].append(row[query])
+    explainer = model.explainer(**dict(task.options), **limits)
+    prompt, side = task.sides[1]
+
+    def compute(texts: Sequence[str]) -> Sequence[TextFactors]:
+        directions = [np.stack([queries[text] for text in asked[document]]) for document in texts]
+        found = explainer.projected(texts, directions, prompt=prompt, task=side)
+        return found if task.units == "tokens" else [one.over(task.units) for one in found]
+
+    found = _each_or_failure([text for text, own in asked.items() if own], compute)
+
+    def explained(row: Mapping[str, Any]) -> dict[str, Any]:
+        problem = _problem(row, task)
+        if problem is not None:
+            return {"reason": problem}
+        for name, one in ((query, queries[row[query]]), (document, found.get(row[document]))):
+            if isinstance(one, Failure):
+                return {"reason": f"{name}: {one.reason}"}
+        along = found[row[document]].factors[:, asked[row[document]].index(row[query])]
+        try:
+            return highlights_row(queries[row[query]], found[row[document]], along, task.similarity)
+        except ValueError as error:
+            return {"reason": _reason(error)}
+
+    return [explained(row) for row in rows]
+
+
+def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.ndarray]:
+    """Embeddings of queries, as the model encodes them."""
+    prompt, side = task.sides[0]
+    encode = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[side]
+    found = [*encode([*texts], prompt=prompt, show_progress_bar=False, convert_to_numpy=True)]
+    if not all(embedding.any() for embedding in found):
+        raise ValueError("the query embeds to zero, as a text without words of its own does in a shifted model")
+    return found
+
+
+def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors | Failure]) -> dict[str, Any]:
+    """The columns that a row gets."""
+    problem = _problem(row, task)
+    if problem is not None:
+        return {"reason": problem}
+    named = list(zip(task.columns, texts, strict=True))
+    failed = [f"{name}: {text.reason}" for name, text in named if isinstance(text, Failure)]
+    if failed:
+        return {"reason": "; ".join(failed)}
+    good = [text for text in texts if isinstance(text, TextFactors)]
+    try:
+        if task.what == "factors":
+            return factors_row(good[0], task.dtype)
+        return pairs_row(Attribution.of(good[0], good[1], task.similarity), task.top_k)
+    except ValueError as error:
+        return {"reason": _reason(error)}
+
+
+def _problem(row: Mapping[str, Any], task: Task) -> str | None:
+    """What is wrong with the texts of a row, before any is computed."""
+    problems = []
+    for name in task.columns:
+        problem = row.get(f"bad_{name}")
+        if problem is None and row[name] is None:
+            problem = "there is no text (null)"
+        if problem is not None:
+            problems.append(f"{name}: {problem}")
+    return "; ".join(problems) or None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,134 @@
+"""The same job on a Ray cluster: shards are handed to actors that hold the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..models import XSTransformer
+from .folder import Folder
+from .job import Job, check_folder
+from .reading import Corpus, read_corpus
+from .task import Task
+
+if TYPE_CHECKING:
+    import ray.data
+
+__all__ = ["ray_job"]
+
+Batch = dict[str, np.ndarray]
+
+
+class _Worker:
+    """An actor: loads the model once, and runs units of shared texts, or shards, by their numbers."""
+
+    def __init__(self, load: Callable[[], XSTransformer], job: Job, kind: str) -> None:
+        self._model = load()
+        self._job = job
+        self._kind = kind
+
+    def __call__(self, batch: Batch) -> Batch:
+        run = self._job.run_unit if self._kind == "unit" else self._job.run_shard
+        for number in batch["number"]:
+            run(self._model, int(number))
+        return batch
+
+
+def ray_job(
+    load: Callable[[], XSTransformer] | str,
+    source: Any,
+    output: str | PathLike[str],
+    *,
+    n_actors: int = 2,
+    num_gpus: float = 0,
+    num_cpus: float = 1,
+    columns: Sequence[str] | None = None,
+    id_column: str | None = None,
+    keep: Sequence[str] = (),
+    what: str = "pairs",
+    shard_size: int = 1000,
+    resume: bool = True,
+    memory_budget: float | None = None,
+    lock_timeout: float = 0.0,
+    show_progress_bar: bool | None = None,
+    **options: Any,
+) -> Corpus:
+    """Explain all rows of a source with Ray Data: `xsbert.corpus.explain_corpus` with actors for a loop.
+
+    The folder, its manifest and its rows are the same, and a job that was begun here goes on there. An actor that is
+    lost is replaced, and its shard computed again. Needs ``pip install "xsbert[ray]"`` on every machine, and a folder
+    that all of them see under the same path, such as a network file system.
+
+    Args:
+        load: makes the model, in this process and in every actor; or its id or path for `XSTransformer`. Where
+            ``num_gpus`` is above 0, it has to put the model there, as `XSTransformer` does by itself.
+        n_actors: actors, each with its own model.
+        num_gpus, num_cpus: of one actor, also fractions.
+        source, output, columns, id_column, keep, what, shard_size, resume, memory_budget, lock_timeout,
+            show_progress_bar: as for `explain_corpus`; the budget is that of one actor, and the bar counts shards.
+        **options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``side``,
+            ``tolerance`` and the others of `explain_corpus`.
+
+    Returns, raises:
+        as `explain_corpus`.
+    """
+    if find_spec("ray") is None:
+        raise ImportError('ray_job needs Ray Data: pip install "xsbert[ray]"')
+    make = _loader(load)
+    model = make()
+    task = Task.of(model, what, **options)
+    folder = Folder(Path(output).resolve())
+    check_folder(folder, resume)
+    actors = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    with folder.locked(lock_timeout):
+        check_folder(folder, resume)
+        reading = {"columns": columns, "id_column": id_column, "keep": keep}
+        job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
+        del model
+        shards = job.pending_shards()
+        for kind, numbers in (("unit", job.pending_units(shards)), ("shard", shards)):
+            progress = tqdm(total=len(numbers), unit=kind, disable=show_progress_bar is False or not numbers)
+            with progress as bar:
+                for n_done in _run(numbers, make, job, kind, n_actors, actors):
+                    bar.update(n_done)
+        job.clean_up()
+    return read_corpus(folder.path)
+
+
+def _loader(load: Callable[[], XSTransformer] | str) -> Callable[[], XSTransformer]:
+    if isinstance(load, str):
+        return lambda: XSTransformer(load)
+    if not callable(load):
+        raise TypeError(f"load must be a function that makes the model, or its id or path, got {type(load).__name__}")
+    return load
+
+
+def _run(
+    numbers: Sequence[int],
+    make: Callable[[], XSTransformer],
+    job: Job,
+    kind: str,
+    n_actors: int,
+    resources: dict[str, Any],
+) -> Iterator[int]:
+    """Hand numbers out one at a time; yields how many are done."""
+    import ray.data
+
+    if not numbers:
+        return
+    items = [{"number": number} for number in numbers]
+    dataset: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        _Worker,
+        batch_size=1,
+        fn_constructor_args=(make, job, kind),
+        compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(numbers))),
+        **resources,
+    )
+    for batch in dataset.iter_batches(batch_size=None):
+        yield len(batch["number"])

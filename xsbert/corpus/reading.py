@@ -1,0 +1,164 @@
+"""Reading a corpus of explanations: tables, single rows, and attributions back from them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import index
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from ..attribution import Attribution
+from ..factors import TextFactors
+from ..storage import require
+from .folder import Folder
+from .rows import attribution_of_row, factors_of_row
+from .task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Corpus", "read_corpus"]
+
+COUNTS = ("rows", "failed", "cut", "missed")
+
+
+def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus:
+    """Open a folder that `explain_corpus` or `ray_job` wrote. Its rows stay on disk until they are asked for.
+
+    Args:
+        folder: of the corpus.
+        partial: take a job that is not finished yet, with the shards that are there.
+
+    Raises:
+        FileNotFoundError: the folder holds no corpus, or shards are missing and ``partial`` is False.
+        ValueError: the manifest is damaged or was written by a newer version.
+    """
+    place = Folder(Path(folder))
+    manifest = place.read_manifest()
+    if manifest is None:
+        raise FileNotFoundError(f"{folder} holds no corpus: there is no {place.manifest.name}")
+    try:
+        task = Task.from_json(manifest["task"])
+        starts, n_rows = [*manifest["starts"]], manifest["source"]["n_rows"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the manifest {place.manifest} is damaged: {error!r}") from None
+    there = [number for number in range(len(starts)) if place.part(number).exists()]
+    if len(there) < len(starts) and not partial:
+        raise FileNotFoundError(
+            f"{len(starts) - len(there)} of {len(starts)} shards are missing in {folder}: resume the job, or read what "
+            "there is with partial=True"
+        )
+    return Corpus(place, task, manifest, tuple(starts), n_rows, tuple(there))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Explanations in a folder. Rows are counted from 0, in the order of the source."""
+
+    folder: Folder
+    task: Task
+    manifest: dict[str, Any]
+    """Task, model, source, versions, and what the job was first run with."""
+    starts: tuple[int, ...]
+    """First row of each shard."""
+    n_rows: int
+    shards: tuple[int, ...]
+    """Numbers of the shards that are there."""
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def dataset(self) -> ds.Dataset:
+        """All rows as a `pyarrow.dataset.Dataset`, which reads columns and filters as they are asked for."""
+        return ds.dataset([str(self.folder.part(number)) for number in self.shards], format="parquet")
+
+    def batches(self, columns: Sequence[str] | None = None, batch_size: int = 1024) -> Iterator[pa.RecordBatch]:
+        """Rows in order, some at a time.
+
+        Args:
+            columns: names; None reads all.
+            batch_size: most rows of a batch.
+        """
+        for number in self.shards:
+            part = ds.dataset(str(self.folder.part(number)), format="parquet")
+            yield from part.to_batches(columns=None if columns is None else [*columns], batch_size=batch_size)
+
+    def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows in memory, or some of their columns."""
+        return self.dataset().to_table(columns=None if columns is None else [*columns])
+
+    def to_dataframe(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The same as a data frame. Needs pandas."""
+        return self.to_table(columns).to_pandas()
+
+    def row(self, row: int) -> dict[str, Any]:
+        """One row, by name of column.
+
+        Raises:
+            IndexError: there is no such row.
+            FileNotFoundError: its shard is not there yet.
+        """
+        row = index(row)
+        if not 0 <= row < self.n_rows:
+            raise IndexError(f"row must be between 0 and {self.n_rows - 1}, got {row}")
+        number = bisect_right(self.starts, row) - 1
+        if number not in self.shards:
+            raise FileNotFoundError(f"row {row} is in shard {number}, which is not there yet")
+        part = ds.dataset(str(self.folder.part(number)), format="parquet")
+        found = part.to_table(filter=pc.field("row") == row).to_pylist()
+        require(len(found) == 1, f"shard {number} has {len(found)} rows of number {row}")
+        return found[0]
+
+    def factors(self, row: int) -> TextFactors:
+        """The factor of a row, of a corpus of factors; see `xsbert.corpus.factors_of_row`."""
+        return factors_of_row(self.row(row))
+
+    def attribution(self, row: int, other: int | None = None) -> Attribution:
+        """The attribution of a row of pairs, or of two rows of factors. Needs no model.
+
+        Args:
+            row: of a pair; see `xsbert.corpus.attribution_of_row`.
+            other: of the second text, in a corpus of factors.
+
+        Raises:
+            ValueError: the row keeps too little, or could not be explained; or ``other`` goes with the wrong kind.
+        """
+        if (other is not None) != (self.task.what == "factors"):
+            raise ValueError(
+                f"a corpus of factors takes two rows and one of pairs a single one, got {(row, other)} of "
+                f"what={self.task.what!r}"
+            )
+        if other is None:
+            return attribution_of_row(self.row(row))
+        return Attribution.of(self.factors(row), self.factors(other), self.task.similarity)
+
+    def failures(self) -> pa.Table:
+        """Rows that could not be explained, with their texts and the reason."""
+        dataset = self.dataset()
+        names = [name for name in ("row", "id", *self.task.columns, "reason") if name in dataset.schema.names]
+        return dataset.to_table(columns=names, filter=pc.field("reason").is_valid())
+
+    def counts(self) -> dict[str, int]:
+        """``rows``, those that ``failed``, and those with texts that were ``cut`` or ``missed`` the tolerance."""
+        records = [self.folder.record(self.folder.part(number)) for number in self.shards]
+        return {name: sum(record.counts[name] for record in records if record is not None) for name in COUNTS}
+
+    def damaged(self) -> list[Path]:
+        """Shards that are not as they were written. Resuming the job computes them again."""
+        parts = [self.folder.part(number) for number in self.shards]
+        return [part for part in parts if self.folder.finished(part) is None]
+
+    def __str__(self) -> str:
+        counts = self.counts()
+        return (
+            f"{self.task.what} of {counts['rows']} of {self.n_rows} rows in {len(self.shards)} of {len(self.starts)} "
+            f"shards; {counts['failed']} could not be explained, {counts['cut']} have texts that the model's limit "
+            f"cut, {counts['missed']} miss the tolerance"
+        )

@@ -1,0 +1,395 @@
+"""Factors and attributions ⇄ columns of Arrow. A row tells all that is needed to use it without the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..attribution import Attribution, similarity_hint
+from ..factors import Settings, TextFactors
+from ..storage import read_settings, require
+from ..units import TEXT
+from .task import Task
+
+__all__ = [
+    "SIDE_FIELDS",
+    "attribution_of_row",
+    "contributions",
+    "factors_of_row",
+    "factors_row",
+    "highlights_of_row",
+    "highlights_row",
+    "pairs_row",
+    "schema_of",
+    "side_of_row",
+    "table_of",
+]
+
+FLOATS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}
+TOP = pa.list_(pa.struct([("a", pa.int32()), ("b", pa.int32()), ("value", pa.float64())]))
+# Of one text, in every kind of row.
+SIDE_FIELDS = {
+    "prompt": pa.string(),
+    "encoded_by": pa.string(),
+    "tokens": pa.list_(pa.string()),
+    "roles": pa.list_(pa.string()),
+    "word_ids": pa.list_(pa.int32()),
+    "starts": pa.list_(pa.int32()),
+    "ends": pa.list_(pa.int32()),
+    "n_cut": pa.int32(),
+    "residual": pa.float64(),
+    "factor_error": pa.float64(),
+}
+PAIR_SIDE_FIELDS = {"contributions": pa.list_(pa.float64()), "main_effects": pa.list_(pa.float64())}
+
+
+def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
+    """Of the rows of a task.
+
+    Args:
+        given: of the rows that are to be explained; what it has beside texts is kept.
+    """
+    fields = [field for field in given if not field.name.startswith("bad_")]
+    if task.what == "factors":
+        number = FLOATS["float64" if task.dtype == "float64" else "float32"]
+        added = {
+            **SIDE_FIELDS,
+            "factors": pa.list_(pa.list_(FLOATS[task.dtype])),
+            # Of fixed size, as an index wants its vectors; the others may be null, which it refuses.
+            "embedding": pa.list_(number, task.width),
+            "reference_term": pa.list_(number),
+            "unshifted": pa.list_(number),
+            "normalisation": pa.float64(),
+        }
+    elif task.what == "highlights":
+        added = {
+            **SIDE_FIELDS,
+            "score": pa.float64(),
+            "contributions": pa.list_(pa.float64()),
+            "baseline": pa.float64(),
+            "error": pa.float64(),
+        }
+    else:
+        names = ("score", "score_unshifted", "interactions", "baseline", "error")
+        added = {name: pa.float64() for name in names}
+        for side in "ab":
+            added |= {f"{name}_{side}": kind for name, kind in {**SIDE_FIELDS, **PAIR_SIDE_FIELDS}.items()}
+        added |= {"matrix": pa.list_(pa.list_(pa.float32()))} if task.top_k is None else {"top": TOP}
+    added |= {"settings": pa.string(), "reason": pa.string()}
+    return pa.schema([*fields, *(pa.field(name, kind) for name, kind in added.items())])
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A table of rows; what a row does not have is null."""
+    return pa.table([_array([row.get(field.name) for row in rows], field.type) for field in schema], schema)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_list(kind) and pa.types.is_list(kind.value_type):
+        return _nested(values, kind)
+    return pa.array(values, kind)
+
+
+def _nested(matrices: Sequence[np.ndarray | None], kind: pa.DataType) -> pa.Array:
+    """Matrices as lists of lists, without a Python object for each number."""
+    shapes = [(0, 0) if matrix is None else matrix.shape for matrix in matrices]
+    dtype = kind.value_type.value_type.to_pandas_dtype()
+    flat = [np.zeros(0, dtype), *(matrix.ravel() for matrix in matrices if matrix is not None)]
+    values = pa.array(np.concatenate(flat).astype(dtype, copy=False), kind.value_type.value_type)
+    lengths = np.repeat([width for _, width in shapes], [height for height, _ in shapes])
+    inner = pa.ListArray.from_arrays(pa.array(_offsets(lengths), pa.int32()), values)
+    missing = pa.array([matrix is None for matrix in matrices])
+    return pa.ListArray.from_arrays(
+        pa.array(_offsets([height for height, _ in shapes]), pa.int32()), inner, mask=missing
+    )
+
+
+def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
+
+
+def _side(text: TextFactors) -> dict[str, Any]:
+    """What `SIDE_FIELDS` name."""
+    spans = None if text.spans is None else np.array(text.spans, np.int32).reshape(-1, 2)
+    return {
+        "prompt": text.prompt,
+        "encoded_by": text.encoded_by,
+        "tokens": text.tokens,
+        "roles": text.roles,
+        "word_ids": text.word_ids,
+        "starts": None if spans is None else spans[:, 0],
+        "ends": None if spans is None else spans[:, 1],
+        "n_cut": text.n_cut,
+        "residual": text.residual,
+        "factor_error": text.factor_error,
+    }
+
+
+def _settings(settings: Settings | None, **more: Any) -> str:
+    assert settings is not None
+    return json.dumps({**asdict(settings), **more}, allow_nan=False, separators=(",", ":"))
+
+
+def factors_row(text: TextFactors, dtype: str) -> dict[str, Any]:
+    """One text with its factors.
+
+    Raises:
+        ValueError: a number does not fit into the dtype.
+    """
+    with np.errstate(over="ignore"):
+        factors = text.factors.astype(dtype)
+    if not np.isfinite(factors).all():
+        raise ValueError(f"a factor of {np.abs(text.factors).max():.3g} does not fit into {dtype}")
+    return {
+        **_side(text),
+        "factors": factors,
+        "embedding": text.embedding,
+        "reference_term": text.reference_term if text.reference_term.any() else None,
+        "unshifted": text.embedding_unshifted,
+        "normalisation": text.normalisation,
+        "settings": _settings(text.settings),
+    }
+
+
+def pairs_row(out: Attribution, top_k: int | None) -> dict[str, Any]:
+    """One pair: its parts, what each unit contributes, and the matrix or its strongest cells between words."""
+    row = {
+        "score": out.score,
+        "score_unshifted": out.score_unshifted,
+        "interactions": out.parts["interactions"],
+        "baseline": out.baseline,
+        "error": out.error,
+        "settings": _settings(out.settings, similarity=out.similarity),
+    }
+    effects = {"a": out.main_effects_a, "b": out.main_effects_b}
+    for (side, text), shares in zip((("a", out.a), ("b", out.b)), contributions(out), strict=True):
+        described = {**_side(text), "contributions": shares, "main_effects": effects[side]}
+        row |= {f"{name}_{side}": value for name, value in described.items()}
+    if top_k is None:
+        return {**row, "matrix": out.matrix}
+    return {**row, "top": _top(out, top_k)}
+
+
+def contributions(out: Attribution) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) and (T,): half of a unit's interactions and its main effect. With the baseline they sum to the score."""
+    return 0.5 * out.matrix.sum(1) + out.main_effects_a, 0.5 * out.matrix.sum(0) + out.main_effects_b
+
+
+def _top(out: Attribution, k: int) -> list[dict[str, Any]]:
+    """The k cells of largest absolute value between units of the texts themselves."""
+    rows, columns = (np.flatnonzero([role == TEXT for role in side.roles]) for side in (out.a, out.b))
+    matrix = out.matrix[np.ix_(rows, columns)]
+    order = np.argsort(-np.abs(matrix), axis=None, kind="stable")[:k]
+    places = zip(*np.unravel_index(order, matrix.shape), strict=True)
+    return [{"a": rows[s], "b": columns[t], "value": matrix[s, t]} for s, t in places]
+
+
+def highlights_row(query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str) -> dict[str, Any]:
+    """What each unit of a document contributes to its score for a query.
+
+    Args:
+        query: (E,) e_q, the query as the model encodes it.
+        document: T units.
+        along: (T,) V_d e_q, its factors along the query.
+    """
+    shares, baseline, score = _highlights(query, document, along, similarity)
+    return {
+        **_side(document),
+        "score": score,
+        "contributions": shares,
+        "baseline": baseline,
+        "error": abs(score - shares.sum() - baseline),
+        "settings": _settings(document.settings, similarity=similarity),
+    }
+
+
+def _highlights(
+    query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str
+) -> tuple[np.ndarray, float, float]:
+    """(T,) V_d e_q / c, f(r_d)·e_q / c, and the score that they sum to."""
+    if similarity not in ("cosine", "dot"):
+        raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
+    query = np.asarray(query, np.float64)
+    require(
+        query.shape == document.embedding.shape, f"query must have shape {document.embedding.shape}, got {query.shape}"
+    )
+    scale = document.normalisation
+    if similarity == "cosine":
+        scale = float(np.linalg.norm(query) * np.linalg.norm(document.embedding))
+    require(scale > 0, "the cosine of a zero embedding is not defined")
+    direction = query / scale
+    return (
+        along / scale,
+        float(document.reference_term @ direction),
+        float(document.embedding @ direction),
+    )
+
+
+def side_of_row(row: Mapping[str, Any], text: str, suffix: str = "", **fields: Any) -> TextFactors:
+    """A text of a row, with numbers of the caller's for factors.
+
+    Args:
+        row: by name of column.
+        text: name of the column of the text.
+        suffix: ``"_a"`` or ``"_b"`` of a row of pairs.
+        **fields: of `TextFactors` that the row does not tell itself.
+
+    Raises:
+        ValueError: the row could not be explained, or lacks columns.
+    """
+    if row.get("reason") is not None:
+        raise ValueError(f"row {row.get('row')} could not be explained: {row['reason']}")
+    wanted = [text, *(f"{name}{suffix}" for name in SIDE_FIELDS), "settings"]
+    missing = [name for name in wanted if name not in row]
+    require(not missing, f"the row lacks the columns {', '.join(missing)}")
+    starts, ends, words = (row[f"{name}{suffix}"] for name in ("starts", "ends", "word_ids"))
+    prompt = row[f"prompt{suffix}"]
+    settings = json.loads(row["settings"])
+    settings.pop("similarity", None)
+    return TextFactors(
+        text=prompt + row[text],
+        prompt=prompt,
+        encoded_by=row[f"encoded_by{suffix}"],
+        tokens=tuple(row[f"tokens{suffix}"]),
+        roles=tuple(row[f"roles{suffix}"]),
+        word_ids=None
+        if words is None
+        else tuple(None if word is None or word != word else int(word) for word in words),
+        spans=None if starts is None else tuple((int(s), int(e)) for s, e in zip(starts, ends, strict=True)),
+        n_cut=int(row[f"n_cut{suffix}"]),
+        factor_error=row[f"factor_error{suffix}"],
+        settings=read_settings(settings),
+        **fields,
+    )
+
+
+def factors_of_row(row: Mapping[str, Any]) -> TextFactors:
+    """The factor of a row that ``what="factors"`` made, whatever read it: pyarrow, `datasets`, LanceDB, pandas.
+
+    `Attribution.of` combines any two of them, without the model. Its numbers are as exact as they were stored.
+
+    Args:
+        row: by name of column.
+
+    Raises:
+        ValueError: the row could not be explained, or lacks columns.
+    """
+    row = _plain(row)
+    if row.get("reason") is None:
+        missing = [name for name in ("factors", "embedding", "normalisation") if row.get(name) is None]
+        require(not missing, f"the row lacks the columns {', '.join(missing)}; it is none of what='factors'")
+    read: Callable[[str], np.ndarray | None] = lambda name: _vector(row.get(name))  # noqa: E731
+    embedding = read("embedding")
+    reference_term = read("reference_term")
+    return side_of_row(
+        row,
+        "text",
+        factors=None if embedding is None else np.array([*row["factors"]], np.float64),
+        embedding=embedding,
+        reference_term=np.zeros_like(embedding) if reference_term is None and embedding is not None else reference_term,
+        embedding_unshifted=read("unshifted"),
+        normalisation=row.get("normalisation"),
+    )
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """With None for null, which pandas spells as not a number; rows hold no such numbers."""
+    return {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
+
+
+def _vector(values: Any) -> np.ndarray | None:
+    return None if values is None else np.asarray(values, np.float64)
+
+
+def highlights_of_row(
+    row: Mapping[str, Any], query: np.ndarray, similarity: str = "cosine"
+) -> tuple[TextFactors, np.ndarray, float]:
+    """Which parts of a hit made its score for a query: from the stored factors, without the model.
+
+    Args:
+        row: of a document, as for `factors_of_row`; what an index returns.
+        query: (E,) the query's embedding, as the index was asked with.
+        similarity: ``"cosine"`` or ``"dot"``.
+
+    Returns:
+        the document; (T,) what each of its units contributes to the score; and the baseline, which the document's
+        reference has in common with the query. All contributions and the baseline sum to the score, up to the
+        integration error and the precision of the stored factors.
+
+    Raises:
+        ValueError: the row is no row of factors or could not be explained, or the query has another width.
+    """
+    document = factors_of_row(row)
+    query = np.asarray(query, np.float64)
+    shape = document.embedding.shape
+    require(query.shape == shape, f"query must have shape {shape}, got {query.shape}")
+    shares, baseline, _ = _highlights(query, document, document.factors @ query, similarity)
+    return document, shares, baseline
+
+
+def attribution_of_row(row: Mapping[str, Any]) -> Attribution:
+    """The attribution of a row that ``what="pairs"`` made without ``top_k``.
+
+    Matrix (in float32), main effects, parts, score and errors are those that were stored, and `words` and `spans` sum
+    them. The factors stand for them in as few dimensions as that takes, so they are good for this pair alone.
+
+    Args:
+        row: by name of column.
+
+    Raises:
+        ValueError: the row could not be explained, or keeps no matrix.
+    """
+    row = _plain(row)
+    if row.get("reason") is None:
+        require(
+            row.get("matrix") is not None,
+            "the row keeps no matrix: it is one of what='pairs' with top_k, or of another kind",
+        )
+    similarity = json.loads(row["settings"])["similarity"] if row.get("settings") else "cosine"
+    a, b = (_stand_in(row, side, similarity) for side in "ab")
+    return Attribution.of(a, b, similarity)
+
+
+def _stand_in(row: Mapping[str, Any], side: str, similarity: str) -> TextFactors:
+    """Factors in T + 3 dimensions whose products are the matrix, the effects, the baseline and the score.
+
+    The first T dimensions are the units of b, the next is b's reference, the last two hold both embeddings.
+    """
+    if row.get("reason") is not None:
+        return side_of_row(row, f"text_{side}")
+    matrix = np.array([*row["matrix"]], np.float64)
+    main_a, main_b = (np.asarray(row[f"main_effects_{name}"], np.float64) for name in "ab")
+    n_b, score = len(main_b), row["score"]
+    width = n_b + 3
+    factors = np.zeros((len(main_a) if side == "a" else n_b, width))
+    reference, embedding = np.zeros(width), np.zeros(width)
+    if side == "a":
+        factors[:, :n_b], factors[:, n_b] = matrix, main_a
+        reference[:n_b], reference[n_b] = main_b, row["baseline"]
+        embedding[-2] = 1.0
+    else:
+        factors[:, :n_b] = np.eye(n_b)
+        reference[n_b] = 1.0
+        embedding[-2] = score
+        if similarity == "cosine":
+            embedding[-1] = np.sqrt(max(0.0, 1.0 - score**2))
+    unshifted = None
+    if row.get("score_unshifted") is not None:
+        own = row["score_unshifted"]
+        unshifted = np.array([1.0, 0.0] if side == "a" else [own, np.sqrt(max(0.0, 1.0 - own**2))])
+    return side_of_row(
+        row,
+        f"text_{side}",
+        f"_{side}",
+        factors=factors,
+        embedding=embedding,
+        reference_term=reference,
+        embedding_unshifted=unshifted,
+        normalisation=1.0,
+        known_residual=row[f"residual_{side}"],
+    )

@@ -1,0 +1,200 @@
+"""Where rows come from: files, datasets, iterables. All become Arrow tables with the same columns.
+
+row     int64    0, 1, … in the order of the source
+id      string or int64, where the source has a column of ids
+texts   string   one or two columns, named as `xsbert.corpus.task.TEXT_COLUMNS` says; null where Arrow holds no such
+bad_…   string   beside each: what is wrong with it, or null
+others  the columns that are kept, as they are
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+__all__ = ["Fingerprint", "rows_of_source"]
+
+CHUNK = 4096
+Row = Mapping[str, Any] | Sequence[Any] | str
+RESERVED = frozenset({"row", "id", "reason", "settings", "score", "factors", "embedding"})
+
+
+def rows_of_source(
+    source: Any, wanted: Sequence[str], columns: Sequence[str] | None, id_column: str | None, keep: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Tables of a few thousand rows each.
+
+    Args:
+        source: the path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a `datasets.Dataset`, a
+            `pyarrow.Table`, a data frame; or an iterable of strings, tuples or dictionaries.
+        wanted: names that the columns of texts get.
+        columns: their names in the source; None takes ``wanted``. Tuples and strings have no names.
+        id_column: name of the column of ids.
+        keep: names of further columns.
+
+    Raises:
+        TypeError: there is no reading the source.
+        ValueError: it lacks a column, or a file is malformed.
+        OSError: a file cannot be read.
+    """
+    names = tuple(wanted if columns is None else columns)
+    if isinstance(columns, str) or len(names) != len(wanted):
+        raise ValueError(f"columns must name {len(wanted)} columns, of {' and '.join(wanted)}, got {columns!r}")
+    clashing = sorted((RESERVED | set(wanted)) & set(keep))
+    if clashing:
+        raise ValueError(f"keep names columns that the results have already: {', '.join(clashing)}")
+    schema: pa.Schema | None = None
+    start = 0
+    for chunk in _chunks(source):
+        table = _table(chunk, start, wanted, names, id_column, keep)
+        # What a column is, its first rows say.
+        schema = table.schema if schema is None else schema
+        try:
+            yield table.cast(schema)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(
+                f"rows {start} … {start + len(table) - 1} do not fit the types of the first: {error}"
+            ) from None
+        start += len(table)
+
+
+class Fingerprint:
+    """Of all rows, in order: of ids, texts and kept columns. The same for the same content in any kind of file."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.n_rows = 0
+
+    def update(self, table: pa.Table) -> None:
+        """Take in further rows."""
+        for row in table.drop_columns(["row"]).to_pylist():
+            encoded = repr(tuple(row.items())).encode("utf-8", "surrogatepass")
+            self._digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        self.n_rows += len(table)
+
+    def __str__(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _chunks(source: Any) -> Iterator[Sequence[Row]]:
+    if isinstance(source, (str, PathLike)):
+        return _file_chunks(Path(source))
+    if isinstance(source, pa.Table):
+        return (batch.to_pylist() for batch in source.to_batches(CHUNK))
+    if hasattr(source, "column_names") and hasattr(source, "iter"):
+        return (_rows_of_columns(batch) for batch in source.iter(batch_size=CHUNK))
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return (source.iloc[start : start + CHUNK].to_dict("records") for start in range(0, len(source), CHUNK))
+    if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
+        raise TypeError(
+            "source must be a path, a datasets.Dataset, a table or an iterable of texts, tuples or dictionaries, got "
+            f"{type(source).__name__}"
+        )
+    return _cut(source)
+
+
+def _cut(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
+    iterator = iter(rows)
+    return iter(lambda: list(itertools.islice(iterator, CHUNK)), [])
+
+
+def _rows_of_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no source {path}")
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix in (".parquet", ".pq"):
+        dataset = ds.dataset(path, format="parquet")
+        return (batch.to_pylist() for batch in dataset.to_batches(batch_size=CHUNK) if len(batch))
+    if suffix in (".csv", ".tsv"):
+        return _cut(_csv_rows(path, "\t" if suffix == ".tsv" else ","))
+    if suffix in (".jsonl", ".ndjson"):
+        return _cut(_json_rows(path))
+    raise ValueError(f"source {path} must end in .parquet, .csv, .tsv or .jsonl, or be a folder of Parquet files")
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+    # Bytes that are no UTF-8 become lone surrogates, and their row one with a reason.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+        for row in csv.DictReader(file, delimiter=delimiter):
+            if None in row or None in row.values():
+                raise ValueError(f"{path} has a row with another number of fields than its header: {row!r:.200}")
+            yield row
+
+
+def _json_rows(path: Path) -> Iterator[Any]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}: {error}") from None
+
+
+def _table(
+    rows: Sequence[Row],
+    start: int,
+    wanted: Sequence[str],
+    names: Sequence[str],
+    id_column: str | None,
+    keep: Sequence[str],
+) -> pa.Table:
+    read = [_read_row(row, start + place, names, id_column, keep) for place, row in enumerate(rows)]
+    columns: dict[str, pa.Array] = {"row": pa.array(range(start, start + len(rows)), pa.int64())}
+    if id_column is not None:
+        ids = [identity for identity, _, _ in read]
+        whole = all(type(identity) is int for identity in ids)
+        columns["id"] = pa.array(ids if whole else [None if i is None else str(i) for i in ids])
+    for place, name in enumerate(wanted):
+        checked = [_checked(texts[place]) for _, texts, _ in read]
+        columns[name] = pa.array([text for text, _ in checked], pa.string())
+        columns[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
+    for place, name in enumerate(keep):
+        columns[name] = pa.array([others[place] for _, _, others in read])
+    return pa.table(columns)
+
+
+def _read_row(
+    row: Row, number: int, names: Sequence[str], id_column: str | None, keep: Sequence[str]
+) -> tuple[Any, Sequence[Any], Sequence[Any]]:
+    """Id, texts, and columns that are kept."""
+    if isinstance(row, Mapping):
+        missing = [name for name in (*names, *([id_column] if id_column else []), *keep) if name not in row]
+        if missing:
+            raise ValueError(f"row {number} has no column {', '.join(missing)}; it has {', '.join(map(str, row))}")
+        return row.get(id_column or ""), [row[name] for name in names], [row[name] for name in keep]
+    if id_column is not None or keep:
+        raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
+    # One text without a name, whatever it is: what is no string becomes a row with a reason.
+    values = row if isinstance(row, (tuple, list)) else [row]
+    if len(values) != len(names):
+        raise ValueError(f"row {number} must have {len(names)} texts, got {len(values)}: {row!r:.80}")
+    return None, values, []
+
+
+def _checked(text: Any) -> tuple[str | None, str | None]:
+    """A text as Arrow can hold it, or None, and what is wrong with it, or None."""
+    if text is None:
+        return None, "there is no text (null)"
+    if not isinstance(text, str):
+        return None, f"a text must be a string, got {type(text).__name__}: {text!r:.80}"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return None, f"the text is no Unicode text: {error.reason} at {error.start} of {text!a:.80}"
+    return text, None if text.strip() else "the text is empty or only white space"

@@ -1,0 +1,175 @@
+"""What is asked of every row of a corpus, checked once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..attribution import similarity_hint
+from ..models import XSTransformer
+
+__all__ = ["DTYPES", "TEXT_COLUMNS", "Task", "model_identity", "quiet"]
+
+TEXT_COLUMNS = {"pairs": ("text_a", "text_b"), "factors": ("text",), "highlights": ("query", "document")}
+UNITS = ("tokens", "words", "sentences")
+DTYPES = ("float16", "float32", "float64")
+OPTIONS = (
+    "layer",
+    "tolerance",
+    "n_steps",
+    "rule",
+    "reference",
+    "reference_positions",
+    "max_steps",
+    "derivative_dtype",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to compute for each row.
+
+    Two jobs with equal tasks, models and sources have the same rows.
+    """
+
+    what: str
+    """``"pairs"``, ``"factors"`` or ``"highlights"``."""
+    similarity: str
+    """``"cosine"`` or ``"dot"``."""
+    units: str
+    """``"tokens"``, ``"words"`` or ``"sentences"``."""
+    top_k: int | None
+    """Strongest pairs of units that a row of pairs keeps; None keeps the whole matrix."""
+    dtype: str
+    """Of stored factors: ``"float16"``, ``"float32"`` or ``"float64"``."""
+    sides: tuple[tuple[str | None, str | None], ...]
+    """Of each column of texts its prompt, and ``"query"``, ``"document"`` or None, as `XSTransformer.token_factors`
+    takes them."""
+    options: tuple[tuple[str, Any], ...]
+    """Further arguments of `XSTransformer.token_factors`, by name."""
+    fingerprint: str
+    """Of the model, as in `xsbert.attribution.Settings`."""
+    width: int
+    """E, dimensions of an embedding."""
+
+    @classmethod
+    def of(
+        cls,
+        model: XSTransformer,
+        what: str = "pairs",
+        *,
+        similarity: str | None = None,
+        units: str = "tokens",
+        top_k: int | None = None,
+        dtype: str = "float16",
+        prompt: str | tuple[str | None, str | None] | None = None,
+        prompt_name: str | tuple[str | None, str | None] | None = None,
+        side: str | tuple[str | None, str | None] | None = None,
+        **options: Any,
+    ) -> Task:
+        """Checked against the model, which explains one word for it.
+
+        Args:
+            model, what, similarity, units, top_k, dtype, prompt, prompt_name, side, **options: as for
+                `xsbert.corpus.explain_corpus`.
+
+        Raises:
+            TypeError: an option is unknown or of the wrong type.
+            ValueError: an option is outside what is allowed.
+        """
+        _check_one_of("what", what, tuple(TEXT_COLUMNS))
+        _check_one_of("units", units, UNITS)
+        _check_one_of("dtype", dtype, DTYPES)
+        if top_k is not None:
+            if isinstance(top_k, bool) or not isinstance(top_k, int):
+                raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
+            if top_k < 1 or what != "pairs":
+                raise ValueError(f"top_k must be at least 1 and goes with what='pairs', got {top_k} and {what!r}")
+        unknown = sorted(options.keys() - set(OPTIONS))
+        if unknown:
+            raise TypeError(f"unknown options {', '.join(unknown)}; known are {', '.join(OPTIONS)}")
+        given = tuple(sorted((name, value) for name, value in options.items() if value is not None))
+        with quiet():
+            (probe,) = model.token_factors(["a"], units=units, prompt="", show_progress_bar=False, **dict(given))
+        return cls(
+            what=what,
+            similarity=_similarity(model, similarity),
+            units=units,
+            top_k=top_k,
+            dtype=dtype,
+            sides=_sides(model, what, prompt, prompt_name, side),
+            options=given,
+            fingerprint=probe.settings.fingerprint,
+            width=len(probe.embedding),
+        )
+
+    @classmethod
+    def from_json(cls, entries: dict[str, Any]) -> Task:
+        """Of what `to_json` gave."""
+        fixed = {name: tuple(map(tuple, entries[name])) for name in ("sides", "options")}
+        return cls(**{**entries, **fixed})
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it: tuples are lists."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of texts."""
+        return TEXT_COLUMNS[self.what]
+
+
+def model_identity(model: XSTransformer) -> dict[str, Any]:
+    """What decides which tokens a text has, which the model's fingerprint does not cover."""
+    tokenizer = model.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    described: Any = sorted(tokenizer.get_vocab().items())
+    if backend is not None:
+        # Padding and truncation are set anew by every call.
+        described = {
+            name: value for name, value in json.loads(backend.to_str()).items() if name not in ("padding", "truncation")
+        }
+    digest = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return {"tokenizer": digest, "max_seq_length": model.max_seq_length}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings of single texts, which rows tell instead."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _check_one_of(name: str, value: Any, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+def _similarity(model: XSTransformer, similarity: str | None) -> str:
+    name = model.similarity_fn_name if similarity is None else similarity
+    if name not in ("cosine", "dot"):
+        raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {name!r}{similarity_hint(name)}")
+    return name
+
+
+def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, side: Any) -> tuple[tuple[Any, Any], ...]:
+    """Prompt and side of each column of texts; highlights are of queries and documents, unless prompts are given."""
+    if what == "highlights" and prompt is None and prompt_name is None and side is None:
+        side = ("query", "document")
+    names = {"prompt": prompt, "prompt_name": prompt_name, "side": side}
+    each = [_each(name, value, len(TEXT_COLUMNS[what])) for name, value in names.items()]
+    explainer = model.explainer()
+    return tuple((explainer.prompt(*given).text, given[2]) for given in zip(*each, strict=True))
+
+
+def _each(name: str, value: Any, n_columns: int) -> tuple[str | None, ...]:
+    values = value if isinstance(value, tuple) else (value,) * n_columns
+    if len(values) != n_columns or any(not isinstance(item, (str, type(None))) for item in values):
+        raise TypeError(f"{name} must be a string, None, or a tuple of {n_columns} of these, got {value!r}")
+    return values

@@ -1,0 +1,170 @@
+"""A result in words: one sentence, and the account that `print` shows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..largest import largest_entries
+from ..spelling import display_tokens
+from ..units import TEXT
+from .effects import top_pairs
+from .shown import Shown, ShownText
+from .terminal import columns
+
+__all__ = ["Sentence", "account", "read_score", "score_name", "sentence", "spell"]
+
+N_FOR, N_AGAINST = 3, 2
+LEAST_SHARE = 0.1
+"""Of the strongest pair, below which no pair is named."""
+LONGEST_WORD = 40
+
+
+class Sentence(NamedTuple):
+    """The score and the pairs that made it, as a reader takes them in at a glance."""
+
+    score: str
+    lead: str
+    """How much of what speaks for the similarity the named pairs are."""
+    pairs_for: tuple[tuple[str, str], ...]
+    pairs_against: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        parts = [self.lead, ", ".join(map(" · ".join, self.pairs_for))]
+        text = f"{self.score}: {' '.join(filter(None, parts))}"
+        if not self.pairs_against:
+            return text
+        return f"{text}; against it: {', '.join(map(' · '.join, self.pairs_against))}"
+
+
+def sentence(result: Shown) -> Sentence:
+    """What the score mostly comes from, told by its interactions between words.
+
+    Pairs of the same two words are taken together, wherever they stand. Up to three are named for the similarity and
+    two against it, none below a tenth of the strongest. "mostly" are pairs that hold at least half of all positive
+    interactions between words.
+
+    Args:
+        result: in words, or in whatever units it has.
+    """
+    names, matrix = _by_label(result)
+    positive, negative = np.maximum(matrix, 0.0), np.maximum(-matrix, 0.0)
+    least = LEAST_SHARE * max(positive.max(initial=0.0), negative.max(initial=0.0))
+    named_for, named_against = (
+        [place for place in largest_entries(side, k) if side[place] > 0 and side[place] >= least]
+        for side, k in ((positive, N_FOR), (negative, N_AGAINST))
+    )
+    share = sum(positive[place] for place in named_for) / positive.sum() if named_for else 0.0
+    lead = "mostly" if share >= 0.5 else "spread over many pairs, first" if named_for else "no pair of words adds to it"
+    return Sentence(
+        read_score(result.score, 2),
+        lead,
+        tuple((names[0][s], names[1][t]) for s, t in named_for),
+        tuple((names[0][s], names[1][t]) for s, t in named_against),
+    )
+
+
+def _by_label(result: Shown) -> tuple[list[list[str]], np.ndarray]:
+    """The words of either text, each once, and the matrix summed over where they stand."""
+    names, places, kept = [], [], []
+    for side in (result.a, result.b):
+        known: dict[str, int] = {}
+        shown: list[str] = []
+        at = [place for place, role in enumerate(side.roles) if role == TEXT]
+        labels = display_tokens(side)
+        for place in at:
+            key = labels[place].casefold()
+            if key not in known:
+                known[key] = len(known)
+                shown.append(_shorten(labels[place], LONGEST_WORD))
+        names.append(shown)
+        places.append(np.array([known[labels[place].casefold()] for place in at], dtype=int))
+        kept.append(np.array(at, dtype=int))
+    matrix = np.zeros((len(names[0]), len(names[1])))
+    np.add.at(matrix, (places[0][:, None], places[1][None, :]), result.matrix[np.ix_(kept[0], kept[1])])
+    return names, matrix
+
+
+def score_name(result: Shown) -> str:
+    """Which score is explained: the similarity and, where the model puts something before its texts, what."""
+    if not (result.a.prompt or result.b.prompt):
+        return f"{result.similarity} similarity"
+    prompts = [f"“{_shorten(side.prompt, 30)}”" if side.prompt else "no prompt" for side in (result.a, result.b)]
+    return f"{result.similarity} similarity (a: {prompts[0]}, b: {prompts[1]})"
+
+
+def read_score(value: float, decimals: int) -> str:
+    """With a minus sign that can be seen, and none before zero."""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+
+
+def spell(result: Shown, k: int, special: bool) -> list[tuple[str, str, float]]:
+    """The k pairs of largest absolute attribution, by the names of their units."""
+    labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
+    return [(labels_a[s], labels_b[t], value) for s, t, value in top_pairs(result, k, special)]
+
+
+def account(result: Shown) -> str:
+    """Several lines: texts, settings, the parts of the score, errors and strongest pairs."""
+    how = result.settings
+    kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
+    lines = [
+        f"{score_name(result)} {result.score:.4f}",
+        *_encoded_lines(result),
+        *_unshifted_lines(result),
+        f"  a  {_shorten(result.a.text)}{_cut(result.a)}",
+        f"  b  {_shorten(result.b.text)}{_cut(result.b)}",
+        f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
+        f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
+        f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
+        f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
+        f"{f', {result.pulled_back} pulled back' if result.pulled_back else ''}",
+        "",
+        f"  parts of the score ({kind})",
+        *(f"    {name:<16}{value:>10.4f}" for name, value in result.parts.items()),
+        f"    {'sum':<16}{sum(result.parts.values()):>10.4f}",
+        f"    {'error':<16}{result.error:>10.1e}",
+        f"    residuals: a {result.residual_a:.1e}, b {result.residual_b:.1e}",
+        *_factor_error_lines(result),
+        "",
+        "  strongest pairs",
+        *_strongest_lines(result),
+    ]
+    return "\n".join(lines)
+
+
+def _factor_error_lines(result: Shown) -> list[str]:
+    if result.factor_error_a is None or result.factor_error_b is None:
+        return []
+    return [f"    factors' errors up to: a {result.factor_error_a:.1e}, b {result.factor_error_b:.1e}"]
+
+
+def _encoded_lines(result: Shown) -> list[str]:
+    if not result.a.encoded_by or not result.b.encoded_by:
+        return []
+    return [f"  of {result.a.encoded_by}(a) and {result.b.encoded_by}(b)"]
+
+
+def _unshifted_lines(result: Shown) -> list[str]:
+    if result.score_unshifted is None:
+        return []
+    return [f"  is that of the shifted model; the model's own, without the shift, is {result.score_unshifted:.4f}"]
+
+
+def _strongest_lines(result: Shown, k: int = 6) -> list[str]:
+    pairs = [
+        (f"{result.a.tokens[s]} · {result.b.tokens[t]}", value) for s, t, value in top_pairs(result, k, special=False)
+    ]
+    width = max((columns(label) for label, _ in pairs), default=0)
+    lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
+    return lines or ["    none between words"]
+
+
+def _shorten(text: str, width: int = 90) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _cut(text: ShownText) -> str:
+    return f"  [{text.n_cut} tokens cut off by the model's limit]" if text.n_cut else ""

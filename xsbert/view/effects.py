@@ -1,0 +1,107 @@
+"""What words and pairs add to the score: the numbers by which all views rank and shade them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..largest import largest_entries
+from ..spelling import display_tokens
+from ..units import PROMPT, TEXT
+from .shown import Shown, ShownText
+
+__all__ = [
+    "WordEffect",
+    "by_word",
+    "effects",
+    "top_pairs",
+    "unknown_units",
+    "word_effects",
+    "words_of",
+]
+
+# What tokenizers call what they do not know: [UNK], <unk>, <|unk|>, unk.
+UNKNOWN = re.compile(r"[\[<|]*unk(nown)?[\]>|]*", re.IGNORECASE)
+
+
+class WordEffect(NamedTuple):
+    """What one word adds to the score."""
+
+    word: str
+    value: float
+    """Its row or column of the interactions, summed, plus its main effect; in units of the score."""
+    role: str
+    """``"text"``, ``"special"``, ``"prompt"`` or ``"rest"``."""
+    span: tuple[int, int] | None
+    """Characters [start, end) of the text with its prompt, or None where the tokenizer has no offsets."""
+
+
+def words_of(text: ShownText) -> Any:
+    """The text in words, or in the units that it has where its tokenizer tells no words."""
+    return text if text.word_ids is None or text.spans is None else text.words()
+
+
+def by_word(result: Any) -> Any:
+    """The result in words, on each side whose tokenizer tells them."""
+    return replace(result, a=words_of(result.a), b=words_of(result.b), compute_feature_pairs=None)
+
+
+def effects(result: Shown) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) and (T,): what each unit adds to the score, its interactions with the whole other text and its main effect.
+
+    For a unit of text a that is V_a · (Σ_t V_b[t] + ρ_b) / c, which equals V_a · f(b) / c up to the integration error
+    of b. Each interaction is counted in either text.
+    """
+    return result.matrix.sum(1) + result.main_effects_a, result.matrix.sum(0) + result.main_effects_b
+
+
+def word_effects(result: Any) -> tuple[list[WordEffect], list[WordEffect]]:
+    """The effects of the words of a and of b, in the order of the texts."""
+    words = by_word(result)
+    return tuple(
+        [
+            WordEffect(label, float(value), role, None if side.spans is None else tuple(side.spans[at]))
+            for at, (label, value, role) in enumerate(zip(display_tokens(side), values, side.roles, strict=True))
+        ]
+        for side, values in zip((words.a, words.b), effects(words), strict=True)
+    )
+
+
+def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, int, float]]:
+    """The k pairs of largest absolute attribution as (position in a, position in b, value).
+
+    Args:
+        result: of S × T units.
+        k: at least 1.
+        special: let pairs with special tokens, prompts or the rest be among them.
+
+    Raises:
+        TypeError: ``k`` is not an integer.
+        ValueError: ``k`` is below 1.
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise TypeError(f"k must be an integer, got {k!r}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    rows, columns = (
+        np.array([at for at, role in enumerate(side.roles) if special or role == TEXT], dtype=int)
+        for side in (result.a, result.b)
+    )
+    part = result.matrix if special else result.matrix[np.ix_(rows, columns)]
+    places = [(int(rows[s]), int(columns[t])) for s, t in largest_entries(part, k)]
+    return [(s, t, float(result.matrix[s, t])) for s, t in places]
+
+
+def unknown_units(text: ShownText) -> list[bool]:
+    """(S,) which tokens the model saw as unknown, though the text says something there.
+
+    Told by the spelling of the token: a text that itself says “[UNK]” is not marked.
+    """
+    spans = text.spans or ((0, 0),) * len(text.tokens)
+    return [
+        role in (TEXT, PROMPT) and bool(UNKNOWN.fullmatch(token)) and text.text[start:end].strip() != token
+        for role, token, (start, end) in zip(text.roles, text.tokens, spans, strict=True)
+    ]

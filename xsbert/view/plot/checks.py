@@ -1,0 +1,66 @@
+"""What a picture asks of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...units import SPECIAL
+from ..shown import ShownText
+
+__all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]
+
+
+def check_result(result: Any, name: str = "result") -> Any:
+    wanted = ("a", "b", "matrix", "main_effects_a", "main_effects_b", "score", "error", "parts")
+    if not all(hasattr(result, attribute) for attribute in wanted):
+        raise TypeError(f"{name} must be an Attribution, as attribute_prediction returns it, got {result!r:.80}")
+    shape = (len(result.a.tokens), len(result.b.tokens))
+    if np.shape(result.matrix) != shape or 0 in shape:
+        raise ValueError(f"{name}.matrix must be of shape (S, T) = {shape}, got {np.shape(result.matrix)}")
+    for attribute in ("matrix", "main_effects_a", "main_effects_b", "score"):
+        if not np.isfinite(getattr(result, attribute)).all():
+            raise ValueError(f"{name}.{attribute} must hold finite numbers, got {getattr(result, attribute)!r:.200}")
+    return result
+
+
+def check_same_pair(results: Mapping[str, Any]) -> None:
+    (first_name, first), *others = results.items()
+    for name, other in others:
+        if other.similarity != first.similarity:
+            raise ValueError(
+                f"{first_name} is of {first.similarity} and {name} of {other.similarity} similarity: "
+                "their attributions are not on one scale"
+            )
+        for side in ("a", "b"):
+            _check_same_units(getattr(first, side), getattr(other, side), side, first_name, name)
+
+
+def _check_same_units(first: ShownText, other: ShownText, side: str, first_name: str, name: str) -> None:
+    where = f"{first_name} and {name} differ in text {side}"
+    advice = "the same pair is needed, in the same units; words() gives texts of different tokenizers the same units"
+    if len(first.tokens) != len(other.tokens):
+        raise ValueError(f"{where}: {len(first.tokens)} units against {len(other.tokens)}; {advice}")
+    units = zip(first.tokens, first.roles, other.tokens, other.roles, strict=True)
+    for position, (token, role, other_token, other_role) in enumerate(units):
+        if role != other_role or (token != other_token and role != SPECIAL):
+            raise ValueError(f"{where}: unit {position} is {token!r} against {other_token!r}; {advice}")
+
+
+def check_flag(value: Any, name: str) -> None:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def figure_of(ax: Any) -> Figure:
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be matplotlib Axes or None, got {type(ax).__name__}")
+    return ax.figure

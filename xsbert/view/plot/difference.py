@@ -1,0 +1,94 @@
+"""What changes from one result to another."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..shown import Shown
+from .checks import check_result, check_same_pair
+from .style import magnitude, title_chunks, written
+from .table import Table, draw_figure, table_of
+
+__all__ = ["difference"]
+
+
+def difference(
+    result_1: Shown,
+    result_2: Shown,
+    *,
+    special_tokens: bool = True,
+    values: bool | None = None,
+    title: bool | str = True,
+    limit: float | None = None,
+    ax: Axes | None = None,
+) -> tuple[Figure, Axes]:
+    """Draw what changes from one result to another of the same pair: the second minus the first.
+
+    Of two models, two layers, or before and after tuning. Special tokens match whatever their spelling, so that
+    the `words()` of models with different tokenizers can be compared too.
+
+    Args:
+        result_1: what is subtracted.
+        result_2: what it is subtracted from, with the same units.
+        special_tokens: as for `heatmap`.
+        values: as for `heatmap`.
+        title: as for `heatmap`.
+        limit: as for `heatmap`.
+        ax: as for `heatmap`.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: the two differ in their units or in the kind of similarity (the message says where), or one is
+            of a shifted model and the other is not, so that their cells are parts of different sums; other errors
+            as for `heatmap`.
+
+    Warns:
+        UserWarning: as for `heatmap`.
+    """
+    check_result(result_1, "result_1")
+    check_result(result_2, "result_2")
+    check_same_pair({"result_1": result_1, "result_2": result_2})
+    _check_same_sum(result_1, result_2)
+    one, two = table_of(result_1, special_tokens), table_of(result_2, special_tokens)
+    table = Table(
+        matrix=two.matrix - one.matrix,
+        main_a=two.main_a - one.main_a,
+        main_b=two.main_b - one.main_b,
+        labels_a=_joint_labels(one.labels_a, two.labels_a),
+        labels_b=_joint_labels(one.labels_b, two.labels_b),
+        muted_a=two.muted_a,
+        muted_b=two.muted_b,
+    )
+    change = written(result_2.score - result_1.score, 4, sign=True)
+    ends = f"{written(result_1.score, 2)} to {written(result_2.score, 2)}"
+    chunks = title_chunks(
+        title,
+        [
+            f"change of {result_2.similarity} similarity {change} ({ends})",
+            *_settings_chunks(result_1, result_2),
+            f"error up to {magnitude(result_1.error + result_2.error)}",
+        ],
+    )
+    return draw_figure(table, values, chunks, limit, ax, "change of attribution")
+
+
+def _check_same_sum(one: Shown, two: Shown) -> None:
+    if one.settings.shift != two.settings.shift:
+        shifted, other = ("result_1", "result_2") if one.settings.shift else ("result_2", "result_1")
+        raise ValueError(
+            f"{shifted} is of a shifted model, whose cells sum to its score, and {other} is not: its cells leave out "
+            "main effects and baseline, so that a difference of cells says nothing. Draw each with heatmap"
+        )
+
+
+def _settings_chunks(one: Shown, two: Shown) -> list[str]:
+    """What a reader must know of how the second was computed and the first was not."""
+    first, second = vars(one.settings), vars(two.settings)
+    names = {"model": "model", "layer": "layer", "reference": "reference", "reference_positions": "positions"}
+    changed = [name for name in names if first[name] != second[name]]
+    return [f"{names[name]} {second[name]} minus {first[name]}" for name in changed]
+
+
+def _joint_labels(one: list[str], two: list[str]) -> list[str]:
+    return [first if first == second else f"{first}/{second}" for first, second in zip(one, two, strict=True)]

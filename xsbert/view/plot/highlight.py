@@ -1,0 +1,133 @@
+"""The texts themselves, shaded."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from ...units import TEXT
+from ..effects import by_word, effects
+from ..shown import Shown
+from .checks import check_flag, check_result, is_number
+from .fonts import Fonts, find_fonts
+from .style import (
+    FONT_SIZE,
+    MUTED,
+    baseline_chunk,
+    colours_of,
+    ink_on,
+    limit_of,
+    magnitude,
+    score_chunks,
+    set_title,
+    title_chunks,
+    wrap,
+)
+from .text_lines import Block, Side, lay_out_sides, space_inches, visual_order
+
+__all__ = ["highlight"]
+
+
+def highlight(
+    result: Shown, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
+) -> tuple[Figure, Axes]:
+    """Draw the texts themselves, each word shaded by all that it contributes.
+
+    That is its row (text a) or column (text b) of the matrix, summed, plus its main effect. Each interaction is thus
+    counted once in either text. Tokens are summed to words first, where the tokenizer tells words. Lines of a
+    right-to-left text start at the right.
+
+    Args:
+        result: as for `heatmap`.
+        special_tokens: as for `heatmap`.
+        title: False for none, or a title of your own.
+        width: of the figure, inches, at least 3. It is as high as the texts need.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: ``width`` is below 3; other errors as for `heatmap`.
+
+    Warns:
+        UserWarning: as for `heatmap`.
+    """
+    check_result(result)
+    if not is_number(width) or not 3 <= width < math.inf:
+        raise ValueError(f"width must be a number of inches of at least 3, got {width!r}")
+    check_flag(special_tokens, "special_tokens")
+    result = by_word(result)
+    sides = [
+        Side(name, text, values, tuple(special_tokens or role == TEXT for role in text.roles))
+        for name, text, values in zip(("text a", "text b"), (result.a, result.b), effects(result), strict=True)
+    ]
+    if not all(any(side.kept) for side in sides):
+        raise ValueError("without special tokens no unit of one text is left: draw them with special_tokens=True")
+    limit = limit_of(*(side.values[list(side.kept)] for side in sides))
+    fonts = find_fonts(*(word for side in sides for word in side.words))
+    chunks = title_chunks(
+        title,
+        [
+            *score_chunks(result),
+            f"error {magnitude(result.error)}",
+            baseline_chunk(result.baseline),
+        ],
+    )
+    fig = plt.figure(figsize=(width, 4.0))
+    ax = fig.add_axes((0, 0, 1, 1))
+    inner, foot = width - 0.5, 0.6
+    head = 0.2 + 1.4 * FONT_SIZE / 72 * len(wrap(chunks, inner))
+    blocks, used = lay_out_sides(ax, sides, fonts, FONT_SIZE + 2, inner)
+    height = used + head + foot
+    fig.set_size_inches(width, height)
+    ax.set_position((0.25 / width, foot / height, inner / width, used / height))
+    bar = fig.add_axes((0.25 / width, 0.42 / height, min(3.0, inner) / width, 0.12 / height))
+    fig.colorbar(colours_of(limit), cax=bar, orientation="horizontal", ticks=MaxNLocator(6))
+    bar.tick_params(labelsize=FONT_SIZE - 2)
+    bar.set_xlabel("interactions and main effect of the word", fontsize=FONT_SIZE - 1)
+    bar.grid(False)
+    ax.set_xlim(0, inner)
+    ax.set_ylim(used, 0)
+    ax.axis("off")
+    for block in blocks:
+        _draw_block(ax, block, limit, fonts)
+    set_title(ax, chunks, inner)
+    return fig, ax
+
+
+def _draw_block(ax: Axes, block: Block, limit: float, fonts: Fonts) -> None:
+    height = block.line_height
+    ax.text(
+        block.width if block.right_to_left else 0.0,
+        block.top + 0.35 * height,
+        block.heading,
+        ha="right" if block.right_to_left else "left",
+        va="center",
+        fontsize=0.8 * block.size,
+        color=MUTED,
+    )
+    colours = colours_of(limit)
+    for row, line in enumerate(block.lines):
+        middle = block.top + (row + 1.2) * height
+        x = 0.0
+        for piece, spaced in visual_order(line, block.right_to_left):
+            x += space_inches(block.size) if spaced and x > 0 else 0.0
+            left = block.width - x - piece.width if block.right_to_left else x
+            colour = colours.to_rgba(piece.value)
+            ax.add_patch(
+                Rectangle((left, middle - 0.42 * height), piece.width, 0.84 * height, facecolor=colour, linewidth=0)
+            )
+            ax.text(
+                left + piece.width / 2,
+                middle,
+                piece.shown,
+                ha="center",
+                va="center_baseline",
+                fontsize=block.size,
+                color=ink_on(colour, muted=piece.muted),
+                **fonts.style(piece.shown),
+            )
+            x += piece.width

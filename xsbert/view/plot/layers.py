@@ -1,0 +1,148 @@
+"""One pair at several layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ..shown import Shown
+from .checks import check_flag, check_result, check_same_pair
+from .fonts import find_fonts
+from .style import (
+    FONT_SIZE,
+    baseline_chunk,
+    limit_of,
+    magnitude,
+    set_title,
+    shorten,
+    title_chunks,
+    unshifted_chunks,
+    written,
+)
+from .table import Table, cell_inches, cells_of, colour_bars, draw_table, label_inches, table_of
+
+__all__ = ["layers"]
+
+LARGEST_PANEL = 5.0
+"""Inches that the cells of a panel take at most on either side."""
+
+
+def layers(
+    results: Sequence[Shown],
+    *,
+    own_scales: bool = False,
+    special_tokens: bool = True,
+    values: bool | None = None,
+    title: bool | str = True,
+) -> tuple[Figure, np.ndarray]:
+    """Draw the same pair at several layers side by side, all on one scale or each on its own.
+
+    Args:
+        results: n results with the same units; up to four make a row, in rows that are as even as can be.
+        own_scales: the colours of each panel run to its own largest absolute value, which its title states.
+        special_tokens: as for `heatmap`.
+        values: as for `heatmap`.
+        title: False for none, or a title of your own above all panels.
+
+    Returns:
+        the figure and the (n,) array of axes, in the order of the results.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: there are no results, or they differ in their units or in the kind of similarity; other errors
+            as for `heatmap`.
+
+    Warns:
+        UserWarning: as for `heatmap`.
+    """
+    _check_results(results)
+    check_flag(own_scales, "own_scales")
+    tables = [table_of(result, special_tokens) for result in results]
+    margins = any(table.has_main for table in tables)
+    limits = [(limit_of(table.matrix), limit_of(table.main_a, table.main_b)) for table in tables]
+    if not own_scales:
+        limits = [tuple(map(max, zip(*_without_empty(tables, limits), strict=True)))] * len(tables)
+    heading = title_chunks(title, [f"{shorten(results[0].a.text, 60)}  /  {shorten(results[0].b.text, 60)}"])
+    fonts = find_fonts(*tables[0].labels_a, *tables[0].labels_b, *heading)
+
+    n_cells = cells_of(tables[0], margins)
+    cell = tuple(min(0.8 * cell_inches(n), LARGEST_PANEL / n) for n in n_cells)
+    fig, axes, n_columns = _grid(len(results), tables[0], n_cells, cell, margins)
+    for place, (ax, table, result) in enumerate(zip(axes, tables, results, strict=True)):
+        images = draw_table(ax, table, limits[place], fonts, values, cell, margins)
+        if place % n_columns:
+            ax.tick_params(labelleft=False)
+            ax.set_ylabel("")
+        scale = [f"largest {written(limits[place][0], 3)}"] if own_scales else []
+        set_title(ax, [*_panel_chunks(result, results), *scale], cell[0] * n_cells[0])
+    named = dict(zip(("attribution", "main effect"), images, strict=False))
+    if own_scales:
+        named = {
+            f"{name}, share of the panel's largest": ScalarMappable(Normalize(-1, 1), image.cmap)
+            for name, image in named.items()
+        }
+    colour_bars(fig, list(axes), named, cell[1] * n_cells[1] * math.ceil(len(results) / n_columns))
+    if heading:
+        text = "\n".join(map(fonts.shown, heading))
+        fig.suptitle(text, fontsize=FONT_SIZE + 1, **fonts.style(text))
+    return fig, axes
+
+
+def _check_results(results: Any) -> None:
+    if not isinstance(results, Sequence) or isinstance(results, str):
+        raise TypeError(f"results must be a list of attributions, got {type(results).__name__}")
+    if not results:
+        raise ValueError("results must hold at least one attribution, got none")
+    for place, result in enumerate(results):
+        check_result(result, f"results[{place}]")
+    check_same_pair({f"results[{place}]": result for place, result in enumerate(results)})
+
+
+def _without_empty(tables: list[Table], limits: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A table of zeros has a limit of one, which must not set the scale of the others."""
+    return [
+        (
+            limit if np.any(table.matrix) or not any(np.any(other.matrix) for other in tables) else 0.0,
+            main if table.has_main or not any(other.has_main for other in tables) else 0.0,
+        )
+        for table, (limit, main) in zip(tables, limits, strict=True)
+    ]
+
+
+def _grid(
+    n: int, table: Table, n_cells: tuple[float, float], cell: tuple[float, float], margins: bool
+) -> tuple[Figure, np.ndarray, int]:
+    """A figure with n panels in rows that are as even as can be, and the number of columns."""
+    panel = cell[0] * n_cells[0], cell[1] * n_cells[1]
+    widest = max(1, min(n, 4, int(16 // panel[0])))
+    n_rows = math.ceil(n / widest)
+    n_columns = math.ceil(n / n_rows)
+    labels = label_inches(table, cell, margins)
+    panel_title = 4.2 * FONT_SIZE / 72
+    width = labels[0] + n_columns * (panel[0] + 0.25) + (1.7 if margins else 0.9)
+    height = n_rows * (panel[1] + labels[1] + panel_title + 0.2) + 0.5
+    fig, grid = plt.subplots(n_rows, n_columns, figsize=(width, height), layout="constrained", squeeze=False)
+    for spare in grid.ravel()[n:]:
+        spare.remove()
+    return fig, grid.ravel()[:n], n_columns
+
+
+def _panel_chunks(result: Shown, results: Sequence[Shown]) -> list[str]:
+    chunks = [f"layer {result.settings.layer} of {result.settings.n_layers}"]
+    if len({other.settings.model for other in results}) > 1:
+        chunks.append(result.settings.model)
+    return [
+        *chunks,
+        f"score {written(result.score, 3)}",
+        *unshifted_chunks(result, 3),
+        f"error {magnitude(result.error)}",
+        f"interactions {written(result.parts['interactions'], 3)}",
+        baseline_chunk(result.baseline),
+    ]

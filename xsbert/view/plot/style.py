@@ -1,0 +1,181 @@
+"""Colours, numbers, labels and titles that the pictures share."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from ...spelling import display_tokens
+from ..account import score_name
+from ..shown import Shown, ShownText
+from .checks import check_flag
+from .fonts import find_fonts
+
+__all__ = [
+    "COLOURS",
+    "FONT_SIZE",
+    "GRID",
+    "INK",
+    "LONGEST_LABEL",
+    "MAIN_COLOURS",
+    "MUTED",
+    "NEGATIVE",
+    "NEUTRAL",
+    "POSITIVE",
+    "baseline_chunk",
+    "colours_of",
+    "decimals_of",
+    "ems",
+    "inches_of",
+    "ink_on",
+    "is_wide",
+    "labels_of",
+    "limit_of",
+    "magnitude",
+    "part_chunks",
+    "score_chunks",
+    "set_title",
+    "shorten",
+    "title_chunks",
+    "unshifted_chunks",
+    "wrap",
+    "written",
+]
+
+COLOURS, MAIN_COLOURS = "RdBu_r", "PuOr_r"
+POSITIVE, NEGATIVE, NEUTRAL = "#b2182b", "#2166ac", "#4d4d4d"
+INK, MUTED, GRID = "#1a1a1a", "#7a7a7a", "#dddddd"
+
+FONT_SIZE = 9.0
+LONGEST_LABEL = 28
+
+
+def title_chunks(title: bool | str, chunks: list[str]) -> list[str]:
+    if isinstance(title, str):
+        return [title] if title else []
+    check_flag(title, "title")
+    return chunks if title else []
+
+
+def score_chunks(result: Shown) -> list[str]:
+    return [f"{score_name(result)} {written(result.score, 4)}", *unshifted_chunks(result, 4)]
+
+
+def unshifted_chunks(result: Shown, decimals: int) -> list[str]:
+    """The model's own score, where a shift was added to it."""
+    return [] if result.score_unshifted is None else [f"unshifted {written(result.score_unshifted, decimals)}"]
+
+
+def part_chunks(result: Shown, shown: np.ndarray | None = None) -> list[str]:
+    """What the score is the sum of: without a shift it is not the sum of the cells.
+
+    ``shown`` are the cells that are drawn, where these are not all.
+    """
+    interactions, main_a, main_b, baseline = result.parts.values()
+    complete = shown is None or shown.size == result.matrix.size
+    drawn = "the cells" if complete else f"cells shown {written(shown.sum(), 3)}"
+    if not (np.any(result.main_effects_a) or np.any(result.main_effects_b)):
+        left_out = "" if complete else f" ({drawn})"
+        return [f"interactions {written(interactions, 3)}{left_out}", "no main effects", baseline_chunk(baseline)]
+    return [
+        f"= interactions {written(interactions, 3)} ({drawn})",
+        f"+ main effects a {written(main_a, 3)}",
+        f"+ main effects b {written(main_b, 3)}",
+        f"+ {baseline_chunk(baseline)}",
+    ]
+
+
+def baseline_chunk(baseline: float) -> str:
+    return f"baseline {written(baseline, 3) if baseline else 0}"
+
+
+def set_title(ax: Axes, chunks: list[str], width: float, pad: float | None = None) -> None:
+    if not chunks:
+        return
+    fonts = find_fonts(*chunks)
+    text = "\n".join(fonts.shown(line) for line in wrap(chunks, width))
+    ax.set_title(text, loc="left", fontsize=FONT_SIZE, pad=pad, **fonts.style(text))
+
+
+def wrap(chunks: list[str], width: float) -> list[str]:
+    """Fill lines of at least 2.4 inches with chunks, none of which is broken."""
+    lines: list[str] = []
+    for chunk in chunks:
+        # The terms of a sum are no list.
+        longer = lines[-1] + (" " if chunk.startswith(("= ", "+ ")) else ", ") + chunk if lines else chunk
+        if lines and ems(longer) * FONT_SIZE < 72 * max(width, 2.4):
+            lines[-1] = longer
+        else:
+            lines.append(chunk)
+    return lines
+
+
+def labels_of(text: ShownText) -> list[str]:
+    return [shorten(label, LONGEST_LABEL) for label in display_tokens(text)]
+
+
+def shorten(text: str, length: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def ems(text: str) -> float:
+    """Width of a text in units of its font size, a little too much rather than too little."""
+    return max(sum(map(_em, line)) for line in text.split("\n"))
+
+
+def _em(character: str) -> float:
+    if unicodedata.combining(character):
+        return 0.0
+    return 1.05 if is_wide(character) else 0.6
+
+
+def is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in ("W", "F")
+
+
+def written(value: float, decimals: int, sign: bool = False) -> str:
+    """With a minus sign that can be seen, and none before zero."""
+    value = round(float(value), decimals) + 0.0
+    return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "−")
+
+
+def magnitude(value: float) -> str:
+    return f"{value:.0e}".replace("-", "−") if value else "0"
+
+
+def decimals_of(*values: Any) -> int:
+    """So many that the largest value has two or three digits that count."""
+    largest = max(float(np.abs(array).max()) for array in values)
+    order = math.floor(math.log10(largest)) if largest else 0
+    return min(6, max(0, 2 - order if order >= 0 else 1 - order))
+
+
+def limit_of(*values: np.ndarray) -> float:
+    return max(float(np.abs(array).max()) for array in values) or 1.0
+
+
+def colours_of(limit: float) -> ScalarMappable:
+    return ScalarMappable(Normalize(-limit, limit), COLOURS)
+
+
+def ink_on(colour: tuple[float, float, float, float], muted: bool = False) -> str:
+    """Black or white, whichever can be read on the colour."""
+    red, green, blue = (
+        channel / 12.92 if channel <= 0.04 else ((channel + 0.055) / 1.055) ** 2.4 for channel in colour[:3]
+    )
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    if luminance < 0.22:
+        return "white"
+    return "#5a5a5a" if muted and luminance > 0.7 else INK
+
+
+def inches_of(ax: Axes) -> tuple[float, float]:
+    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    return box.width, box.height
