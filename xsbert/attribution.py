@@ -88,6 +88,13 @@ class Attribution:
         return result
 
     @property
+    def pulled_back(self) -> str | None:
+        """Which text's factors were computed along those of the other alone, by reverse mode: ``"a"``, ``"b"``, or None
+        where both were computed for themselves."""
+        sides = [name for name in "ab" if getattr(self, name).known_residual is not None]
+        return sides[0] if sides else None
+
+    @property
     def tokens_a(self) -> list[str]:
         """(S,) the units of text a."""
         return list(self.a.tokens)

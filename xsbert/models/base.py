@@ -29,11 +29,14 @@ from ..engine.reference import (
 from ..engine.skipping import skip_or_raise
 from ..engine.texts import Prompt
 from ..factors import TextFactors
+from ..pairing import factors_for_pairs, in_units
+from ..ranker import Request, check_prompt_of_both, explained_ranking
+from ..ranking import Ranking
 from ..similarity import SIMILARITIES, similarity_hint
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
-from .shift_warning import ShiftWarning, warn_of_shift, warning_once
+from .shift_warning import ShiftWarning, warn_of_shift, warn_of_shifted_ranking, warning_once
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -369,6 +372,9 @@ class XSTransformer(SentenceTransformer):
     ) -> Iterator[Attribution | None]:
         """Explain many pairs, with each distinct text computed once.
 
+        A text that is much longer than all of its partners together is pulled back from theirs by reverse mode, and its
+        factors are then good for these pairs alone, which `Attribution.pulled_back` says.
+
         Args:
             pairs: pairs of texts.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`.
@@ -392,9 +398,11 @@ class XSTransformer(SentenceTransformer):
             left.append(text_a)
             right.append(text_b)
         names = "pairs[{}][0]", "pairs[{}][1]"
-        a, b = _both_sides(explainer, (left, right), prompts, names, similarity, units, errors)
+        n_pairs = len(left)
+        places = [(n, n_pairs + n) for n in range(n_pairs)]
+        a, b = _both_sides(explainer, (left, right), prompts, names, similarity, units, errors, places)
         return warning_once(
-            None if one is None or other is None else Attribution.of(one, other, similarity)
+            None if one is None or other is None else _combined(one, other, similarity, units)
             for one, other in zip(a, b, strict=True)
         )
 
@@ -412,7 +420,10 @@ class XSTransformer(SentenceTransformer):
         errors: str = "raise",
         **options: Unpack[OptionKeywords],
     ) -> Iterator[tuple[int, int, Attribution]]:
-        """Explain each of n queries against each of m documents, at the cost of n + m factors.
+        """Explain each of n queries against each of m documents, at the cost of n + m factors, or less.
+
+        Documents that are much longer than all queries together, or queries than all documents, are pulled back from
+        those by reverse mode. Their factors are then good for these pairs alone, which `Attribution.pulled_back` says.
 
         Args:
             queries, documents: texts.
@@ -436,9 +447,80 @@ class XSTransformer(SentenceTransformer):
         rows, columns = _both_sides(explainer, (queries, documents), prompts, names, similarity, units, errors)
         left = [(i, row) for i, row in enumerate(rows) if row is not None]
         right = [(j, column) for j, column in enumerate(columns) if column is not None]
-        results = warning_once(Attribution.of(row, column, similarity) for _, row in left for _, column in right)
+        results = warning_once(_combined(row, column, similarity, units) for _, row in left for _, column in right)
         places = ((i, j) for i, _ in left for j, _ in right)
         return ((i, j, result) for (i, j), result in zip(places, results, strict=True) if result is not None)
+
+    @takes_options
+    def explain_ranking(
+        self,
+        query: str,
+        documents: Any,
+        *,
+        top_k: int | None = None,
+        detail: str = "highlights",
+        units: str = "words",
+        similarity: str | None = None,
+        prompt: Sides = None,
+        prompt_name: Sides = None,
+        document_embeddings: Any = None,
+        passages: int | None = None,
+        overlap: int = 32,
+        pooling: str = "max",
+        **options: Unpack[OptionKeywords],
+    ) -> Ranking:
+        """Rank documents for a query by the model's own scores, and tell what the words of both have in each score.
+
+        Scores and order are those of `encode_query`, `encode_document` and `util.semantic_search`. For a fixed query
+        the score is linear in the factors of the document, so that its words' contributions take one backward pass for
+        each node, whatever the query's length; the query's take one set of factors for all documents.
+
+        Args:
+            query: S tokens.
+            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one.
+            top_k: explain and return the best k; None all.
+            detail: ``"highlights"`` for the contributions of document's units, and of the query's; ``"pairs"`` for
+                the pairs of both as well, by whichever direction is cheaper for a document.
+            units: of the documents: ``"tokens"``, ``"words"`` or ``"sentences"``. They cost the same, and
+                `Ranking.over` changes them afterwards.
+            similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
+            prompt, prompt_name: a pair for query and documents, in place of the model's own prompts of these sides; one
+                for both where the model does not tell the sides apart.
+            document_embeddings: (n, E) what `encode_document` made of the documents, used for the scores in place of
+                embedding them again.
+            passages: split documents into windows of at most so many tokens, between words, and score a document by
+                its passages; None takes documents as they are, cut by the model's limit, which hits and a warning say.
+            overlap: tokens that a passage shares with the one before.
+            pooling: ``"max"``: the score of a document is that of its best passage, which is what is explained.
+                ``"mean"``: it is the mean over all of them, and all are explained.
+            **options: see `Options`.
+
+        Returns:
+            the hits, best first. A document that cannot be explained is among them, with the reason.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: an argument is outside what is allowed; a document without text is named by its place.
+
+        Warns:
+            UserWarning: as `attribute_prediction`; or given embeddings score far from the model's own.
+            ShiftWarning: once, at the first hit whose score an added shift changes by more than 0.05.
+        """
+        request = Request(top_k, detail, units, passages, overlap, pooling)
+        explainer = self.explainer(**options)
+        check_prompt_of_both(explainer, prompt, prompt_name)
+        ranking = explained_ranking(
+            self,
+            explainer,
+            query,
+            documents,
+            similarity=self._resolved_similarity(similarity),
+            prompts=_sides_of(explainer, prompt, prompt_name, ("query", "document")),
+            request=request,
+            document_embeddings=document_embeddings,
+        )
+        warn_of_shifted_ranking(ranking)
+        return ranking
 
     def unshifted_modules(self) -> list[nn.Module]:
         """The modules that make f, sharing the weights: no reference, no shift, and no trailing normalisation."""
@@ -551,14 +633,20 @@ def _both_sides(
     similarity: str,
     units: str,
     errors: str,
+    pairs: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[list[TextFactors | None], list[TextFactors | None]]:
-    """The factors of two lists of texts, each distinct text computed once; None for texts that are skipped."""
+    """What two lists of texts need to be combined, see `factors_for_pairs`; None for texts that are skipped.
+
+    Pairs are places among both lists, one after the other; None combines all of one with all of the other.
+    """
     tokenized = [
         explainer.tokenized_all(side, prompt, name=name, errors=errors)
         for side, prompt, name in zip(texts, prompts, names, strict=True)
     ]
-    found = explainer.factors_of([*tokenized[0], *tokenized[1]], units=units, errors=errors)
-    split = len(tokenized[0])
+    split, n_texts = len(tokenized[0]), len(tokenized[0]) + len(tokenized[1])
+    if pairs is None:
+        pairs = [(i, j) for i in range(split) for j in range(split, n_texts)]
+    found = factors_for_pairs(explainer, [*tokenized[0], *tokenized[1]], pairs, units=units, errors=errors)
     places = [name.format(place) for name, side in zip(names, tokenized, strict=True) for place in range(len(side))]
     for at, (each, name) in enumerate(zip(found, places, strict=True)):
         try:
@@ -568,6 +656,10 @@ def _both_sides(
             skip_or_raise(error, errors, name)
             found[at] = None
     return found[:split], found[split:]
+
+
+def _combined(a: TextFactors, b: TextFactors, similarity: str, units: str) -> Attribution:
+    return Attribution.of(in_units(a, units), in_units(b, units), similarity)
 
 
 def _pair(value: Any, name: str) -> tuple[str | None, str | None]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..attribution import Attribution
 from ..caller import caller_level
+from ..ranking import Ranking
 
-__all__ = ["ShiftWarning", "warn_of_shift", "warning_once"]
+__all__ = ["ShiftWarning", "warn_of_shift", "warn_of_shifted_ranking", "warning_once"]
 
 # Of a score, by a shift that the model was not trained with.
 BEARABLE_CHANGE = 0.05
@@ -24,6 +25,27 @@ def warn_of_shift(result: Attribution) -> None:
     """Warn where the score is far from that of the unshifted model."""
     if _is_far_from_unshifted(result):
         warnings.warn(_far_from_unshifted(result), ShiftWarning, stacklevel=caller_level())
+
+
+def warn_of_shifted_ranking(ranking: Ranking) -> None:
+    """Warn once where scores of a ranking are far from those of the unshifted model, whose order may be another."""
+    norm = np.linalg.norm
+    for hit in ranking:
+        if not hit.explained or hit.score_unshifted is None:
+            continue
+        unit = 1.0
+        if hit.similarity == "dot":
+            lengths = [norm(each.side.embedding_unshifted) for each in hit.passages]
+            unit = float(norm(hit.query_factors.embedding_unshifted) * max(lengths))
+        if abs(hit.score - hit.score_unshifted) > BEARABLE_CHANGE * unit:
+            warnings.warn(
+                "the shift that was added to the model changes its scores, and may change the order: documents"
+                f"[{hit.index}] has {hit.score:.4f} in place of {hit.score_unshifted:.4f}. Leave out shift=True to "
+                "rank and explain by the model's own scores. Further hits are not warned of",
+                ShiftWarning,
+                stacklevel=caller_level(),
+            )
+            return
 
 
 def _is_far_from_unshifted(result: Attribution) -> bool:

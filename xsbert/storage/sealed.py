@@ -47,7 +47,11 @@ __all__ = [
 FORMAT_VERSION = 2
 UNSEALED = 1
 KEY, CHECKSUM = "xsbert", "checksum"
-KINDS = {"result": "a result, which Attribution.load reads", "factors": "factors, which load_factors reads"}
+KINDS = {
+    "result": "a result, which Attribution.load reads",
+    "factors": "factors, which load_factors reads",
+    "ranking": "a ranking, which Ranking.load reads",
+}
 UNREADABLE = (SafetensorError, ValueError, OverflowError, RecursionError)
 LIBRARIES = ("torch", "transformers", "sentence-transformers")
 DTYPES = {"F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "U32": np.dtype("<u4"), "U8": np.dtype("u1")}

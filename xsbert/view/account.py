@@ -118,7 +118,8 @@ def account(result: Shown) -> str:
         f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
         f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
         f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
-        f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}",
+        f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
+        f"{f', {result.pulled_back} pulled back' if result.pulled_back else ''}",
         "",
         f"  parts of the score ({kind})",
         *(f"    {name:<16}{value:>10.4f}" for name, value in result.parts.items()),

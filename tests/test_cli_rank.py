@@ -1,0 +1,92 @@
+"""`xsbert rank` on the command line."""
+
+import io
+import json
+
+import pytest
+
+from xsbert.__main__ import main
+from xsbert.commands.rank import asked_for
+from xsbert.commands.rank_run import read_documents
+from xsbert.ranking import Ranking
+from xsbert.retrieval import Retrieved
+
+LINES = ['{"text": "The choir sings on Sundays.", "name": 7}', '{"text": "Prices rose sharply.", "name": "b"}']
+
+
+@pytest.fixture
+def documents(tmp_path):
+    path = tmp_path / "documents.jsonl"
+    path.write_text("\n".join([*LINES, ""]), encoding="utf-8")
+    return str(path)
+
+
+def test_a_ranking_is_told_and_written(documents, tmp_path, capsys):
+    files = {name: str(tmp_path / name) for name in ("page.html", "ranking", "numbers.json")}
+    options = ["--html", files["page.html"], "--save", files["ranking"], "--json", files["numbers.json"]]
+    assert main(["rank", "who sings", documents, "--id-key", "name", "--tolerance", "0.1", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("2 of 2 documents for “who sings”\n")
+    assert "document 0 (7)" in out
+    assert "sings" in out
+    ranking = Ranking.load(files["ranking"])
+    assert ranking.order == [0, 1]
+    with open(files["numbers.json"], encoding="ascii") as file:
+        assert json.load(file) == json.loads(json.dumps(ranking.to_dict()))
+    with open(files["page.html"], encoding="utf-8") as file:
+        assert file.read() == ranking.to_html()
+
+
+def test_numbers_on_standard_output(documents, capsys):
+    arguments = ["--pairs", "--top-k", "1", "--units", "tokens", "--layer", "6", "--json", "-"]
+    assert main(["rank", "who sings", documents, *arguments]) == 0
+    content = json.loads(capsys.readouterr().out)
+    (hit,) = content["hits"]
+    assert len(hit["pairs"][0]) == len(hit["document"]["units"])
+    assert content["n_documents"] == 2
+
+
+def test_plain_lines_and_standard_input(tmp_path, monkeypatch):
+    path = tmp_path / "documents.txt"
+    path.write_bytes("\ufeffOne text.\r\n\nAnother\u2028one.\n".encode())
+    assert read_documents(str(path)) == [Retrieved("One text."), Retrieved("Another\u2028one.")]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(LINES[0].encode())))
+    assert read_documents("-", id_key="name") == [Retrieved("The choir sings on Sundays.", "7")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no documents"),
+        (b"\n \n", "holds no documents"),
+        (b'{"text": "a"}\n{"body": "b"}', "line 2: a JSON object with some text under 'text' is needed"),
+        (b'{"text": "a"}\n{"text": " "}', "line 2: a JSON object with some text"),
+        (b'{"text": "a"}\n{"text"', "line 2: "),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_bad_files(content, message, tmp_path, capsys):
+    path = tmp_path / "documents"
+    path.write_bytes(content)
+    assert main(["rank", "a query", str(path)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there(capsys, tmp_path):
+    assert main(["rank", "a query", str(tmp_path / "nosuch")]) == 1
+    assert "nosuch" in capsys.readouterr().err
+
+
+def test_what_makes_no_sense(documents, capsys):
+    assert main(["rank", "a query", documents, "--top-k", "0"]) == 1
+    assert "top_k must be None or an integer of at least 1, got 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["rank", "a query", documents, "--units", "letters"])
+
+
+def test_two_texts_of_which_one_is_the_name():
+    assert asked_for(["rank", "q", "file"])
+    assert asked_for(["rank", "--help"])
+    assert not asked_for(["rank", "another text"])
+    assert not asked_for(["a text", "rank"])

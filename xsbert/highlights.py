@@ -1,0 +1,119 @@
+"""Which stretches of a text to mark: words, sentences or passages, with the weight of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .shares import Shares, by_sentence
+from .units import TEXT
+
+__all__ = ["MERGES", "Highlight", "best_stretches", "highlights_of", "tagged"]
+
+MERGES = ("words", "sentences", "passages")
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """A stretch of a text."""
+
+    start: int
+    end: int
+    """Characters [start, end)."""
+    weight: float
+    """The sum of the shares of its units in the score."""
+    text: str
+
+
+def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
+    """Stretches of a text with the sums of their units' shares, that of largest weight first.
+
+    ``"words"`` are the units themselves, as the shares have them. ``"sentences"`` hold the units that begin in them
+    (see `sentence_ranges`). ``"passages"`` are runs of units that are together above the mean of the text's units, as
+    far as going on raises their sum above it: all maximal scoring subsequences (Ruzzo & Tompa, ISMB 1999) of the
+    shares less their mean.
+
+    Raises:
+        ValueError: ``merge`` is none of these, or the tokenizer tells no characters.
+    """
+    if merge not in MERGES:
+        raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")
+    if shares.spans is None:
+        raise ValueError("highlights need the tokenizer's offsets, which only fast tokenizers have")
+    known = by_sentence(shares) if merge == "sentences" else shares
+    places = [at for at, (start, end) in enumerate(known.spans or ()) if known.roles[at] == TEXT and start < end]
+    spans, values = [known.spans[at] for at in places], known.values[places]
+    runs = [(at, at + 1) for at in range(len(spans))]
+    if merge == "passages" and len(values):
+        runs = best_stretches(values - values.mean())
+    found = []
+    for first, last in runs:
+        start, end = spans[first][0], spans[last - 1][1]
+        found.append(Highlight(start, end, float(values[first:last].sum()), shares.text[start:end]))
+    return sorted(found, key=lambda each: -each.weight)
+
+
+def best_stretches(values: Sequence[float] | np.ndarray) -> list[tuple[int, int]]:
+    """Disjoint stretches [start, end) of largest sum: the best one, then the best on either side of it, and so on.
+
+    >>> best_stretches([1.0, -3.0, 2.0, -1.0, 2.0])
+    [(0, 1), (2, 5)]
+    """
+    found, waiting = [], [(0, len(values))]
+    while waiting:
+        first, last = waiting.pop()
+        best, at, total, begin = 0.0, None, 0.0, first
+        for place in range(first, last):
+            if total <= 0:
+                total, begin = 0.0, place
+            total += float(values[place])
+            if total > best:
+                best, at = total, (begin, place + 1)
+        if at is not None:
+            found.append(at)
+            waiting += [(first, at[0]), (at[1], last)]
+    return sorted(found)
+
+
+def tagged(
+    text: str,
+    highlights: Sequence[Highlight],
+    pre: str,
+    post: str,
+    threshold: float,
+    escape: Callable[[str], str] | None = None,
+    largest: float | None = None,
+) -> str:
+    """A text with marks around the highlights whose weight is at least a share of the largest.
+
+    Args:
+        pre, post: put before and behind each marked stretch; stretches with nothing but white space between them are
+            marked as one.
+        threshold: between 0 and 1, of the largest weight.
+        escape: applied to each piece of the text, such as `html.escape`; None leaves it.
+        largest: what the threshold is a share of; None takes the largest weight of these highlights.
+
+    Raises:
+        ValueError: the threshold is outside 0 … 1.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
+    kept = (lambda piece: piece) if escape is None else escape
+    if largest is None:
+        largest = max((each.weight for each in highlights), default=0.0)
+    chosen = sorted(
+        (each.start, each.end) for each in highlights if each.weight > 0 and each.weight >= threshold * largest
+    )
+    merged: list[tuple[int, int]] = []
+    for start, end in chosen:
+        if merged and (start <= merged[-1][1] or not text[merged[-1][1] : start].strip()):
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    pieces, at = [], 0
+    for start, end in merged:
+        pieces += [kept(text[at:start]), pre, kept(text[start:end]), post]
+        at = end
+    return "".join([*pieces, kept(text[at:])])

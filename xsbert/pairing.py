@@ -1,0 +1,147 @@
+"""Many pairs at the least cost: which texts get factors of their own, and which are pulled back from their partners'.
+
+A text's own factors cost S + 1 evaluations per node, whatever they are combined with. Pulled back they cost one
+backward pass for each direction that any of its partners needs, and are good for these partners alone; so the partners
+must have factors of their own. Counted are passes per node, a backward pass as `BACKWARD_COST` forward ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from .engine import Explainer
+from .engine.run import BACKWARD_COST
+from .engine.skipping import OF_A_TEXT, skip_or_raise
+from .engine.texts import TokenizedText
+from .factors import ProjectedFactors, TextFactors
+
+__all__ = ["cheaper_by_reverse", "expanded", "factors_for_pairs", "in_units", "pulled_back_texts", "spanning"]
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def factors_for_pairs(
+    explainer: Explainer,
+    texts: Sequence[TokenizedText | None],
+    pairs: Iterable[tuple[int, int]],
+    *,
+    units: str = "tokens",
+    errors: str = "raise",
+) -> list[TextFactors | None]:
+    """What texts need to be combined in some pairs, each distinct text computed once, by the cheaper direction.
+
+    Args:
+        explainer: of the model.
+        texts: None for those that are skipped already.
+        pairs: places of the two texts of each pair.
+        units: as for `XSTransformer.token_factors`.
+        errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and have None in its place.
+
+    Returns:
+        for each text its factors in these units, or, where it was pulled back, `ProjectedFactors` of its tokens, of
+        which `in_units` makes factors that are good for its partners here.
+    """
+    distinct = {text.key: text for text in texts if text is not None}
+    partners: dict[tuple[str, str, str], dict[tuple[str, str, str], None]] = {key: {} for key in distinct}
+    for a, b in pairs:
+        one, other = texts[a], texts[b]
+        if one is not None and other is not None:
+            partners[one.key][other.key] = None
+            partners[other.key][one.key] = None
+    reverse = pulled_back_texts({key: len(text.tokens) for key, text in distinct.items()}, partners)
+    own = [key for key in distinct if key not in set(reverse)]
+    factors = explainer.factors_of([distinct[key] for key in own], units=units, errors=errors)
+    known = dict(zip(own, factors, strict=True))
+    sides = {key: [side for other in partners[key] if (side := known[other]) is not None] for key in reverse}
+    left = [key for key in reverse if sides[key]]
+    known |= dict.fromkeys(reverse)
+    directions = [spanning(np.vstack([_needed(side) for side in sides[key]])) for key in left]
+    known |= zip(left, _projected(explainer, [distinct[key] for key in left], directions, errors), strict=True)
+    return [None if text is None else known[text.key] for text in texts]
+
+
+def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterable[Key]]) -> list[Key]:
+    """Texts that are cheaper pulled back, all of whose partners have factors of their own.
+
+    Args:
+        lengths: tokens of each text.
+        partners: of each text those that it is paired with.
+
+    Returns:
+        the longest first; of two partners the one that saves more.
+
+    >>> pulled_back_texts({"query": 10, "short": 12, "long": 200}, {"query": ["short", "long"], "short": ["query"],
+    ...     "long": ["query"]})
+    ['long']
+    """
+    savings = {}
+    for key, others in partners.items():
+        n_directions = sum(lengths[other] + 2 for other in others)
+        savings[key] = lengths[key] + 1 - BACKWARD_COST * (n_directions + 1) if n_directions else 0
+    chosen: dict[Key, None] = {}
+    full: set[Key] = set()
+    for key in sorted(savings, key=lambda key: -savings[key]):
+        if savings[key] > 0 and key not in full and not any(other == key or other in chosen for other in partners[key]):
+            chosen[key] = None
+            full.update(partners[key])
+    return sorted(chosen, key=lambda key: -lengths[key])
+
+
+def cheaper_by_reverse(n_directions: int, n_tokens: int) -> bool:
+    """Whether that many backward passes are cheaper than one forward pass for each token.
+
+    >>> cheaper_by_reverse(12, 200), cheaper_by_reverse(12, 15)
+    (True, False)
+    """
+    return BACKWARD_COST * (n_directions + 1) < n_tokens + 1
+
+
+def spanning(vectors: np.ndarray) -> np.ndarray:
+    """(K, E) an orthonormal basis of what vectors (N, E), not all of them zero, span."""
+    # Not numpy's: its threads would go on spinning, and slow the model's down.
+    _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False))
+    return basis[sizes > 1e-9 * sizes[0]] if sizes[0] else basis[:1]
+
+
+def expanded(projected: ProjectedFactors) -> TextFactors:
+    """Factors (S, E) of those along an orthonormal basis: good for whatever it spans, and nothing else."""
+    known = {each.name: getattr(projected, each.name) for each in fields(TextFactors)}
+    return TextFactors(**{**known, "factors": projected.factors @ projected.directions})
+
+
+def in_units(side: TextFactors, units: str) -> TextFactors:
+    """What `factors_for_pairs` returned, as an `Attribution` takes it."""
+    if not isinstance(side, ProjectedFactors):
+        return side
+    full = expanded(side)
+    if units == "tokens":
+        return full
+    return full.words() if units == "words" else full.over(units)
+
+
+def _needed(partner: TextFactors) -> np.ndarray:
+    return np.vstack([partner.factors, partner.reference_term[None], partner.embedding[None]])
+
+
+def _projected(
+    explainer: Explainer, texts: Sequence[TokenizedText], directions: Sequence[np.ndarray], errors: str
+) -> list[ProjectedFactors | None]:
+    """All of them; where that fails for one, each by itself."""
+    if not texts:
+        return []
+    try:
+        return [*explainer.projected(texts, directions)]
+    except OF_A_TEXT as error:
+        if len(texts) == 1:
+            skip_or_raise(error, errors, texts[0].name)
+            return [None]
+    return [
+        each
+        for text, own in zip(texts, directions, strict=True)
+        for each in _projected(explainer, [text], [own], errors)
+    ]

@@ -1,0 +1,69 @@
+"""Long documents as overlapping passages, cut between words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+__all__ = ["passage_ranges", "passages_of"]
+
+
+def passage_ranges(
+    spans: Sequence[tuple[int, int]], words: Sequence[int | None] | None, size: int, overlap: int
+) -> list[tuple[int, int]]:
+    """Windows over the tokens of a text, as characters.
+
+    Args:
+        spans: (T,) characters [start, end) of each token, special tokens left out.
+        words: (T,) the tokenizer's word of each; windows begin and end between words, so that they may be a little
+            shorter. None cuts between tokens.
+        size: most tokens of a window.
+        overlap: tokens that a window shares with the one before, below ``size``; to the next word's start.
+
+    Returns:
+        characters [start, end) of each window; all of the text's tokens are in one.
+
+    >>> passage_ranges([(0, 1), (2, 3), (4, 5), (6, 7)], None, 2, 1)
+    [(0, 3), (2, 5), (4, 7)]
+    """
+    n_tokens = len(spans)
+    if words is None or all(word is None for word in words):
+        starts = set(range(n_tokens))
+    else:
+        starts = {at for at in range(n_tokens) if at == 0 or words[at] != words[at - 1] or words[at] is None}
+    ranges: list[tuple[int, int]] = []
+    first = reached = 0
+    while reached < n_tokens:
+        last = _between_words(min(first + size, n_tokens), first, starts, n_tokens)
+        if last <= reached < n_tokens and first < reached:
+            # The overlap and a long word left no room for anything new.
+            first = reached
+            last = _between_words(min(first + size, n_tokens), first, starts, n_tokens)
+        ranges.append((spans[first][0], spans[last - 1][1]))
+        reached = last
+        first = max(last - overlap, first + 1)
+        while first < last and first not in starts:
+            first += 1
+    return ranges
+
+
+def passages_of(text: str, tokenizer: Callable[..., dict], size: int, overlap: int) -> list[tuple[int, int]]:
+    """`passage_ranges` of a text by a fast tokenizer, of all of it whatever the model's limit.
+
+    Raises:
+        ValueError: the tokenizer tells no characters.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError("passages need the tokenizer's offsets, which only fast tokenizers have")
+    found = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)
+    spans = [tuple(span) for span in found["offset_mapping"]]
+    return passage_ranges(spans, found.word_ids(0), size, overlap) or [(0, len(text))]
+
+
+def _between_words(last: int, first: int, starts: set[int], n_tokens: int) -> int:
+    """The nearest border of words at or before a token; that token where its word fills the window."""
+    if last == n_tokens:
+        return last
+    at = last
+    while at > first and at not in starts:
+        at -= 1
+    return at if at > first else last

@@ -1,0 +1,340 @@
+"""How a ranking is explained: the model's own scores first, then the best documents along the query's embedding."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer, util
+from torch import Tensor
+
+from .caller import caller_level
+from .engine import Explainer
+from .engine.skipping import OF_A_TEXT
+from .engine.texts import Prompt, TokenizedText
+from .factors import TextFactors
+from .pairing import cheaper_by_reverse, expanded, spanning
+from .passages import passages_of
+from .ranking import Hit, Passage, Ranking
+from .retrieval import Retrieved, retrieved
+from .shares import UNITS
+
+__all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
+
+DETAILS = ("highlights", "pairs")
+POOLINGS = ("max", "mean")
+# Between a score of given embeddings and the model's own, in units of the embeddings' lengths: what eight bits leave.
+BEARABLE_DIFFERENCE = 0.02
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to rank and how to tell of it; checked when it is made."""
+
+    top_k: int | None = None
+    detail: str = "highlights"
+    units: str = "words"
+    passages: int | None = None
+    overlap: int = 32
+    pooling: str = "max"
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "passages"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be None or an integer of at least 1, got {value!r}")
+        for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
+        fits = isinstance(self.overlap, int) and not isinstance(self.overlap, bool) and self.overlap >= 0
+        if not fits or (self.passages is not None and self.overlap >= self.passages):
+            raise ValueError(
+                f"overlap must be an integer from 0 to below passages={self.passages}, got {self.overlap!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A document with its score, and the passages that made it: place among all, characters, share."""
+
+    index: int
+    score: float
+    passages: tuple[tuple[int, int, float], ...]
+    n_passages: int
+
+
+def check_prompt_of_both(explainer: Explainer, prompt: Any, prompt_name: Any) -> None:
+    """Refuse one prompt for both sides of a model that tells them apart.
+
+    Raises:
+        ValueError: that is so.
+    """
+    own = [explainer.prompt(task=task).text or "" for task in ("query", "document")]
+    for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
+        if isinstance(value, str) and own[0] != own[1]:
+            raise ValueError(
+                f"this model has one prompt for queries, {own[0]!r}, and another for documents, {own[1]!r}: {name} "
+                f"must be a pair, got {value!r} for both"
+            )
+
+
+def explained_ranking(
+    model: SentenceTransformer,
+    explainer: Explainer,
+    query: str,
+    documents: Any,
+    *,
+    similarity: str,
+    prompts: tuple[Prompt, Prompt],
+    request: Request,
+    document_embeddings: Any = None,
+) -> Ranking:
+    """Rank documents by the model's own scores and explain the best of them. See `XSTransformer.explain_ranking`."""
+    found = retrieved(documents)
+    if document_embeddings is not None and request.passages is not None:
+        raise ValueError("give document_embeddings or passages, not both: passages are embedded anew")
+    asked = explainer.tokenized(query, prompts[0], name="query")
+    given = None if document_embeddings is None else _checked_embeddings(document_embeddings, len(found), model)
+    with _as_it_was(model):
+        at = model.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
+        if request.passages is None:
+            embeddings = (
+                _encoded(model, [each.text for each in found], prompts[1], explainer) if given is None else given
+            )
+            best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
+        else:
+            best = _best_by_passages(model, at, found, prompts[1], similarity, request, explainer)
+    (known,) = explainer.factors_of([asked])
+    hits = _explained(explainer, known, [(found[each.index], each) for each in best], prompts[1], similarity, request)
+    ranking = Ranking(
+        query_factors=known,
+        hits=tuple(hits),
+        similarity=similarity,
+        detail=request.detail,
+        n_documents=len(found),
+        pooling=None if request.passages is None else request.pooling,
+    )
+    if given is not None:
+        _warn_of_other_embeddings(ranking)
+    return ranking
+
+
+@contextmanager
+def _as_it_was(model: SentenceTransformer) -> Iterator[None]:
+    """`encode` puts a model into evaluation mode; afterwards it is as it was."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
+    show = bool(explainer.options.show_progress_bar)
+    return model.encode_document(texts, prompt=prompt.text or "", convert_to_tensor=True, show_progress_bar=show)
+
+
+def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
+    found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(np.asarray(embeddings))
+    width = model.get_embedding_dimension()
+    if found.ndim != 2 or len(found) != n_documents:
+        raise ValueError(
+            f"document_embeddings must hold one row for each of the {n_documents} documents, got {tuple(found.shape)}"
+        )
+    if width is not None and found.shape[1] != width:
+        raise ValueError(
+            f"document_embeddings must be as wide as the model's, {width}, got {found.shape[1]}: are they of another "
+            "model?"
+        )
+    finite = torch.isfinite(found).all(1)
+    if not finite.all():
+        place = int((~finite).nonzero()[0, 0])
+        raise ValueError(f"document_embeddings[{place}] holds numbers that are not finite")
+    return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
+
+
+def best_documents(
+    query: Tensor, embeddings: Tensor, texts: Sequence[str], similarity: str, request: Request
+) -> list[Scored]:
+    """Documents as `sentence_transformers.util.semantic_search` ranks them, the best first.
+
+    Args:
+        query: (E,)
+        embeddings: (n, E)
+        texts: n documents.
+        similarity: ``"cosine"`` or ``"dot"``.
+        request: how many.
+    """
+    compare = util.cos_sim if similarity == "cosine" else util.dot_score
+    top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
+    query = query.to(embeddings.dtype)
+    (hits,) = util.semantic_search(query[None], embeddings, top_k=top_k, score_function=compare)
+    return [Scored(hit["corpus_id"], float(hit["score"]), ((0, len(texts[hit["corpus_id"]]), 1.0),), 1) for hit in hits]
+
+
+def _best_by_passages(
+    model: SentenceTransformer,
+    query: Tensor,
+    documents: Sequence[Retrieved],
+    prompt: Prompt,
+    similarity: str,
+    request: Request,
+    explainer: Explainer,
+) -> list[Scored]:
+    """Documents by the best of their passages' scores, or by their mean."""
+    assert request.passages is not None
+    _check_limit(model, request.passages, prompt)
+    ranges = [passages_of(each.text, model.tokenizer, request.passages, request.overlap) for each in documents]
+    texts = [each.text[start:end] for each, parts in zip(documents, ranges, strict=True) for start, end in parts]
+    embeddings = _encoded(model, texts, prompt, explainer)
+    compare = util.cos_sim if similarity == "cosine" else util.dot_score
+    scores = compare(query[None], embeddings)[0].double().cpu().numpy()
+    scored, start = [], 0
+    for index, parts in enumerate(ranges):
+        own = scores[start : start + len(parts)]
+        start += len(parts)
+        if request.pooling == "max":
+            best = int(own.argmax())
+            scored.append(Scored(index, float(own[best]), ((*parts[best], 1.0),), len(parts)))
+        else:
+            kept = tuple((*part, 1 / len(parts)) for part in parts)
+            scored.append(Scored(index, float(own.mean()), kept, len(parts)))
+    return sorted(scored, key=lambda each: -each.score)[: request.top_k]
+
+
+def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
+    """Refuse passages that the model's limit would cut."""
+    limit = model.max_seq_length
+    around = len(model.preprocess(["a"], prompt=prompt.text)["input_ids"][0]) - 1
+    if limit is not None and size + around > limit:
+        raise ValueError(
+            f"passages={size} is above what the model's limit of {limit} tokens leaves beside special tokens and "
+            f"prompt, {limit - around}"
+        )
+
+
+def _explained(
+    explainer: Explainer,
+    query: TextFactors,
+    best: Sequence[tuple[Retrieved, Scored]],
+    prompt: Prompt,
+    similarity: str,
+    request: Request,
+) -> list[Hit]:
+    """Hits, those that cannot be explained with the reason."""
+    texts = [
+        explainer.tokenized(document.text[start:end], prompt, name=f"documents[{scored.index}]")
+        for document, scored in best
+        for start, end, _ in scored.passages
+    ]
+    sides = _sides(explainer, query, texts, request.detail)
+    hits, at = [], 0
+    for document, scored in best:
+        own, own_texts = (each[at : at + len(scored.passages)] for each in (sides, texts))
+        at += len(scored.passages)
+        reason = next((each for each in own if isinstance(each, str)), None) or _no_score(query, own, similarity)
+        passages = (
+            ()
+            if reason
+            else tuple(
+                Passage(start, end, weight, side)
+                for (start, end, weight), side in zip(scored.passages, own, strict=True)
+            )
+        )
+        hits.append(
+            Hit(
+                index=scored.index,
+                score=scored.score,
+                text=document.text,
+                passages=passages,
+                query_factors=query,
+                similarity=similarity,
+                units=request.units,
+                n_passages=scored.n_passages,
+                n_cut=sum(text.n_cut for text in own_texts),
+                reason=reason,
+                id=document.id,
+                retriever_score=document.score,
+            )
+        )
+    return hits
+
+
+def _sides(
+    explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText], detail: str
+) -> list[TextFactors | str]:
+    """What each text needs for its score with the query, or why it cannot be had."""
+    if not query.embedding.any():
+        return ["the embedding of the query is zero"] * len(texts)
+    work = _along_query if detail == "highlights" else _against_query
+    try:
+        return [*work(explainer, query, texts)]
+    except OF_A_TEXT:
+        # One of them failed; which one shows alone.
+        return [_alone(work, explainer, query, text) for text in texts]
+
+
+def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedText) -> TextFactors | str:
+    try:
+        return work(explainer, query, [text])[0]
+    except OF_A_TEXT as error:
+        return str(error) or type(error).__name__
+
+
+def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
+    """One direction for each text."""
+    direction = query.embedding[None] / np.linalg.norm(query.embedding)
+    return list(explainer.projected(texts, [direction] * len(texts)))
+
+
+def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
+    """All that the query's tokens need of each text, by the cheaper direction."""
+    basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
+    long = [at for at, text in enumerate(texts) if cheaper_by_reverse(len(basis), len(text.tokens))]
+    short = [at for at in range(len(texts)) if at not in set(long)]
+    found: dict[int, TextFactors] = {}
+    if long:
+        projected = explainer.projected([texts[at] for at in long], [basis] * len(long))
+        found.update(zip(long, map(expanded, projected), strict=True))
+    if short:
+        found.update(zip(short, explainer.factors_of([texts[at] for at in short]), strict=True))
+    return [found[at] for at in range(len(texts))]
+
+
+def _no_score(query: TextFactors, sides: Sequence[Any], similarity: str) -> str | None:
+    if similarity == "cosine" and any(not side.embedding.any() for side in sides):
+        return (
+            "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and "
+            "a shifted model embeds it to zero"
+        )
+    return None
+
+
+def _warn_of_other_embeddings(ranking: Ranking) -> None:
+    """Warn where given embeddings score far from the model's own, which the explanation is of."""
+    unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(ranking.query_factors.embedding))
+    far = [
+        hit
+        for hit in ranking
+        if hit.explained and hit.error > (BEARABLE_DIFFERENCE + 2 * hit.residual) * unit * _length(hit)
+    ]
+    if far:
+        worst = max(far, key=lambda hit: hit.error)
+        warnings.warn(
+            f"the given embedding of documents[{worst.index}] scores {worst.score:.4f}, and the model's own "
+            f"{worst.document.total:.4f}, which is what is explained: {len(far)} of {len(ranking)} given embeddings "
+            "are not those of this model and these texts",
+            stacklevel=caller_level(),
+        )
+
+
+def _length(hit: Hit) -> float:
+    if hit.similarity == "cosine":
+        return 1.0
+    return max(float(np.linalg.norm(passage.side.embedding)) for passage in hit.passages)

@@ -1,0 +1,119 @@
+"""A ranking in a terminal: hits with bars and their words, the strong ones marked."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..highlights import tagged
+from ..units import TEXT
+from .terminal import printable
+
+if TYPE_CHECKING:
+    from ..ranking import Hit, Ranking
+
+__all__ = ["account"]
+
+BAR = 10
+N_STRONGEST = 6
+# Of the largest weight in the ranking: words above it are marked.
+THRESHOLD = 0.3
+# Marked words are bold on a terminal, and between these without colours.
+PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
+
+
+def account(ranking: Ranking, width: int = 100, most: int = 20, colours: bool = False) -> list[str]:
+    """Lines: the query, then each hit with its score, its marked words and what the words of the query have in it.
+
+    Args:
+        ranking: what is told.
+        width: columns.
+        most: hits that are told one by one; the rest is counted.
+        colours: mark words by ANSI colours.
+    """
+    lines = _head(ranking)
+    for rank, hit in enumerate(ranking.hits[:most]):
+        lines += ["", *_hit_lines(rank, hit, ranking, width, BOLD if colours else PLAIN)]
+    if len(ranking) > most:
+        lines += ["", f"  … and {len(ranking) - most} further hits"]
+    return lines
+
+
+def _head(ranking: Ranking) -> list[str]:
+    how = ranking.query_factors.settings
+    lines = [f"{len(ranking)} of {ranking.n_documents} documents for “{printable(ranking.query)}”"]
+    if how is not None:
+        lines.append(
+            f"  {how.model}, {ranking.similarity} similarity, layer {how.layer} of {how.n_layers}, "
+            f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
+        )
+    if ranking.pooling is not None:
+        lines.append(f"  documents score the {ranking.pooling} of their passages")
+    return lines
+
+
+def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[str, str]) -> Iterator[str]:
+    largest = max((abs(score) for score in ranking.scores), default=0.0)
+    filled = round(BAR * max(0.0, hit.score) / largest) if largest else 0
+    name = f" ({hit.id})" if hit.id is not None else ""
+    retriever = "" if hit.retriever_score is None else f", retriever {hit.retriever_score:.4f}"
+    yield printable(
+        f"{rank + 1:>3}  {hit.score:+.4f}  {'█' * filled}{'░' * (BAR - filled)}  document {hit.index}{name}{retriever}"
+    )
+    if hit.n_cut:
+        yield f"     {hit.n_cut} tokens were cut off by the model's limit and have no share in the score"
+    if hit.reason is not None:
+        yield printable(f"     not explained: {hit.reason}")
+        yield from _wrapped(hit.text, width)
+        return
+    if hit.n_passages > 1:
+        used = "its best passage" if len(hit.passages) == 1 else "all of its passages"
+        yield f"     {used} of {hit.n_passages}"
+    if hit.document.spans is not None:
+        shown = _shown(hit, _largest(ranking))
+        yield from _wrapped(shown, width, marks)
+    strongest = sorted(
+        zip(hit.query.units, hit.query.roles, hit.query.values, strict=True), key=lambda row: -abs(row[2])
+    )
+    words = [f"{printable(unit)} {value:+.3f}" for unit, role, value in strongest if role == TEXT][:N_STRONGEST]
+    yield from textwrap.wrap(
+        "query: " + " · ".join(words),
+        width,
+        initial_indent="     ",
+        subsequent_indent="       ",
+        break_long_words=False,
+    )
+    yield f"     baseline {hit.baseline:+.4f}, error {hit.error:.1e}, residual {hit.residual:.1e}"
+
+
+def _largest(ranking: Ranking) -> float:
+    """The largest weight of a word of any document: what hardly scores has no marks."""
+    weights = [float(hit.contributions.max()) for hit in ranking if hit.explained and hit.contributions.size]
+    return max(weights, default=0.0)
+
+
+def _shown(hit: Hit, largest: float) -> str:
+    """The text, with its marks as control characters that no text has left after `printable`."""
+    start, end = min(each.start for each in hit.passages), max(each.end for each in hit.passages)
+    marked = tagged(hit.text, hit.highlights(), "\x02", "\x03", THRESHOLD, printable, largest)
+    if (start, end) == (0, len(hit.text)):
+        return marked
+    # Positions within the marked text are counted without the marks.
+    plain, kept = 0, []
+    for character in marked:
+        if start <= plain < end or character in "\x02\x03":
+            kept.append(character)
+        plain += character not in "\x02\x03"
+    return "… " * (start > 0) + "".join(kept) + " …" * (end < len(hit.text))
+
+
+def _wrapped(text: str, width: int, marks: tuple[str, str] | None = None) -> Iterator[str]:
+    before, after = ("", "") if marks is None else marks
+    safe = text if marks is not None else printable(text)
+    on = False
+    for line in textwrap.wrap(" ".join(safe.split()), max(20, width - 5), break_long_words=True):
+        # A mark that runs over the end of a line is closed and opened again.
+        opened = (before if on else "") + line
+        on = (line.rfind("\x02") > line.rfind("\x03")) if "\x02" in line or "\x03" in line else on
+        yield "     " + opened.replace("\x02", before).replace("\x03", after) + (after if on else "")
