@@ -27,6 +27,9 @@ def display_tokens(text: TextFactors) -> list[str]:
 
     Returns:
         (S,) labels, none empty.
+
+    >>> display_tokens(model.text_factors(["unpacked"], layer=6, n_steps=1)[0])
+    ['[CLS]', 'un', '·pack', '·ed', '[SEP]']
     """
     return [_display_token(text, position) for position in range(len(text.tokens))]
 
