@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..attribution import Attribution, similarity_hint
 from ..factors import Settings, TextFactors
-from ..storage import read_settings, require
+from ..storage import read_fields, require
 from ..units import TEXT
 from .task import Task
 
@@ -263,7 +263,7 @@ def side_of_row(row: Mapping[str, Any], text: str, suffix: str = "", **fields: A
         spans=None if starts is None else tuple((int(s), int(e)) for s, e in zip(starts, ends, strict=True)),
         n_cut=int(row[f"n_cut{suffix}"]),
         factor_error=row[f"factor_error{suffix}"],
-        settings=read_settings(settings),
+        settings=read_fields(Settings, settings),
         **fields,
     )
 
