@@ -4,7 +4,7 @@ Completeness tells the error of the factors' sum, a vector, on every panel of no
 That of single tokens it does not tell. But a rule's error comes from what the integrand has beyond polynomials of low
 degree, and combinations of the node values that vanish for low degrees, null rules (Berntsen & Espelid, BIT 24, 1984),
 see that for the tokens as well as for their sum. So the error of the tokens is e times the ratio of the two. It costs
-nothing, as the full nodes are there anyway.
+nothing, because the values at the nodes are computed for the factors in any case.
 """
 
 from __future__ import annotations

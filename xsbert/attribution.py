@@ -55,7 +55,11 @@ def _length(text: TextFactors, similarity: str) -> float:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
-    """Explanation of one predicted similarity. S and T count the units of text a and text b."""
+    """Explanation of one predicted similarity. S and T count the units of text a and text b.
+
+    >>> out.similarity, round(out.score, 2), out.matrix.shape
+    ('cosine', 0.79, (7, 9))
+    """
 
     a: TextFactors
     b: TextFactors
@@ -75,6 +79,11 @@ class Attribution:
 
         Raises:
             ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
+
+        >>> a, b = model.text_factors(["A cold day.", "The weather is freezing."])
+        >>> out = Attribution.of(a, b, "cosine")
+        >>> bool(np.isclose(out.score, model.similarity(*model.encode([a.text, b.text])).item(), atol=1e-6))
+        True
         """
         check_similarity(similarity)
         check_combinable(a, b)
@@ -148,7 +157,13 @@ class Attribution:
 
     @property
     def parts(self) -> dict[str, float]:
-        """The four parts, whose sum is the score up to `error`."""
+        """The four parts, whose sum is the score up to `error`.
+
+        >>> list(out.parts)
+        ['interactions', 'main effects a', 'main effects b', 'baseline']
+        >>> abs(sum(out.parts.values()) - out.score) == out.error
+        True
+        """
         return {
             "interactions": float(self.matrix.sum()),
             "main effects a": float(self.main_effects_a.sum()),
@@ -186,6 +201,9 @@ class Attribution:
 
         Raises:
             ValueError: the tokenizer has no word ids, or the units are words already.
+
+        >>> out.words().tokens_a
+        ['[CLS]', 'The', 'coffee', 'is', 'bad', '.', '[SEP]']
         """
         return replace(self, a=self.a.words(), b=self.b.words(), compute_feature_pairs=None)
 
@@ -208,6 +226,9 @@ class Attribution:
         Raises:
             TypeError: a range is not a pair of integers.
             ValueError: ranges overlap, leave the text or hold no token; or the tokenizer has no offsets.
+
+        >>> out.over(a=[(0, 10)], b="sentences").tokens_a
+        ['[CLS]', 'The coffee', '(rest)', '[SEP]']
         """
         if a is None and b is None:
             return self
@@ -236,6 +257,10 @@ class Attribution:
         Raises:
             ValueError: the units are words, or the result was not computed in this process.
             RuntimeError: the model has changed since, so that the pairs no longer sum to `matrix`.
+
+        >>> small = model.attribute_prediction("Rain", "Wet", layer=6)
+        >>> small.feature_pairs().shape
+        (3, 384, 3, 384)
         """
         if self.compute_feature_pairs is None:
             raise ValueError("feature pairs need tokens and the model; call feature_pairs on the original result")
@@ -265,6 +290,9 @@ class Attribution:
         Raises:
             TypeError: ``k`` is not an integer.
             ValueError: ``k`` is below 1.
+
+        >>> [(out.tokens_a[s], out.tokens_b[t]) for s, t, value in out.top_pairs(1)]
+        [('coffee', 'coffee')]
         """
         return spell(self, k, special) if names else top_pairs(self, k, special)
 
@@ -297,6 +325,11 @@ class Attribution:
         Raises:
             ValueError: the result holds numbers that are not finite.
             OSError: the file cannot be written.
+
+        >>> path = folder / "result.safetensors"
+        >>> out.save(path)
+        >>> Attribution.load(path).score == out.score
+        True
         """
         save_result(self, path)
 
@@ -307,6 +340,10 @@ class Attribution:
         Raises:
             OSError: there is no such file, or it cannot be read.
             ValueError: the file is damaged, is no saved result, or was written in a newer format.
+
+        >>> out.save(folder / "another.safetensors")
+        >>> bool((Attribution.load(folder / "another.safetensors").matrix == out.matrix).all())
+        True
         """
         return load_result(path, Attribution)
 
@@ -319,6 +356,10 @@ class Attribution:
 
         Raises:
             ImportError: pandas is not installed.
+
+        >>> table = out.words().to_dataframe()
+        >>> len(table), sorted(table.columns)[-1]
+        (63, 'word_b')
         """
         return to_dataframe(self)
 
@@ -384,6 +425,9 @@ class Attribution:
 
         Raises:
             ValueError: the matrix holds numbers that are not finite.
+
+        >>> out.to_html().startswith("<!doctype html>")
+        True
         """
         text = page(self)
         if path is not None:

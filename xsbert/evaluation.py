@@ -156,6 +156,11 @@ def shift_cost(
     Raises:
         TypeError: ``references`` is a single string.
         ValueError: an argument is outside what is allowed, or the model is shifted already.
+
+    >>> a, b = ["A cold day.", "Rain", "Stock prices fell."], ["It is freezing.", "Sun", "A dog barks."]
+    >>> cost = shift_cost(model, a, b, [5.0, 2.0, 0.0], references=["unk"], show_progress_bar=False)
+    >>> [row.reference for row in cost.rows]
+    [None, '[UNK]']
     """
     gold = _check_annotated(texts_a, texts_b, scores)
     shifts = _Shifts.of(model, references, similarity, reference_positions)
@@ -203,6 +208,11 @@ def choose_reference(
     Raises:
         IndexError: a pair names a place that is not in ``texts``.
         TypeError, ValueError: as for `shift_cost`.
+
+    >>> texts = ["A cold day.", "Rain", "Stock prices fell.", "A dog barks."]
+    >>> choice = choose_reference(model, texts, references=["unk", "pad"], show_progress_bar=False)
+    >>> choice.best.reference
+    '[UNK]'
     """
     _check_texts(texts, "texts")
     shifts = _Shifts.of(model, references, similarity)
@@ -325,7 +335,7 @@ def _check_places(pairs: Sequence[tuple[int, int]], n_texts: int) -> np.ndarray:
 
 
 def _spread(texts: list[str], most: int) -> list[str]:
-    """All, or as many as are allowed at even distances."""
+    """All of them; or, above the limit, a selection at even distances."""
     if most < 3:
         raise ValueError(f"max_texts must be at least 3, got {most}")
     if len(texts) <= most:

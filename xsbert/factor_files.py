@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from operator import index
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import numpy as np
@@ -96,7 +96,7 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
         **sizes,
         "reference_terms": "reference_term" in names,
         "unshifted": "embedding_unshifted" in names,
-        "settings": [asdict(how) for how in settings],
+        "settings": [asdict(cast(Settings, how)) for how in settings],
     }
     layout = _layout(**sizes, reference_terms=content["reference_terms"], unshifted=content["unshifted"])
     header, seal = header_bytes(layout, content)
@@ -296,7 +296,7 @@ def _offsets(lengths: Iterable[int]) -> np.ndarray:
 def _checksum(*parts: bytes | np.ndarray) -> int:
     checksum = 0
     for part in parts:
-        checksum = crc32(part, checksum)
+        checksum = crc32(part.data if isinstance(part, np.ndarray) else part, checksum)
     return checksum
 
 

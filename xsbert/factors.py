@@ -108,7 +108,11 @@ class TextFactors:
         return float(gap / np.linalg.norm(expected)) if gap else 0.0
 
     def groups(self, units: str) -> list[list[int]]:
-        """(G,) lists of the positions that `words` or, for ``"sentences"``, `over` would sum."""
+        """(G,) lists of the positions that `words` or, for ``"sentences"``, `over` would sum.
+
+        >>> model.text_factors(["We unpacked."], layer=6, n_steps=1)[0].groups("words")
+        [[0], [1], [2, 3, 4], [5], [6]]
+        """
         counted = replace(self, factors=np.eye(len(self.tokens)))
         summed = (counted.words() if units == "words" else counted.over(units)).factors
         return [np.flatnonzero(row).tolist() for row in summed]
@@ -118,6 +122,9 @@ class TextFactors:
 
         Raises:
             ValueError: the tokenizer has no word ids, or the units are words already.
+
+        >>> model.text_factors(["We unpacked."], layer=6, n_steps=1)[0].words().tokens
+        ('[CLS]', 'We', 'unpacked', '.', '[SEP]')
         """
         if self.word_ids is None or self.spans is None:
             raise ValueError(
@@ -140,6 +147,9 @@ class TextFactors:
         Raises:
             TypeError: a range is not a pair of integers.
             ValueError: ranges overlap, leave the text or hold no token; or the tokenizer has no offsets.
+
+        >>> model.text_factors(["It rains. We stay in!"], layer=6, n_steps=1)[0].over("sentences").tokens
+        ('[CLS]', 'It rains.', 'We stay in!', '[SEP]')
         """
         if isinstance(ranges, str) and ranges == "words":
             return self.words()

@@ -109,6 +109,14 @@ def token_factors(
 
     Returns:
         (S, E), or (G, E), float64 (float32 on devices without it).
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(h).sum(0)
+    >>> rule = quadrature("gauss-legendre", 8)
+
+    >>> factors = token_factors(f, x, r, rule)
+    >>> torch.allclose(factors.sum(0), (f(x) - f(r)).double())
+    True
     """
     _check(x, r, chunk_size)
     return _factors(f, [x], [r], [rule], None, _members(x, groups), chunk_size, show_progress_bar)[0].factors
@@ -130,10 +138,18 @@ def token_factors_together(
         rules: n rules, whose numbers of nodes may differ.
 
     Returns:
-        n factors (S, E), as there.
+        n factors (S, E), float64 (float32 on devices without it).
 
     Raises:
         ValueError: inputs and references differ in shape, or the texts in length.
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(h).sum(0)
+    >>> rule = quadrature("gauss-legendre", 8)
+
+    >>> found = token_factors_together(f, [x, 2 * x], [r, r], [rule, rule])
+    >>> [tuple(factors.shape) for factors in found]
+    [(3, 4), (3, 4)]
     """
     _check_alike(xs, rs, chunk_size)
     members = _members(xs[0], None)
@@ -151,7 +167,7 @@ def measured_factors(
     chunk_size: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> list[Measured]:
-    """`token_factors_together` with what tells their errors.
+    """`token_factors_together`, with the traces that tell the errors.
 
     Args:
         functionals: for each text (C, N), coefficients on the derivatives at its nodes.
@@ -223,6 +239,14 @@ def derivatives_along_path(
 
     Returns:
         (N, E), float64 (float32 on devices without it).
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(h).sum(0)
+    >>> rule = quadrature("gauss-legendre", 8)
+
+    >>> derivatives = derivatives_along_path(f, x, r, rule.nodes)
+    >>> torch.allclose(torch.from_numpy(rule.weights) @ derivatives, (f(x) - f(r)).double())
+    True
     """
     return derivatives_along_paths(f, [x], [r], [nodes], chunk_size=chunk_size)[0]
 
@@ -243,7 +267,7 @@ def derivatives_along_paths(
         chunk_size: how many nodes are looked at at once.
 
     Returns:
-        n derivatives (N, E), as there.
+        n derivatives (N, E), float64 (float32 on devices without it).
 
     Raises:
         ValueError: an input and its reference differ in shape.
@@ -328,6 +352,16 @@ def integrated_jacobian(
 
     Returns:
         (E, S, H), float64 (float32 on devices without it).
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(h).sum(0)
+    >>> rule = quadrature("gauss-legendre", 8)
+
+    >>> jacobian = integrated_jacobian(f, x, r, rule)
+    >>> tuple(jacobian.shape)
+    (4, 3, 4)
+    >>> torch.allclose(factors_from_jacobian(jacobian, x - r), token_factors(f, x, r, rule), atol=1e-6)
+    True
     """
     _check(x, r, chunk_size)
     with torch.no_grad(), EVALUATION:
@@ -363,14 +397,23 @@ def pulled_back_factors(
     """Token factors projected on K directions of the embedding, V[s]·u_k, by reverse mode.
 
     Costs K backward passes per node, whatever S is: for a long text against a short one, whose factors are the
-    directions, far fewer than `token_factors`. Other arguments as there; ``chunk_size`` counts vector-Jacobian
-    products here.
+    directions, far fewer than `token_factors`. Other arguments as for `token_factors`, except that ``chunk_size``
+    counts vector-Jacobian products.
 
     Args:
         directions: (K, E), the u_k.
 
     Returns:
         (S, K), float64 (float32 on devices without it).
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(h).sum(0)
+    >>> rule = quadrature("gauss-legendre", 8)
+
+    >>> directions = torch.eye(4)[:2]
+    >>> projected = pulled_back_factors(f, x, r, rule, directions)
+    >>> torch.allclose(projected, token_factors(f, x, r, rule)[:, :2], atol=1e-6)
+    True
     """
     options = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar}
     return pulled_back_together(f, [x], [r], [rule], [directions], **options)[0]
@@ -396,10 +439,18 @@ def pulled_back_together(
         directions: n times (K, E), whose K may differ.
 
     Returns:
-        n projected factors (S, K), as there.
+        n projected factors (S, K), float64 (float32 on devices without it).
 
     Raises:
         ValueError: inputs and references differ in shape, or the texts in length.
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(h).sum(0)
+    >>> rule = quadrature("gauss-legendre", 8)
+
+    >>> directions = [torch.ones(1, 4), torch.eye(4)[:2]]
+    >>> [tuple(each.shape) for each in pulled_back_together(f, [x, 2 * x], [r, r], [rule, rule], directions)]
+    [(3, 1), (3, 2)]
     """
     functionals = [np.zeros((0, len(rule.nodes))) for rule in rules]
     options = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar}
@@ -418,7 +469,7 @@ def measured_pulled_back_together(
     chunk_size: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> list[Measured]:
-    """`pulled_back_together` with what tells the errors. Arguments as there and for `measured_factors`."""
+    """`pulled_back_together`, with the traces that tell the errors. ``functionals`` as for `measured_factors`."""
     _check_alike(xs, rs, chunk_size)
     counts = [len(each) for each in directions]
     # Fewer directions than others have are filled up with zeros.
@@ -460,6 +511,10 @@ def factors_from_jacobian(jacobian: Tensor, difference: Tensor) -> Tensor:
 
     Returns:
         (S, E), in the Jacobian's dtype.
+
+    >>> factors_from_jacobian(torch.ones(1, 2, 3), torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
+    tensor([[ 6.],
+            [15.]])
     """
     return torch.einsum("esh,sh->se", jacobian, difference.to(jacobian.dtype))
 
@@ -475,6 +530,10 @@ def feature_pairs(jacobian_a: Tensor, difference_a: Tensor, jacobian_b: Tensor, 
 
     Returns:
         (S, H, T, K), in the Jacobians' dtype: S·H·T·K numbers, 1.2 GB in float32 for 20 × 25 tokens and H = 768.
+
+    >>> pairs = feature_pairs(torch.ones(1, 2, 3), torch.ones(2, 3), torch.ones(1, 4, 3), torch.ones(4, 3))
+    >>> tuple(pairs.shape)
+    (2, 3, 4, 3)
     """
     left = (jacobian_a * difference_a.to(jacobian_a.dtype)).flatten(1)
     right = (jacobian_b * difference_b.to(jacobian_b.dtype)).flatten(1)
@@ -554,7 +613,7 @@ class _Nodes:
         return len(self._owners)
 
     def chunks(self, size: int) -> Iterator[tuple[Tensor, Whose, Tensor]]:
-        """So many nodes at a time.
+        """Up to ``size`` nodes at a time.
 
         Yields:
             interpolated inputs (n, S, H); which texts they are of, one text or that of each node; and their shares.
@@ -626,7 +685,7 @@ def _accumulate(
     description: str,
     show_progress_bar: bool | None,
 ) -> None:
-    """Look at all nodes and rows, at most so many at a time, and sum up what is found."""
+    """Evaluate all rows at all nodes, at most ``passes`` at a time, and sum up the values."""
     n_rows = sums.n_rows
     with torch.no_grad(), _progress(len(nodes) * n_rows, description, show_progress_bar) as bar:
         for h, whose, shares in nodes.chunks(passes // n_rows):
@@ -641,13 +700,13 @@ def _accumulate(
 
 
 def _parts(n_items: int, chunk: int) -> Iterator[slice]:
-    """Slices of at most so many items, and at least one, as equal as can be."""
+    """Slices of nearly equal length, with at most ``chunk`` items and at least one."""
     size = math.ceil(n_items / math.ceil(n_items / max(1, chunk)))
     return (slice(start, start + size) for start in range(0, n_items, size))
 
 
 def _within_memory(run: Callable[[int], Result], passes: int) -> Result:
-    """Run with so many passes at once, or with half as many as often as the device runs out of memory."""
+    """Run with a number of passes at once, which is halved each time the device runs out of memory."""
     while True:
         try:
             return run(passes)
@@ -662,7 +721,7 @@ def default_chunk_size(x: Tensor) -> int:
     """How many passes over hidden states (S, H) are computed at once where nothing else is asked for."""
     numbers = DEFAULT_CHUNK_NUMBERS.get(x.device.type, DEFAULT_CHUNK_NUMBERS["cpu"])
     n_tokens, width = x.shape
-    # A layer holds about 4 H numbers a token, and its attention as many as heads × S: more, in long texts.
+    # A layer holds about 4 H numbers a token, and its attention heads × S numbers, which is more in long texts.
     return max(1, numbers // (n_tokens * max(width, 3 * n_tokens)))
 
 

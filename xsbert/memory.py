@@ -21,6 +21,10 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 
     Args:
         work: is called once.
+
+    >>> import torch
+    >>> peak_bytes(lambda: torch.zeros(1000, dtype=torch.float64))
+    8000
     """
     with _Storages() as storages:
         work()

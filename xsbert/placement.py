@@ -41,7 +41,7 @@ N_POSITIONS = 1001
 LINEAR = 0.1
 # Rounding separates the residual measured along the path from that of the factors.
 MARGIN = 0.95
-# A residual that falls by less than this factor, so many times in a row, has met the rounding of the model.
+# A residual that falls by less than STAGNATION, PATIENCE times in a row, has met the rounding of the model.
 STAGNATION, PATIENCE = 0.8, 3
 # Chebyshev coefficients of a smooth path fall geometrically: to a tenth at most from the half to the end of the first
 # 33, for all layers of MiniLM. Behind a near-jump they fall like its inverse order, to a fifth at least.
@@ -49,8 +49,8 @@ STAGNATION, PATIENCE = 0.8, 3
 SLOW_FALL, FALL_FROM, TOO_SMALL, ROUNDING = 0.2, 33, 0.01, 1e-6
 # Where the curve foretold too few nodes by this factor, it has not seen all of the path.
 MISJUDGED = 3.0
-# Several sharp bends take fewer nodes on panels. The curve is asked where so many nodes are foretold; it must promise
-# more than what is likely to be lost between a choice and its measurement.
+# Several sharp bends take fewer nodes on panels. The curve is asked where it predicts this number of nodes; it
+# must promise more than what is likely to be lost between a choice and its measurement.
 WORTH_PANELS, PANELS_OPTIMISM = 9, 1.3
 # Intervals narrower than this many roundings are not halved; and a dtype too coarse for any near-jump is not asked.
 ROUNDINGS, COARSEST = 8, 1e-3
@@ -124,6 +124,12 @@ def place_nodes(
 
     Raises:
         FloatingPointError: f is not finite everywhere between reference and input.
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(3 * h).sum(0)
+    >>> placed = place_nodes(f, x, r, f(x) - f(r), tolerance=1e-3, max_steps=64)
+    >>> placed.reached, placed.residual < 1e-3
+    (True, True)
     """
     return place_nodes_together(f, [x], [r], [change], tolerance, max_steps, chunk_size=chunk_size)[0]
 
@@ -306,7 +312,7 @@ class _Curve:
     def fewest(self, goal: float, max_steps: int) -> tuple[Callable[[int], Quadrature], int]:
         """The rules, and the fewest nodes in small steps, whose residual would be within the goal.
 
-        Where noise in the values hides that, as many as the polynomial has coefficients.
+        Where noise in the values hides that, the number of the polynomial's coefficients.
         """
         n_steps, n_coefficients = 1, len(self._derivative) + 1
         while n_steps < min(max_steps, 2 * n_coefficients):

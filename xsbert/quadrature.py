@@ -52,6 +52,10 @@ def equidistributed(speed: np.ndarray) -> Callable[[int], Quadrature]:
 
     Returns:
         number of nodes N, at least 1, to a rule.
+
+    >>> rule = equidistributed(np.array([1.0, 1.0, 3.0, 9.0]))(4)
+    >>> bool(rule.nodes[1] > quadrature("gauss-legendre", 4).nodes[1])
+    True
     """
     positions = np.linspace(0, 1, len(speed))
     spline = CubicSpline(positions, speed)
@@ -86,6 +90,10 @@ def quadrature(rule: str, n_steps: int) -> Quadrature:
     Raises:
         ValueError: the rule is unknown, or ``n_steps`` is below 1.
         TypeError: ``n_steps`` is not an integer.
+
+    >>> nodes, weights = quadrature("gauss-legendre", 2)
+    >>> round(float(weights @ nodes**3), 12)
+    0.25
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {sorted(RULES)}, got {rule!r}")

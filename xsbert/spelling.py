@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Protocol
 
-from .factors import TextFactors
 from .units import SPECIAL
 
-__all__ = ["display_tokens"]
+__all__ = ["Spelled", "display_tokens"]
 
 # Byte-level vocabularies (GPT-2's) write each byte as a visible character: itself, or the next one from U+0100 on.
 _VISIBLE_BYTES = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -15,7 +15,22 @@ _BYTES = {byte: chr(byte) for byte in _VISIBLE_BYTES}
 _BYTES |= {byte: chr(256 + n) for n, byte in enumerate(byte for byte in range(256) if byte not in _BYTES)}
 
 
-def display_tokens(text: TextFactors) -> list[str]:
+class Spelled(Protocol):
+    """A text of S units, as `TextFactors` is."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def tokens(self) -> tuple[str, ...]: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+    @property
+    def word_ids(self) -> tuple[int | None, ...] | None: ...
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...] | None: ...
+
+
+def display_tokens(text: Spelled) -> list[str]:
     """Spell the units of a text for readers, without the marks of the vocabulary.
 
     ``Ġword`` and ``▁word`` become ``word``; a token that goes on with the word before it, as ``##ing`` does, becomes
@@ -27,11 +42,14 @@ def display_tokens(text: TextFactors) -> list[str]:
 
     Returns:
         (S,) labels, none empty.
+
+    >>> display_tokens(model.text_factors(["unpacked"], layer=6, n_steps=1)[0])
+    ['[CLS]', 'un', '·pack', '·ed', '[SEP]']
     """
     return [_display_token(text, position) for position in range(len(text.tokens))]
 
 
-def _display_token(text: TextFactors, position: int) -> str:
+def _display_token(text: Spelled, position: int) -> str:
     token = text.tokens[position]
     if text.roles[position] == SPECIAL:
         return token
@@ -45,7 +63,7 @@ def _display_token(text: TextFactors, position: int) -> str:
     return f"·{label}" if marked or _continues_word(text, position) else label
 
 
-def _continues_word(text: TextFactors, position: int) -> bool:
+def _continues_word(text: Spelled, position: int) -> bool:
     """Whether the token goes on with the word of the one before it, in a script that has white space between words."""
     words, spans = text.word_ids, text.spans
     if words is None or spans is None or position == 0 or words[position] is None:

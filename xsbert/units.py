@@ -42,6 +42,9 @@ def sum_groups(values: np.ndarray, groups: Sequence[Sequence[int]], axis: int = 
 
     Raises:
         ValueError: the groups leave a position out or hold one twice.
+
+    >>> sum_groups(np.array([1.0, 2.0, 3.0]), [[0], [1, 2]])
+    array([1., 5.])
     """
     values = np.asarray(values)
     n_tokens = values.shape[axis]
@@ -70,6 +73,10 @@ def word_groups(
 
     Returns:
         lists of token positions, in order.
+
+    >>> word_groups([None, 0, 0, 1, None], ["special", "text", "text", "text", "special"],
+    ...             [(0, 0), (0, 4), (4, 6), (7, 9), (0, 0)], "unpack it")
+    [[0], [1, 2], [3], [4]]
     """
     white = [match.start() for match in re.finditer(r"\s", text)]
     groups: list[list[int]] = []
@@ -97,6 +104,9 @@ def sentence_ranges(text: str) -> list[tuple[int, int]]:
 
     Returns:
         characters [start, end) of each sentence, in order, without the white space around.
+
+    >>> sentence_ranges("It rains. We stay in!")
+    [(0, 9), (10, 21)]
     """
     starts = [0, *(match.end() for match in SENTENCE_END.finditer(text))]
     ranges = []
@@ -117,6 +127,9 @@ def check_ranges(ranges: Iterable[tuple[int, int]], length: int) -> list[tuple[i
     Raises:
         TypeError: a range is not a pair of integers.
         ValueError: a range is empty or leaves the text, or two overlap.
+
+    >>> check_ranges([(4, 9), (0, 3)], 9)
+    [(4, 9), (0, 3)]
     """
     checked = []
     for pair in ranges:
@@ -153,6 +166,9 @@ def range_groups(
     Returns:
         lists of token positions, ordered by their first, and for each the place of its range in ``ranges``.
         That is None for each special token, for the prompt, and for all text that no range holds.
+
+    >>> range_groups([(0, 2), (3, 5), (6, 10)], ["text"] * 3, "It is fine.", [(0, 5)])
+    ([[0, 1], [2]], [0, None])
     """
     groups: dict[tuple[str, int | None], list[int]] = {}
     ordered = sorted((start, end, place) for place, (start, end) in enumerate(ranges))

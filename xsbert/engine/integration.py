@@ -188,7 +188,7 @@ def placements(paths: Sequence[TextPath], options: Options) -> list[Placement]:
 
 
 def limits(path: TextPath, n_groups: int, options: Options, *, reverse: bool = False) -> dict[str, Any]:
-    """For the functions that integrate along a path, or others of its length, for so many groups of tokens."""
+    """Keywords of the functions that integrate along paths of this length, for a number of groups of tokens."""
     chunk_size = chunk_for(path, n_groups, options, reverse=reverse)
     return {"chunk_size": chunk_size, "show_progress_bar": options.show_progress_bar}
 

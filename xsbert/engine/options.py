@@ -67,6 +67,9 @@ class Options:
     Raises:
         TypeError: an option is of the wrong type.
         ValueError: an option is outside what is allowed.
+
+    >>> Options(layer=4, n_steps=8).rule_name, Options().target
+    ('gauss-legendre', 0.01)
     """
 
     layer: int = -2

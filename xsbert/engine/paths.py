@@ -121,7 +121,7 @@ def _in_float64(encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor
 
 
 def chunk_for(path: TextPath, n_groups: int, options: Options, *, reverse: bool = False) -> int | None:
-    """The chunk size that was asked for, or that the budget allows, for so many groups of tokens.
+    """The chunk size that was asked for, or that the budget allows for a number of groups of tokens.
 
     One group is for looks along the path.
 

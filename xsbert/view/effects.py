@@ -61,13 +61,14 @@ def effects(result: Shown) -> tuple[np.ndarray, np.ndarray]:
 def word_effects(result: Any) -> tuple[list[WordEffect], list[WordEffect]]:
     """The effects of the words of a and of b, in the order of the texts."""
     words = by_word(result)
-    return tuple(
+    a, b = (
         [
             WordEffect(label, float(value), role, None if side.spans is None else tuple(side.spans[at]))
             for at, (label, value, role) in enumerate(zip(display_tokens(side), values, side.roles, strict=True))
         ]
         for side, values in zip((words.a, words.b), effects(words), strict=True)
     )
+    return a, b
 
 
 def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, int, float]]:

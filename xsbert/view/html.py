@@ -208,4 +208,4 @@ def _json(value: Any) -> str:
 
 @cache
 def _file(name: str) -> str:
-    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+    return files("xsbert.view").joinpath("page").joinpath(name).read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,4 +63,4 @@ def is_number(value: Any) -> bool:
 def figure_of(ax: Any) -> Figure:
     if not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes or None, got {type(ax).__name__}")
-    return ax.figure
+    return cast(Figure, ax.figure)

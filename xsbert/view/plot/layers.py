@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from ..shown import Shown
 from .checks import check_flag, check_result, check_same_pair
@@ -73,8 +74,10 @@ def layers(
     fonts = find_fonts(*tables[0].labels_a, *tables[0].labels_b, *heading)
 
     n_cells = cells_of(tables[0], margins)
-    cell = tuple(min(0.8 * cell_inches(n), LARGEST_PANEL / n) for n in n_cells)
+    width, height = (min(0.8 * cell_inches(n), LARGEST_PANEL / n) for n in n_cells)
+    cell = width, height
     fig, axes, n_columns = _grid(len(results), tables[0], n_cells, cell, margins)
+    images: list[AxesImage] = []
     for place, (ax, table, result) in enumerate(zip(axes, tables, results, strict=True)):
         images = draw_table(ax, table, limits[place], fonts, values, cell, margins)
         if place % n_columns:
@@ -82,7 +85,7 @@ def layers(
             ax.set_ylabel("")
         scale = [f"largest {written(limits[place][0], 3)}"] if own_scales else []
         set_title(ax, [*_panel_chunks(result, results), *scale], cell[0] * n_cells[0])
-    named = dict(zip(("attribution", "main effect"), images, strict=False))
+    named: dict[str, ScalarMappable] = dict(zip(("attribution", "main effect"), images, strict=False))
     if own_scales:
         named = {
             f"{name}, share of the panel's largest": ScalarMappable(Normalize(-1, 1), image.cmap)

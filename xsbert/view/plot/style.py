@@ -39,6 +39,7 @@ __all__ = [
     "limit_of",
     "magnitude",
     "part_chunks",
+    "rgba_of",
     "score_chunks",
     "set_title",
     "shorten",
@@ -79,7 +80,7 @@ def part_chunks(result: Shown, shown: np.ndarray | None = None) -> list[str]:
     """
     interactions, main_a, main_b, baseline = result.parts.values()
     complete = shown is None or shown.size == result.matrix.size
-    drawn = "the cells" if complete else f"cells shown {written(shown.sum(), 3)}"
+    drawn = "the cells" if shown is None or complete else f"cells shown {written(shown.sum(), 3)}"
     if not (np.any(result.main_effects_a) or np.any(result.main_effects_b)):
         left_out = "" if complete else f" ({drawn})"
         return [f"interactions {written(interactions, 3)}{left_out}", "no main effects", baseline_chunk(baseline)]
@@ -163,6 +164,11 @@ def limit_of(*values: np.ndarray) -> float:
 
 def colours_of(limit: float) -> ScalarMappable:
     return ScalarMappable(Normalize(-limit, limit), COLOURS)
+
+
+def rgba_of(colours: Any, value: float) -> tuple[float, float, float, float]:
+    """The colour of one value."""
+    return colours.to_rgba(value)
 
 
 def ink_on(colour: tuple[float, float, float, float], muted: bool = False) -> str:

@@ -7,9 +7,11 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ...spelling import display_tokens
@@ -206,7 +208,7 @@ def _is_right_to_left(text: str) -> bool:
 
 
 def _text_inches(ax: Axes, shown: str, fonts: Fonts, size: float) -> float:
-    fig = ax.get_figure()
+    fig = cast(Figure, ax.get_figure())
     text = Text(0, 0, shown, fontsize=size, **fonts.style(shown))
     text.set_figure(fig)
     return text.get_window_extent(dpi=fig.dpi).width / fig.dpi + 0.12 * size / 72

@@ -1,0 +1,91 @@
+"""The examples of public docstrings run, on real weights, and what is public has one."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+
+import xsbert
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(xsbert.__path__, "xsbert.") if module.name != "xsbert.__main__"
+)
+
+
+@pytest.fixture(scope="module")
+def given(plain, tmp_path_factory):
+    """What examples may use without making it: a model, one of its results, a folder."""
+    model = xsbert.XSTransformer.wrap(plain)
+    out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
+    folder = tmp_path_factory.mktemp("examples")
+    return {"np": np, "torch": torch, "xsbert": xsbert, "model": model, "out": out, "folder": folder}
+
+
+def examples(module):
+    """The docstrings of a module that hold examples; of classes' methods too."""
+    found = doctest.DocTestFinder().find(importlib.import_module(module), extraglobs={})
+    return [each for each in found if each.examples]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if examples(name)])
+def test_examples(module, given):
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    report = []
+    for example in examples(module):
+        example.globs.update({name: value for name, value in given.items() if name not in example.globs})
+        runner.run(example, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+PUBLIC = ["xsbert", "xsbert.models", "xsbert.engine", "xsbert.units", "xsbert.spelling", "xsbert.integrated_jacobian"]
+# Neither called nor read by users: parts of results, errors, and what serves within the package.
+WITHOUT = {
+    "Measured",
+    "Reference",
+    "ReferenceShift",
+    "ReferenceTransformer",
+    "ShiftWarning",
+    "SkippedWarning",
+    "OptionKeywords",
+    "bytes_per_pass",
+    "check_chunk_size",
+    "default_chunk_size",
+    "derivatives_along_paths",
+    "factors_of",
+    "measured_factors",
+    "measured_pulled_back_together",
+    "unshifted_modules",
+    "values_along_paths",
+    "values_and_derivatives_along_paths",
+}
+
+
+def public():
+    """Functions and classes of the modules whose names are promised, and the methods of these classes."""
+    for module in map(importlib.import_module, PUBLIC):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if not callable(thing) or not thing.__module__.startswith("xsbert"):
+                continue
+            yield name, thing
+            for own, method in vars(thing).items() if inspect.isclass(thing) else ():
+                function = getattr(method, "__func__", method)
+                if not own.startswith("_") and inspect.isfunction(function):
+                    yield f"{name}.{own}", function
+
+
+def test_public_docstrings_have_examples():
+    missing = [
+        name
+        for name, thing in public()
+        if ">>>" not in (inspect.getdoc(thing) or "")
+        and name.split(".")[-1] not in WITHOUT
+        and not hasattr(thing, "__deprecated__")
+        and not (inspect.isclass(thing) and issubclass(thing, BaseException))
+    ]
+    assert missing == []
