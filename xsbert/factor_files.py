@@ -96,7 +96,7 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
         **sizes,
         "reference_terms": "reference_term" in names,
         "unshifted": "embedding_unshifted" in names,
-        "settings": [asdict(how) for how in settings],
+        "settings": [asdict(how) for how in settings if how is not None],
     }
     layout = _layout(**sizes, reference_terms=content["reference_terms"], unshifted=content["unshifted"])
     header, seal = header_bytes(layout, content)
@@ -296,7 +296,7 @@ def _offsets(lengths: Iterable[int]) -> np.ndarray:
 def _checksum(*parts: bytes | np.ndarray) -> int:
     checksum = 0
     for part in parts:
-        checksum = crc32(part, checksum)
+        checksum = crc32(part if isinstance(part, bytes) else part.data, checksum)
     return checksum
 
 

@@ -62,7 +62,7 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
     data = sha256()
     for array in arrays.values():
-        data.update(array)
+        data.update(array.data)
     content = {
         "format_version": FORMAT_VERSION,
         "kind": "result",

@@ -34,7 +34,8 @@ FIRST_BATCH, LARGEST_BATCH = 4, 64
 def explain_pair(options: argparse.Namespace) -> None:
     """Explain two texts and print the account."""
     out = _standard_output()
-    result = _explain(load_model(options), *options.texts, options, None if _on_terminal(sys.stderr) else False)
+    text_a, text_b = options.texts
+    result = _explain(load_model(options), text_a, text_b, options, None if _on_terminal(sys.stderr) else False)
     to_output = options.json == "-"
     write_files(result, options.html, options.png, None if to_output else options.json, options.top)
     if to_output:
@@ -111,7 +112,10 @@ def _outcomes(
     pairs = [entry for entry in entries if isinstance(entry, Pair)]
     explained = iter(()) if model is None else _explain_together(model, pairs, options)
     for entry in entries:
-        outcome = entry if isinstance(entry, BadLine) else next(explained)
+        if isinstance(entry, BadLine):
+            yield entry
+            continue
+        outcome = next(explained)
         yield outcome if isinstance(outcome, BadLine) else (entry, outcome)
 
 
@@ -179,7 +183,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _prompts(options: argparse.Namespace) -> dict[str, str | tuple[str, str] | None]:
+def _prompts(options: argparse.Namespace) -> dict[str, Any]:
     """The prompt or its name: of both texts, or a pair."""
     name = "prompt" if options.prompt_name is None else "prompt_name"
     values = getattr(options, name)

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import torch
 from filelock import FileLock
@@ -128,13 +128,12 @@ def _download(url: str, target: Path, timeout: float, n_attempts: int, show_prog
     for attempt in range(1, n_attempts + 1):
         try:
             # The hashes of the published archives are not known.
-            pooch.retrieve(url, None, target.name, target.parent, downloader=fetch)
-        except requests.HTTPError as error:
-            if error.response.status_code in (404, 410):
-                raise FileNotFoundError(f"{url} does not exist (HTTP {error.response.status_code})") from error
-            reason = f"HTTP {error.response.status_code} {error.response.reason}"
+            pooch.retrieve(url, None, target.name, target.parent, downloader=cast(Any, fetch))
         except requests.RequestException as error:
-            reason = str(error)
+            answer = error.response
+            if answer is not None and answer.status_code in (404, 410):
+                raise FileNotFoundError(f"{url} does not exist (HTTP {answer.status_code})") from error
+            reason = str(error) if answer is None else f"HTTP {answer.status_code} {answer.reason}"
         else:
             return
         if attempt == n_attempts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from math import isfinite
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def read_entry(content: dict[str, Any], key: str, kind: Any) -> Any:
 def read_fields(kind: type[Kind], content: dict[str, Any]) -> Kind:
     """An instance of a dataclass of its fields' entries. Those with a default may be missing."""
     kinds = get_type_hints(kind)
-    names = [field.name for field in fields(kind) if field.default is MISSING or field.name in content]
+    names = [field.name for field in fields(cast(Any, kind)) if field.default is MISSING or field.name in content]
     return kind(**{name: read_entry(content, name, kinds[name]) for name in names})
 
 

@@ -48,7 +48,7 @@ def write(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarray]) -> No
         if status is not None:
             _take_over_permissions(unfinished, status)
         for chunk in chunks:
-            file.write(chunk)
+            file.write(chunk if isinstance(chunk, bytes) else chunk.data)
         file.flush()
         if fcntl is None:
             file.close()
@@ -87,7 +87,7 @@ def _write_through(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarra
     os.set_blocking(number, True)
     with os.fdopen(number, "wb") as file:
         for chunk in chunks:
-            file.write(chunk)
+            file.write(chunk if isinstance(chunk, bytes) else chunk.data)
 
 
 def _claim(target: Path) -> tuple[Path, int]:
