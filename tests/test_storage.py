@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 from tests.test_factor_files import make_factors, same
 from tests.test_results import SETTINGS, make_result, rewrite
 from xsbert import Attribution, load_factors, save_factors
+from xsbert.factors import TextFactors
 from xsbert.results import read_metadata
 from xsbert.storage import write
 
@@ -151,6 +152,21 @@ def test_factors_of_an_earlier_version(tmp_path):
     (tmp_path / "damaged").write_bytes(damaged)
     with pytest.warns(UserWarning, match=OLD_NOTE), pytest.raises(ValueError, match="does not fit its checksum"):
         load_factors(tmp_path / "damaged")
+
+
+def test_all_that_a_text_has_comes_back(tmp_path):
+    """Each field of a text, with a value of its own; of a pair, also what holds for that pair alone."""
+    result = make_result()
+    own = {"encoded_by": "encode_query", "factor_error": 0.25, "embedding_unshifted": np.arange(7.0), "n_cut": 4}
+    a, b = (replace(side, **own, settings=SETTINGS) for side in (result.a, result.b))
+    defaults = {field.name: field.default for field in fields(TextFactors) if field.default is not MISSING}
+    left = {name for name, default in defaults.items() if getattr(a, name) is default}
+    assert left == {"known_residual"}
+    save_factors(tmp_path / "f", [a, b])
+    same(load_factors(tmp_path / "f"), [a, b])
+    projected = replace(result, a=replace(a, known_residual=0.5), b=b)
+    projected.save(tmp_path / "r")
+    same_result(Attribution.load(tmp_path / "r"), projected)
 
 
 # What is written to

@@ -63,11 +63,12 @@ def read_text(
         settings=settings,
         factor_error=read_error(entries, "factor_error", name),
         known_residual=known_residual,
+        # Files of earlier versions do not tell it.
+        encoded_by=read_entry(entries, "encoded_by", str) if "encoded_by" in entries else "",
         factors=arrays["factors"],
         embedding=arrays["embedding"],
         reference_term=arrays["reference_term"],
         embedding_unshifted=arrays.get("embedding_unshifted"),
-        encoded_by=read_entry({"encoded_by": "", **entries}, "encoded_by", str),
     )
 
 

@@ -129,13 +129,11 @@ def _download(url: str, target: Path, timeout: float, n_attempts: int, show_prog
         try:
             # The hashes of the published archives are not known.
             pooch.retrieve(url, None, target.name, target.parent, downloader=cast(Any, fetch))
-        except requests.HTTPError as error:
-            code, said = (None, "") if error.response is None else (error.response.status_code, error.response.reason)
-            if code in (404, 410):
-                raise FileNotFoundError(f"{url} does not exist (HTTP {code})") from error
-            reason = f"HTTP {code} {said}"
         except requests.RequestException as error:
-            reason = str(error)
+            answer = error.response
+            if answer is not None and answer.status_code in (404, 410):
+                raise FileNotFoundError(f"{url} does not exist (HTTP {answer.status_code})") from error
+            reason = str(error) if answer is None else f"HTTP {answer.status_code} {answer.reason}"
         else:
             return
         if attempt == n_attempts:
