@@ -33,7 +33,7 @@ setup(
         "minilm": MINILM,
         "train": TRAIN,
         "notebooks": NOTEBOOKS,
-        "test": [*MINILM, *TRAIN, *NOTEBOOKS, "pytest>=8", "ruff>=0.9"],
+        "test": [*MINILM, *TRAIN, *NOTEBOOKS, "pytest>=8", "ruff>=0.9", "grimp>=3.5", "pyright[nodejs]>=1.1.400"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -20,11 +20,11 @@ import numpy as np
 from common import MODEL_HELP, alternate, environment, load, settings, table, text_of, write_json
 
 from xsbert import Attribution, XSTransformer
-from xsbert.engine import explainer
+from xsbert.engine import run
 from xsbert.engine.explainer import UNITS
 
 QUERY_TOKENS = 8
-BACKWARD_COST = explainer.BACKWARD_COST
+BACKWARD_COST = run.BACKWARD_COST
 
 
 def main() -> None:
@@ -60,9 +60,9 @@ def compare_directions(
     model: XSTransformer, query: str, passage: str, accuracy: dict[str, Any], device: str
 ) -> dict[str, Any]:
     def explain(backward_cost: float, **changed: Any) -> Attribution:
-        explainer.BACKWARD_COST = backward_cost
+        run.BACKWARD_COST = backward_cost
         out = model.attribute_prediction(query, passage, **{**accuracy, **changed})
-        explainer.BACKWARD_COST = BACKWARD_COST
+        run.BACKWARD_COST = BACKWARD_COST
         return out
 
     works = {"forward": lambda: explain(float("inf")), "cheapest": lambda: explain(BACKWARD_COST)}

@@ -22,7 +22,7 @@ import numpy as np
 from common import distinct_texts, environment, load, settings, table, write_json
 
 from xsbert import XSTransformer, choose_reference
-from xsbert.utils.tokens import TEXT
+from xsbert.units import TEXT
 
 
 def main() -> None:

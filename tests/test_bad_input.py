@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-import xsbert.engine.explainer
+import xsbert.engine.run
 from tests.tiny import write_model
 from xsbert import XSTransformer
 
@@ -17,7 +17,7 @@ def idle(model, monkeypatch):
     def worked(*args, **kwargs):
         raise AssertionError("work was done before the argument was looked at")
 
-    monkeypatch.setattr(xsbert.engine.explainer, "Encoder", worked)
+    monkeypatch.setattr(xsbert.engine.run, "Encoder", worked)
     return model
 
 
@@ -98,7 +98,9 @@ def test_numbers_that_are_not_finite(tmp_path):
     model = XSTransformer(write_model("bert", tmp_path), device="cpu")
     with torch.no_grad():
         model[0].model.encoder.layer[2].output.dense.weight[0, 0] = float("nan")
-    with pytest.raises(FloatingPointError, match=r"the embedding of '.+' holds numbers that are not finite"):
+    with pytest.raises(
+        FloatingPointError, match=r"the embedding of text_[ab], '.+', holds numbers that are not finite"
+    ):
         model.attribute_prediction("the giant", "a traveller", layer=1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xsbert.attribution import Attribution, Settings, TextFactors
-from xsbert.utils.tokens import check_ranges, range_groups, sentence_ranges
+from xsbert.units import check_ranges, range_groups, sentence_ranges
 
 SETTINGS = Settings("some/model", 4, 6, "gauss-legendre", 16, "[PAD]", False, "float32")
 

@@ -1,6 +1,9 @@
 """The model is the user's: as before after success and after failure, and unaffected meanwhile."""
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -8,7 +11,6 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-import xsbert.engine.explainer
 import xsbert.engine.integration
 from tests.tiny import write_model
 from xsbert import XSTransformer
@@ -228,3 +230,47 @@ def test_the_random_state_is_not_touched(own):
     torch.manual_seed(5)
     model.attribute_prediction(TEXT_A, TEXT_B, layer=1)
     assert torch.equal(torch.rand(3), expected)
+
+
+FORK = """
+import os, signal, sys, threading, time
+import torch
+
+torch.set_num_threads(1)
+from xsbert import XSTransformer
+
+model = XSTransformer(sys.argv[1], device="cpu")
+started, done = threading.Event(), threading.Event()
+
+
+def explain():
+    while not done.is_set():
+        model.token_factors(["the gentle giant did not unpack his bags ."], layer=0, n_steps=64)
+        started.set()
+
+
+thread = threading.Thread(target=explain)
+thread.start()
+started.wait()
+try:
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            out = model.token_factors(["a tall traveller"], layer=1, n_steps=2)
+            os._exit(0 if out[0].residual < 1 else 3)
+        _, status = os.waitpid(child, 0)
+        print(status, end=" ", flush=True)
+finally:
+    done.set()
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_beside_an_explanation_does_not_hang(tmp_path):
+    """Each child explains by itself; one that inherited a held lock would wait until its alarm ends it."""
+    path = write_model("bert", tmp_path)
+    run = subprocess.run([sys.executable, "-c", FORK, path], capture_output=True, text=True, timeout=500)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["0"] * 4

@@ -8,8 +8,9 @@ import pytest
 
 from tests.test_html import HOSTILE, planted_result, random_result, text_factors
 from xsbert.attribution import Attribution
+from xsbert.largest import largest_entries
 from xsbert.view.account import sentence
-from xsbert.view.effects import strongest_pairs, unknown_units
+from xsbert.view.effects import unknown_units
 
 
 def of_matrix(matrix, words_a, words_b, similarity="dot"):
@@ -32,14 +33,14 @@ def test_the_strongest_pairs_are_those_of_a_stable_sort(seed):
     order = np.argsort(-np.abs(matrix), axis=None, kind="stable")
     expected = [tuple(map(int, np.unravel_index(place, matrix.shape))) for place in order]
     for k in range(1, matrix.size + 3):
-        assert strongest_pairs(matrix, k) == expected[:k]
+        assert largest_entries(matrix, k) == expected[:k]
 
 
 def test_top_pairs_by_name_and_without_special_tokens():
     result = random_result(["one", "two"], ["un", "deux", "trois"])
-    assert result.top_pairs(3) == [(s, t, result.matrix[s, t]) for s, t in strongest_pairs(result.matrix, 3)]
+    assert result.top_pairs(3) == [(s, t, result.matrix[s, t]) for s, t in largest_entries(result.matrix, 3)]
     words = result.top_pairs(100, special=False)
-    assert [(s - 1, t - 1) for s, t, _ in words] == strongest_pairs(result.matrix[1:-1, 1:-1], 100)
+    assert [(s - 1, t - 1) for s, t, _ in words] == largest_entries(result.matrix[1:-1, 1:-1], 100)
     named = result.top_pairs(5, names=True, special=False)
     assert named == [(result.tokens_a[s], result.tokens_b[t], value) for s, t, value in words[:5]]
     assert "[CLS]" in str(result.top_pairs(100, names=True))

@@ -4,6 +4,7 @@ from .attribution import Attribution
 from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
 from .factor_files import load_factors, save_factors
 from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
+from .version import __version__
 
 __all__ = [
     "Attribution",
@@ -13,9 +14,9 @@ __all__ = [
     "XSMPNet",
     "XSRoberta",
     "XSTransformer",
+    "__version__",
     "choose_reference",
     "load_factors",
     "save_factors",
     "shift_cost",
 ]
-__version__ = "0.1.0"

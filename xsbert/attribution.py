@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .results import load_result, save_result, to_dataframe
 from .view.account import account, spell
 from .view.effects import WordEffect, top_pairs, word_effects
+from .view.html import fragment, page
 from .view.record import to_dict
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
+ZERO_EMBEDDING = (
+    "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
+    "shifted model embeds it to zero"
+)
 # What others call these similarities.
 OTHER_NAMES = {
     "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
@@ -44,6 +50,17 @@ def similarity_hint(given: Any) -> str:
     normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
     meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
     return f"; did you mean {meant[0]!r}?" if meant else ""
+
+
+def check_scalable(text: TextFactors, similarity: str) -> None:
+    """Raise ValueError where a text has no similarity to any other: the cosine of a zero embedding."""
+    if not _length(text, similarity) > 0:
+        raise ValueError(ZERO_EMBEDDING)
+
+
+def _length(text: TextFactors, similarity: str) -> float:
+    """What inner products with an embedding are divided by."""
+    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,10 +95,7 @@ class Attribution:
         }
         result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
         if not result.scale > 0:
-            raise ValueError(
-                "the cosine of a zero embedding is not defined: a text without words of its own equals its "
-                "reference, and a shifted model embeds it to zero"
-            )
+            raise ValueError(ZERO_EMBEDDING)
         return result
 
     @property
@@ -97,9 +111,7 @@ class Attribution:
     @cached_property
     def scale(self) -> float:
         """c: what the inner products are divided by."""
-        if self.similarity == "cosine":
-            return float(np.linalg.norm(self.a.embedding) * np.linalg.norm(self.b.embedding))
-        return self.a.normalisation * self.b.normalisation
+        return _length(self.a, self.similarity) * _length(self.b, self.similarity)
 
     @cached_property
     def score(self) -> float:
@@ -150,7 +162,7 @@ class Attribution:
 
     @property
     def error(self) -> float:
-        """|score − sum of the four parts|."""
+        """The distance between the score and the sum of the four parts."""
         return abs(self.score - sum(self.parts.values()))
 
     @property
@@ -281,8 +293,6 @@ class Attribution:
             ValueError: the result holds numbers that are not finite.
             OSError: the file cannot be written.
         """
-        from .results import save_result
-
         save_result(self, path)
 
     @staticmethod
@@ -293,9 +303,7 @@ class Attribution:
             OSError: there is no such file, or it cannot be read.
             ValueError: the file is damaged, is no saved result, or was written in a newer format.
         """
-        from .results import load_result
-
-        return load_result(path)
+        return load_result(path, Attribution)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A table with one row for each of the S · T pairs of units.
@@ -307,8 +315,6 @@ class Attribution:
         Raises:
             ImportError: pandas is not installed.
         """
-        from .results import to_dataframe
-
         return to_dataframe(self)
 
     def plot(self, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
@@ -374,16 +380,12 @@ class Attribution:
         Raises:
             ValueError: the matrix holds numbers that are not finite.
         """
-        from .view.html import page
-
         text = page(self)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
     def _repr_html_(self) -> str:
-        from .view.html import fragment
-
         return fragment(self)
 
     def __repr__(self) -> str:

@@ -35,7 +35,7 @@ from zlib import crc32
 import numpy as np
 from safetensors import safe_open
 
-from .attribution import Settings, TextFactors, check_combinable
+from .factors import Settings, TextFactors, check_combinable
 from .storage import (
     FORMAT_VERSION,
     KEY,

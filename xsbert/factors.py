@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .utils.tokens import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
+from .units import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
 
 __all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable"]
 
@@ -83,6 +83,9 @@ class TextFactors:
     """Tokens that the model's length limit cut off."""
     prompt: str = ""
     """What ``text`` begins with before the text itself."""
+    encoded_by: str = ""
+    """Which method of the model embeds the text so, ``"encode"``, ``"encode_query"`` or ``"encode_document"``; empty
+    for a model in which all three do the same."""
     settings: Settings | None = None
     """How the factor was computed."""
     factor_error: float | None = None

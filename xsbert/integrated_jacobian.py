@@ -16,6 +16,7 @@ Nothing here knows about transformers; f is any function that `torch.func` can d
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -62,6 +63,11 @@ DEFAULT_CHUNK_NUMBERS = {"cpu": 1_600_000, "cuda": 32_000_000}
 # torch numbers the levels of forward-mode differentiation per process: while one thread is within one, functions that
 # look for a derivative would find that level in every thread. So one thread at a time evaluates f, a chunk at a time.
 EVALUATION = threading.RLock()
+# A fork waits for the end of the chunk: its child would inherit a lock that nobody releases, and an open level.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=EVALUATION.acquire, after_in_parent=EVALUATION.release, after_in_child=EVALUATION.release
+    )
 # Combinations of tokens with random signs, whose squares sum to that of all tokens in the mean.
 N_SIGNS = 8
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears

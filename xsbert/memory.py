@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from .torch_private import TorchDispatchMode, storage_key, tree_leaves
 
 __all__ = ["check_memory_budget", "peak_bytes"]
 
@@ -63,7 +63,7 @@ class _Storages(TorchDispatchMode):
         if not isinstance(value, Tensor):
             return
         storage = value.untyped_storage()
-        key = storage._cdata
+        key = storage_key(storage)
         if key not in self._held:
             self._held[key] = storage.nbytes() if n_bytes is None else n_bytes
             self._now += self._held[key]

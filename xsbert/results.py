@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from .attribution import Attribution, TextFactors
+from .factors import TextFactors
 from .storage import (
     FORMAT_VERSION,
     KEY,
@@ -35,10 +35,12 @@ from .storage import (
     require_finite,
     write,
 )
-from .utils.tokens import word_groups
+from .units import word_groups
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .attribution import Attribution
 
 __all__ = ["FORMAT_VERSION", "load_result", "read_metadata", "save_result", "to_dataframe"]
 
@@ -72,8 +74,8 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     write(Path(path), [save(arrays, metadata={KEY: json.dumps(content, allow_nan=False)})])
 
 
-def load_result(path: str | PathLike[str]) -> Attribution:
-    """Read a result that `save_result` wrote. Its `feature_pairs` are not there: they need the model.
+def load_result(path: str | PathLike[str], kind: type[Attribution]) -> Attribution:
+    """Read a result of some class that `save_result` wrote. Its `feature_pairs` are not there: they need the model.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -86,9 +88,7 @@ def load_result(path: str | PathLike[str]) -> Attribution:
         similarity = read_entry(content, "similarity", str)
         require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
         require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
-        result = Attribution(
-            a=a, b=b, similarity=similarity, settings=read_settings(read_entry(content, "settings", dict))
-        )
+        result = kind(a=a, b=b, similarity=similarity, settings=read_settings(read_entry(content, "settings", dict)))
         with np.errstate(over="ignore", invalid="ignore"):
             require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
             unshifted = result.score_unshifted

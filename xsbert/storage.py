@@ -19,8 +19,9 @@ from uuid import uuid4
 import numpy as np
 from safetensors import SafetensorError
 
-from .attribution import Settings, TextFactors
-from .utils.tokens import PROMPT, REST, SPECIAL, TEXT
+from .factors import Settings, TextFactors
+from .units import PROMPT, REST, SPECIAL, TEXT
+from .version import __version__
 
 __all__ = [
     "FORMAT_VERSION",
@@ -59,8 +60,6 @@ def require_finite(array: np.ndarray, name: str) -> None:
 
 def library_versions() -> dict[str, str]:
     """The versions of this library and of those that the numbers depend on."""
-    from . import __version__
-
     versions = {"xsbert": __version__}
     for library in LIBRARIES:
         try:

@@ -2,5 +2,6 @@
 
 from .explainer import Explainer
 from .options import OptionKeywords, Options
+from .skipping import SkippedWarning
 
-__all__ = ["Explainer", "OptionKeywords", "Options"]
+__all__ = ["Explainer", "OptionKeywords", "Options", "SkippedWarning"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch.autograd import forward_ad
 
 from ..integrated_jacobian import EVALUATION
+from ..torch_private import forward_mode_is_on
 
 __all__ = ["check_context"]
 
@@ -18,8 +18,8 @@ def check_context(device_type: str) -> None:
     """
     # Another thread's explanation opens a level for the length of an evaluation, and holds the lock meanwhile.
     with EVALUATION:
-        level = forward_ad._current_level
-    if level >= 0:
+        is_on = forward_mode_is_on()
+    if is_on:
         raise RuntimeError(
             "a torch.autograd.forward_ad.dual_level() or torch.func.jvp is open, and torch has one such level per "
             "process, which explanations need for themselves: leave it before the call"

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import make_dual, unpack_dual
 from torch.overrides import TorchFunctionMode
+
+from ..torch_private import is_batched
 
 __all__ = ["Differentiable"]
 
@@ -47,7 +48,7 @@ class Differentiable(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in READS and not _is_batched(args[0]):
+        if func in READS and not is_batched(args[0]):
             return self._read(func, args[0])
         return self._replacements.get(func, func)(*args, **(kwargs or {}))
 
@@ -56,15 +57,6 @@ class Differentiable(TorchFunctionMode):
             self._reads.append(func(constant))
         self._n_read += 1
         return self._reads[self._n_read - 1]
-
-
-def _is_batched(tensor: Tensor) -> bool:
-    """Whether a tensor is one of many to `torch.func.vmap`, as all are that depend on the hidden states."""
-    while is_functorch_wrapped_tensor(tensor):
-        if is_batchedtensor(tensor):
-            return True
-        tensor = get_unwrapped(tensor)
-    return False
 
 
 READS = {Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist}

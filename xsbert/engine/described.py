@@ -33,6 +33,7 @@ def described(
     return TextFactors(
         text=text.text,
         prompt=text.prompt,
+        encoded_by=text.encoded_by,
         tokens=text.tokens,
         roles=text.roles,
         word_ids=text.word_ids,

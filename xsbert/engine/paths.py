@@ -67,15 +67,15 @@ def paths_of(
     at_reference = encoder.record(referenced)
     r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
     if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
-        check_finite(f_r, f"the embedding of {texts[0].text!r:.60}")
+        check_finite(f_r, f"the embedding of {texts[0].name}, {texts[0].text!r:.60},")
         return [TextPath(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
     at_first = encoder.record(features[0])
     at_texts = at_first if len(texts) == 1 else encoder.record(_together(features))
     hidden, embeddings = at_texts.hidden, at_texts.embeddings
     del at_texts  # and with it what earlier layers returned
     for text, embedding in zip(texts, embeddings, strict=True):
-        check_finite(embedding, f"the embedding of {text.text!r:.60}")
-    check_finite(f_r, f"the embedding of the reference of {texts[0].text!r:.60}")
+        check_finite(embedding, f"the embedding of {text.name}, {text.text!r:.60},")
+    check_finite(f_r, f"the embedding of the reference of {texts[0].name}, {texts[0].text!r:.60},")
     f = encoder.function(at_first)
     paths = [
         TextPath(f, x, r, f_x, f_r, _in_float64(encoder, inputs, x, r))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 
-from ..attribution import Attribution, similarity_hint
+from ..attribution import Attribution, check_scalable, similarity_hint
 from ..engine import Explainer, Options
 from ..engine.encoder import encoder_layers
 from ..engine.options import takes_options
@@ -26,7 +25,8 @@ from ..engine.reference import (
     positions_of_reference,
     resolve_reference,
 )
-from ..engine.texts import resolved_prompt
+from ..engine.skipping import skip_or_raise
+from ..engine.texts import Prompt
 from ..factors import TextFactors
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
@@ -49,8 +49,8 @@ OUR_MODULES = {
 # The models published with the papers name theirs so, and shift without a module of its own.
 PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
 
-Prompts = str | tuple[str | None, str | None] | None
-"""One prompt for both texts, or a pair."""
+Sides = str | tuple[str | None, str | None] | None
+"""The same for both texts, or a pair."""
 
 
 class XSTransformer(SentenceTransformer):
@@ -190,8 +190,9 @@ class XSTransformer(SentenceTransformer):
         text_b: str,
         *,
         similarity: str | None = None,
-        prompt: Prompts = None,
-        prompt_name: Prompts = None,
+        prompt: Sides = None,
+        prompt_name: Sides = None,
+        task: Sides = None,
         **options: Unpack[OptionKeywords],
     ) -> Attribution:
         """Attribute the predicted similarity of two texts to pairs of their tokens.
@@ -205,6 +206,8 @@ class XSTransformer(SentenceTransformer):
             similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
             prompt: put before both texts as in `encode`; a pair gives each text its own.
             prompt_name: name of a prompt of the model, or a pair of names.
+            task: ``"query"`` or ``"document"`` embeds both texts as `encode_query` or `encode_document` does, with the
+                model's prompt of that side; ``("query", "document")`` the first as a query, the second as a document.
             **options: see `Options`.
 
         Returns:
@@ -223,7 +226,7 @@ class XSTransformer(SentenceTransformer):
         """
         explainer = self.explainer(**options)
         similarity = self._resolved_similarity(similarity)
-        prompts = self._resolved_prompts(prompt, prompt_name)
+        prompts = _sides_of(explainer, prompt, prompt_name, task)
         a = explainer.tokenized(text_a, prompts[0], name="text_a")
         b = explainer.tokenized(text_b, prompts[1], name="text_b")
         factors_a, factors_b = explainer.pair(a, b)
@@ -233,6 +236,30 @@ class XSTransformer(SentenceTransformer):
         warn_of_shift(result)
         return result
 
+    @overload
+    def token_factors(
+        self,
+        texts: Iterable[str],
+        *,
+        units: str = ...,
+        prompt: str | None = ...,
+        prompt_name: str | None = ...,
+        task: str | None = ...,
+        errors: Literal["raise"] = ...,
+        **options: Unpack[OptionKeywords],
+    ) -> list[TextFactors]: ...
+    @overload
+    def token_factors(
+        self,
+        texts: Iterable[str],
+        *,
+        units: str = ...,
+        prompt: str | None = ...,
+        prompt_name: str | None = ...,
+        task: str | None = ...,
+        errors: str,
+        **options: Unpack[OptionKeywords],
+    ) -> list[TextFactors | None]: ...
     @takes_options
     def token_factors(
         self,
@@ -241,8 +268,10 @@ class XSTransformer(SentenceTransformer):
         units: str = "tokens",
         prompt: str | None = None,
         prompt_name: str | None = None,
+        task: str | None = None,
+        errors: str = "raise",
         **options: Unpack[OptionKeywords],
-    ) -> list[TextFactors]:
+    ) -> Sequence[TextFactors | None]:
         """The factors of texts, each distinct text computed once; `Attribution.of` combines any two of them.
 
         `xsbert.save_factors` keeps them in a file.
@@ -252,6 +281,9 @@ class XSTransformer(SentenceTransformer):
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
                 for as many passes as there are units.
             prompt, prompt_name: a string or None, as for `encode`.
+            task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document`.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and have None
+                for its factor.
             **options: see `Options`.
 
         Returns:
@@ -260,7 +292,8 @@ class XSTransformer(SentenceTransformer):
         Raises, warns:
             as `attribute_prediction`; an error names the text by its place. The bar counts texts.
         """
-        return self.explainer(**options).factors(texts, units=units, prompt=prompt, prompt_name=prompt_name)
+        how = {"units": units, "prompt": prompt, "prompt_name": prompt_name, "task": task, "errors": errors}
+        return self.explainer(**options).factors(texts, **how)
 
     @takes_options
     def predict_memory(
@@ -269,6 +302,7 @@ class XSTransformer(SentenceTransformer):
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        task: str | None = None,
         **options: Unpack[OptionKeywords],
     ) -> int:
         """How many bytes the factors of a text would take at once besides the model, by forward mode.
@@ -278,15 +312,41 @@ class XSTransformer(SentenceTransformer):
 
         Args:
             text: the longest of the texts that are to be explained.
-            prompt, prompt_name: as for `token_factors`.
+            prompt, prompt_name, task: as for `token_factors`.
             **options: see `Options`.
 
         Raises:
             as `token_factors`.
         """
         explainer = self.explainer(**options)
-        return explainer.predicted_memory(explainer.tokenized(text, prompt, prompt_name))
+        return explainer.predicted_memory(explainer.tokenized(text, explainer.prompt(prompt, prompt_name, task)))
 
+    @overload
+    def explain_pairs(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        similarity: str | None = ...,
+        units: str = ...,
+        prompt: Sides = ...,
+        prompt_name: Sides = ...,
+        task: Sides = ...,
+        errors: Literal["raise"] = ...,
+        **options: Unpack[OptionKeywords],
+    ) -> Iterator[Attribution]: ...
+    @overload
+    def explain_pairs(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        similarity: str | None = ...,
+        units: str = ...,
+        prompt: Sides = ...,
+        prompt_name: Sides = ...,
+        task: Sides = ...,
+        errors: str,
+        **options: Unpack[OptionKeywords],
+    ) -> Iterator[Attribution | None]: ...
     @takes_options
     def explain_pairs(
         self,
@@ -294,16 +354,20 @@ class XSTransformer(SentenceTransformer):
         *,
         similarity: str | None = None,
         units: str = "tokens",
-        prompt: Prompts = None,
-        prompt_name: Prompts = None,
+        prompt: Sides = None,
+        prompt_name: Sides = None,
+        task: Sides = None,
+        errors: str = "raise",
         **options: Unpack[OptionKeywords],
-    ) -> Iterator[Attribution]:
+    ) -> Iterator[Attribution | None]:
         """Explain many pairs, with each distinct text computed once.
 
         Args:
             pairs: pairs of texts.
-            similarity, prompt, prompt_name: as for `attribute_prediction`.
+            similarity, prompt, prompt_name, task: as for `attribute_prediction`.
             units: as for `token_factors`.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and yield
+                None for its pairs.
             **options: see `Options`.
 
         Yields:
@@ -315,16 +379,16 @@ class XSTransformer(SentenceTransformer):
         """
         explainer = self.explainer(**options)
         similarity = self._resolved_similarity(similarity)
-        prompts = self._resolved_prompts(prompt, prompt_name)
-        sides = zip(*((text_a, text_b) for text_a, text_b in pairs), strict=True)
-        tokenized = [
-            explainer.tokenized_all(texts, prompts[side], name=f"pairs[{{}}][{side}]")
-            for side, texts in enumerate(sides)
-        ]
-        factors = explainer.factors(itertools.chain(*tokenized), units=units)
-        half = len(factors) // 2
+        prompts = _sides_of(explainer, prompt, prompt_name, task)
+        left, right = [], []
+        for text_a, text_b in pairs:
+            left.append(text_a)
+            right.append(text_b)
+        names = "pairs[{}][0]", "pairs[{}][1]"
+        a, b = _both_sides(explainer, (left, right), prompts, names, similarity, units, errors)
         return warning_once(
-            Attribution.of(a, b, similarity) for a, b in zip(factors[:half], factors[half:], strict=True)
+            None if one is None or other is None else Attribution.of(one, other, similarity)
+            for one, other in zip(a, b, strict=True)
         )
 
     @takes_options
@@ -335,17 +399,21 @@ class XSTransformer(SentenceTransformer):
         *,
         similarity: str | None = None,
         units: str = "tokens",
-        prompt: Prompts = None,
-        prompt_name: Prompts = None,
+        prompt: Sides = None,
+        prompt_name: Sides = None,
+        task: Sides = None,
+        errors: str = "raise",
         **options: Unpack[OptionKeywords],
     ) -> Iterator[tuple[int, int, Attribution]]:
         """Explain each of n queries against each of m documents, at the cost of n + m factors.
 
         Args:
             queries, documents: texts.
-            similarity, prompt, prompt_name: as for `attribute_prediction`; of a pair of prompts, the first is that
-                of the queries.
+            similarity, prompt, prompt_name, task: as for `attribute_prediction`; of a pair, the first is for the
+                queries. ``task=("query", "document")`` explains what `encode_query` and `encode_document` give.
             units: as for `token_factors`.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and leave out
+                its row or column.
             **options: see `Options`.
 
         Yields:
@@ -356,14 +424,14 @@ class XSTransformer(SentenceTransformer):
         """
         explainer = self.explainer(**options)
         similarity = self._resolved_similarity(similarity)
-        prompts = self._resolved_prompts(prompt, prompt_name)
-        rows = explainer.tokenized_all(queries, prompts[0], name="queries[{}]")
-        columns = explainer.tokenized_all(documents, prompts[1], name="documents[{}]")
-        factors = explainer.factors([*rows, *columns], units=units)
-        left, right = factors[: len(rows)], factors[len(rows) :]
-        results = warning_once(Attribution.of(a, b, similarity) for a in left for b in right)
-        places = itertools.product(range(len(left)), range(len(right)))
-        return ((i, j, result) for (i, j), result in zip(places, results, strict=True))
+        prompts = _sides_of(explainer, prompt, prompt_name, task)
+        names = "queries[{}]", "documents[{}]"
+        rows, columns = _both_sides(explainer, (queries, documents), prompts, names, similarity, units, errors)
+        left = [(i, row) for i, row in enumerate(rows) if row is not None]
+        right = [(j, column) for j, column in enumerate(columns) if column is not None]
+        results = warning_once(Attribution.of(row, column, similarity) for _, row in left for _, column in right)
+        places = ((i, j) for i, _ in left for j, _ in right)
+        return ((i, j, result) for (i, j), result in zip(places, results, strict=True) if result is not None)
 
     def unshifted_modules(self) -> list[nn.Module]:
         """The modules that make f, sharing the weights: no reference, no shift, and no trailing normalisation."""
@@ -444,11 +512,6 @@ class XSTransformer(SentenceTransformer):
             raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{hint}")
         return name
 
-    def _resolved_prompts(self, prompt: Prompts, prompt_name: Prompts) -> tuple[str | None, str | None]:
-        """The prompt of each side, as `encode` puts it before a text."""
-        prompts, names = _pair(prompt, "prompt"), _pair(prompt_name, "prompt_name")
-        return resolved_prompt(self, prompts[0], names[0]), resolved_prompt(self, prompts[1], names[1])
-
 
 def _with_shift(modules: OrderedDict[str, Any], shift: ReferenceShift) -> OrderedDict[str, Any]:
     """The modules with a shift before a trailing normalisation."""
@@ -457,6 +520,40 @@ def _with_shift(modules: OrderedDict[str, Any], shift: ReferenceShift) -> Ordere
     while isinstance(items[end - 1][1], Normalize):
         end -= 1
     return OrderedDict([*items[:end], ("shift", shift), *items[end:]])
+
+
+def _sides_of(explainer: Explainer, prompt: Sides, prompt_name: Sides, task: Sides) -> tuple[Prompt, Prompt]:
+    """What is put before each of two texts."""
+    given = zip(_pair(prompt, "prompt"), _pair(prompt_name, "prompt_name"), _pair(task, "task"), strict=True)
+    a, b = (explainer.prompt(*side) for side in given)
+    return a, b
+
+
+def _both_sides(
+    explainer: Explainer,
+    texts: tuple[Iterable[str], Iterable[str]],
+    prompts: tuple[Prompt, Prompt],
+    names: tuple[str, str],
+    similarity: str,
+    units: str,
+    errors: str,
+) -> tuple[list[TextFactors | None], list[TextFactors | None]]:
+    """The factors of two lists of texts, each distinct text computed once; None for texts that are skipped."""
+    tokenized = [
+        explainer.tokenized_all(side, prompt, name=name, errors=errors)
+        for side, prompt, name in zip(texts, prompts, names, strict=True)
+    ]
+    found = explainer.factors_of([*tokenized[0], *tokenized[1]], units=units, errors=errors)
+    split = len(tokenized[0])
+    places = [name.format(place) for name, side in zip(names, tokenized, strict=True) for place in range(len(side))]
+    for at, (each, name) in enumerate(zip(found, places, strict=True)):
+        try:
+            if each is not None:
+                check_scalable(each, similarity)
+        except ValueError as error:
+            skip_or_raise(error, errors, name)
+            found[at] = None
+    return found[:split], found[split:]
 
 
 def _pair(value: Any, name: str) -> tuple[str | None, str | None]:

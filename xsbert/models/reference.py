@@ -15,6 +15,7 @@ from torch import Tensor
 
 # Results that were pickled by version 0.1.0 look for `Reference` here.
 from ..engine.reference import Reference, checked_reference, reference_features, resolve_reference
+from ..torch_private import write_count
 
 __all__ = ["Reference", "ReferenceShift", "ReferenceTransformer", "ShiftingReferenceTransformer"]
 
@@ -121,7 +122,10 @@ class ReferenceTransformer(Transformer):
         if not weights or any(weight.is_inference() for weight in weights):
             return None
         autocast = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type)
-        state = (autocast, [(weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights])
+        state = (
+            autocast,
+            [(weight.data_ptr(), write_count(weight), weight.dtype, weight.device) for weight in weights],
+        )
         if self._kept is None or self._kept[0] != state:
             self._kept = (state, {})
         return self._kept[1]

@@ -47,11 +47,11 @@ def _far_from_unshifted(result: Attribution) -> str:
     )
 
 
-def warning_once(results: Iterable[Attribution]) -> Iterator[Attribution]:
+def warning_once(results: Iterable[Attribution | None]) -> Iterator[Attribution | None]:
     """Results as they come, with a warning at the first whose score is far from that of the unshifted model."""
     warned = False
     for result in results:
-        if not warned and _is_far_from_unshifted(result):
+        if result is not None and not warned and _is_far_from_unshifted(result):
             message = f"{_far_from_unshifted(result)}. Further pairs are not warned of"
             warnings.warn(message, ShiftWarning, stacklevel=caller_level())
             warned = True

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .tokens import display_tokens, sum_groups, word_groups
+from ..spelling import display_tokens
+from ..units import sum_groups, word_groups
 
 if TYPE_CHECKING:
     from ..view.plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
@@ -24,7 +25,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Only the names of plots are left to look up here: the others are attributes already.
     if name in __all__:
-        from ..view import plot
+        from . import plot
 
         return getattr(plot, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

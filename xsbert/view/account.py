@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..utils.tokens import TEXT, display_tokens
-from .effects import strongest_pairs, top_pairs
+from ..largest import largest_entries
+from ..spelling import display_tokens
+from ..units import TEXT
+from .effects import top_pairs
 from .shown import Shown, ShownText
 from .terminal import columns
 
@@ -50,7 +52,7 @@ def sentence(result: Shown) -> Sentence:
     positive, negative = np.maximum(matrix, 0.0), np.maximum(-matrix, 0.0)
     least = LEAST_SHARE * max(positive.max(initial=0.0), negative.max(initial=0.0))
     named_for, named_against = (
-        [place for place in strongest_pairs(side, k) if side[place] > 0 and side[place] >= least]
+        [place for place in largest_entries(side, k) if side[place] > 0 and side[place] >= least]
         for side, k in ((positive, N_FOR), (negative, N_AGAINST))
     )
     share = sum(positive[place] for place in named_for) / positive.sum() if named_for else 0.0
@@ -85,11 +87,21 @@ def _by_label(result: Shown) -> tuple[list[list[str]], np.ndarray]:
 
 
 def score_name(result: Shown) -> str:
-    """Which score is explained: the similarity and, where the model puts something before its texts, what."""
-    if not (result.a.prompt or result.b.prompt):
-        return f"{result.similarity} similarity"
-    prompts = [f"“{_shorten(side.prompt, 30)}”" if side.prompt else "no prompt" for side in (result.a, result.b)]
-    return f"{result.similarity} similarity (a: {prompts[0]}, b: {prompts[1]})"
+    """Which score is explained: the similarity and, of a model with a query and a document side, of what.
+
+    That is which of the model's methods embed the texts so or, where these do the same, what stands before the texts.
+    """
+    return f"{result.similarity} similarity{''.join(f' {line}' for line in _side_lines(result))}"
+
+
+def _side_lines(result: Shown) -> list[str]:
+    a, b = result.a, result.b
+    if a.encoded_by and b.encoded_by:
+        return [f"of {a.encoded_by}(a) and {b.encoded_by}(b)"]
+    if not (a.prompt or b.prompt):
+        return []
+    prompts = [f"“{_shorten(side.prompt, 30)}”" if side.prompt else "no prompt" for side in (a, b)]
+    return [f"of texts with prompts, a: {prompts[0]}, b: {prompts[1]}"]
 
 
 def read_score(value: float, decimals: int) -> str:
@@ -108,7 +120,8 @@ def account(result: Shown) -> str:
     how = result.settings
     kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
     lines = [
-        f"{score_name(result)} {result.score:.4f}",
+        f"{result.similarity} similarity {result.score:.4f}",
+        *(f"  {line}" for line in _side_lines(result)),
         *_unshifted_lines(result),
         f"  a  {_shorten(result.a.text)}{_cut(result.a)}",
         f"  b  {_shorten(result.b.text)}{_cut(result.b)}",

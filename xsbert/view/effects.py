@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..utils.tokens import PROMPT, TEXT, display_tokens
+from ..largest import largest_entries
+from ..spelling import display_tokens
+from ..units import PROMPT, TEXT
 from .shown import Shown, ShownText
 
 __all__ = [
     "WordEffect",
     "by_word",
     "effects",
-    "strongest_pairs",
     "top_pairs",
     "unknown_units",
     "word_effects",
@@ -69,21 +70,6 @@ def word_effects(result: Any) -> tuple[list[WordEffect], list[WordEffect]]:
     )
 
 
-def strongest_pairs(matrix: np.ndarray, k: int) -> list[tuple[int, int]]:
-    """Places of the k largest absolute values, the largest first; of equal ones, in the order of the matrix.
-
-    Takes time in proportion to the size of the matrix, not to that of a sorted one.
-    """
-    sizes = np.abs(np.ascontiguousarray(matrix)).ravel()
-    k = min(k, sizes.size)
-    if k == 0:
-        return []
-    smallest = sizes[np.argpartition(sizes, sizes.size - k)[sizes.size - k]]
-    above = np.flatnonzero(sizes > smallest)
-    places = np.concatenate([above[np.argsort(-sizes[above], kind="stable")], np.flatnonzero(sizes == smallest)])[:k]
-    return [(int(place) // matrix.shape[1], int(place) % matrix.shape[1]) for place in places]
-
-
 def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, int, float]]:
     """The k pairs of largest absolute attribution as (position in a, position in b, value).
 
@@ -105,7 +91,7 @@ def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, in
         for side in (result.a, result.b)
     )
     part = result.matrix if special else result.matrix[np.ix_(rows, columns)]
-    places = [(int(rows[s]), int(columns[t])) for s, t in strongest_pairs(part, k)]
+    places = [(int(rows[s]), int(columns[t])) for s, t in largest_entries(part, k)]
     return [(s, t, float(result.matrix[s, t])) for s, t in places]
 
 

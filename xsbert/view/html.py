@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.tokens import TEXT
+from ..units import TEXT
 from .account import score_name, sentence
 from .effects import top_pairs, unknown_units
 from .shown import Shown, ShownText

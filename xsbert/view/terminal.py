@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from typing import TYPE_CHECKING
 
-from ..utils.tokens import display_tokens
-
-if TYPE_CHECKING:
-    from ..attribution import Attribution
+from ..spelling import display_tokens
+from .shown import Shown
 
 __all__ = ["columns", "matrix_lines", "printable"]
 
@@ -21,7 +18,7 @@ RESET = "\x1b[0m"
 LONGEST_LABEL, SHORTEST_LABEL = 16, 4
 
 
-def matrix_lines(result: Attribution, width: int, true_colour: bool = True) -> list[str] | None:
+def matrix_lines(result: Shown, width: int, true_colour: bool = True) -> list[str] | None:
     """Draw the (S, T) matrix with ANSI colours, rows for the units of text a, columns for those of text b.
 
     Labels are shortened until the matrix fits.

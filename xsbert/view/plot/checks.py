@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...utils.tokens import SPECIAL
+from ...units import SPECIAL
 from ..shown import ShownText
 
 __all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]

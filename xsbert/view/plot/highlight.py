@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ...utils.tokens import TEXT
+from ...units import TEXT
 from ..effects import by_word, effects
 from ..shown import Shown
 from .checks import check_flag, check_result, is_number

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from ...utils.tokens import display_tokens
+from ...spelling import display_tokens
 from ..account import score_name
 from ..shown import Shown, ShownText
 from .checks import check_flag

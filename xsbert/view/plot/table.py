@@ -14,7 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ...utils.tokens import TEXT
+from ...units import TEXT
 from ..shown import Shown
 from .checks import check_flag, figure_of, is_number
 from .fonts import Fonts, find_fonts

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from ...utils.tokens import REST, SPECIAL, TEXT, display_tokens
+from ...spelling import display_tokens
+from ...units import REST, SPECIAL, TEXT
 from ..shown import ShownText
 from .fonts import Fonts
 from .style import is_wide, written

@@ -1,0 +1,36 @@
+"""Configuration of Sphinx: pages in MyST, the API from docstrings, the notebooks of `demos/` with committed outputs."""
+
+import shutil
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+import xsbert  # noqa: E402
+
+project = "xsbert"
+author = copyright = "the xsbert authors"
+release = version = xsbert.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"xsbert {release}"
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+# The tests execute the notebooks and compare the outputs that are committed.
+nb_execution_mode = "off"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+napoleon_custom_sections = ["Raises, warns"]
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing"]
+
+# Sphinx reads what lies under its own folder only.
+shutil.rmtree(DOCS / "notebooks", ignore_errors=True)
+(DOCS / "notebooks").mkdir()
+for notebook in (DOCS.parent / "demos").glob("*.ipynb"):
+    shutil.copy(notebook, DOCS / "notebooks")

@@ -1,0 +1,228 @@
+"""One call of an `Explainer`: batches of tokenized texts in, factors out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..caller import caller_level
+from ..factors import ProjectedFactors, TextFactors
+from ..integrated_jacobian import PROGRESS_DELAY, derivatives_along_paths
+from .context import check_context
+from .described import described, numpy_of
+from .encoder import Encoder
+from .explainable import Explainable
+from .fingerprint import model_fingerprint
+from .integration import Integrated, ProjectedBy, SummedOver, Way, integrated
+from .options import Options
+from .paths import TextPath, batches, check_finite, chunk_for, paths_of, within_budget
+from .reference import Reference
+from .skipping import OF_A_TEXT, skip_or_raise
+from .texts import TokenizedText
+
+__all__ = ["Run"]
+
+# What a vector-Jacobian product costs, counted in Jacobian-vector products: as much time (0.87 to 1.01 measured, for
+# texts of 12 to 250 tokens), and more memory. Where factors that are pulled back serve one pair only, they must save
+# more.
+REVERSE_COST, BACKWARD_COST = 1.1, 1.5
+
+
+class Run:
+    """What is made anew for each call: a copy of the model cut open at the layer, and a fingerprint of its weights.
+
+    Args:
+        model: what is explained.
+        options: how.
+        reference: what texts are compared with.
+        layer: 0 … L.
+
+    Raises:
+        RuntimeError: a context of torch is open that reaches into the derivatives.
+    """
+
+    def __init__(self, model: Explainable, options: Options, reference: Reference, layer: int) -> None:
+        check_context(model.device.type)
+        self.model, self.options, self.reference, self.layer = model, options, reference, layer
+        self.fingerprint = model_fingerprint(model, reference)
+        self.encoder = Encoder(model, layer, options.derivatives)
+
+    def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
+        """The factors of texts; None for those that are skipped."""
+        quiet = replace(self.options, show_progress_bar=False)
+        found: dict[int, TextFactors | None] = {}
+        for places in self.batched(texts):
+            batch = [texts[place] for place in places]
+            found.update(zip(places, self._skipping(batch, quiet, units, errors), strict=True))
+        return [found[place] for place in range(len(texts))]
+
+    def _skipping(
+        self, texts: Sequence[TokenizedText], options: Options, units: str, errors: str
+    ) -> Sequence[TextFactors | None]:
+        """A batch; where it fails for one of its texts, each by itself."""
+        try:
+            return self.batch(texts, options, units)
+        except OF_A_TEXT as error:
+            if errors == "raise" or len(texts) == 1:
+                named = [text.name for text in texts if text.name in str(error)]
+                skip_or_raise(error, errors, [*named, texts[0].name][0])
+                return [None]
+        return [each for text in texts for each in self._skipping([text], options, units, errors)]
+
+    def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
+        """Places of texts that are computed together, with a bar that counts texts."""
+        show = self.options.show_progress_bar
+        delay = 0 if show else PROGRESS_DELAY
+        with tqdm(total=len(texts), desc="texts", leave=False, disable=show is False, delay=delay) as bar:
+            for batch in batches(texts, self.reference):
+                for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
+                    yield places
+                    bar.update(len(places))
+
+    def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
+        """The factors of texts that are alike (see `batches`), by forward mode; or, with more tokens than outputs, by
+        reverse mode."""
+        paths = paths_of(self.encoder, texts, self.reference, options)
+        results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
+        n_outputs = len(results[0].embedding)
+        way: Way
+        if units == "tokens" and _reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
+            outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.model.device)
+            way = ProjectedBy([outputs] * len(texts), options)
+        elif units == "tokens":
+            way = SummedOver(None, options)
+        else:
+            way = SummedOver([result.groups(units) for result in results], options)
+            results = [result.words() if units == "words" else result.over(units) for result in results]
+        found = _checked(integrated(paths, options, way), texts)
+        finished = [
+            _finished(result, each, factors=numpy_of(each.factors)[:, :n_outputs])
+            for result, each in zip(results, found, strict=True)
+        ]
+        _warn_unless_reached(finished, options)
+        return finished
+
+    def pair(self, long: TokenizedText, short: TokenizedText) -> tuple[TextFactors, TextFactors]:
+        """Factors of both texts, those of the longer one by the cheaper direction."""
+        (known,) = self.batch([short], self.options, "tokens")
+        needed = np.vstack([known.factors, known.reference_term[None]])
+        directions = needed[needed.any(1)]
+        if len(directions) and _reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
+            return self.pulled_back(long, directions), known
+        return self.batch([long], self.options, "tokens")[0], known
+
+    def pulled_back(self, text: TokenizedText, directions: np.ndarray) -> TextFactors:
+        # Not numpy's: its threads would go on spinning, and slow the model's down.
+        _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(directions), full_matrices=False))
+        basis = basis[sizes > 1e-12 * sizes[0]]
+        (found,) = self.projected([text], [basis], self.options)
+        return TextFactors(**{**_fields(found), "factors": found.factors @ basis})
+
+    def projected(
+        self,
+        texts: Sequence[TokenizedText],
+        directions: Sequence[np.ndarray],
+        options: Options | None = None,
+    ) -> list[ProjectedFactors]:
+        """Texts that are alike, each projected on directions (K, E) of its own."""
+        options = replace(self.options, show_progress_bar=False) if options is None else options
+        paths = paths_of(self.encoder, texts, self.reference, options)
+        x = paths[0].x
+        n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])
+        wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
+        on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
+        found = _checked(integrated(paths, options, ProjectedBy(on_device, options)), texts)
+        of_nodes = self._residuals_of_nodes(paths, found, options)
+        results = []
+        for text, path, each, own, full, residual in zip(texts, paths, found, directions, wide, of_nodes, strict=True):
+            values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)
+            # Completeness in the directions that were pulled back: nodes and rounding of this very run.
+            size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
+            seen = _within_span(values.sum(0) - full @ change, own) / size
+            plain = _finished(self._described(text, path), each, factors=values)
+            known = {**_fields(plain), "known_residual": max(residual, seen)}
+            results.append(ProjectedFactors(**known, directions=own))
+        _warn_unless_reached(results, options)
+        return results
+
+    def _residuals_of_nodes(
+        self, paths: Sequence[TextPath], found: Sequence[Integrated], options: Options
+    ) -> list[float]:
+        """The residuals that the nodes leave in all directions of the embedding, measured where they are not known."""
+        placed = [each.placement for each in found]
+        if self.model.truncate_dim is None and all(placement.residual is not None for placement in placed):
+            return [float(placement.residual or 0.0) for placement in placed]
+        chunk_size = chunk_for(paths[0], 1, options)
+        ends = [path.x for path in paths], [path.r for path in paths]
+        nodes = [placement.rule.nodes for placement in placed]
+        derivatives = derivatives_along_paths(paths[0].f, *ends, nodes, chunk_size=chunk_size)
+        residuals = []
+        for path, placement, slopes in zip(paths, placed, derivatives, strict=True):
+            change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
+            total = (placement.rule.weights @ numpy_of(slopes))[: self.model.truncate_dim]
+            residuals.append(float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0)))
+        return residuals
+
+    def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
+        return described(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
+
+
+def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[Integrated]:
+    for text, each in zip(texts, found, strict=True):
+        check_finite(each.factors, f"the attributions of {text.name}, {text.text!r:.60},")
+    return found
+
+
+def _widened(directions: np.ndarray, n_dimensions: int, n_outputs: int) -> np.ndarray:
+    """(K, E) directions of an embedding, which may be truncated, as directions of the whole one."""
+    if directions.shape[1] != n_dimensions:
+        raise ValueError(f"directions must have the embedding's {n_dimensions} dimensions, got {directions.shape[1]}")
+    return np.pad(directions, ((0, 0), (0, n_outputs - n_dimensions)))
+
+
+def _within_span(gaps: np.ndarray, directions: np.ndarray) -> float:
+    """The length of the shortest vector whose products with directions (K, E) are gaps (K,)."""
+    inverse = torch.linalg.pinv(torch.from_numpy(directions), rtol=1e-6)
+    return float((inverse @ torch.from_numpy(gaps)).norm())
+
+
+def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFactors:
+    """What is known after the integration."""
+    placement = found.placement
+    settings = replace(
+        result.settings,
+        n_steps=len(placement.rule.nodes),
+        n_looks=placement.n_passes,
+        n_float64=found.n_float64,
+    )
+    return replace(result, settings=settings, factor_error=found.factor_error, **known)
+
+
+def _fields(factors: TextFactors) -> dict[str, Any]:
+    return {each.name: getattr(factors, each.name) for each in fields(TextFactors)}
+
+
+def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> None:
+    """Warn of residuals above the tolerance."""
+    tolerance = options.target
+    for result in results:
+        if tolerance is not None and result.residual > tolerance:
+            factors = "" if result.factor_error is None else f", that of the factors up to {result.factor_error:.1e}"
+            warnings.warn(
+                f"the tolerance of {tolerance:g} is out of reach for {result.text!r:.60}: with up to "
+                f"{options.max_steps} nodes the residual is {result.residual:.1e}{factors}, which "
+                f"{result.settings.n_steps} nodes reach. A deeper layer, more precision (float32, float64) or more "
+                "max_steps may help",
+                stacklevel=caller_level(),
+            )
+
+
+def _reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float) -> bool:
+    """Whether that many vector-Jacobian products, at their cost, are fewer than one Jacobian-vector product a token."""
+    return cost * (n_directions + 1) < n_tokens + 1

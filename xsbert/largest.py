@@ -1,0 +1,35 @@
+"""The largest entries of a matrix, without sorting all of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["largest_entries"]
+
+
+def largest_entries(matrix: np.ndarray, k: int) -> list[tuple[int, int]]:
+    """The places of the k entries that are largest by absolute value, largest first; equal ones in order of place.
+
+    It takes time in proportion to the size of the matrix, and sorts k entries alone.
+
+    Args:
+        matrix: (S, T) numbers.
+        k: at least 0; of a smaller matrix all places come.
+
+    Returns:
+        min(k, S · T) pairs (row, column).
+
+    >>> largest_entries(np.array([[0.1, -0.9], [0.5, 0.1]]), 2)
+    [(0, 1), (1, 0)]
+    """
+    sizes = np.abs(np.asarray(matrix)).ravel()
+    k = min(k, sizes.size)
+    if k == 0:
+        return []
+    least = np.partition(sizes, sizes.size - k)[sizes.size - k]
+    above = np.flatnonzero(sizes > least)
+    # A partition leaves it open which of several equal ones it takes.
+    chosen = np.concatenate([above, np.flatnonzero(sizes == least)[: k - len(above)]])
+    chosen = chosen[np.lexsort((chosen, -sizes[chosen]))]
+    rows, columns = np.unravel_index(chosen, np.shape(matrix))
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))

@@ -1,0 +1,39 @@
+"""What is used of torch that torch does not promise to keep, all of it here.
+
+Tried with torch 2.13. Where a later version has moved one of these names, the import of this module fails and says
+which, and nothing else in the package has to change.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, UntypedStorage
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+__all__ = ["TorchDispatchMode", "forward_mode_is_on", "is_batched", "storage_key", "tree_leaves", "write_count"]
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Whether a tensor is one of many to `torch.func.vmap`."""
+    while is_functorch_wrapped_tensor(tensor):
+        if is_batchedtensor(tensor):
+            return True
+        tensor = get_unwrapped(tensor)
+    return False
+
+
+def forward_mode_is_on() -> bool:
+    """Whether a level of forward-mode differentiation is open, of which torch has one per process."""
+    return forward_ad._current_level >= 0
+
+
+def storage_key(storage: UntypedStorage) -> int:
+    """A number that tells a storage from all others that are alive."""
+    return storage._cdata
+
+
+def write_count(tensor: Tensor) -> int:
+    """How often torch has written to a tensor; what is written through ``.data`` is not counted."""
+    return tensor._version

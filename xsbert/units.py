@@ -1,0 +1,184 @@
+"""Roles of tokens; tokens reduced to words, sentences and other stretches by sums, which keep the total."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import index
+
+import numpy as np
+
+__all__ = [
+    "PROMPT",
+    "REST",
+    "SPECIAL",
+    "TEXT",
+    "check_ranges",
+    "range_groups",
+    "sentence_ranges",
+    "sum_groups",
+    "word_groups",
+]
+
+TEXT, SPECIAL, PROMPT, REST = "text", "special", "prompt", "rest"
+
+# Chinese and Japanese put no space after a sentence.
+# A run of marks is tried from its first one alone; tried from each, a long run that ends no sentence is quadratic.
+SENTENCE_END = re.compile(r"""(?<![.!?…؟।])[.!?…؟।]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*|\n\s*\n""")
+
+
+def sum_groups(values: np.ndarray, groups: Sequence[Sequence[int]], axis: int = 0) -> np.ndarray:
+    """Sum a token axis over groups of tokens.
+
+    Args:
+        values: any shape, with S entries on ``axis``.
+        groups: G lists of token positions that together hold every position exactly once.
+        axis: the token axis.
+
+    Returns:
+        as ``values``, with G entries on ``axis``; its sum is that of ``values``.
+
+    Raises:
+        ValueError: the groups leave a position out or hold one twice.
+    """
+    values = np.asarray(values)
+    n_tokens = values.shape[axis]
+    held = [position for group in groups for position in group]
+    if sorted(held) != list(range(n_tokens)):
+        raise ValueError(f"groups must hold each of the positions 0 … {n_tokens - 1} exactly once, got {groups!r:.200}")
+    return np.stack([values.take(group, axis=axis).sum(axis) for group in groups], axis=axis)
+
+
+def word_groups(
+    word_ids: Sequence[int | None],
+    roles: Sequence[str],
+    spans: Sequence[tuple[int, int]],
+    text: str,
+) -> list[list[int]]:
+    """Group tokens by the tokenizer's own words; special tokens stay alone.
+
+    Some tokenizers (Gemma's, Llama's) take a whole sentence for one word. Where a word of theirs runs over
+    white space, it is split there, by the tokens' character offsets.
+
+    Args:
+        word_ids: the tokenizer's word of each of the S tokens, None for special tokens.
+        roles: ``"text"``, ``"special"`` or ``"prompt"`` of each token.
+        spans: characters [start, end) of each token in ``text``.
+        text: the tokenized text, prompt included.
+
+    Returns:
+        lists of token positions, in order.
+    """
+    white = [match.start() for match in re.finditer(r"\s", text)]
+    groups: list[list[int]] = []
+    previous: tuple | None = None
+    for position, (word, role, (start, end)) in enumerate(zip(word_ids, roles, spans, strict=True)):
+        # A token belongs to the piece of text between two white spaces that holds its last visible character.
+        visible = text[start:end].rstrip()
+        piece = bisect_left(white, start + len(visible) - 1) if visible.strip() else None
+        if piece is None and previous is not None:
+            piece = previous[2]
+        key = (word, role, piece)
+        if word is None or key != previous:
+            groups.append([])
+        groups[-1].append(position)
+        previous = None if word is None else key
+    return groups
+
+
+def sentence_ranges(text: str) -> list[tuple[int, int]]:
+    """Split a text into sentences, by its punctuation alone.
+
+    A sentence ends after . ! ? … ؟ । with white space or the end of the text behind, after 。！？ wherever they
+    stand (closing quotes and brackets included), and at a blank line. It is a light rule: it splits after
+    abbreviations (“Dr. Smith”), and not where a sentence ends without such a mark, as in headings and lists.
+
+    Returns:
+        characters [start, end) of each sentence, in order, without the white space around.
+    """
+    starts = [0, *(match.end() for match in SENTENCE_END.finditer(text))]
+    ranges = []
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        piece = text[start:end]
+        if piece.strip():
+            ranges.append((end - len(piece.lstrip()), start + len(piece.rstrip())))
+    return ranges
+
+
+def check_ranges(ranges: Iterable[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """Character ranges as pairs of integers.
+
+    Args:
+        ranges: [start, end), in any order.
+        length: of the text.
+
+    Raises:
+        TypeError: a range is not a pair of integers.
+        ValueError: a range is empty or leaves the text, or two overlap.
+    """
+    checked = []
+    for pair in ranges:
+        try:
+            start, end = map(index, pair)
+        except (TypeError, ValueError):
+            raise TypeError(f"a range must be a pair (start, end) of integers, got {pair!r:.80}") from None
+        if not 0 <= start < end <= length:
+            raise ValueError(f"a range must have 0 ≤ start < end ≤ {length}, the length of the text, got {pair!r}")
+        checked.append((start, end))
+    for first, second in pairwise(sorted(checked)):
+        if second[0] < first[1]:
+            raise ValueError(f"ranges must not overlap, got {first} and {second}")
+    return checked
+
+
+def range_groups(
+    spans: Sequence[tuple[int, int]],
+    roles: Sequence[str],
+    text: str,
+    ranges: Sequence[tuple[int, int]],
+) -> tuple[list[list[int]], list[int | None]]:
+    """Group tokens by ranges of characters.
+
+    A token belongs to the range that holds at least half of its visible characters, the earlier of two; one
+    without visible characters belongs where it begins, or else where the token before it belongs.
+
+    Args:
+        spans: characters [start, end) of each of the S tokens in ``text``.
+        roles: ``"text"``, ``"special"``, ``"prompt"`` or ``"rest"`` of each token.
+        text: the tokenized text, prompt included.
+        ranges: characters [start, end), none overlapping.
+
+    Returns:
+        lists of token positions, ordered by their first, and for each the place of its range in ``ranges``.
+        That is None for each special token, for the prompt, and for all text that no range holds.
+    """
+    groups: dict[tuple[str, int | None], list[int]] = {}
+    ordered = sorted((start, end, place) for place, (start, end) in enumerate(ranges))
+    owner: int | None = None
+    for position, (span, role) in enumerate(zip(spans, roles, strict=True)):
+        if role == TEXT:
+            owner = _owner(span, text, ordered, owner)
+            key = (REST, None) if owner is None else (TEXT, owner)
+        else:
+            key = (role, position if role == SPECIAL else None)
+        groups.setdefault(key, []).append(position)
+    return list(groups.values()), [owner if role == TEXT else None for role, owner in groups]
+
+
+def _owner(span: tuple[int, int], text: str, ordered: Sequence[tuple[int, int, int]], before: int | None) -> int | None:
+    """The place of the range that a token belongs to, of ranges (start, end, place) in order.
+
+    Only ranges that the token touches are looked at, so that many tokens and ranges take linear time.
+    """
+    visible = [place for place in range(*span) if not text[place].isspace()]
+    # No range overlaps another, so that their ends are in order as well.
+    first = bisect_right(ordered, span[0], key=lambda known: known[1])
+    for start, end, place in ordered[first : bisect_left(ordered, (max(span[1], span[0] + 1),))]:
+        if not visible and start <= span[0]:
+            return place
+        n_held = bisect_left(visible, end) - bisect_left(visible, start)
+        if visible and 2 * n_held >= len(visible):
+            return place
+    return None if visible else before
