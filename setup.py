@@ -16,6 +16,8 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["xsbert", "xsbert.*"]),
+    # Lets an editable install be a plain path, which editors and type checkers follow.
+    package_dir={"": "."},
     package_data={"xsbert": ["py.typed"], "xsbert.view": ["page/*"]},
     entry_points={"console_scripts": ["xsbert=xsbert.__main__:main"]},
     install_requires=[
@@ -27,7 +29,11 @@ setup(
         "safetensors>=0.4.3",
         "filelock>=3.12",
         "matplotlib>=3.8",
+        "pooch>=1.8",
+        "requests>=2.31",
         "tqdm>=4.66",
+        "typing_extensions>=4.10",
+        "wcwidth>=0.2.13",
     ],
     extras_require={
         "minilm": MINILM,

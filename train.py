@@ -251,7 +251,9 @@ def read_pairs(file: Path, options: argparse.Namespace) -> Pairs:
     columns = (options.text_a, options.text_b, options.score)
     low, high = options.score_range
     texts_a, texts_b, scores = [], [], []
-    for place, (text_a, text_b, score) in read_rows(file, columns, options):
+    for number, row in enumerate(read_rows(file, columns, options), start=1):
+        place = f"{file}, row {number}"
+        text_a, text_b, score = (row[column] for column in columns)
         for column, text in zip(columns, (text_a, text_b), strict=False):
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"{place}: column {column!r} holds no text, got {text!r}")
@@ -271,85 +273,52 @@ def read_pairs(file: Path, options: argparse.Namespace) -> Pairs:
     return Pairs(file.name, texts_a, texts_b, scores)
 
 
-def read_rows(
-    file: Path, columns: tuple[str, ...], options: argparse.Namespace
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Where each row is, and its values in the named columns."""
+def read_rows(file: Path, columns: tuple[str, ...], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of a file, each with its values by name of column, or by number without a header."""
+    from datasets import load_dataset
+
     kind = FORMATS.get(file.suffix.lower()) if options.format == "auto" else options.format
     if kind is None:
         raise InputError(
             f"{file}: unknown format {file.suffix!r}; name one of {', '.join(FORMATS.values())} by --format"
         )
+    builder = {"jsonl": "json", "parquet": "parquet"}.get(kind, "csv")
+    how = table_format(file, kind, columns, options) if builder == "csv" else {}
     try:
-        if kind == "parquet":
-            yield from parquet_rows(file, columns)
-        else:
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                yield from (
-                    json_rows(file, lines, columns)
-                    if kind == "jsonl"
-                    else table_rows(file, lines, columns, "\t" if kind == "tsv" else ",", options)
-                )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
+        if not file.is_file():
+            raise FileNotFoundError(f"there is no file {str(file)!r}")
+        # Streamed, so that no copy is left in a cache.
+        rows = load_dataset(builder, data_files=str(file), split="train", streaming=True, **how)
+        for row in rows:
+            missing = [column for column in columns if column not in row]
+            if missing:
+                held = ", ".join(map(repr, row))
+                raise InputError(f"{file}: has no column {missing[0]!r}, it has {held}")
+            yield row
+    except InputError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise InputError(f"{file}: cannot be read: {str(cause).partition(chr(10))[0]}") from error
 
 
-def table_rows(
-    file: Path, lines: Iterable[str], columns: tuple[str, ...], delimiter: str, options: argparse.Namespace
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    csv.field_size_limit(2**31 - 1)
-    quoting = csv.QUOTE_MINIMAL if options.quoting else csv.QUOTE_NONE
-    rows = csv.reader(lines, delimiter=delimiter, quoting=quoting)
+def table_format(file: Path, kind: str, columns: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:
+    """What pandas must know to read a table as it stands, and nothing of it as a number or as missing."""
+    how: dict[str, Any] = {
+        "sep": "\t" if kind == "tsv" else ",",
+        "quoting": csv.QUOTE_MINIMAL if options.quoting else csv.QUOTE_NONE,
+        "encoding": "utf-8-sig",
+        "converters": dict.fromkeys(columns, str),
+        "na_filter": False,
+    }
     if options.header:
-        header = next(rows, [])
-        places = [header.index(column) for column in check_columns(file, columns, header)]
-    else:
-        numbers = [int(column) if column.isdecimal() else 0 for column in columns]
-        if min(numbers) < 1:
-            raise InputError(f"{file}: without a header, columns are given by number from 1, got {', '.join(columns)}")
-        places = [number - 1 for number in numbers]
-    for row in rows:
-        if not row:
-            continue
-        place = f"{file}, line {rows.line_num}"
-        if len(row) <= max(places):
-            raise InputError(f"{place}: has {len(row)} columns, column {max(places) + 1} is missing")
-        yield place, tuple(row[index] for index in places)
-
-
-def json_rows(file: Path, lines: Iterable[str], columns: tuple[str, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        place = f"{file}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{place}: is no JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{place}: must be a JSON object with named columns, got {line.strip()!r:.60}")
-        yield place, tuple(row[column] for column in check_columns(place, columns, list(row)))
-
-
-def parquet_rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        check_columns(file, columns, parquet.read_schema(file).names)
-        table = parquet.read_table(file, columns=list(dict.fromkeys(columns)))
-    except pyarrow.ArrowException as error:
-        raise InputError(f"{file}: cannot be read: {str(error).partition(chr(10))[0]}") from error
-    values = [table.column(column).to_pylist() for column in columns]
-    for number, row in enumerate(zip(*values, strict=True), start=1):
-        yield f"{file}, row {number}", row
-
-
-def check_columns(where: Path | str, columns: tuple[str, ...], header: list[str]) -> tuple[str, ...]:
-    for column in columns:
-        if column not in header:
-            raise InputError(f"{where}: has no column {column!r}, it has {', '.join(map(repr, header)) or 'none'}")
-    return columns
+        return how
+    numbers = [int(column) if column.isdecimal() else 0 for column in columns]
+    if min(numbers) < 1:
+        raise InputError(f"{file}: without a header, columns are given by number from 1, got {', '.join(columns)}")
+    # Lines may have more columns than the first one has, as some of the STS benchmark do.
+    order = sorted(set(numbers))
+    return {**how, "header": None, "names": [str(n) for n in order], "usecols": [n - 1 for n in order]}
 
 
 # Output

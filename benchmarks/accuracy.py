@@ -82,8 +82,8 @@ def measured(
 ) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        (out,) = model.token_factors([text], layer=layer, tolerance=options.tolerance)
-        truth = fine and fine.token_factors([text], layer=layer, tolerance=options.true_tolerance, max_steps=4096)[0]
+        (out,) = model.text_factors([text], layer=layer, tolerance=options.tolerance)
+        truth = fine and fine.text_factors([text], layer=layer, tolerance=options.true_tolerance, max_steps=4096)[0]
     found = {
         "tokens": len(out.tokens),
         "nodes": out.settings.n_steps,

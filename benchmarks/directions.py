@@ -84,16 +84,16 @@ def compare_units(
     model: XSTransformer, query: str, passage: str, accuracy: dict[str, Any], device: str
 ) -> dict[str, dict[str, Any]]:
     def factors(units: str, **changed: Any) -> Any:
-        return model.token_factors([passage], units=units, **{**accuracy, **changed})[0]
+        return model.text_factors([passage], units=units, **{**accuracy, **changed})[0]
 
     works: dict[str, Callable[[], Any]] = {units: lambda units=units: factors(units) for units in UNITS}
     for units in UNITS:
         factors(units, n_steps=1)
     seconds, found = alternate(works, device, most=3, budget=15.0)
-    (short,) = model.token_factors([query], **accuracy)
+    (short,) = model.text_factors([query], **accuracy)
     similarity = model.similarity_fn_name
     by_tokens = Attribution.of(short, found["tokens"], similarity)
-    summed = {"tokens": by_tokens, "words": by_tokens.spans(b="words"), "sentences": by_tokens.spans(b="sentences")}
+    summed = {"tokens": by_tokens, "words": by_tokens.over(b="words"), "sentences": by_tokens.over(b="sentences")}
     return {
         units: {
             "units": len(found[units].tokens),

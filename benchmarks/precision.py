@@ -44,7 +44,7 @@ def main() -> None:
 
 def compare(model: XSTransformer, text: str, layer: int, n_steps: int, device: str) -> dict[str, dict[str, Any]]:
     def factors(**precision: Any) -> Any:
-        return model.token_factors([text], layer=layer, n_steps=n_steps, show_progress_bar=False, **precision)[0]
+        return model.text_factors([text], layer=layer, n_steps=n_steps, show_progress_bar=False, **precision)[0]
 
     def with_tf32() -> Any:
         before = torch.get_float32_matmul_precision()
@@ -63,7 +63,7 @@ def compare(model: XSTransformer, text: str, layer: int, n_steps: int, device: s
     for work in works.values():
         work()
     seconds, found = alternate(works, device)
-    exact = model.double().token_factors([text], layer=layer, n_steps=n_steps, show_progress_bar=False)[0].factors
+    exact = model.double().text_factors([text], layer=layer, n_steps=n_steps, show_progress_bar=False)[0].factors
     model.float()
     return {
         name: {

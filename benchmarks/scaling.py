@@ -94,7 +94,7 @@ def random_bert(width: int, device: str) -> XSTransformer:
 
 
 def factors(model: XSTransformer, text: str, layer: int, n_steps: int) -> Any:
-    return model.token_factors([text], layer=layer, n_steps=n_steps, show_progress_bar=False)[0]
+    return model.text_factors([text], layer=layer, n_steps=n_steps, show_progress_bar=False)[0]
 
 
 def row(axis: str, cell: dict[str, Any]) -> dict[str, str]:

@@ -44,7 +44,7 @@ def main() -> None:
 
     def explain() -> None:
         if options.tokens:
-            model.token_factors([long], **how)
+            model.text_factors([long], **how)
         else:
             model.attribute_prediction(*texts, **how)
 

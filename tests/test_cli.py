@@ -15,8 +15,11 @@ import pytest
 from tests.pairs import PAIRS
 from tests.test_html import random_result, text_factors
 from xsbert import Attribution, XSRoberta, XSTransformer, __version__
-from xsbert import __main__ as cli
 from xsbert.__main__ import main
+from xsbert.commands import options as command_options
+from xsbert.commands import run as commands
+from xsbert.commands.output import print_account
+from xsbert.quadrature import RULES
 from xsbert.view.terminal import columns, matrix_lines, printable
 
 A, B = PAIRS[0]
@@ -131,35 +134,6 @@ def test_prompts_for_both_or_one_each(capsys):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        "one coffee\tgood tea\n\ngreen\u2028tea\tblack\x0ctea\n",
-        "\ufeffone coffee\tgood tea\r\ngreen\u2028tea\tblack\x0ctea",
-        '{"text_a": "one coffee", "text_b": "good tea", "score": 3}\n'
-        '{"text_b": "black\\u000ctea", "text_a": "green\\u2028tea"}\n',
-    ],
-)
-@pytest.mark.parametrize("where", ["file", "standard input"])
-def test_pairs(capsys, tmp_path, monkeypatch, shifted, content, where):
-    path = "-"
-    if where == "file":
-        path = tmp_path / "pairs"
-        path.write_bytes(content.encode())
-    else:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
-    status, out, err = run(capsys, "--pairs", str(path), *PAD, *FEW)
-    assert status == 0
-    # Both pairs are changed by the shift, and one warning is enough.
-    assert err.startswith("xsbert: warning: the shift that was added to the model changes its score")
-    assert err.count("\n") == 1
-    lines = [json.loads(line) for line in out.splitlines()]
-    pairs = [("one coffee", "good tea"), ("green\u2028tea", "black\x0ctea")]
-    assert [(line["text_a"], line["text_b"]) for line in lines] == pairs
-    for line, pair in zip(lines, pairs, strict=True):
-        same_numbers(line, shifted.attribute_prediction(*pair, n_steps=2))
-
-
-@pytest.mark.parametrize(
     ("argv", "message"),
     [
         ([], "got 0 of 2 texts"),
@@ -167,6 +141,12 @@ def test_pairs(capsys, tmp_path, monkeypatch, shifted, content, where):
         ([A, B, A], "got 3 of 2 texts"),
         ([A, B, "--pairs", "-"], "not both"),
         (["--pairs", "-", "--html", "x.html"], "are for one pair"),
+        ([A, B, "--id", "key"], "--id goes with --pairs"),
+        ([A, B, "--resume"], "--resume goes with --pairs"),
+        ([A, B, "--no-header"], "--no-header goes with --pairs"),
+        (["--pairs", "-", "--resume"], "--resume needs --output"),
+        (["--pairs", "-", "--text-a", "1"], "--text-a and --text-b belong together"),
+        ([A, B, "--top", "0"], "must be above 0, got 0"),
         ([A, B, "--n-steps", "0"], "must be above 0, got 0"),
         ([A, B, "--n-steps", "many"], "invalid int value: 'many'"),
         ([A, B, "--tolerance", "nan"], "must be above 0, got nan"),
@@ -209,29 +189,6 @@ def test_failures_are_one_line(capsys, argv, message):
     assert message in err
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "holds no pairs"),
-        (b"a\tb\n\nno tab\n", "line 3: two texts with one tab between them are needed, got 1 fields"),
-        (b"a\tb\tc\n", "line 1: two texts with one tab between them are needed, got 3 fields"),
-        (b"a\t \n", "line 1: text_b must hold some text, got ' '"),
-        (b'{"text_a": "a", "text_b": "b"}\n{"text_a": "a"}\n', "line 2: a JSON object with the keys"),
-        (b'{"text_a": "a", "text_b": 5}\n', "line 1: text_b must hold some text, got 5"),
-        (b'{"text_a": "a"', "line 1: Expecting"),
-        (b"caf\xe9\tb\n", "is not UTF-8"),
-    ],
-)
-def test_bad_pairs_are_told_before_any_work(capsys, tmp_path, monkeypatch, content, message):
-    monkeypatch.setattr(cli, "_load", lambda options: pytest.fail("the model was loaded"))
-    path = tmp_path / "pairs.tsv"
-    path.write_bytes(content)
-    status, out, err = run(capsys, "--pairs", str(path))
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert message in err
-    assert "pairs.tsv" in err
-
-
 def test_a_text_that_is_too_long_is_a_warning(capsys):
     status, out, err = run(capsys, "tea " * 300, B, "--n-steps", "1", "--layer", "6")
     assert status == 0
@@ -243,16 +200,63 @@ def test_an_interrupt_is_quiet(capsys, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_explain", interrupt)
+    monkeypatch.setattr(commands, "_explain", interrupt)
     assert run(capsys, A, B) == (130, "", "")
 
 
 def test_version_and_help(capsys):
-    for option, expected in (("--version", f"xsbert {__version__}\n"), ("--help", cli.EPILOG)):
+    for option, expected in (("--version", f"xsbert {__version__}\n"), ("--help", command_options.EPILOG)):
         with pytest.raises(SystemExit) as stop:
             main([option])
         assert stop.value.code == 0
         assert expected in capsys.readouterr().out
+
+
+def test_help_and_usage_errors_import_nothing_heavy():
+    """What is not imported takes no time."""
+    script = "import sys; from xsbert.__main__ import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules)"
+    for argv in (["--help"], ["--version"], ["one text"]):
+        done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=False)
+        imported = done.stdout.splitlines()[-1].split()
+        assert "xsbert.commands.options" in imported
+        assert not {"numpy", "scipy", "torch", "transformers", "sentence_transformers"} & set(imported)
+
+
+def test_names_are_there_when_they_are_asked_for():
+    import xsbert
+
+    names = set(xsbert.__all__) - {"__version__"}
+    assert {name: getattr(xsbert, name).__name__ for name in names} == {name: name for name in names}
+    assert set(xsbert.__all__) <= set(dir(xsbert))
+    assert set(xsbert._MODULES) == names
+    script = "import xsbert; print(xsbert.utils.sum_groups.__name__, xsbert.storage.__name__)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "sum_groups xsbert.storage\n"
+    with pytest.raises(AttributeError, match="module 'xsbert' has no attribute 'nothing_of_the_kind'"):
+        xsbert.nothing_of_the_kind  # noqa: B018
+
+
+def test_the_names_of_rules():
+    assert set(command_options.RULES) == set(RULES)
+
+
+def test_closed_standard_streams(capsys, monkeypatch):
+    """Python has None for them."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run(capsys, "--pairs", "-") == (1, "", "xsbert: error: standard input is closed\n")
+    monkeypatch.setattr(sys, "stdout", None)
+    status = main([A, B, *FEW])
+    assert (status, capsys.readouterr().err) == (1, "xsbert: error: standard output is closed\n")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main([A, B, *FEW]) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk(capsys, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        status = main([A, B, *FEW])
+    assert (status, capsys.readouterr().err) == (1, "xsbert: error: [Errno 28] No space left on device\n")
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
@@ -306,7 +310,7 @@ def test_which_colours(monkeypatch, result, environment, coloured):
     for name, value in {"COLUMNS": "100", **environment}.items():
         monkeypatch.setenv(name, value)
     out = Terminal()
-    cli._print_account(result, out)
+    print_account(result, out)
     assert out.getvalue().startswith(f"{result}\n")
     assert ("\x1b" in out.getvalue()) == (coloured is not None)
     assert coloured is None or coloured in out.getvalue()
@@ -362,7 +366,9 @@ def test_lines_are_as_wide_as_each_other_and_no_wider_than_the_terminal():
 
 
 def test_widths_of_characters():
-    assert [columns(text) for text in ("tea", "茶", "e\u0301", "a\u200db", "ｔ")] == [3, 2, 1, 2, 2]
+    family, flag = "👩\u200d👩\u200d👧", "🇩🇪"
+    texts = ["tea", "茶", "e\u0301", "ｔ", family, flag, "a\x1bb", "a\u200bb", ""]
+    assert [columns(text) for text in texts] == [3, 2, 1, 2, 2, 2, 2, 2, 0]
 
 
 def test_the_account_aligns_wide_characters():
@@ -375,5 +381,5 @@ def test_control_characters_do_not_reach_the_terminal(capsys):
     assert printable("a\x1b[31mb\x07\n茶") == "a\ufffd[31mb\ufffd\n茶"
     result = planted(["[CLS]", "\x1b[31m", "[SEP]"], WORDS_B, (1, 3), 1.0)
     assert "\x1b[31m" not in "".join(matrix_lines(result, 80))
-    cli._print_account(result, sys.stdout)
+    print_account(result, sys.stdout)
     assert "\x1b" not in capsys.readouterr().out

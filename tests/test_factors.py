@@ -71,12 +71,12 @@ def test_pairs_cost_each_distinct_text_once(own, counted):
 def test_batches_do_not_change_a_text(model, monkeypatch):
     texts = [f"{subject} {verb} home" for subject in ("She", "He", "Nobody") for verb in ("runs", "went")]
     texts += ["[PAD] [PAD] [PAD]", "[PAD]  [PAD] [PAD]", "Reykjavík is far from home, and so is the sea."]
-    together = model.token_factors(texts, layer=3, tolerance=1e-3)
+    together = model.text_factors(texts, layer=3, tolerance=1e-3)
     assert [factors.text for factors in together] == texts
     monkeypatch.setattr(xsbert.engine.paths, "MAX_TEXTS", 2)
-    in_twos = model.token_factors(texts, layer=3, tolerance=1e-3)
+    in_twos = model.text_factors(texts, layer=3, tolerance=1e-3)
     for text, one, two in zip(texts, together, in_twos, strict=True):
-        (alone,) = model.token_factors([text], layer=3, tolerance=1e-3)
+        (alone,) = model.text_factors([text], layer=3, tolerance=1e-3)
         assert one.settings == alone.settings == two.settings
         for found in (one, two):
             np.testing.assert_allclose(found.factors, alone.factors, atol=1e-5 * np.abs(alone.factors).max())
@@ -96,21 +96,21 @@ def test_arguments_are_checked_before_any_work(own, counted):
     with pytest.raises(ValueError, match="only bilinear similarities"):
         own.explain_pairs([(TEXTS[0], TEXTS[1])], similarity="euclidean", **STEPS)
     with pytest.raises(ValueError, match=r"texts\[2\] must hold some text"):
-        own.token_factors([TEXTS[0], TEXTS[1], " "], **STEPS)
+        own.text_factors([TEXTS[0], TEXTS[1], " "], **STEPS)
     with pytest.raises(TypeError, match=r"texts\[1\] must be a string, got int"):
-        own.token_factors([TEXTS[0], 5], **STEPS)
+        own.text_factors([TEXTS[0], 5], **STEPS)
     with pytest.raises(TypeError, match="texts must hold strings, got one string"):
-        own.token_factors(TEXTS[0], **STEPS)
+        own.text_factors(TEXTS[0], **STEPS)
     with pytest.raises(ValueError, match="units must be one of 'tokens', 'words', 'sentences', got 'letters'"):
-        own.token_factors(TEXTS, units="letters", **STEPS)
+        own.text_factors(TEXTS, units="letters", **STEPS)
     assert not counted
 
 
 @pytest.mark.parametrize("units", ["words", "sentences"])
 def test_units_are_the_sums_of_their_tokens(model, units):
     text = "He didn't unpack in Reykjavík. The bags stayed closed."
-    (coarse,) = model.token_factors([text], layer=4, n_steps=4, units=units)
-    (fine,) = model.token_factors([text], layer=4, n_steps=4)
+    (coarse,) = model.text_factors([text], layer=4, n_steps=4, units=units)
+    (fine,) = model.text_factors([text], layer=4, n_steps=4)
     summed = fine.words() if units == "words" else fine.over("sentences")
     assert coarse.tokens == summed.tokens
     assert coarse.roles == summed.roles
@@ -120,17 +120,17 @@ def test_units_are_the_sums_of_their_tokens(model, units):
 
 
 def test_factors_that_do_not_belong_together(own, tmp_path):
-    (a,) = own.token_factors([TEXTS[0]], **STEPS)
-    (other_layer,) = own.token_factors([TEXTS[1]], layer=2, n_steps=6)
+    (a,) = own.text_factors([TEXTS[0]], **STEPS)
+    (other_layer,) = own.text_factors([TEXTS[1]], layer=2, n_steps=6)
     with pytest.raises(ValueError, match="factors of different layer cannot be combined: 1 and 2"):
         Attribution.of(a, other_layer, "cosine")
     if not own.shifted:
-        (other_reference,) = own.token_factors([TEXTS[1]], reference="pad", **STEPS)
+        (other_reference,) = own.text_factors([TEXTS[1]], reference="pad", **STEPS)
         with pytest.raises(ValueError, match="factors of different reference cannot be combined"):
             Attribution.of(a, other_reference, "cosine")
     with torch.no_grad():
         own[0].model.encoder.layer[1].output.dense.weight.mul_(2)
-    (other_weights,) = own.token_factors([TEXTS[1]], **STEPS)
+    (other_weights,) = own.text_factors([TEXTS[1]], **STEPS)
     with pytest.raises(ValueError, match="factors of different fingerprint cannot be combined"):
         Attribution.of(a, other_weights, "cosine")
     with pytest.raises(ValueError, match="similarity must be 'cosine' or 'dot'"):
@@ -195,9 +195,9 @@ def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp
     """Ten outputs, fewer than the tokens of the long text: each is pulled back, which gives the same factors."""
     model = XSTransformer(write_model("mpnet", tmp_path, dense=True), device="cpu", truncate_dim=truncate_dim)
     pulled_back = pulled_back_lengths(monkeypatch)
-    reverse = model.token_factors([LONG, "the giant"], **STEPS)
+    reverse = model.text_factors([LONG, "the giant"], **STEPS)
     monkeypatch.setattr(xsbert.engine.run, "REVERSE_COST", 1e9)
-    forward = model.token_factors([LONG, "the giant"], **STEPS)
+    forward = model.text_factors([LONG, "the giant"], **STEPS)
     for found, expected in zip(reverse, forward, strict=True):
         assert found.known_residual is None
         np.testing.assert_allclose(found.factors, expected.factors, atol=1e-6)
@@ -232,7 +232,7 @@ def test_from_which_length_on_outputs_are_pulled_back(cost, first, tmp_path, mon
     if cost is not None:
         monkeypatch.setattr(xsbert.engine.run, "REVERSE_COST", cost)
     pulled_back = pulled_back_lengths(monkeypatch)
-    model.token_factors([words(n_tokens) for n_tokens in range(8, 16)], **STEPS)
+    model.text_factors([words(n_tokens) for n_tokens in range(8, 16)], **STEPS)
     assert sorted(pulled_back) == list(range(first, 16))
 
 
@@ -249,9 +249,9 @@ def test_from_which_length_on_a_text_is_pulled_back(cost, first, tmp_path, monke
 
 
 def test_the_bar_counts_texts(own, capsys):
-    own.token_factors(TEXTS, show_progress_bar=True, **STEPS)
+    own.text_factors(TEXTS, show_progress_bar=True, **STEPS)
     assert "/4 [" in capsys.readouterr().err
-    own.token_factors(TEXTS, show_progress_bar=False, **STEPS)
+    own.text_factors(TEXTS, show_progress_bar=False, **STEPS)
     assert not capsys.readouterr().err
 
 
@@ -316,7 +316,7 @@ def test_an_explainer_sees_new_weights(own):
     with torch.no_grad():
         own[0].model.encoder.layer[1].output.dense.weight.mul_(2)
     (after,) = explainer.factors(TEXTS[:1])
-    (alone,) = own.token_factors(TEXTS[:1], **STEPS)
+    (alone,) = own.text_factors(TEXTS[:1], **STEPS)
     assert before.settings.fingerprint != after.settings.fingerprint == alone.settings.fingerprint
     np.testing.assert_array_equal(after.factors, alone.factors)
     assert not np.allclose(after.factors, before.factors)

@@ -15,7 +15,7 @@ METHODS = [
     XSTransformer.explain_pairs,
     XSTransformer.explainer,
     XSTransformer.predict_memory,
-    XSTransformer.token_factors,
+    XSTransformer.text_factors,
 ]
 
 
@@ -38,7 +38,7 @@ def test_an_unknown_option_is_named(model):
     with pytest.raises(TypeError, match="unexpected keyword argument 'tolerence'; did you mean 'tolerance'"):
         model.attribute_prediction("a", "b", tolerence=0.1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
-        model.token_factors(["a"], colour="red")
+        model.text_factors(["a"], colour="red")
 
 
 def test_options_are_checked_when_they_are_made():

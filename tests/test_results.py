@@ -7,6 +7,7 @@ import re
 import struct
 import sys
 from dataclasses import fields, replace
+from hashlib import sha256
 from importlib import metadata
 
 import numpy as np
@@ -42,15 +43,34 @@ def make_result(similarity="cosine", seed=0):
     return Attribution(a, replace(b, factors=rng.normal(size=(2, 7)), n_cut=0), similarity, SETTINGS)
 
 
+DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "uint64": "U64", "uint32": "U32", "uint8": "U8"}
+
+
+def sealed(arrays, content):
+    """The bytes of a file of these arrays and this JSON, whose header fits its checksum, and that checksum."""
+    stated = {"xsbert": json.dumps(content)}
+    header, start = {"__metadata__": stated}, 0
+    for name, array in arrays.items():
+        end = start + array.nbytes
+        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [start, end]}
+        start = end
+    stated["checksum"] = sha256(json.dumps(header, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    encoded = json.dumps(header).encode()
+    data = b"".join(array.tobytes() for array in arrays.values())
+    return struct.pack("<Q", len(encoded)) + encoded + data, stated["checksum"]
+
+
 def rewrite(path, change=lambda content: None, arrays=None):
-    """Save the file again with its JSON changed in place, and some arrays replaced or, with None, left out."""
+    """Save the file again with its JSON changed in place, and some arrays replaced or, with None, left out. All
+    checksums fit."""
     with safe_open(path, framework="numpy") as file:
         held = {name: file.get_tensor(name) for name in list(file.keys())}
         content = json.loads(file.metadata()["xsbert"])
-    change(content)
     held.update(arrays or {})
     kept = {name: array for name, array in held.items() if array is not None}
-    path.write_bytes(save(kept, metadata={"xsbert": json.dumps(content)}))
+    content["data"] = sha256(b"".join(array.tobytes() for array in kept.values())).hexdigest()
+    change(content)
+    path.write_bytes(sealed(kept, content)[0])
 
 
 @pytest.fixture
@@ -151,7 +171,7 @@ def test_no_file(tmp_path):
 
 def test_newer_format(path):
     rewrite(path, lambda content: content.update(format_version=FORMAT_VERSION + 1, similarity="new"))
-    with pytest.raises(ValueError, match=r"format version 2.*upgrade"):
+    with pytest.raises(ValueError, match=r"format version 3.*upgrade"):
         Attribution.load(path)
     with pytest.raises(ValueError, match="upgrade"):
         read_metadata(path)
@@ -266,10 +286,20 @@ def test_wrong_arrays(path, arrays, problem):
     assert problem in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, '{"format_version": ' + "9" * 5000 + "}"])
-def test_wrong_json(path, text):
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "its metadata are no JSON object"),
+        ("[" * 100_000, "recursion"),
+        ('{"format_version": ' + "9" * 5000 + "}", "4300 digits"),
+        ('{"format_version": 1, "format_version": 1}', "'format_version' stands twice in one JSON object"),
+        ('{"a": {"similarity": "dot", "b": 1, "similarity": "dot"}}', "'similarity' stands twice"),
+    ],
+)
+def test_wrong_json(path, text, problem):
     path.write_bytes(save({"x": np.zeros(1)}, metadata={"xsbert": text}))
-    with pytest.raises(ValueError, match="cannot be read as a saved result"):
+    with pytest.raises(ValueError, match=f"cannot be read as a saved result: .*{problem}"):
         Attribution.load(path)
 
 

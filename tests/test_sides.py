@@ -41,8 +41,8 @@ def test_the_explained_score_is_that_of_both_encoders(own):
         assert out.score == expected
         assert (out.a.prompt, out.b.prompt) == ("the query : ", "left : ")
         assert "\n  of encode_query(a) and encode_document(b)\n" in str(out)
-    (a,) = own.token_factors([QUERY], task="query", **STEPS)
-    (b,) = own.token_factors([DOCUMENT], task="document", **STEPS)
+    (a,) = own.text_factors([QUERY], task="query", **STEPS)
+    (b,) = own.text_factors([DOCUMENT], task="document", **STEPS)
     assert Attribution.of(a, b, "cosine").score == expected
 
 

@@ -32,7 +32,7 @@ def spoil(model, word):
 @pytest.mark.parametrize(("bad", "message"), BAD)
 def test_a_bad_text_is_named(own, bad, message):
     with pytest.raises((TypeError, ValueError), match=rf"texts\[1\] {message}"):
-        own.token_factors([GOOD[0], bad, GOOD[1]], **STEPS)
+        own.text_factors([GOOD[0], bad, GOOD[1]], **STEPS)
     with pytest.raises((TypeError, ValueError), match=rf"pairs\[1\]\[0\] {message}"):
         own.explain_pairs([(GOOD[0], GOOD[1]), (bad, GOOD[1])], **STEPS)
     with pytest.raises((TypeError, ValueError), match=rf"documents\[2\] {message}"):
@@ -41,9 +41,9 @@ def test_a_bad_text_is_named(own, bad, message):
 
 @pytest.mark.parametrize(("bad", "message"), BAD)
 def test_a_bad_text_is_skipped(own, bad, message):
-    expected = own.token_factors(GOOD, **STEPS)
+    expected = own.text_factors(GOOD, **STEPS)
     with pytest.warns(SkippedWarning, match=rf"left out: texts\[1\] {message}"):
-        found = own.token_factors([GOOD[0], bad, *GOOD[1:]], errors="skip", **STEPS)
+        found = own.text_factors([GOOD[0], bad, *GOOD[1:]], errors="skip", **STEPS)
     assert found[1] is None
     for one, other in zip([found[0], *found[2:]], expected, strict=True):
         np.testing.assert_array_equal(one.factors, other.factors)
@@ -59,12 +59,12 @@ def test_a_bad_text_is_skipped(own, bad, message):
 def test_numbers_that_are_not_finite(own):
     """In a batch with others of its length, the text is found out."""
     texts = ["the giant", "his bags", "the bags"]
-    expected = own.token_factors([texts[0], texts[2]], **STEPS)
+    expected = own.text_factors([texts[0], texts[2]], **STEPS)
     spoil(own, "his")
     with pytest.raises(FloatingPointError, match=r"the embedding of texts\[1\], 'his bags', holds numbers"):
-        own.token_factors(texts, **STEPS)
+        own.text_factors(texts, **STEPS)
     with pytest.warns(SkippedWarning, match=r"texts\[1\]") as seen:
-        found = own.token_factors(texts, errors="skip", **STEPS)
+        found = own.text_factors(texts, errors="skip", **STEPS)
     assert len(seen) == 1
     assert found[1] is None
     for one, other in zip([found[0], found[2]], expected, strict=True):
@@ -88,16 +88,16 @@ def test_too_long_for_the_memory(own):
     long = " ".join(["giant"] * 30)
     enough = 6 * own.predict_memory("the giant", layer=1, chunk_size=1)
     with pytest.raises(MemoryError, match=r"texts\[1\]: memory_budget=.* is too small"):
-        own.token_factors(["the giant", long], memory_budget=enough, **STEPS)
+        own.text_factors(["the giant", long], memory_budget=enough, **STEPS)
     with pytest.warns(SkippedWarning, match=r"texts\[1\]: memory_budget"):
-        found = own.token_factors(["the giant", long], memory_budget=enough, errors="skip", **STEPS)
+        found = own.text_factors(["the giant", long], memory_budget=enough, errors="skip", **STEPS)
     assert found[0] is not None
     assert found[1] is None
 
 
 def test_what_becomes_of_errors_is_said_in_one_of_two_words(own):
     with pytest.raises(ValueError, match="errors must be one of 'raise', 'skip', got 'ignore'"):
-        own.token_factors(GOOD, errors="ignore")
+        own.text_factors(GOOD, errors="ignore")
     assert list(own.explain_matrix([], GOOD)) == []
     assert list(own.explain_pairs([])) == []
-    assert own.token_factors([]) == []
+    assert own.text_factors([]) == []

@@ -197,6 +197,13 @@ def test_every_format_gives_the_same_pairs(tmp_path):
         assert pairs.scores == pytest.approx(list(frame["score"] / 5))
 
 
+def test_texts_of_digits_and_words_for_nothing_stay_texts(tmp_path):
+    rows = [("1", "2"), ("NA", "null"), ("001", "1.0"), ("nan", "None")]
+    (tmp_path / "a.csv").write_text("sentence1,sentence2,score\n" + "".join(f"{a},{b},1\n" for a, b in rows))
+    pairs = train.read_pairs(tmp_path / "a.csv", train.parse_options(["--output", "x"]))
+    assert list(zip(pairs.texts_a, pairs.texts_b, strict=True)) == rows
+
+
 def test_the_files_of_the_sts_benchmark(tmp_path):
     file = tmp_path / "sts.csv"
     lines = [
@@ -219,13 +226,18 @@ BAD_FILES = {
         GOOD.replace("score", "rating"),
         "has no column 'score', it has 'sentence1', 'sentence2', 'rating'",
     ),
-    "short row": (GOOD + "a cat,a dog\n", "line 4: has 2 columns, column 3 is missing"),
-    "text score": (GOOD + "a cat,a dog,high\n", "line 4: the score in column 'score' is no number, got 'high'"),
+    "short row": (GOOD + "a cat,a dog\n", "row 3: the score in column 'score' is no number, got ''"),
+    "text score": (GOOD + "a cat,a dog,high\n", "row 3: the score in column 'score' is no number, got 'high'"),
     "no score": (GOOD + "a cat,a dog,\n", "is no number, got ''"),
     "nan": (GOOD + "a cat,a dog,nan\n", "score nan is outside 0 … 1"),
-    "outside": (GOOD + "a cat,a dog,4.5\n", "line 4: score 4.5 is outside 0 … 1; give the scale with --score-range"),
-    "empty text": (GOOD + "a cat,  ,1\n", "line 4: column 'sentence2' holds no text"),
-    "empty file": ("", "has no column 'sentence1', it has none"),
+    "outside": (GOOD + "a cat,a dog,4.5\n", "row 3: score 4.5 is outside 0 … 1; give the scale with --score-range"),
+    "empty text": (GOOD + "a cat,  ,1\n", "row 3: column 'sentence2' holds no text"),
+    "empty file": ("", "cannot be read: No columns to parse from file"),
+    "long row": (
+        GOOD + "a cat,a dog,1,2\n",
+        "cannot be read: Error tokenizing data. C error: Expected 3 fields in line 4",
+    ),
+    "open quote": (GOOD + '"a cat,a dog,1\n', "cannot be read: Error tokenizing data. C error: EOF inside string"),
     "no rows": ("sentence1,sentence2,score\n", "at least two annotated pairs, got 0"),
 }
 
@@ -261,9 +273,9 @@ def test_bad_files(which, case, tmp_path, capfd):
         ("a.xlsx", b"PK", "unknown format '.xlsx'; name one of csv, tsv, jsonl, parquet by --format"),
         ("a.csv", b"sentence1,sentence2,score\n\xff\xfe,a,1\n", "cannot be read"),
         ("a.parquet", b"no parquet", "cannot be read"),
-        ("a.jsonl", b"{'a': 1}\n", "line 1: is no JSON"),
-        ("a.jsonl", b"[1, 2]\n", "line 1: must be a JSON object"),
-        ("a.jsonl", b'{"sentence1": "a", "score": 1}\n', "line 1: has no column 'sentence2'"),
+        ("a.jsonl", b"{'a': 1}\n", "cannot be read: JSON parse error"),
+        ("a.jsonl", b"[1, 2]\n", "has no column 'sentence1'"),
+        ("a.jsonl", b'{"sentence1": "a", "score": 1}\n', "has no column 'sentence2', it has 'sentence1', 'score'"),
         ("a.jsonl", b'{"sentence1": 1, "sentence2": "a", "score": 1}\n', "holds no text, got 1"),
         ("a.jsonl", b'{"sentence1": "a", "sentence2": "a", "score": null}\n', "is no number, got None"),
         ("missing.csv", None, "cannot be read"),

@@ -1,10 +1,16 @@
 """Explain why an embedding model finds two texts similar."""
 
-from .attribution import Attribution
-from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
-from .factor_files import load_factors, save_factors
-from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .attribution import Attribution
+    from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
+    from .factor_files import load_factors, save_factors
+    from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
 
 __all__ = [
     "Attribution",
@@ -20,3 +26,33 @@ __all__ = [
     "save_factors",
     "shift_cost",
 ]
+
+# Where each name lives. It is imported when it is asked for: what needs torch takes seconds, a usage error need not.
+_MODULES = {
+    "Attribution": "attribution",
+    "ReferenceChoice": "evaluation",
+    "ShiftCost": "evaluation",
+    "XSBert": "models",
+    "XSMPNet": "models",
+    "XSRoberta": "models",
+    "XSTransformer": "models",
+    "choose_reference": "evaluation",
+    "load_factors": "factor_files",
+    "save_factors": "factor_files",
+    "shift_cost": "evaluation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+    # After `import xsbert`, its modules can be reached as xsbert.utils and so on.
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

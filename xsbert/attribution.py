@@ -15,13 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import deprecated
 
-from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
+from .factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
 from .results import load_result, save_result, to_dataframe
+from .similarity import check_similarity, similarity_hint
+from .storage import write_text
 from .view.account import account, spell
 from .view.effects import WordEffect, top_pairs, word_effects
 from .view.html import fragment, page
@@ -38,18 +40,6 @@ ZERO_EMBEDDING = (
     "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
     "shifted model embeds it to zero"
 )
-# What others call these similarities.
-OTHER_NAMES = {
-    "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
-    "dot": ("dot", "dot_product", "dotproduct", "dot_score", "dot_similarity", "ip", "inner", "inner_product"),
-}
-
-
-def similarity_hint(given: Any) -> str:
-    """What to say after a similarity that is not known by this name, or nothing."""
-    normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
-    meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
-    return f"; did you mean {meant[0]!r}?" if meant else ""
 
 
 def check_scalable(text: TextFactors, similarity: str) -> None:
@@ -86,14 +76,13 @@ class Attribution:
         Raises:
             ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
         """
-        if similarity not in ("cosine", "dot"):
-            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
+        check_similarity(similarity)
         check_combinable(a, b)
         counts = {
             name: max(getattr(a.settings, name), getattr(b.settings, name))
             for name in ("n_steps", "n_looks", "n_float64")
         }
-        result = cls(a, b, similarity, replace(a.settings, **counts), **fields)
+        result = cls(a, b, similarity, replace(settings_of(a), **counts), **fields)
         if not result.scale > 0:
             raise ValueError(ZERO_EMBEDDING)
         return result
@@ -193,7 +182,7 @@ class Attribution:
         """
         return replace(self, a=self.a.words(), b=self.b.words(), compute_feature_pairs=None)
 
-    def spans(
+    def over(
         self,
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
@@ -221,6 +210,15 @@ class Attribution:
             b=self.b if b is None else self.b.over(b),
             compute_feature_pairs=None,
         )
+
+    @deprecated("spans() is deprecated, its name is over()")
+    def spans(
+        self,
+        a: str | Sequence[tuple[int, int]] | None = None,
+        b: str | Sequence[tuple[int, int]] | None = None,
+    ) -> Attribution:
+        """`over`, up to version 0.1.0."""
+        return self.over(a, b)
 
     def feature_pairs(self) -> np.ndarray:
         """Attributions to pairs of features, (S, H, T, H), computed anew by reverse mode.
@@ -372,7 +370,7 @@ class Attribution:
         parts are shown to four decimals, error and residuals to two digits.
 
         Args:
-            path: also write the page to this file, in UTF-8.
+            path: also write the page to this file, in UTF-8, all of it or nothing.
 
         Returns:
             the page.
@@ -382,7 +380,7 @@ class Attribution:
         """
         text = page(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
     def _repr_html_(self) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import index
+from typing import Any
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
-from .attribution import similarity_hint
+from .engine.reference import SPECIAL_NAMES
 from .models import XSTransformer
+from .similarity import SIMILARITIES, similarity_hint
 
 __all__ = [
     "ReferenceChoice",
@@ -24,8 +26,6 @@ __all__ = [
     "choose_reference",
     "shift_cost",
 ]
-
-ROLES = ("pad", "unk", "mask")
 
 
 @dataclass(frozen=True)
@@ -245,14 +245,14 @@ class _Shifts:
         if whole.shifted:
             raise ValueError("the model is shifted already: measure the model that it was made from")
         similarity = whole.similarity_fn_name if similarity is None else similarity
-        if similarity not in ("cosine", "dot"):
+        if similarity not in SIMILARITIES:
             hint = similarity_hint(similarity)
             raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{hint}")
         if isinstance(references, str):
             raise TypeError(f"references must be a sequence of strings, got {references!r}")
         if references is None:
-            roles = ("pad",) if reference_positions == "padding" else ROLES
-            references = [role for role in roles if getattr(whole.tokenizer, f"{role}_token") is not None]
+            names = ("pad",) if reference_positions == "padding" else SPECIAL_NAMES
+            references = [name for name in names if getattr(whole.tokenizer, f"{name}_token") is not None]
         shifted = [
             _without_normalisation(
                 XSTransformer.wrap(model, shift=True, reference=name, reference_positions=reference_positions)
@@ -264,7 +264,7 @@ class _Shifts:
     @property
     def tokens(self) -> list[str]:
         """The references, as the vocabulary spells them."""
-        return [model[0].reference.token for model in self.shifted]
+        return [model.reference.token for model in self.shifted]
 
     def scores(
         self, texts: list[str], pairs: np.ndarray, prompt: str | None, batch_size: int, show_progress_bar: bool
@@ -365,8 +365,8 @@ def _row(reference: str | None, similarities: np.ndarray, base: np.ndarray, gold
     return ShiftCostRow(
         reference=reference,
         rank_agreement=_rank_agreement(reference, similarities, base),
-        spearman=float(spearmanr(similarities, gold).statistic),
-        pearson=float(pearsonr(similarities, gold).statistic),
+        spearman=_correlation(spearmanr, similarities, gold),
+        pearson=_correlation(pearsonr, similarities, gold),
     )
 
 
@@ -374,7 +374,11 @@ def _rank_agreement(reference: str | None, similarities: np.ndarray, base: np.nd
     for name, values in ((None, base), (reference, similarities)):
         if np.ptp(values) == 0 or not math.isfinite(values.sum()):
             raise ValueError(f"the similarities are not finite or all the same (reference {name!r})")
-    return float(spearmanr(similarities, base).statistic)
+    return _correlation(spearmanr, similarities, base)
+
+
+def _correlation(test: Callable[..., Any], one: np.ndarray, other: np.ndarray) -> float:
+    return float(test(one, other).statistic)
 
 
 def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:

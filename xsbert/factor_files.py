@@ -11,24 +11,23 @@ together and embeddings of E dimensions it holds
     offsets              (n + 1,) int64
     descriptions         (B,)     the JSON of text i in bytes description_offsets[i] … description_offsets[i + 1] − 1
     description_offsets  (n + 1,) int64
-    checksums            (n,)     uint32, CRC-32 of each text's JSON, factors, embedding, reference term and unshifted
-                                  embedding
+    checksums            (n,)     uint32, CRC-32 of the header's checksum and each text's JSON, factors, embedding,
+                                  reference term and unshifted embedding
 
-and in its metadata, as JSON, these sizes and the settings that the texts were computed with.
+and in its metadata, as JSON, these sizes and the settings that the texts were computed with. That has a checksum of its
+own (see `xsbert.storage.sealed`), so that of a file of any size only what is asked for is read, and all of that is
+checked.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from math import prod
 from operator import index
 from os import PathLike
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -37,25 +36,26 @@ from safetensors import safe_open
 
 from .factors import Settings, TextFactors, check_combinable
 from .storage import (
+    DTYPES,
     FORMAT_VERSION,
-    KEY,
     UNREADABLE,
-    describe,
+    Header,
+    Layout,
+    header_bytes,
     library_versions,
-    read_content,
+    parse_json,
     read_entry,
-    read_settings,
-    read_text,
+    read_fields,
+    read_header,
     require,
     require_finite,
     write,
 )
+from .stored_text import describe, read_text
 
 __all__ = ["load_factors", "save_factors"]
 
-DTYPES = {"F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "U32": np.dtype("<u4"), "U8": np.dtype("u1")}
 SIZES = ("n_texts", "n_units", "width", "n_bytes")
-Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
 def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> None:
@@ -98,8 +98,10 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
         "unshifted": "embedding_unshifted" in names,
         "settings": [asdict(how) for how in settings],
     }
+    layout = _layout(**sizes, reference_terms=content["reference_terms"], unshifted=content["unshifted"])
+    header, seal = header_bytes(layout, content)
     checksums = [
-        _checksum(description, *(_numbers(text, name) for name in names))
+        _checksum(seal.encode(), description, *(_numbers(text, name) for name in names))
         for text, description in zip(factors, descriptions, strict=True)
     ]
     parts: dict[str, Iterable[bytes | np.ndarray]] = {
@@ -112,8 +114,7 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
         "checksums": [np.array(checksums, DTYPES["U32"])],
         "descriptions": descriptions,
     }
-    layout = _layout(**sizes, reference_terms=content["reference_terms"], unshifted=content["unshifted"])
-    write(Path(path), _chunks(layout, content, parts))
+    write(path, _chunks(header, layout, parts))
 
 
 def load_factors(path: str | PathLike[str], places: Sequence[int] | None = None) -> list[TextFactors]:
@@ -130,14 +131,18 @@ def load_factors(path: str | PathLike[str], places: Sequence[int] | None = None)
         OSError: there is no such file, or it cannot be read.
         TypeError: a place is not an integer.
         IndexError: a place is not in the file.
-        ValueError: the file is damaged, holds no saved factors, or was written in a newer format.
+        ValueError: the file is damaged, holds no saved factors, or is of a format that is not known.
+
+    Warns:
+        UserWarning: the file was written by xsbert 0.1.0, and has no checksum over all that it holds.
     """
     try:
+        header = read_header(path, "factors")
         with safe_open(path, framework="numpy") as file:
-            stored = _Stored.of(file)
+            stored = _Stored.of(file, header)
             texts = [stored.read(place) for place in _resolve_places(places, stored.n_texts)]
-            for text in texts:
-                check_combinable(texts[0], text)
+        for text in texts:
+            check_combinable(texts[0], text)
     except UNREADABLE as error:
         raise ValueError(f"{os.fspath(path)} cannot be read as saved factors: {error}") from error
     return texts
@@ -151,10 +156,12 @@ class _Stored:
     """Slices of the tensors by name; what is not asked for is not read."""
     n_texts: int
     settings: list[Settings]
+    seal: bytes
+    """The checksum of the header, empty for files of xsbert 0.1.0."""
 
     @classmethod
-    def of(cls, file: Any) -> _Stored:
-        content = read_content(file, "factors")
+    def of(cls, file: Any, header: Header) -> _Stored:
+        content = header.content
         sizes = {name: read_entry(content, name, int) for name in SIZES}
         require(min(sizes.values()) > 0, f"it says that it is empty: {sizes}")
         # Files of earlier versions say nothing of unshifted embeddings, and hold none.
@@ -170,7 +177,8 @@ class _Stored:
         settings = read_entry(content, "settings", list)
         for entries in settings:
             require(isinstance(entries, dict), f"'settings' has an entry of the wrong type: {entries!r:.60}")
-        return cls(views, sizes["n_texts"], [read_settings(entries) for entries in settings])
+        settings = [read_fields(Settings, entries) for entries in settings]
+        return cls(views, sizes["n_texts"], settings, header.checksum.encode())
 
     def read(self, place: int) -> TextFactors:
         """The factor of one text, checked."""
@@ -184,14 +192,14 @@ class _Stored:
             arrays["reference_term"] = self._row("reference_terms", place)
         if "unshifted" in self.views:
             arrays["embedding_unshifted"] = self._row("unshifted", place)
-        checksum = _checksum(description, *arrays.values())
+        checksum = _checksum(self.seal, description, *arrays.values())
         require(checksum == self._row("checksums", place), f"{name} does not fit its checksum")
         arrays.setdefault("reference_term", np.zeros_like(arrays["embedding"]))
         for key, array in arrays.items():
             require_finite(array, f"{name}.{key}")
         if "embedding_unshifted" in arrays and not arrays["embedding_unshifted"].any():
             del arrays["embedding_unshifted"]
-        entries = json.loads(description)
+        entries = parse_json(description)
         require(isinstance(entries, dict), f"the description of {name} is no JSON object")
         number = read_entry(entries, "settings", int)
         require(0 <= number < len(self.settings), f"{name} has settings {number} of {len(self.settings)}")
@@ -293,18 +301,9 @@ def _checksum(*parts: bytes | np.ndarray) -> int:
 
 
 def _chunks(
-    layout: Layout, content: dict[str, Any], parts: dict[str, Iterable[bytes | np.ndarray]]
+    header: bytes, layout: Layout, parts: dict[str, Iterable[bytes | np.ndarray]]
 ) -> Iterator[bytes | np.ndarray]:
-    """The bytes of a safetensors file, one text after the other, so that they are never in memory all at once."""
-    header: dict[str, Any] = {"__metadata__": {KEY: json.dumps(content, allow_nan=False)}}
-    start = 0
-    for name, (dtype, shape) in layout.items():
-        end = start + DTYPES[dtype].itemsize * prod(shape)
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (start, end)}
-        start = end
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    yield struct.pack("<Q", len(encoded))
-    yield encoded
+    """The bytes of the file, one text after the other, so that they are never in memory all at once."""
+    yield header
     for name in layout:
         yield from parts[name]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .units import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
 
-__all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable"]
+__all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable", "settings_of"]
 
 
 @dataclass(frozen=True)
@@ -177,10 +177,8 @@ class TextFactors:
         roles: Sequence[str],
     ) -> TextFactors:
         """Sum groups of units into new ones, each of which spans its range or, where that is None, its members."""
-        spans = [
-            span or (self.spans[group[0]][0], self.spans[group[-1]][1])
-            for group, span in zip(groups, ranges, strict=True)
-        ]
+        own = self.spans or ()
+        spans = [span or (own[group[0]][0], own[group[-1]][1]) for group, span in zip(groups, ranges, strict=True)]
         labels = [
             "(rest)" if role == REST else self.text[start:end].strip() or "".join(self.tokens[at] for at in group)
             for group, (start, end), role in zip(groups, spans, roles, strict=True)
@@ -206,6 +204,17 @@ class ProjectedFactors(TextFactors):
     """(K, E) the u_k."""
 
 
+def settings_of(text: TextFactors) -> Settings:
+    """How a factor was computed.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    if text.settings is None:
+        raise ValueError("factors must say how they were computed: got one without settings")
+    return text.settings
+
+
 def check_combinable(a: TextFactors, b: TextFactors) -> None:
     """Refuse factors that no `Attribution` can be made of.
 
@@ -215,13 +224,12 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
     """
     if isinstance(a, ProjectedFactors) or isinstance(b, ProjectedFactors):
         raise ValueError("factors along a few directions alone cannot be combined, they lack all others")
-    if a.settings is None or b.settings is None:
-        raise ValueError("factors must say how they were computed: got one without settings")
-    kinds = {_kind(side.settings.fingerprint) for side in (a, b)}
+    settings = settings_of(a), settings_of(b)
+    kinds = {_kind(side.fingerprint) for side in settings}
     # The fingerprints of version 0.1.0 do not tell all models apart, so that the name has to agree too.
     of_model = ("model", "fingerprint") if kinds == {""} else ("fingerprint",)
     for name in ("layer", "reference", "reference_positions", "shift", "dtype", *of_model):
-        one, other = getattr(a.settings, name), getattr(b.settings, name)
+        one, other = (getattr(side, name) for side in settings)
         if one != other:
             reason = (
                 f"{one!r} is of another kind than {other!r}, by another version of xsbert; compute the older again"

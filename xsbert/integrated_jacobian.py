@@ -539,13 +539,12 @@ class _Nodes:
         self.sizes = [0] * len(rules) if functionals is None else [len(rows) for rows in functionals]
         """Functionals of each text."""
         self._owners = np.repeat(np.arange(len(rules)), [len(rule.nodes) for rule in rules])
-        weights = block_diag(*(rule.weights for rule in rules))
+        weights = np.asarray(block_diag(*(rule.weights for rule in rules)))
         if functionals is not None:
-            weights = np.concatenate([weights, block_diag(*functionals)])
+            weights = np.concatenate([weights, np.asarray(block_diag(*functionals))])
         device = self._r.device
-        self._alphas = torch.as_tensor(
-            np.concatenate([rule.nodes for rule in rules]), dtype=self._r.dtype, device=device
-        )
+        alphas = np.concatenate([rule.nodes for rule in rules])
+        self._alphas = torch.as_tensor(alphas, dtype=self._r.dtype, device=device)
         accumulator = torch.float32 if device.type == "mps" else torch.float64
         self.shares = torch.as_tensor(weights, dtype=accumulator, device=device)
         """(T + ΣC, N) the share of each node in the integral of each text, and in its functionals."""

@@ -81,6 +81,12 @@ class Placement:
     n_passes: int = 0
     """Evaluations of f that were spent on finding the nodes."""
 
+    @property
+    def measured(self) -> float:
+        """The residual of a placement that was measured."""
+        assert self.residual is not None
+        return self.residual
+
     def in_need_of_float64(self, dtype: torch.dtype) -> np.ndarray:
         """(N,) whether a node has to be computed in float64, in a model of some dtype."""
         if not self.in_float64:
@@ -154,7 +160,7 @@ def place_nodes_together(
 
     def resume(place: int, answer: Tensor | None) -> None:
         try:
-            requests[place] = searches[place].send(answer)
+            requests[place] = next(searches[place]) if answer is None else searches[place].send(answer)
         except StopIteration as end:
             placements[place] = replace(end.value, n_passes=n_passes[place])
 
@@ -165,10 +171,10 @@ def place_nodes_together(
             asked = {place: nodes for place, (wanted, nodes) in requests.items() if wanted == kind}
             if not asked:
                 continue
-            of_asked = ([texts[place] for place in asked] for texts in (xs, rs))
             for place, nodes in asked.items():
                 n_passes[place] += PASSES[kind] * len(nodes)
-            found = look(f, *of_asked, list(asked.values()), chunk_size=chunk_size)
+            asked_xs, asked_rs = [xs[place] for place in asked], [rs[place] for place in asked]
+            found = look(f, asked_xs, asked_rs, list(asked.values()), chunk_size=chunk_size)
             for place, answer in zip(asked, found, strict=True):
                 del requests[place]
                 resume(place, _on_cpu(answer))
@@ -207,7 +213,7 @@ def search(
             return found[0]
     on_panels = yield from graded(values, goal * size, max_steps, resolution, finer)
     found.append(_on_panels(on_panels, size, goal, resolution))
-    return min(found, key=lambda placement: placement.residual)
+    return min(found, key=lambda placement: placement.measured)
 
 
 def _panels_are_fewer(curve: _Curve, goal: float, max_steps: int) -> bool:
@@ -237,11 +243,11 @@ def _spread(
         if tried[-1].reached:
             return tried[-1]
         if len(tried) > 1:
-            stagnant = stagnant + 1 if residual > STAGNATION * tried[-2].residual else 0
+            stagnant = stagnant + 1 if residual > STAGNATION * tried[-2].measured else 0
         if n_steps >= most or stagnant >= PATIENCE:
-            best = min(placement.residual for placement in tried)
-            found = next(placement for placement in tried if placement.residual <= 1.25 * best)
-            return replace(found, reached=found.residual <= goal)
+            best = min(placement.measured for placement in tried)
+            found = next(placement for placement in tried if placement.measured <= 1.25 * best)
+            return replace(found, reached=found.measured <= goal)
         wanted = _crossing(tried[-2], tried[-1], goal) if len(tried) > 1 else 1.2 * n_steps
         n_steps = int(min(most, 2 * n_steps, max(n_steps + 1, wanted)))
 
@@ -322,6 +328,7 @@ def _look(tolerance: float, known: dict[float, Tensor], resolution: float) -> Ge
     """
     values: dict[int, Tensor] = {}  # by their place among the most points
     points = _chebyshev_points(N_VALUES[-1])
+    coefficients, sizes, n_values = torch.zeros(0), np.zeros(0), 0
     for n_values in N_VALUES:
         places = range(0, N_VALUES[-1], (N_VALUES[-1] - 1) // (n_values - 1))
         new = [place for place in places if place not in values]
@@ -360,10 +367,10 @@ def _chebyshev(nodes: np.ndarray, n_polynomials: int) -> Tensor:
 
 def _crossing(fewer: Placement, more: Placement, residual: float) -> float:
     """The number of nodes that a residual takes, if it falls geometrically from one placement to the other."""
-    if not 0 < more.residual < fewer.residual:
-        return len(more.rule.nodes) if more.residual == 0 else math.inf
+    if not 0 < more.measured < fewer.measured:
+        return len(more.rule.nodes) if more.measured == 0 else math.inf
     n_fewer, n_more = len(fewer.rule.nodes), len(more.rule.nodes)
-    share = math.log(fewer.residual / residual) / math.log(fewer.residual / more.residual)
+    share = math.log(fewer.measured / residual) / math.log(fewer.measured / more.measured)
     return math.ceil(n_fewer + share * (n_more - n_fewer))
 
 

@@ -2,39 +2,37 @@
 
 A saved result is one safetensors file: factors, embeddings and reference terms in float64, for a model that a shift was
 added to also the unshifted embeddings, and everything else as JSON under the key ``"xsbert"`` of the file's own
-metadata. Reading it executes nothing.
+metadata, with checksums over all of it (see `xsbert.storage.sealed`). Reading it executes nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
+from hashlib import sha256
 from math import isfinite
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save
 
-from .factors import TextFactors
+from .factors import Settings, TextFactors
 from .storage import (
+    DTYPES,
     FORMAT_VERSION,
-    KEY,
     UNREADABLE,
-    describe,
+    header_bytes,
     library_versions,
-    read_content,
+    read_arrays,
     read_entry,
     read_error,
-    read_settings,
-    read_text,
+    read_fields,
+    read_header,
     require,
     require_finite,
     write,
 )
+from .stored_text import describe, read_text
 from .units import word_groups
 
 if TYPE_CHECKING:
@@ -61,17 +59,23 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
         arrays |= {f"{name}.{UNSHIFTED}": getattr(result, name).embedding_unshifted for name in SIDES}
     for name, array in arrays.items():
         require_finite(array, name)
+    arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
+    data = sha256()
+    for array in arrays.values():
+        data.update(array)
     content = {
         "format_version": FORMAT_VERSION,
+        "kind": "result",
         "versions": library_versions(),
         "similarity": result.similarity,
         "settings": asdict(result.settings),
+        "data": data.hexdigest(),
     }
     for name in SIDES:
         side = getattr(result, name)
         content[name] = {**describe(side), "settings": asdict(side.settings) if side.settings else None}
-    arrays = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
-    write(Path(path), [save(arrays, metadata={KEY: json.dumps(content, allow_nan=False)})])
+    header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
+    write(path, [header, *arrays.values()])
 
 
 def load_result(path: str | PathLike[str], kind: type[Attribution]) -> Attribution:
@@ -79,16 +83,20 @@ def load_result(path: str | PathLike[str], kind: type[Attribution]) -> Attributi
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, is no saved result, or was written in a newer format.
+        ValueError: the file is damaged, is no saved result, or is of a format that is not known.
+
+    Warns:
+        UserWarning: the file was written by xsbert 0.1.0, and has no checksum over all that it holds.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            content = read_content(file, "result")
-            a, b = (_side(file, content, name) for name in SIDES)
+        header, arrays = read_arrays(path, "result")
+        content = header.content
+        a, b = (_side(arrays, content, name) for name in SIDES)
         similarity = read_entry(content, "similarity", str)
         require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
         require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
-        result = kind(a=a, b=b, similarity=similarity, settings=read_settings(read_entry(content, "settings", dict)))
+        settings = read_fields(Settings, read_entry(content, "settings", dict))
+        result = kind(a=a, b=b, similarity=similarity, settings=settings)
         with np.errstate(over="ignore", invalid="ignore"):
             require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
             unshifted = result.score_unshifted
@@ -101,13 +109,11 @@ def load_result(path: str | PathLike[str], kind: type[Attribution]) -> Attributi
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
     """What a saved result says of itself: format version, library versions, texts, tokens, settings.
 
-    Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, is no saved result, or was written in a newer format.
+    Raises, warns:
+        as `load_result`.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            return read_content(file, "result")
+        return read_header(path, "result").content
     except UNREADABLE as error:
         raise ValueError(f"{os.fspath(path)} cannot be read as a saved result: {error}") from error
 
@@ -148,22 +154,23 @@ def _words(side: TextFactors) -> list[str | None]:
     return words
 
 
-def _side(file: Any, content: dict[str, Any], name: str) -> TextFactors:
+def _side(arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], name: str) -> TextFactors:
     entries = read_entry(content, name, dict)
-    arrays = {key: _array(file, f"{name}.{key}", n_axes) for key, n_axes in ARRAYS.items()}
-    if f"{name}.{UNSHIFTED}" in set(file.keys()):
-        arrays[UNSHIFTED] = _array(file, f"{name}.{UNSHIFTED}", 1)
-    settings = None if entries.get("settings") is None else read_settings(read_entry(entries, "settings", dict))
-    side = read_text(entries, arrays, name, settings, read_error(entries, "known_residual", name))
+    own = {key: _array(arrays, f"{name}.{key}", n_axes) for key, n_axes in ARRAYS.items()}
+    if f"{name}.{UNSHIFTED}" in arrays:
+        own[UNSHIFTED] = _array(arrays, f"{name}.{UNSHIFTED}", 1)
+    settings = read_entry(entries, "settings", dict) if entries.get("settings") is not None else None
+    how = None if settings is None else read_fields(Settings, settings)
+    side = read_text(entries, own, name, how, read_error(entries, "known_residual", name))
     require(side.normalisation > 0, f"the normalisation of {name} is {side.normalisation}")
     return side
 
 
-def _array(file: Any, name: str, n_axes: int) -> np.ndarray:
-    require(name in set(file.keys()), f"{name} is missing")
-    view = file.get_slice(name)
-    require(view.get_dtype() == "F64", f"{name} has dtype {view.get_dtype()}, not F64")
-    require(len(view.get_shape()) == n_axes, f"{name} has shape {view.get_shape()}")
-    array = np.array(file.get_tensor(name))
+def _array(arrays: dict[str, tuple[str, np.ndarray]], name: str, n_axes: int) -> np.ndarray:
+    require(name in arrays, f"{name} is missing")
+    dtype, array = arrays[name]
+    require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
+    require(array.ndim == n_axes, f"{name} has shape {[*array.shape]}")
     require_finite(array, name)
-    return array
+    # A copy of its own, which can be written to, as that of a fresh result can.
+    return np.array(array, np.float64)

@@ -83,4 +83,4 @@ def _torch_takes_tf32() -> bool:
     """Whether this process lets CUDA multiply float32 matrices in TF32."""
     matmul = torch.backends.cuda.matmul
     # From torch 2.9 on the older of these names must not be read where the newer was set.
-    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
+    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else bool(matmul.allow_tf32)

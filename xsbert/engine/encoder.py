@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -98,7 +98,7 @@ class Encoder:
     ) -> None:
         self._model = model
         modules = private_copy(model.unshifted_modules(), dtype)
-        self._transformer, self._head = modules[0], modules[1:]
+        self._transformer, self._head = cast(Transformer, modules[0]), modules[1:]
         self.device = model.device
         self.model_name = type(self._transformer.model).__name__
         self.layer = layer
@@ -158,7 +158,7 @@ class Encoder:
         original = module.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if self._replayed is not None:
+            if self._replayed is not None and self._entering is not None:
                 if index < self.layer:
                     return self._replayed.earlier[index]
                 args, kwargs = _with_hidden(args, kwargs, self._entering)

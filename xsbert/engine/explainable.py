@@ -16,9 +16,14 @@ __all__ = ["Explainable"]
 class Explainable(Protocol):
     """A sentence transformer that says what it is made of, such as `xsbert.models.XSTransformer`."""
 
-    truncate_dim: int | None
-    prompts: dict[str, str]
-    default_prompt_name: str | None
+    @property
+    def truncate_dim(self) -> int | None: ...
+
+    @property
+    def prompts(self) -> Mapping[str, str | None]: ...
+
+    @property
+    def default_prompt_name(self) -> str | None: ...
 
     @property
     def device(self) -> torch.device: ...

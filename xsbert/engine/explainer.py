@@ -168,7 +168,7 @@ class Explainer:
             one factor for each text, in order.
 
         Raises, warns:
-            as `XSTransformer.token_factors`.
+            as `XSTransformer.text_factors`.
         """
         _check_units(units)
         before = self.prompt(prompt, prompt_name, task)

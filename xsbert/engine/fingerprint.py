@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -86,7 +86,8 @@ def model_fingerprint(model: Iterable[nn.Module], reference: Reference) -> str:
 
 def _described(module: nn.Module) -> list[Any]:
     """The class of a module and its settings."""
-    described = [_type_name(module), _settings(module.get_config_dict() if hasattr(module, "get_config_dict") else {})]
+    settings_of: Callable[[], Any] = getattr(module, "get_config_dict", dict)
+    described = [_type_name(module), _settings(settings_of())]
     if isinstance(module, Transformer):
         described += [_type_name(module.model), _settings(module.config.to_diff_dict())]
     return described

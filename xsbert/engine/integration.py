@@ -74,6 +74,7 @@ def integrated(paths: Sequence[TextPath], options: Options, way: Way) -> list[In
     results = []
     for place, (path, placement, rows, measured) in enumerate(zip(paths, placed, functionals, found, strict=True)):
         traces = measured.traces.reshape(*rows.shape[:2], *measured.traces.shape[1:])
+        assert placement.changes is not None
         changes = way.outputs(place, placement.changes)
         size = float(measured.factors.double().norm())
         results.append(

@@ -155,7 +155,7 @@ def takes_options(function: AnyFunction) -> AnyFunction:
         for field in fields(Options)
         if field.name not in taken
     ]
-    function.__signature__ = signature.replace(parameters=[*parameters, *keywords])  # type: ignore[attr-defined]
+    function.__signature__ = signature.replace(parameters=[*parameters, *keywords])
     if function.__doc__:
         function.__doc__ = _with_entries(inspect.cleandoc(function.__doc__))
     return function

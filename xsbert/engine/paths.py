@@ -112,9 +112,10 @@ def _in_float64(encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor
     def make() -> TextPath:
         fine = encoder.in_float64
         f = fine.function(fine.record(features))
-        ends = [x.double(), r.double()]
+        fine_x, fine_r = x.double(), r.double()
+        ends = [fine_x, fine_r]
         (f_x,), (f_r,) = values_along_paths(f, ends, ends, [np.zeros(1)] * 2)
-        return TextPath(f, *ends, f_x, f_r)
+        return TextPath(f, fine_x, fine_r, f_x, f_r)
 
     return make
 

@@ -28,7 +28,7 @@ __all__ = [
     "resolve_reference",
 ]
 
-ROLES = ("pad", "unk", "mask")
+SPECIAL_NAMES = ("pad", "unk", "mask")
 POSITIONS = ("text", "padding")
 
 
@@ -55,7 +55,7 @@ def default_reference(transformer: Transformer) -> str:
     Of the two, the unknown token changes a model's scores less and leaves more of them to the interactions
     (benchmarks/references.py).
     """
-    return "pad" if transformer.tokenizer.unk_token is None else "unk"
+    return "pad" if _tokenizer_of(transformer).unk_token is None else "unk"
 
 
 def resolve_reference(transformer: Transformer, token: str, positions: str = "text") -> Reference:
@@ -75,18 +75,18 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
     """
     if positions not in POSITIONS:
         raise ValueError(f"reference_positions must be None, 'text' or 'padding', got {positions!r}")
-    tokenizer = transformer.tokenizer
+    tokenizer = _tokenizer_of(transformer)
     if not isinstance(token, str):
         raise TypeError(f"reference must be a string, got {token!r}")
-    spelled = getattr(tokenizer, f"{token}_token") if token in ROLES else token
+    spelled = getattr(tokenizer, f"{token}_token") if token in SPECIAL_NAMES else token
     if spelled is None:
-        others = [role for role in ROLES if getattr(tokenizer, f"{role}_token") is not None]
+        others = [role for role in SPECIAL_NAMES if getattr(tokenizer, f"{role}_token") is not None]
         raise ValueError(
             f"reference={token!r}: this tokenizer has no {token} token; it has {others}, "
             "or name any token of its vocabulary"
         )
     token_id = tokenizer.convert_tokens_to_ids(spelled)
-    if token_id is None or tokenizer.convert_ids_to_tokens(token_id) != spelled:
+    if not isinstance(token_id, int) or tokenizer.convert_ids_to_tokens(token_id) != spelled:
         raise ValueError(
             f"reference={token!r} is not in the tokenizer's vocabulary; allowed are 'pad', 'unk', 'mask' "
             "where the tokenizer has them, and any token as its vocabulary spells it"
@@ -193,14 +193,20 @@ def checked_reference(transformer: Transformer, reference: Reference | Mapping[s
     return reference
 
 
+def _tokenizer_of(transformer: Transformer) -> Any:
+    """The tokenizer, which every transformer of texts has."""
+    return transformer.tokenizer
+
+
 def _special_tokens_around(transformer: Transformer) -> tuple[int, int]:
     """How many special tokens the tokenizer puts before and after a text."""
     features = transformer.preprocess(["a"])
     ids = features["input_ids"][0].tolist()
-    if getattr(features, "encodings", None):
-        special = [bool(flag) for flag in features.encodings[0].special_tokens_mask]
+    encodings = getattr(features, "encodings", None)
+    if encodings:
+        special = [bool(flag) for flag in encodings[0].special_tokens_mask]
     else:
-        special = [token_id in transformer.tokenizer.all_special_ids for token_id in ids]
+        special = [token_id in _tokenizer_of(transformer).all_special_ids for token_id in ids]
     content = [position for position, flag in enumerate(special) if not flag]
     return content[0], len(ids) - 1 - content[-1]
 

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from ..caller import caller_level
-from ..factors import ProjectedFactors, TextFactors
+from ..factors import ProjectedFactors, TextFactors, settings_of
 from ..integrated_jacobian import PROGRESS_DELAY, derivatives_along_paths
 from .context import check_context
 from .described import described, numpy_of
@@ -196,7 +196,7 @@ def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFacto
     """What is known after the integration."""
     placement = found.placement
     settings = replace(
-        result.settings,
+        settings_of(result),
         n_steps=len(placement.rule.nodes),
         n_looks=placement.n_passes,
         n_float64=found.n_float64,
@@ -217,7 +217,7 @@ def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> No
             warnings.warn(
                 f"the tolerance of {tolerance:g} is out of reach for {result.text!r:.60}: with up to "
                 f"{options.max_steps} nodes the residual is {result.residual:.1e}{factors}, which "
-                f"{result.settings.n_steps} nodes reach. A deeper layer, more precision (float32, float64) or more "
+                f"{settings_of(result).n_steps} nodes reach. A deeper layer, more precision (float32, float64) or more "
                 "max_steps may help",
                 stacklevel=caller_level(),
             )

@@ -62,22 +62,23 @@ def check_supported(model: SentenceTransformer, model_types: tuple[str, ...] | N
         for refused, reason in REFUSED.items():
             if isinstance(module, refused):
                 raise ValueError(f"a model with {refused.__name__} cannot be explained: {reason}")
-    if not isinstance(model[0], Transformer):
-        raise ValueError(f"the first module must be a sentence-transformers Transformer, got {type(model[0]).__name__}")
-    text = model[0].modality_config.get("text")
-    if text is None or text["method"] != "forward" or model[0].module_output_name != "token_embeddings":
+    first = model[0]
+    if not isinstance(first, Transformer):
+        raise ValueError(f"the first module must be a sentence-transformers Transformer, got {type(first).__name__}")
+    text = first.modality_config.get("text")
+    if text is None or text["method"] != "forward" or first.module_output_name != "token_embeddings":
         raise ValueError(
-            f"the model must turn text into token embeddings, got the modalities {model[0].modality_config}; "
+            f"the model must turn text into token embeddings, got the modalities {first.modality_config}; "
             "image models are not covered"
         )
-    model_type = model[0].config.model_type
+    model_type = first.config.model_type
     if model_types is not None and model_type not in model_types:
         raise ValueError(
             f"{type(model).__name__} is for models of type {' or '.join(model_types)}, got "
             f"{model_type!r}; XSTransformer takes any"
         )
     check_not_quantised(model)
-    encoder_layers(model[0])
+    encoder_layers(first)
     check_shift(model)
 
 

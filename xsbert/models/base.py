@@ -7,14 +7,15 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
 from torch import nn
+from typing_extensions import deprecated
 
-from ..attribution import Attribution, check_scalable, similarity_hint
+from ..attribution import Attribution, check_scalable
 from ..engine import Explainer, Options
 from ..engine.encoder import encoder_layers
 from ..engine.options import takes_options
@@ -28,6 +29,7 @@ from ..engine.reference import (
 from ..engine.skipping import skip_or_raise
 from ..engine.texts import Prompt
 from ..factors import TextFactors
+from ..similarity import SIMILARITIES, similarity_hint
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from ..engine import OptionKeywords
 
 __all__ = ["ShiftWarning", "XSTransformer"]
-
-SIMILARITIES = ("cosine", "dot")
 
 # How modules.json names the modules of a shifted model. They need no trust: they are not code from a model's files.
 OUR_MODULES = {
@@ -130,10 +130,12 @@ class XSTransformer(SentenceTransformer):
         wrapped._set_up(shift, reference, reference_positions)
         return wrapped
 
+    _reference: Reference
+
     @property
     def n_layers(self) -> int:
         """L, the number of encoder layers."""
-        return len(encoder_layers(self[0]))
+        return len(encoder_layers(self._transformer))
 
     @property
     def shifted(self) -> bool:
@@ -153,7 +155,7 @@ class XSTransformer(SentenceTransformer):
     @property
     def reference_positions(self) -> str:
         """Which positions the tokens of the reference have: ``"text"`` or ``"padding"``."""
-        return positions_of_reference(self[0], self._reference)
+        return positions_of_reference(self._transformer, self._reference)
 
     @property
     def shift_added(self) -> bool:
@@ -167,7 +169,7 @@ class XSTransformer(SentenceTransformer):
     @property
     def label(self) -> str:
         """A name for readers: the model's id, or the end of its path."""
-        name = getattr(self[0].config, "_name_or_path", "") or type(self[0].model).__name__
+        name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
 
     @takes_options
@@ -237,7 +239,7 @@ class XSTransformer(SentenceTransformer):
         return result
 
     @overload
-    def token_factors(
+    def text_factors(
         self,
         texts: Iterable[str],
         *,
@@ -249,7 +251,7 @@ class XSTransformer(SentenceTransformer):
         **options: Unpack[OptionKeywords],
     ) -> list[TextFactors]: ...
     @overload
-    def token_factors(
+    def text_factors(
         self,
         texts: Iterable[str],
         *,
@@ -261,7 +263,7 @@ class XSTransformer(SentenceTransformer):
         **options: Unpack[OptionKeywords],
     ) -> list[TextFactors | None]: ...
     @takes_options
-    def token_factors(
+    def text_factors(
         self,
         texts: Iterable[str],
         *,
@@ -295,6 +297,11 @@ class XSTransformer(SentenceTransformer):
         how = {"units": units, "prompt": prompt, "prompt_name": prompt_name, "task": task, "errors": errors}
         return self.explainer(**options).factors(texts, **how)
 
+    @deprecated("token_factors() of a model is deprecated, its name is text_factors()")
+    def token_factors(self, texts: Iterable[str], **how: Any) -> list[TextFactors]:
+        """`text_factors`, up to version 0.1.0."""
+        return self.text_factors(texts, **how)
+
     @takes_options
     def predict_memory(
         self,
@@ -312,11 +319,11 @@ class XSTransformer(SentenceTransformer):
 
         Args:
             text: the longest of the texts that are to be explained.
-            prompt, prompt_name, task: as for `token_factors`.
+            prompt, prompt_name, task: as for `text_factors`.
             **options: see `Options`.
 
         Raises:
-            as `token_factors`.
+            as `text_factors`.
         """
         explainer = self.explainer(**options)
         return explainer.predicted_memory(explainer.tokenized(text, explainer.prompt(prompt, prompt_name, task)))
@@ -365,7 +372,7 @@ class XSTransformer(SentenceTransformer):
         Args:
             pairs: pairs of texts.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`.
-            units: as for `token_factors`.
+            units: as for `text_factors`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and yield
                 None for its pairs.
             **options: see `Options`.
@@ -411,7 +418,7 @@ class XSTransformer(SentenceTransformer):
             queries, documents: texts.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`; of a pair, the first is for the
                 queries. ``task=("query", "document")`` explains what `encode_query` and `encode_document` give.
-            units: as for `token_factors`.
+            units: as for `text_factors`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and leave out
                 its row or column.
             **options: see `Options`.
@@ -442,29 +449,36 @@ class XSTransformer(SentenceTransformer):
             modules[0] = ReferenceTransformer.from_transformer(modules[0], None)
         return modules
 
+    @property
+    def _transformer(self) -> Transformer:
+        first = self[0]
+        assert isinstance(first, Transformer)  # as `check_supported` has found
+        return first
+
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         check_supported(self, self.model_types)
-        if self.shifted:
-            self._reference = self[0].reference
-            chosen_reference(self[0], self._reference, True, reference, positions)
+        first = self[0]
+        if isinstance(first, ReferenceTransformer) and first.reference is not None:
+            self._reference = first.reference
+            chosen_reference(self._transformer, self._reference, True, reference, positions)
             return
         if reference is None:
-            reference = "pad" if positions == "padding" else default_reference(self[0])
-        self._reference = resolve_reference(self[0], reference, "text" if positions is None else positions)
+            reference = "pad" if positions == "padding" else default_reference(self._transformer)
+        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
         if shift:
             self._insert_shift(self._reference)
 
     def _insert_shift(self, reference: Reference) -> None:
         """Put the shift behind pooling and dense modules, before a trailing normalisation."""
-        modules = OrderedDict(self._modules)
-        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self[0], reference)
+        modules: OrderedDict[str, Any] = OrderedDict(self._modules)
+        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
         self._modules = _with_shift(modules, ReferenceShift(added=True))
 
     def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
         self._published = False
         modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
         if self._published:
-            modules = _with_shift(OrderedDict(modules), ReferenceShift())
+            modules = _with_shift(OrderedDict(cast(Any, modules)), ReferenceShift())
         return modules, module_kwargs
 
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
@@ -484,7 +498,7 @@ class XSTransformer(SentenceTransformer):
 
     def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
         modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
-        architectures = getattr(modules[0].config, "architectures", None) or []
+        architectures = getattr(cast(Any, modules)[0].config, "architectures", None) or []
         if any(name.endswith("ForSequenceClassification") for name in architectures):
             raise ValueError(
                 f"{model_name_or_path!r} is a classifier or cross-encoder ({architectures[0]}): it reads both "

@@ -6,24 +6,20 @@ sizes are capped, and weights are read without unpickling code.
 
 from __future__ import annotations
 
-import http.client
 import json
 import pickle
 import shutil
 import stat
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from filelock import FileLock
 from safetensors.torch import save_file
-from tqdm.auto import tqdm
 
 from .architectures import XSMPNet, XSRoberta
 from .base import XSTransformer
@@ -35,6 +31,8 @@ MAX_ARCHIVE_BYTES = 4 * 2**30
 MAX_UNPACKED_BYTES = 8 * 2**30
 MAX_MEMBERS = 1000
 CHUNK = 2**20
+# An archive is packed already.
+HEADERS = {"User-Agent": "xsbert", "Accept-Encoding": "identity"}
 
 
 class Published(NamedTuple):
@@ -62,15 +60,14 @@ def load_model(
 ) -> XSTransformer:
     """Load one of the models published with the papers (Moeller et al., EMNLP 2023 and EACL 2024).
 
-    The first call downloads it to ``model_dir/name``; later calls need no network. An interrupted download goes on
-    where it stopped if the server can do that, also in another process.
+    The first call downloads it to ``model_dir/name``; later calls need no network.
 
     Args:
         name: ``"mpnet_cos"``, ``"mpnet_dot"``, ``"droberta_cos"`` or ``"droberta_dot"``.
         model_dir: folder for the models, made if there is none.
         base_url: where ``name.zip`` is.
         timeout: seconds without a byte after which a connection counts as broken.
-        n_attempts: how often a broken connection is taken up again.
+        n_attempts: how often the download is begun.
         show_progress_bar: show how the download goes.
         **kwargs: as for `XSTransformer`, such as ``device``.
 
@@ -79,7 +76,7 @@ def load_model(
 
     Raises:
         ValueError: there is no model of that name, or the archive is damaged or not safe to unpack.
-        ConnectionError: the server could not be reached or broke off; what has come is kept for the next call.
+        ConnectionError: the server could not be reached or broke off.
         FileNotFoundError: the server does not have the archive.
         OSError: ``model_dir`` cannot be written.
     """
@@ -100,81 +97,48 @@ def load_model(
 # Download
 
 
+class _Capped:
+    """A file that takes no more than any published model has."""
+
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        self._file, self._url = file, url
+        self._room = MAX_ARCHIVE_BYTES
+        self.flush = file.flush
+
+    def write(self, chunk: bytes) -> int:
+        self._room -= len(chunk)
+        if self._room < 0:
+            raise ValueError(f"{self._url} is larger than any published model")
+        return self._file.write(chunk)
+
+
 def _download(url: str, target: Path, timeout: float, n_attempts: int, show_progress_bar: bool) -> None:
+    # Where this is used alone: it takes time to be imported.
+    import pooch
+    import requests
+
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"base_url must begin with https:// or http://, got {url!r}")
-    if target.exists():
-        return
-    part = target.with_suffix(".part")
+
+    def fetch(url: str, path: str, pooch_: Any) -> None:
+        download = pooch.HTTPDownloader(show_progress_bar, CHUNK, timeout=timeout, headers=HEADERS)
+        with open(path, "wb") as file:
+            download(url, _Capped(file, url), pooch_)
+
     for attempt in range(1, n_attempts + 1):
         try:
-            _fetch(url, part, timeout, show_progress_bar)
-        except urllib.error.HTTPError as error:
-            if error.code in (404, 410):
-                raise FileNotFoundError(f"{url} does not exist (HTTP {error.code})") from error
-            if error.code == 416:
-                part.unlink(missing_ok=True)
-            reason = f"HTTP {error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+            # The hashes of the published archives are not known.
+            pooch.retrieve(url, None, target.name, target.parent, downloader=fetch)
+        except requests.HTTPError as error:
+            if error.response.status_code in (404, 410):
+                raise FileNotFoundError(f"{url} does not exist (HTTP {error.response.status_code})") from error
+            reason = f"HTTP {error.response.status_code} {error.response.reason}"
+        except requests.RequestException as error:
+            reason = str(error)
         else:
-            part.replace(target)
-            _validator(part).unlink(missing_ok=True)
             return
         if attempt == n_attempts:
-            size = part.stat().st_size if part.exists() else 0
-            raise ConnectionError(
-                f"{url} could not be downloaded ({reason}) after {n_attempts} attempts; {size / 1e6:.1f} MB have come "
-                "and are kept, call again to go on"
-            )
-
-
-def _fetch(url: str, part: Path, timeout: float, show_progress_bar: bool) -> None:
-    """One attempt: append to what is there if the server still has the same file, otherwise begin again."""
-    validator = _validator(part)
-    done = part.stat().st_size if part.exists() and validator.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "xsbert", "Accept-Encoding": "identity"})
-    if done:
-        request.add_header("Range", f"bytes={done}-")
-        request.add_header("If-Range", validator.read_text(encoding="utf-8"))
-    with urllib.request.urlopen(request, timeout=timeout) as response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
-        if response.status == 206 and not resumed:
-            part.unlink()
-            raise ConnectionError("the server sent another range than was asked for")
-        done = done if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else done + int(length)
-        if (total or 0) > MAX_ARCHIVE_BYTES:
-            raise ValueError(f"{url} has {total / 1e9:.1f} GB, more than any published model")
-        tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        # A weak tag does not promise the same bytes.
-        if tag and not tag.startswith("W/"):
-            validator.write_text(tag, encoding="utf-8")
-        else:
-            validator.unlink(missing_ok=True)
-        bar = tqdm(
-            desc=part.stem.lstrip("."),
-            total=total,
-            initial=done,
-            unit="B",
-            unit_scale=True,
-            disable=not show_progress_bar,
-        )
-        with bar, part.open("ab" if resumed else "wb") as file:
-            while chunk := response.read1(CHUNK):
-                done += len(chunk)
-                if done > MAX_ARCHIVE_BYTES:
-                    raise ValueError(f"{url} is larger than any published model")
-                file.write(chunk)
-                bar.update(len(chunk))
-    if total is not None and done != total:
-        raise ConnectionError(f"broken off after {done} of {total} bytes")
-
-
-def _validator(part: Path) -> Path:
-    """Where the server's name for this version of the file is kept."""
-    return part.with_suffix(".tag")
+            raise ConnectionError(f"{url} could not be downloaded ({reason}) after {n_attempts} attempts")
 
 
 # Unpacking

@@ -92,15 +92,15 @@ class ReferenceTransformer(Transformer):
         if kept is None:
             return super().forward(features, **kwargs)
         mask = features["attention_mask"].bool()
-        found = {length: kept.get(length) for length in lengths.tolist()}
-        missing = [row for row, states in enumerate(found.values()) if states is None]
+        found = {length: kept[length] for length in lengths.tolist() if length in kept}
+        missing = [row for row, length in enumerate(lengths.tolist()) if length not in found]
         if missing:
             rows = torch.tensor(missing, device=mask.device)
             output = super().forward(_take_rows(features, rows, len(mask)))
             for row, states in zip(missing, output[self.module_output_name], strict=True):
                 found[int(lengths[row])] = states[mask[row]]
             _keep(kept, found)
-        states = torch.cat(list(found.values()))
+        states = torch.cat([found[length] for length in lengths.tolist()])
         padded = states.new_zeros((*mask.shape, states.shape[-1]))
         padded[mask] = states
         return {**features, self.module_output_name: padded}

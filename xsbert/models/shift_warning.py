@@ -31,10 +31,10 @@ def _is_far_from_unshifted(result: Attribution) -> bool:
 
     Dot products are taken in units of the lengths of the unshifted embeddings.
     """
-    if result.score_unshifted is None:
+    a, b = result.a.embedding_unshifted, result.b.embedding_unshifted
+    if a is None or b is None or result.score_unshifted is None:
         return False
-    lengths = (np.linalg.norm(side.embedding_unshifted) for side in (result.a, result.b))
-    unit = 1.0 if result.similarity == "cosine" else float(np.prod([*lengths]))
+    unit = 1.0 if result.similarity == "cosine" else float(np.linalg.norm(a) * np.linalg.norm(b))
     return abs(result.score - result.score_unshifted) > BEARABLE_CHANGE * unit
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from wcwidth import wcswidth, wcwidth
+
 from ..spelling import display_tokens
 from .shown import Shown
 
@@ -58,18 +60,14 @@ def matrix_lines(result: Shown, width: int, true_colour: bool = True) -> list[st
 
 def columns(text: str) -> int:
     """How many columns of a terminal a text takes: East-Asian wide characters two, combining ones none."""
-    return sum(map(_columns, text))
+    width = wcswidth(text)
+    # A text with control characters has no width as a whole.
+    return width if width >= 0 else sum(max(wcwidth(character), 0) for character in text)
 
 
 def printable(text: str) -> str:
     """The text without control characters, which could steer the terminal; line breaks stay."""
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
-
-
-def _columns(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _shorten(label: str, longest: int) -> str:

@@ -1,0 +1,102 @@
+"""A file of results that grows line by line, and is gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from .pairs import Pair
+
+__all__ = ["Results"]
+
+# What must be the same in all results of a file. The rule and its nodes are added where there is no tolerance.
+HOW = ("model", "fingerprint", "layer", "reference", "reference_positions", "shift", "dtype", "tolerance")
+FIXED = ("rule", "n_steps")
+
+
+class Results:
+    """Results of pairs in a file of JSON lines.
+
+    Args:
+        path: of the file.
+        resume: go on after what it holds already. A last line that was cut short is written again.
+
+    Raises:
+        ValueError: the file holds something and shall not be gone on with, or holds something else than results.
+        OSError: it cannot be read or written.
+    """
+
+    def __init__(self, path: str, resume: bool) -> None:
+        self._path = path
+        self._done: dict[int, tuple[str, str]] = {}
+        self._last: dict[str, Any] | None = None
+        size = 0
+        if os.path.exists(path) and os.path.getsize(path):
+            if not resume:
+                raise ValueError(f"--output {path} holds something already; --resume goes on after it")
+            size = self._read()
+        self._file = open(path, "ab")  # noqa: SIM115
+        if self._file.tell() > size:
+            self._file.truncate(size)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def has(self, pair: Pair) -> bool:
+        """Whether the pair's result is there.
+
+        Raises:
+            ValueError: there is one of its line, of other texts.
+        """
+        if pair.line not in self._done:
+            return False
+        texts = self._done[pair.line]
+        # With a prompt, the texts of results begin with it.
+        if not (texts[0].endswith(pair.text_a) and texts[1].endswith(pair.text_b)):
+            raise ValueError(f"--resume: {self._path} holds another pair for line {pair.line} than the file of pairs")
+        return True
+
+    def add(self, content: dict[str, Any], line: str) -> None:
+        """Write one result.
+
+        Raises:
+            ValueError: those that are there were computed in another way.
+        """
+        if self._last is not None:
+            self._check_same(self._last, content)
+            self._last = None
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+
+    def _read(self) -> int:
+        """Bytes of the results that are whole."""
+        size = 0
+        with open(self._path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    content = json.loads(line)
+                    self._done[content["line"]] = (content["text_a"], content["text_b"])
+                except (ValueError, TypeError, KeyError) as error:
+                    raise ValueError(
+                        f"--resume: line {number} of {self._path} is no result of --pairs, got {line[:60]!r}"
+                    ) from error
+                self._last = content
+                size += len(line)
+        return size
+
+    def _check_same(self, was: dict[str, Any], now: dict[str, Any]) -> None:
+        names = HOW if now["settings"]["tolerance"] is not None else HOW + FIXED
+        for name in names:
+            one, other = was["settings"].get(name), now["settings"][name]
+            if one != other:
+                raise ValueError(f"--resume: {self._path} has results of {name} {one!r}, these would be of {other!r}")
+        for name in ("similarity", "units"):
+            if was.get(name) != now[name]:
+                raise ValueError(
+                    f"--resume: {self._path} has results of {name} {was.get(name)!r}, these would be of {now[name]!r}"
+                )
+        if ("matrix" in was) != ("matrix" in now):
+            raise ValueError(f"--resume: {self._path} was written {'without' if 'matrix' in was else 'with'} --top")

@@ -1,0 +1,59 @@
+"""Entries of JSON, each checked before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from math import isfinite
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+
+__all__ = ["read_entry", "read_error", "read_fields", "read_list", "require", "require_finite"]
+
+Kind = TypeVar("Kind")
+
+
+def require(condition: Any, problem: str) -> None:
+    """Raise a ValueError of the problem unless the condition holds."""
+    if not condition:
+        raise ValueError(problem)
+
+
+def require_finite(array: np.ndarray, name: str) -> None:
+    """Raise a ValueError if the array holds infinities or NaN."""
+    require(np.isfinite(array).all(), f"{name} holds numbers that are not finite")
+
+
+def read_entry(content: dict[str, Any], key: str, kind: Any) -> Any:
+    """One entry of the JSON, of the given type; true and false are no integers here."""
+    require(key in content, f"{key!r} is missing")
+    value = content[key]
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    require(fits, f"{key!r} has a value of the wrong type: {value!r:.60}")
+    return value
+
+
+def read_fields(kind: type[Kind], content: dict[str, Any]) -> Kind:
+    """An instance of a dataclass of its fields' entries. Those with a default may be missing."""
+    kinds = get_type_hints(kind)
+    names = [field.name for field in fields(kind) if field.default is MISSING or field.name in content]
+    return kind(**{name: read_entry(content, name, kinds[name]) for name in names})
+
+
+def read_error(entries: dict[str, Any], key: str, name: str) -> float | None:
+    """An error of a text, None where the file does not tell it."""
+    if entries.get(key) is None:
+        return None
+    error = float(read_entry(entries, key, (int, float)))
+    require(isfinite(error) and error >= 0, f"{key} of {name} is {error}")
+    return error
+
+
+def read_list(entries: dict[str, Any], key: str, length: int, fits: Callable[[Any], bool]) -> tuple:
+    """A list with one fitting entry for each of so many units."""
+    values = read_entry(entries, key, list)
+    require(len(values) == length, f"{key!r} has {len(values)} entries for {length} units")
+    for value in values:
+        require(fits(value), f"{key!r} has an entry of the wrong kind: {value!r:.60}")
+    return tuple(values)

@@ -1,0 +1,84 @@
+"""The factor of one text as entries of JSON and arrays, and back."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from .factors import Settings, TextFactors
+from .storage import read_entry, read_error, read_list, require
+from .units import PROMPT, REST, SPECIAL, TEXT
+
+__all__ = ["describe", "read_text"]
+
+NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings")
+
+
+def describe(text: TextFactors) -> dict[str, Any]:
+    """All of a factor but its numbers and settings, as JSON can hold it."""
+    return {field.name: getattr(text, field.name) for field in fields(text) if field.name not in NOT_DESCRIBED}
+
+
+def read_text(
+    entries: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    name: str,
+    settings: Settings | None,
+    known_residual: float | None = None,
+) -> TextFactors:
+    """The factor of one text.
+
+    Args:
+        entries: what `describe` wrote.
+        arrays: ``factors`` with two axes, ``embedding``, ``reference_term`` and, for a model that a shift was added to,
+            ``embedding_unshifted`` with one.
+        name: of the text, for messages.
+        settings, known_residual: as in `TextFactors`.
+
+    Raises:
+        ValueError: entries are missing, or do not fit each other or the arrays.
+    """
+    n_units, width = arrays["factors"].shape
+    require(n_units > 0 and width > 0, f"{name}.factors are empty")
+    for key in arrays.keys() - {"factors"}:
+        require(arrays[key].shape == (width,), f"{name}.{key} is not as wide as {name}.factors")
+    text, prompt = read_entry(entries, "text", str), read_entry(entries, "prompt", str)
+    require(text.startswith(prompt), f"the prompt of {name} does not begin its text")
+    normalisation = float(read_entry(entries, "normalisation", (int, float)))
+    require(isfinite(normalisation) and normalisation >= 0, f"the normalisation of {name} is {normalisation}")
+    n_cut = read_entry(entries, "n_cut", int)
+    require(n_cut >= 0, f"n_cut of {name} is {n_cut}")
+    return TextFactors(
+        text=text,
+        prompt=prompt,
+        tokens=read_list(entries, "tokens", n_units, lambda token: isinstance(token, str)),
+        roles=read_list(entries, "roles", n_units, lambda role: role in (TEXT, SPECIAL, PROMPT, REST)),
+        word_ids=_word_ids(entries, n_units),
+        spans=_spans(entries, n_units, len(text)),
+        normalisation=normalisation,
+        n_cut=n_cut,
+        settings=settings,
+        factor_error=read_error(entries, "factor_error", name),
+        known_residual=known_residual,
+        **arrays,
+    )
+
+
+def _word_ids(entries: dict[str, Any], n_units: int) -> tuple[int | None, ...] | None:
+    if entries.get("word_ids") is None:
+        return None
+    return read_list(entries, "word_ids", n_units, lambda word: word is None or type(word) is int)
+
+
+def _spans(entries: dict[str, Any], n_units: int, length: int) -> tuple[tuple[int, int], ...] | None:
+    if entries.get("spans") is None:
+        return None
+
+    def fits(span: Any) -> bool:
+        pair = isinstance(span, list) and len(span) == 2 and all(type(place) is int for place in span)
+        return pair and 0 <= span[0] <= span[1] <= length
+
+    return tuple((start, end) for start, end in read_list(entries, "spans", n_units, fits))
