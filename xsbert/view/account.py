@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..factors import TextFactors
 from ..largest import largest_entries
 from ..spelling import display_tokens
 from ..units import TEXT
 from .effects import top_pairs
-from .shown import Shown, ShownText
+from .shown import Shown
 from .terminal import columns
 
 __all__ = ["Sentence", "account", "read_score", "score_name", "sentence", "spell"]
@@ -169,5 +170,5 @@ def _shorten(text: str, width: int = 90) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _cut(text: ShownText) -> str:
+def _cut(text: TextFactors) -> str:
     return f"  [{text.n_cut} tokens cut off by the model's limit]" if text.n_cut else ""

@@ -85,7 +85,8 @@ def _pad(label: str, width: int) -> str:
 def _paint(text: str, value: float, true_colour: bool) -> str:
     """Text on the colour of a value between −1 and 1."""
     end = POSITIVE if value > 0 else NEGATIVE
-    colour = tuple(round(zero + (full - zero) * abs(value)) for zero, full in zip(NEUTRAL, end, strict=True))
+    red, green, blue = (round(zero + (full - zero) * abs(value)) for zero, full in zip(NEUTRAL, end, strict=True))
+    colour = (red, green, blue)
     ink = (255, 255, 255) if sum(colour) < 390 else (0, 0, 0)
     return f"\x1b[48;{_code(colour, true_colour)};38;{_code(ink, true_colour)}m{text}{RESET}"
 

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from ...factors import TextFactors
 from ...spelling import display_tokens
 from ..account import score_name
-from ..shown import Shown, ShownText
+from ..shown import Shown
 from .checks import check_flag
 from .fonts import find_fonts
 
@@ -79,7 +80,7 @@ def part_chunks(result: Shown, shown: np.ndarray | None = None) -> list[str]:
     """
     interactions, main_a, main_b, baseline = result.parts.values()
     complete = shown is None or shown.size == result.matrix.size
-    drawn = "the cells" if complete else f"cells shown {written(shown.sum(), 3)}"
+    drawn = "the cells" if shown is None or complete else f"cells shown {written(shown.sum(), 3)}"
     if not (np.any(result.main_effects_a) or np.any(result.main_effects_b)):
         left_out = "" if complete else f" ({drawn})"
         return [f"interactions {written(interactions, 3)}{left_out}", "no main effects", baseline_chunk(baseline)]
@@ -116,7 +117,7 @@ def wrap(chunks: list[str], width: float) -> list[str]:
     return lines
 
 
-def labels_of(text: ShownText) -> list[str]:
+def labels_of(text: TextFactors) -> list[str]:
     return [shorten(label, LONGEST_LABEL) for label in display_tokens(text)]
 
 
@@ -165,8 +166,8 @@ def colours_of(limit: float) -> ScalarMappable:
     return ScalarMappable(Normalize(-limit, limit), COLOURS)
 
 
-def ink_on(colour: tuple[float, float, float, float], muted: bool = False) -> str:
-    """Black or white, whichever can be read on the colour."""
+def ink_on(colour: Any, muted: bool = False) -> str:
+    """Black or white, whichever can be read on the colour (red, green, blue, opacity), each from 0 to 1."""
     red, green, blue = (
         channel / 12.92 if channel <= 0.04 else ((channel + 0.055) / 1.055) ** 2.4 for channel in colour[:3]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -116,7 +116,7 @@ def draw_figure(
     margins = table.has_main
     n_cells = cells_of(table, margins)
     if ax is None:
-        cell = tuple(map(cell_inches, n_cells))
+        cell = (cell_inches(n_cells[0]), cell_inches(n_cells[1]))
         left, top = label_inches(table, cell, margins)
         lines = len(wrap(title, cell[0] * n_cells[0]))
         fig = plt.figure(
@@ -129,7 +129,8 @@ def draw_figure(
         ax = fig.add_subplot()
     else:
         fig = figure_of(ax)
-        cell = tuple(size / n for size, n in zip(inches_of(ax), n_cells, strict=True))
+        width, height = inches_of(ax)
+        cell = (width / n_cells[0], height / n_cells[1])
     fonts = find_fonts(*table.labels_a, *table.labels_b)
     limits = (limit or limit_of(table.matrix), limit_of(table.main_a, table.main_b))
     images = draw_table(ax, table, limits, fonts, values, cell, margins)
@@ -253,7 +254,7 @@ class _Labels:
         return sorted(named)
 
 
-def _label_axis(ax: Axes, axis: str, names: _Labels, fonts: Fonts, cell: float) -> None:
+def _label_axis(ax: Axes, axis: Literal["x", "y"], names: _Labels, fonts: Fonts, cell: float) -> None:
     """Name the cells along an axis; ``cell`` is the extent of one in inches."""
     named = names.named(cell)
     places = [float(place) for place in named]
