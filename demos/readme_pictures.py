@@ -42,13 +42,13 @@ addEventListener("load", () => setTimeout(() => {{
 
 
 def photograph(result: Attribution, unit: str, path: Path, width: int, height: int) -> None:
-    """Write a screenshot of the interactive view with one unit of text a selected."""
+    """Write a screenshot of the interactive view with one word of text a selected."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise SystemExit(f"none of {', '.join(BROWSERS)} is installed")
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "view.html")
-        page.write_text(result.to_html() + SELECT.format(unit=result.tokens_a.index(unit)), encoding="utf-8")
+        page.write_text(result.to_html() + SELECT.format(unit=result.words().tokens_a.index(unit)), encoding="utf-8")
         flags = [*FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},{height}"]
         command = [browser, *flags, f"--screenshot={path.resolve()}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
@@ -60,7 +60,7 @@ def main() -> None:
     model = XSTransformer(str(get_model_path()))
     out = model.attribute_prediction(TEXT_A, TEXT_B)
     heatmap(out)[0].savefig(DOCS / "heatmap.png", dpi=150, metadata={"Software": None})
-    photograph(out, "bad", DOCS / "view.png", 900, 590)
+    photograph(out, "bad", DOCS / "view.png", 900, 890)
 
 
 if __name__ == "__main__":

@@ -609,9 +609,15 @@ def test_pieces_that_the_model_did_not_know_are_marked():
     assert data["levels"][0]["sides"][0]["labels"][1] == "snow!"
 
 
-def test_the_prompts_of_the_explained_score_are_named():
+def test_the_explained_score_is_named_where_a_model_has_two_sides():
     result = random_result(["query:", "one"], ["un"])
-    result = replace(result, a=replace(result.a, prompt="query: "))
-    (data,) = embedded(result.to_html())
-    assert data["summary"][0][0] == "cosine similarity (a: “query:”, b: no prompt)"
-    assert str(result).startswith("cosine similarity (a: “query:”, b: no prompt)")
+    prompted = replace(result, a=replace(result.a, prompt="query: "))
+    name = "of texts with prompts, a: “query:”, b: no prompt"
+    (data,) = embedded(prompted.to_html())
+    assert data["summary"][0][0] == f"cosine similarity {name}"
+    assert name in str(prompted)
+    sides = replace(
+        result, a=replace(result.a, encoded_by="encode_query"), b=replace(result.b, encoded_by="encode_document")
+    )
+    assert "cosine similarity of encode_query(a) and encode_document(b)" in sides.to_html()
+    assert "prompts" not in str(result) + result.to_html()

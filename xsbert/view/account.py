@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..factors import TextFactors
 from ..largest import largest_entries
 from ..spelling import display_tokens
 from ..units import TEXT
 from .effects import top_pairs
-from .shown import Shown, ShownText
+from .shown import Shown
 from .terminal import columns
 
 __all__ = ["Sentence", "account", "read_score", "score_name", "sentence", "spell"]
@@ -87,11 +88,21 @@ def _by_label(result: Shown) -> tuple[list[list[str]], np.ndarray]:
 
 
 def score_name(result: Shown) -> str:
-    """Which score is explained: the similarity and, where the model puts something before its texts, what."""
-    if not (result.a.prompt or result.b.prompt):
-        return f"{result.similarity} similarity"
-    prompts = [f"“{_shorten(side.prompt, 30)}”" if side.prompt else "no prompt" for side in (result.a, result.b)]
-    return f"{result.similarity} similarity (a: {prompts[0]}, b: {prompts[1]})"
+    """Which score is explained: the similarity and, of a model with a query and a document side, of what.
+
+    That is which of the model's methods embed the texts so or, where these do the same, what stands before the texts.
+    """
+    return f"{result.similarity} similarity{''.join(f' {line}' for line in _side_lines(result))}"
+
+
+def _side_lines(result: Shown) -> list[str]:
+    a, b = result.a, result.b
+    if a.encoded_by and b.encoded_by:
+        return [f"of {a.encoded_by}(a) and {b.encoded_by}(b)"]
+    if not (a.prompt or b.prompt):
+        return []
+    prompts = [f"“{_shorten(side.prompt, 30)}”" if side.prompt else "no prompt" for side in (a, b)]
+    return [f"of texts with prompts, a: {prompts[0]}, b: {prompts[1]}"]
 
 
 def read_score(value: float, decimals: int) -> str:
@@ -110,8 +121,8 @@ def account(result: Shown) -> str:
     how = result.settings
     kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
     lines = [
-        f"{score_name(result)} {result.score:.4f}",
-        *_encoded_lines(result),
+        f"{result.similarity} similarity {result.score:.4f}",
+        *(f"  {line}" for line in _side_lines(result)),
         *_unshifted_lines(result),
         f"  a  {_shorten(result.a.text)}{_cut(result.a)}",
         f"  b  {_shorten(result.b.text)}{_cut(result.b)}",
@@ -140,12 +151,6 @@ def _factor_error_lines(result: Shown) -> list[str]:
     return [f"    factors' errors up to: a {result.factor_error_a:.1e}, b {result.factor_error_b:.1e}"]
 
 
-def _encoded_lines(result: Shown) -> list[str]:
-    if not result.a.encoded_by or not result.b.encoded_by:
-        return []
-    return [f"  of {result.a.encoded_by}(a) and {result.b.encoded_by}(b)"]
-
-
 def _unshifted_lines(result: Shown) -> list[str]:
     if result.score_unshifted is None:
         return []
@@ -166,5 +171,5 @@ def _shorten(text: str, width: int = 90) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _cut(text: ShownText) -> str:
+def _cut(text: TextFactors) -> str:
     return f"  [{text.n_cut} tokens cut off by the model's limit]" if text.n_cut else ""

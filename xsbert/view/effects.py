@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..factors import TextFactors
 from ..largest import largest_entries
 from ..spelling import display_tokens
 from ..units import PROMPT, TEXT
-from .shown import Shown, ShownText
+from .shown import Shown
 
 __all__ = [
     "WordEffect",
@@ -39,7 +40,7 @@ class WordEffect(NamedTuple):
     """Characters [start, end) of the text with its prompt, or None where the tokenizer has no offsets."""
 
 
-def words_of(text: ShownText) -> Any:
+def words_of(text: TextFactors) -> Any:
     """The text in words, or in the units that it has where its tokenizer tells no words."""
     return text if text.word_ids is None or text.spans is None else text.words()
 
@@ -61,14 +62,14 @@ def effects(result: Shown) -> tuple[np.ndarray, np.ndarray]:
 def word_effects(result: Any) -> tuple[list[WordEffect], list[WordEffect]]:
     """The effects of the words of a and of b, in the order of the texts."""
     words = by_word(result)
-    a, b = (
-        [
-            WordEffect(label, float(value), role, None if side.spans is None else tuple(side.spans[at]))
-            for at, (label, value, role) in enumerate(zip(display_tokens(side), values, side.roles, strict=True))
-        ]
-        for side, values in zip((words.a, words.b), effects(words), strict=True)
-    )
-    return a, b
+    effects_a, effects_b = effects(words)
+    return _word_effects(words.a, effects_a), _word_effects(words.b, effects_b)
+
+
+def _word_effects(side: TextFactors, values: np.ndarray) -> list[WordEffect]:
+    spans = side.spans or [None] * len(side.tokens)
+    units = zip(display_tokens(side), values, side.roles, spans, strict=True)
+    return [WordEffect(label, float(value), role, span) for label, value, role, span in units]
 
 
 def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, int, float]]:
@@ -96,7 +97,7 @@ def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, in
     return [(s, t, float(result.matrix[s, t])) for s, t in places]
 
 
-def unknown_units(text: ShownText) -> list[bool]:
+def unknown_units(text: TextFactors) -> list[bool]:
     """(S,) which tokens the model saw as unknown, though the text says something there.
 
     Told by the spelling of the token: a text that itself says “[UNK]” is not marked.

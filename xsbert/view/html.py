@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from ..factors import TextFactors
 from ..units import TEXT
 from .account import score_name, sentence
 from .effects import top_pairs, unknown_units
-from .shown import Shown, ShownText
+from .shown import Shown
 
 __all__ = ["fragment", "page"]
 
@@ -108,7 +109,7 @@ def _packed(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
 
 
-def _joined(side: ShownText) -> list[int]:
+def _joined(side: TextFactors) -> list[int]:
     """1 for units that follow the one before without white space, as the parts of a word do."""
     if side.spans is None:
         return [0] * len(side.tokens)
@@ -119,7 +120,7 @@ def _joined(side: ShownText) -> list[int]:
     return joined
 
 
-def _unknown(tokens: ShownText, side: ShownText) -> list[int]:
+def _unknown(tokens: TextFactors, side: TextFactors) -> list[int]:
     """Places of the units with a token that the model saw as unknown."""
     unknown = unknown_units(tokens)
     groups = [[at] for at in range(len(unknown))] if side is tokens else tokens.groups("words")

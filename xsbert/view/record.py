@@ -15,10 +15,9 @@ def to_dict(result: Shown) -> dict[str, Any]:
     """All numbers of a result in full, as `json.dumps` takes them.
 
     Returns:
-        ``text_a``, ``text_b``, ``prompt_a``, ``prompt_b``, ``similarity``, ``score``, ``score_unshifted``, ``parts``,
-        ``error``, ``residual_a``, ``residual_b``, ``factor_error_a``, ``factor_error_b``, ``tokens_a``, ``roles_a``,
-        ``spans_a``, ``n_cut_a`` and the same of b, ``matrix`` as S lists of T numbers, ``main_effects_a``,
-        ``main_effects_b``, ``effects_a``, ``effects_b``, ``baseline``, ``settings``.
+        ``similarity``, ``score``, ``score_unshifted``, ``parts``, ``baseline``, ``error``, ``settings``; ``matrix`` as
+        S lists of T numbers; and of either text, with ``_a`` or ``_b`` behind: ``text``, ``prompt``, ``encoded_by``,
+        ``residual``, ``factor_error``, ``tokens``, ``roles``, ``spans``, ``n_cut``, ``main_effects``, ``effects``.
     """
     effects_a, effects_b = effects(result)
     return {
@@ -26,6 +25,8 @@ def to_dict(result: Shown) -> dict[str, Any]:
         "text_b": result.b.text,
         "prompt_a": result.a.prompt,
         "prompt_b": result.b.prompt,
+        "encoded_by_a": result.a.encoded_by,
+        "encoded_by_b": result.b.encoded_by,
         "similarity": result.similarity,
         "score": float(result.score),
         "score_unshifted": None if result.score_unshifted is None else float(result.score_unshifted),

@@ -1,4 +1,4 @@
-"""What the views ask of a result and of its texts: any class with these attributes can be shown.
+"""What the views ask of a result: any class with these attributes can be shown.
 
 So the views know no result class, and a result hands itself over to them.
 """
@@ -7,44 +7,26 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Shown", "ShownText"]
+from ..factors import Settings, TextFactors
 
-
-class ShownText(Protocol):
-    """One text of S units, as `TextFactors` is."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def tokens(self) -> tuple[str, ...]: ...
-    @property
-    def roles(self) -> tuple[str, ...]: ...
-    @property
-    def word_ids(self) -> tuple[int | None, ...] | None: ...
-    @property
-    def spans(self) -> tuple[tuple[int, int], ...] | None: ...
-    @property
-    def n_cut(self) -> int: ...
-    @property
-    def prompt(self) -> str: ...
-    def words(self) -> Any: ...
-    def groups(self, units: str) -> list[list[int]]: ...
+__all__ = ["Shown"]
 
 
 class Shown(Protocol):
     """A result of S × T units, as `Attribution` is.
 
-    What may be cached there is of any type here: type checkers do not take a cached property for a property.
+    What may be a ``cached_property`` has no type here, since type checkers take one for no property: ``score``,
+    ``score_unshifted`` and ``baseline`` are numbers, ``matrix`` is (S, T), and the main effects are (S,) and (T,).
     """
 
     @property
-    def a(self) -> Any: ...
+    def a(self) -> TextFactors: ...
     @property
-    def b(self) -> Any: ...
+    def b(self) -> TextFactors: ...
     @property
     def similarity(self) -> str: ...
     @property
-    def settings(self) -> Any: ...
+    def settings(self) -> Settings: ...
     @property
     def score(self) -> Any: ...
     @property

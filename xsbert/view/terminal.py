@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from typing import TYPE_CHECKING
 
 from wcwidth import wcswidth, wcwidth
 
 from ..spelling import display_tokens
-
-if TYPE_CHECKING:
-    from ..attribution import Attribution
+from .shown import Shown
 
 __all__ = ["columns", "matrix_lines", "printable"]
 
@@ -23,7 +20,7 @@ RESET = "\x1b[0m"
 LONGEST_LABEL, SHORTEST_LABEL = 16, 4
 
 
-def matrix_lines(result: Attribution, width: int, true_colour: bool = True) -> list[str] | None:
+def matrix_lines(result: Shown, width: int, true_colour: bool = True) -> list[str] | None:
     """Draw the (S, T) matrix with ANSI colours, rows for the units of text a, columns for those of text b.
 
     Labels are shortened until the matrix fits.
@@ -89,7 +86,7 @@ def _paint(text: str, value: float, true_colour: bool) -> str:
     """Text on the colour of a value between −1 and 1."""
     end = POSITIVE if value > 0 else NEGATIVE
     red, green, blue = (round(zero + (full - zero) * abs(value)) for zero, full in zip(NEUTRAL, end, strict=True))
-    colour = red, green, blue
+    colour = (red, green, blue)
     ink = (255, 255, 255) if sum(colour) < 390 else (0, 0, 0)
     return f"\x1b[48;{_code(colour, true_colour)};38;{_code(ink, true_colour)}m{text}{RESET}"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from ...factors import TextFactors
 from ...units import SPECIAL
-from ..shown import ShownText
 
 __all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]
 
@@ -40,7 +39,7 @@ def check_same_pair(results: Mapping[str, Any]) -> None:
             _check_same_units(getattr(first, side), getattr(other, side), side, first_name, name)
 
 
-def _check_same_units(first: ShownText, other: ShownText, side: str, first_name: str, name: str) -> None:
+def _check_same_units(first: TextFactors, other: TextFactors, side: str, first_name: str, name: str) -> None:
     where = f"{first_name} and {name} differ in text {side}"
     advice = "the same pair is needed, in the same units; words() gives texts of different tokenizers the same units"
     if len(first.tokens) != len(other.tokens):
@@ -60,7 +59,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def figure_of(ax: Any) -> Figure:
+def figure_of(ax: Any) -> Any:
     if not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes or None, got {type(ax).__name__}")
-    return cast(Figure, ax.figure)
+    return ax.figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -23,7 +24,6 @@ from .style import (
     ink_on,
     limit_of,
     magnitude,
-    rgba_of,
     score_chunks,
     set_title,
     title_chunks,
@@ -117,7 +117,7 @@ def _draw_block(ax: Axes, block: Block, limit: float, fonts: Fonts) -> None:
         for piece, spaced in visual_order(line, block.right_to_left):
             x += space_inches(block.size) if spaced and x > 0 else 0.0
             left = block.width - x - piece.width if block.right_to_left else x
-            colour = rgba_of(colours, piece.value)
+            colour = colours.to_rgba(np.array(piece.value))
             ax.add_patch(
                 Rectangle((left, middle - 0.42 * height), piece.width, 0.84 * height, facecolor=colour, linewidth=0)
             )

@@ -69,13 +69,13 @@ def layers(
     margins = any(table.has_main for table in tables)
     limits = [(limit_of(table.matrix), limit_of(table.main_a, table.main_b)) for table in tables]
     if not own_scales:
-        limits = [tuple(map(max, zip(*_without_empty(tables, limits), strict=True)))] * len(tables)
+        matrix_limits, main_limits = zip(*_without_empty(tables, limits), strict=True)
+        limits = [(max(matrix_limits), max(main_limits))] * len(tables)
     heading = title_chunks(title, [f"{shorten(results[0].a.text, 60)}  /  {shorten(results[0].b.text, 60)}"])
     fonts = find_fonts(*tables[0].labels_a, *tables[0].labels_b, *heading)
 
     n_cells = cells_of(tables[0], margins)
-    width, height = (min(0.8 * cell_inches(n), LARGEST_PANEL / n) for n in n_cells)
-    cell = width, height
+    cell = (_panel_inches(n_cells[0]), _panel_inches(n_cells[1]))
     fig, axes, n_columns = _grid(len(results), tables[0], n_cells, cell, margins)
     images: list[AxesImage] = []
     for place, (ax, table, result) in enumerate(zip(axes, tables, results, strict=True)):
@@ -85,17 +85,28 @@ def layers(
             ax.set_ylabel("")
         scale = [f"largest {written(limits[place][0], 3)}"] if own_scales else []
         set_title(ax, [*_panel_chunks(result, results), *scale], cell[0] * n_cells[0])
-    named: dict[str, ScalarMappable] = dict(zip(("attribution", "main effect"), images, strict=False))
-    if own_scales:
-        named = {
-            f"{name}, share of the panel's largest": ScalarMappable(Normalize(-1, 1), image.cmap)
-            for name, image in named.items()
-        }
+    named = _colours(images, own_scales)
     colour_bars(fig, list(axes), named, cell[1] * n_cells[1] * math.ceil(len(results) / n_columns))
     if heading:
         text = "\n".join(map(fonts.shown, heading))
         fig.suptitle(text, fontsize=FONT_SIZE + 1, **fonts.style(text))
     return fig, axes
+
+
+def _colours(images: list[AxesImage], own_scales: bool) -> dict[str, ScalarMappable]:
+    """What the bars of colours show, by their names; ``images`` are those of one panel."""
+    named: dict[str, ScalarMappable] = dict(zip(("attribution", "main effect"), images, strict=False))
+    if not own_scales:
+        return named
+    return {
+        f"{name}, share of the panel's largest": ScalarMappable(Normalize(-1, 1), image.cmap)
+        for name, image in named.items()
+    }
+
+
+def _panel_inches(n: float) -> float:
+    """The extent of a cell, of n in a panel."""
+    return min(0.8 * cell_inches(n), LARGEST_PANEL / n)
 
 
 def _check_results(results: Any) -> None:

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from ...factors import TextFactors
 from ...spelling import display_tokens
 from ..account import score_name
-from ..shown import Shown, ShownText
+from ..shown import Shown
 from .checks import check_flag
 from .fonts import find_fonts
 
@@ -39,7 +40,6 @@ __all__ = [
     "limit_of",
     "magnitude",
     "part_chunks",
-    "rgba_of",
     "score_chunks",
     "set_title",
     "shorten",
@@ -117,7 +117,7 @@ def wrap(chunks: list[str], width: float) -> list[str]:
     return lines
 
 
-def labels_of(text: ShownText) -> list[str]:
+def labels_of(text: TextFactors) -> list[str]:
     return [shorten(label, LONGEST_LABEL) for label in display_tokens(text)]
 
 
@@ -166,13 +166,8 @@ def colours_of(limit: float) -> ScalarMappable:
     return ScalarMappable(Normalize(-limit, limit), COLOURS)
 
 
-def rgba_of(colours: Any, value: float) -> tuple[float, float, float, float]:
-    """The colour of one value."""
-    return colours.to_rgba(value)
-
-
-def ink_on(colour: tuple[float, float, float, float], muted: bool = False) -> str:
-    """Black or white, whichever can be read on the colour."""
+def ink_on(colour: Any, muted: bool = False) -> str:
+    """Black or white, whichever can be read on the colour (red, green, blue, opacity), each from 0 to 1."""
     red, green, blue = (
         channel / 12.92 if channel <= 0.04 else ((channel + 0.055) / 1.055) ** 2.4 for channel in colour[:3]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,7 +31,6 @@ from .style import (
     ink_on,
     labels_of,
     limit_of,
-    rgba_of,
     set_title,
     wrap,
     written,
@@ -117,7 +116,7 @@ def draw_figure(
     margins = table.has_main
     n_cells = cells_of(table, margins)
     if ax is None:
-        cell = cell_inches(n_cells[0]), cell_inches(n_cells[1])
+        cell = (cell_inches(n_cells[0]), cell_inches(n_cells[1]))
         left, top = label_inches(table, cell, margins)
         lines = len(wrap(title, cell[0] * n_cells[0]))
         fig = plt.figure(
@@ -131,7 +130,7 @@ def draw_figure(
     else:
         fig = figure_of(ax)
         width, height = inches_of(ax)
-        cell = width / n_cells[0], height / n_cells[1]
+        cell = (width / n_cells[0], height / n_cells[1])
     fonts = find_fonts(*table.labels_a, *table.labels_b)
     limits = (limit or limit_of(table.matrix), limit_of(table.main_a, table.main_b))
     images = draw_table(ax, table, limits, fonts, values, cell, margins)
@@ -224,7 +223,7 @@ def _print_values(
                 ha="center",
                 va="center_baseline",
                 fontsize=size,
-                color=ink_on(rgba_of(image, value)),
+                color=ink_on(image.to_rgba(value)),
             )
 
 
@@ -255,7 +254,7 @@ class _Labels:
         return sorted(named)
 
 
-def _label_axis(ax: Axes, axis: str, names: _Labels, fonts: Fonts, cell: float) -> None:
+def _label_axis(ax: Axes, axis: Literal["x", "y"], names: _Labels, fonts: Fonts, cell: float) -> None:
     """Name the cells along an axis; ``cell`` is the extent of one in inches."""
     named = names.named(cell)
     places = [float(place) for place in named]
@@ -278,7 +277,7 @@ def _label_axis(ax: Axes, axis: str, names: _Labels, fonts: Fonts, cell: float) 
         ax.set_yticks(places, labels, fontsize=size, **fonts.style(""))
         ax.set_ylabel("text a", fontsize=FONT_SIZE, color=MUTED)
     if len(named) < len(names.texts):
-        ax.tick_params(axis=cast(Any, axis), length=2, width=0.4)
+        ax.tick_params(axis=axis, length=2, width=0.4)
     ticks = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
     for tick, is_muted in zip(ticks, muted, strict=True):
         tick.set(color=MUTED if is_muted else INK, fontfamily=fonts.families_of(tick.get_text()))

@@ -7,16 +7,15 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import cast
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ...factors import TextFactors
 from ...spelling import display_tokens
 from ...units import REST, SPECIAL, TEXT
-from ..shown import ShownText
 from .fonts import Fonts
 from .style import is_wide, written
 
@@ -30,7 +29,7 @@ class Side:
     """One text, cut into the words that it shades."""
 
     name: str
-    text: ShownText
+    text: TextFactors
     values: np.ndarray
     """(S,)"""
     kept: tuple[bool, ...]
@@ -208,7 +207,7 @@ def _is_right_to_left(text: str) -> bool:
 
 
 def _text_inches(ax: Axes, shown: str, fonts: Fonts, size: float) -> float:
-    fig = cast(Figure, ax.get_figure())
+    fig: Any = ax.get_figure()
     text = Text(0, 0, shown, fontsize=size, **fonts.style(shown))
     text.set_figure(fig)
     return text.get_window_extent(dpi=fig.dpi).width / fig.dpi + 0.12 * size / 72
