@@ -173,7 +173,7 @@ def here(options: argparse.Namespace, pairs: Pairs, accuracy: dict[str, Any], pl
     sample = [pairs[place] for place in chosen]
     one_by_one(model, sample[:1], accuracy)
     single = one_by_one(model, sample[::2], accuracy)
-    bare, factors = measured(lambda: model.token_factors(texts, show_progress_bar=False, **accuracy))
+    bare, factors = measured(lambda: model.text_factors(texts, show_progress_bar=False, **accuracy))
     how = {"shard_size": options.shard_size, "show_progress_bar": False, **accuracy}
     job, corpus = measured(lambda: explain_corpus(model, pairs, place / "out", **how))
     single += one_by_one(model, sample[1::2], accuracy)
@@ -188,10 +188,10 @@ def here(options: argparse.Namespace, pairs: Pairs, accuracy: dict[str, Any], pl
         "tokens of a text": n_tokens,
         "shards": len(corpus.starts),
         "seconds of a pair, one by one": per_pair,
-        "seconds of token_factors": bare,
+        "seconds of text_factors": bare,
         "seconds of explain_corpus": job,
         "times faster than one by one": {c: per_pair[c] * len(pairs) / job[c] for c in job},
-        "explain_corpus over token_factors": {c: job[c] / bare[c] for c in job},
+        "explain_corpus over text_factors": {c: job[c] / bare[c] for c in job},
         "forms": kept,
     }
     print(*(f"{name}: {value}" for name, value in found.items() if name != "forms"), sep="\n")

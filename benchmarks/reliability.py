@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
+import multiprocessing
 import random
 import resource
 import shutil
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from xsbert.corpus import explain_corpus, read_corpus
 
 SHARD_SIZE = 4
 # Exit statuses of children.
-REFUSED, DISK_FULL, FAILED = 10, 11, 12
+REFUSED, DISK_FULL = 10, 11
 SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>", "<|endoftext|>")
 MARKS = ("\u200f", "\u200e", "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff", "\u00ad", "\u0301")
 EMOJI = ("👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "🇩🇪", "1️⃣", "🧑‍🚀")
@@ -56,27 +57,27 @@ def job(model: XSTransformer, rows: Any, folder: Path, **more: Any) -> None:
     explain_corpus(model, rows, folder, **{**how, **more})
 
 
-def forked(work: Callable[[], Any]) -> int:
-    """Run in a child, which ends with 0 or the status of its error; returns its process id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 0
-    try:
-        work()
-    except BlockingIOError:
-        status = REFUSED
-    except OSError:
-        status = DISK_FULL
-    except BaseException as error:
-        print(f"child: {error!r}", file=sys.stderr)
-        status = FAILED
-    os._exit(status)
+def forked(work: Callable[[], Any]) -> BaseProcess:
+    """Run in a child, which ends with 0 or the status of its error."""
+
+    def run() -> None:
+        try:
+            work()
+        except BlockingIOError:
+            sys.exit(REFUSED)
+        except OSError:
+            sys.exit(DISK_FULL)
+
+    child = multiprocessing.get_context("fork").Process(target=run)
+    child.start()
+    return child
 
 
-def ended(pid: int) -> int:
+def ended(child: BaseProcess) -> int:
     """The status of a child: its own, or minus the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -113,12 +114,11 @@ def killed(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, 
         folder = place / f"killed-{n_jobs}"
         while True:
             before = finished_shards(folder)
-            pid = forked(lambda folder=folder: job(model, rows, folder))
+            child = forked(lambda folder=folder: job(model, rows, folder))
             if n_killed < options.n_kills:
                 time.sleep(draw.uniform(0, longest_life))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            status = ended(pid)
+                child.kill()
+            status = ended(child)
             after = finished_shards(folder)
             n_again += sum(after[name] != when for name, when in before.items())
             if status == -signal.SIGKILL:

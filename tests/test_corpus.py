@@ -111,19 +111,19 @@ def test_the_strongest_cells(tmp_path, model):
 def test_factors_come_back_bit_by_bit(tmp_path, model):
     texts = [text for pair in PAIRS for text in pair]
     corpus = explain_corpus(model, texts, tmp_path / "out", what="factors", dtype="float64", **FEW)
-    for row, one in enumerate(model.token_factors(texts, n_steps=3)):
+    for row, one in enumerate(model.text_factors(texts, n_steps=3)):
         out = corpus.factors(row)
         for name in ("factors", "embedding", "reference_term"):
             np.testing.assert_array_equal(getattr(out, name), getattr(one, name))
         for name in ("text", "tokens", "roles", "word_ids", "spans", "settings", "factor_error", "residual"):
             assert getattr(out, name) == getattr(one, name)
-    expected = Attribution.of(*model.token_factors(texts[:2], n_steps=3), "cosine")
+    expected = Attribution.of(*model.text_factors(texts[:2], n_steps=3), "cosine")
     assert str(corpus.attribution(0, 1)) == str(expected)
 
 
 def test_factors_in_half_precision(tmp_path, model):
     corpus = explain_corpus(model, [PAIRS[0][0]], tmp_path / "out", what="factors", **FEW)
-    (expected,) = model.token_factors([PAIRS[0][0]], n_steps=3)
+    (expected,) = model.text_factors([PAIRS[0][0]], n_steps=3)
     found = corpus.factors(0).factors
     # Half a unit in the last place of 11 bits, or of the smallest number that there is.
     assert (np.abs(found - expected.factors) <= np.maximum(2.0**-11 * np.abs(expected.factors), 2.0**-25)).all()
@@ -172,7 +172,7 @@ def test_queries_and_documents_have_prompts_of_their_own(tmp_path, minilm_path):
     assert set(row["roles"]) == {"text", "special", "prompt"} or set(row["roles"]) == {"text", "special"}
     named = explain_corpus(model, PAIRS[:1], tmp_path / "named", prompt=("query: ", "passage: "), **FEW)
     (a,), (b,) = (
-        model.token_factors([text], n_steps=3, prompt=p) for text, p in zip(PAIRS[0], prompts.values(), strict=True)
+        model.text_factors([text], n_steps=3, prompt=p) for text, p in zip(PAIRS[0], prompts.values(), strict=True)
     )
     same_parts(named.attribution(0), Attribution.of(a, b, "cosine"))
 
@@ -190,14 +190,14 @@ def test_one_pure_function(tiny, tiny_pairs):
 
 
 def test_texts_that_fail_are_rows_with_a_reason(tmp_path, tiny, monkeypatch):
-    compute = tiny.token_factors
+    compute = tiny.text_factors
 
     def fails(texts, **options):
         if TEXTS[1] in texts:
             raise FloatingPointError("numbers that are not finite")
         return compute(texts, **options)
 
-    monkeypatch.setattr(tiny, "token_factors", fails)
+    monkeypatch.setattr(tiny, "text_factors", fails)
     rows = [("a cat", TEXTS[1]), (None, "a cat"), ("dog", " \n"), (7, "\ud800 x"), ("dog", "a cat"), (TEXTS[1], "")]
     corpus = explain_corpus(tiny, rows, tmp_path / "out", **FEW)
     assert [row["reason"] for row in corpus.to_table().to_pylist()] == [
@@ -219,7 +219,7 @@ def test_texts_that_fail_are_rows_with_a_reason(tmp_path, tiny, monkeypatch):
 def test_a_device_that_is_gone_ends_the_job(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr("xsbert.corpus.columns.FATAL", (ConnectionError,))
     task = Task.of(tiny, "factors", n_steps=3)
-    monkeypatch.setattr(tiny, "token_factors", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
+    monkeypatch.setattr(tiny, "text_factors", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
     with pytest.raises(ConnectionError):
         explain_columns(tiny, pa.table({"text": TEXTS}), task)
 
@@ -227,7 +227,7 @@ def test_a_device_that_is_gone_ends_the_job(tmp_path, tiny, monkeypatch):
 def test_what_the_rows_tell_of_their_texts(tmp_path, tiny):
     long = " ".join(["the old cat sees"] * 40)
     corpus = explain_corpus(tiny, [long, "a cat"], tmp_path / "out", what="factors", layer=0, n_steps=1)
-    assert corpus.row(0)["n_cut"] == tiny.token_factors([long], layer=0, n_steps=1)[0].n_cut > 0
+    assert corpus.row(0)["n_cut"] == tiny.text_factors([long], layer=0, n_steps=1)[0].n_cut > 0
     assert corpus.counts()["cut"] == 1
     missed = explain_corpus(tiny, TEXTS, tmp_path / "missed", what="factors", layer=0, tolerance=1e-9, max_steps=2)
     residuals = np.array(missed.to_table()["residual"])

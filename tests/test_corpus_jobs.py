@@ -134,13 +134,13 @@ def test_a_job_that_was_killed_goes_on(tmp_path, tiny, undisturbed):
 
 
 def test_each_distinct_text_is_computed_once(tmp_path, tiny, monkeypatch):
-    compute, computed = tiny.token_factors, []
+    compute, computed = tiny.text_factors, []
 
     def counted(texts, **options):
         computed.extend(texts)
         return compute(texts, **options)
 
-    monkeypatch.setattr(tiny, "token_factors", counted)
+    monkeypatch.setattr(tiny, "text_factors", counted)
     explain_corpus(tiny, ROWS, tmp_path / "out", **FEW)
     wanted = {text for pair in ROWS if all(pair) for text in pair}
     assert computed[0] == "a"  # which checks the settings
@@ -332,16 +332,16 @@ def test_two_actors_of_ray_give_the_same_rows(tmp_path, tiny, tiny_path, undistu
 
     def load():
         model = XSTransformer(tiny_path, device="cpu")
-        compute = model.token_factors
+        compute = model.text_factors
 
-        def token_factors(texts, **options):
+        def text_factors(texts, **options):
             # The first actor that reaches this text ends as by kill -9, with its shard half done.
             if dies and ROWS[6][0] in texts and not marker.exists():
                 marker.write_text("x")
                 os.kill(os.getpid(), signal.SIGKILL)
             return compute(texts, **options)
 
-        model.token_factors = token_factors
+        model.text_factors = text_factors
         return model
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)

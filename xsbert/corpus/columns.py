@@ -51,7 +51,7 @@ def explain_columns(
             ``bad_`` and the name of a column of texts tells what is wrong with a text; such rows are not explained.
         task: what to compute.
         known: factors that are there already; see `keys_of`.
-        memory_budget, show_progress_bar: as for `XSTransformer.token_factors`.
+        memory_budget, show_progress_bar: as for `XSTransformer.text_factors`.
 
     Returns:
         the rows with what the task asks for. A row that could not be explained has a ``reason`` instead.
@@ -95,7 +95,7 @@ def factors_or_failures(
 
         def compute(texts: Sequence[str], how: dict[str, Any] = how) -> Sequence[TextFactors | None]:
             # A text that cannot be explained is told apart at once, unless the error is of another kind.
-            return model.token_factors(texts, errors="skip" if len(texts) > 1 else "raise", **how)
+            return model.text_factors(texts, errors="skip" if len(texts) > 1 else "raise", **how)
 
         factors = _each_or_failure(texts, compute)
         found.update(((place, text), factors[text]) for text in texts)

@@ -87,7 +87,7 @@ def explain_corpus(
             score for a query.
         top_k: with pairs, keep so many cells between units of the texts themselves, of largest absolute value, and
             what each unit contributes; None keeps the whole matrix.
-        units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `XSTransformer.token_factors`.
+        units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `XSTransformer.text_factors`.
         similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
         dtype: of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
         id_column: name of a column of the source that identifies rows, and is kept as ``id``.
@@ -95,7 +95,7 @@ def explain_corpus(
         prompt, prompt_name: put before texts as in `encode`; a tuple gives each column its own.
         side: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple gives each
             column its own. Highlights take ``("query", "document")`` where neither this nor a prompt is given.
-        tolerance: as for `XSTransformer.token_factors`.
+        tolerance: as for `XSTransformer.text_factors`.
         shard_size: most rows of a shard; fewer where their factors would take more than the budget allows.
         resume: go on with a job that the folder holds. False refuses such a folder.
         memory_budget: bytes that the work may take besides the model: half for derivatives, a quarter for the factors
@@ -103,7 +103,7 @@ def explain_corpus(
         lock_timeout: seconds to wait for another job in the same folder.
         show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
         **options: ``layer``, ``n_steps``, ``rule``, ``reference``, ``reference_positions``, ``max_steps`` or
-            ``derivative_dtype``, as for `XSTransformer.token_factors`.
+            ``derivative_dtype``, as for `XSTransformer.text_factors`.
 
     Returns:
         the finished corpus. Texts that could not be explained are rows with a ``reason``.

@@ -49,10 +49,10 @@ class Task:
     dtype: str
     """Of stored factors: ``"float16"``, ``"float32"`` or ``"float64"``."""
     sides: tuple[tuple[str | None, str | None], ...]
-    """Of each column of texts its prompt, and ``"query"``, ``"document"`` or None, as `XSTransformer.token_factors`
+    """Of each column of texts its prompt, and ``"query"``, ``"document"`` or None, as `XSTransformer.text_factors`
     takes them."""
     options: tuple[tuple[str, Any], ...]
-    """Further arguments of `XSTransformer.token_factors`, by name."""
+    """Further arguments of `XSTransformer.text_factors`, by name."""
     fingerprint: str
     """Of the model, as in `xsbert.attribution.Settings`."""
     width: int
@@ -96,7 +96,7 @@ class Task:
             raise TypeError(f"unknown options {', '.join(unknown)}; known are {', '.join(OPTIONS)}")
         given = tuple(sorted((name, value) for name, value in options.items() if value is not None))
         with quiet():
-            (probe,) = model.token_factors(["a"], units=units, prompt="", show_progress_bar=False, **dict(given))
+            (probe,) = model.text_factors(["a"], units=units, prompt="", show_progress_bar=False, **dict(given))
         return cls(
             what=what,
             similarity=_similarity(model, similarity),
