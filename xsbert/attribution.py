@@ -146,6 +146,15 @@ class Attribution:
         }
 
     @property
+    def kind(self) -> str:
+        """What the pairs sum to, for readers."""
+        return (
+            "exact attributions"
+            if self.settings.shift
+            else "approximate attributions: pairs sum to the interactions alone"
+        )
+
+    @property
     def error(self) -> float:
         """|score − sum of the four parts|."""
         return abs(self.score - sum(self.parts.values()))
@@ -317,18 +326,17 @@ class Attribution:
 
     def __str__(self) -> str:
         how = self.settings
-        kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
         lines = [
             f"{self.similarity} similarity {self.score:.4f}",
             *self._unshifted_lines(),
             f"  a  {_shorten(self.a.text)}{_cut(self.a)}",
             f"  b  {_shorten(self.b.text)}{_cut(self.b)}",
-            f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
+            f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.described_nodes}"
             f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
             f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
             f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}",
             "",
-            f"  parts of the score ({kind})",
+            f"  parts of the score ({self.kind})",
             *(f"    {name:<16}{value:>10.4f}" for name, value in self.parts.items()),
             f"    {'sum':<16}{sum(self.parts.values()):>10.4f}",
             f"    {'error':<16}{self.error:>10.1e}",

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from .attribution import Attribution, TextFactors
+from .method_attribution import MethodAttribution
 from .storage import (
     FORMAT_VERSION,
     KEY,
@@ -45,6 +46,8 @@ __all__ = ["FORMAT_VERSION", "load_result", "read_metadata", "save_result", "to_
 SIDES = ("a", "b")
 ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
 UNSHIFTED = "embedding_unshifted"
+METHOD_ARRAYS = {"values": 2, "effects_a": 1, "effects_b": 1}
+METHOD_ENTRIES: dict[str, Any] = {"method": str, "left_out": str, "offset": (int, float)}
 
 
 def save_result(result: Attribution, path: str | PathLike[str]) -> None:
@@ -57,6 +60,9 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
     if result.score_unshifted is not None:
         arrays |= {f"{name}.{UNSHIFTED}": getattr(result, name).embedding_unshifted for name in SIDES}
+    of_method = isinstance(result, MethodAttribution)
+    if of_method:
+        arrays |= {name: getattr(result, name) for name in METHOD_ARRAYS}
     for name, array in arrays.items():
         require_finite(array, name)
     content = {
@@ -68,6 +74,8 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     for name in SIDES:
         side = getattr(result, name)
         content[name] = {**describe(side), "settings": asdict(side.settings) if side.settings else None}
+    if of_method:
+        content["rival"] = {name: getattr(result, name) for name in METHOD_ENTRIES}
     arrays = {name: np.ascontiguousarray(array, dtype=np.float64) for name, array in arrays.items()}
     write(Path(path), [save(arrays, metadata={KEY: json.dumps(content, allow_nan=False)})])
 
@@ -83,12 +91,13 @@ def load_result(path: str | PathLike[str]) -> Attribution:
         with safe_open(path, framework="numpy") as file:
             content = read_content(file, "result")
             a, b = (_side(file, content, name) for name in SIDES)
+            given = _given(file, content)
         similarity = read_entry(content, "similarity", str)
         require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
         require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
-        result = Attribution(
-            a=a, b=b, similarity=similarity, settings=read_settings(read_entry(content, "settings", dict))
-        )
+        settings = read_settings(read_entry(content, "settings", dict))
+        kind = MethodAttribution if given else Attribution
+        result = kind(a=a, b=b, similarity=similarity, settings=settings, **given)
         with np.errstate(over="ignore", invalid="ignore"):
             require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
             unshifted = result.score_unshifted
@@ -157,6 +166,15 @@ def _side(file: Any, content: dict[str, Any], name: str) -> TextFactors:
     side = read_text(entries, arrays, name, settings, read_error(entries, "known_residual", name))
     require(side.normalisation > 0, f"the normalisation of {name} is {side.normalisation}")
     return side
+
+
+def _given(file: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a rival method; none for factors."""
+    if "rival" not in content:
+        return {}
+    entries = read_entry(content, "rival", dict)
+    read = {name: read_entry(entries, name, kind) for name, kind in METHOD_ENTRIES.items()}
+    return read | {name: _array(file, name, n_axes) for name, n_axes in METHOD_ARRAYS.items()}
 
 
 def _array(file: Any, name: str, n_axes: int) -> np.ndarray:
