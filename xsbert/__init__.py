@@ -3,10 +3,14 @@
 from .attribution import Attribution
 from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
 from .factor_files import load_factors, save_factors
+from .faithfulness import Faithfulness, cost_of_faithfulness, faithfulness
+from .method_attribution import MethodAttribution
 from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
 
 __all__ = [
     "Attribution",
+    "Faithfulness",
+    "MethodAttribution",
     "ReferenceChoice",
     "ShiftCost",
     "XSBert",
@@ -14,6 +18,8 @@ __all__ = [
     "XSRoberta",
     "XSTransformer",
     "choose_reference",
+    "cost_of_faithfulness",
+    "faithfulness",
     "load_factors",
     "save_factors",
     "shift_cost",

@@ -19,7 +19,13 @@ from .models import XSTransformer
 
 __all__ = ["planted_lexical_model", "randomised_layers"]
 
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 
 
 def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
@@ -44,7 +50,7 @@ def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
 
 
 def planted_lexical_model(words: Sequence[str]) -> XSTransformer:
-    """A BERT of one layer that embeds a text as the mean of one vector for each of its words, and looks at nothing else.
+    """A BERT that embeds a text as the mean of one vector for each of its words, and looks at nothing else.
 
     Vectors of different words are orthogonal up to the mean that layer normalisation takes out. So two texts are
     similar by the words that they share, and any faithful method must find just these.

@@ -43,9 +43,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "integrated": Method(
-        integrated, "integrated Jacobians, interactions", True, ("layer", "reference", "tolerance")
-    ),
+    "integrated": Method(integrated, "integrated Jacobians, interactions", True, ("layer", "reference", "tolerance")),
     "integrated + main effects": Method(
         integrated_with_main_effects,
         "integrated Jacobians, main effects spread evenly over pairs",

@@ -170,4 +170,6 @@ def _check(model: XSTransformer) -> None:
             f"this one is {kind!r}"
         )
     if model.shifted:
-        raise ValueError("BiLRP explains the embedding of a text, not its difference to a reference: the model is shifted")
+        raise ValueError(
+            "BiLRP explains the embedding of a text, not its difference to a reference: the model is shifted"
+        )

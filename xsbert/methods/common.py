@@ -14,7 +14,7 @@ from ..method_attribution import MethodAttribution
 from ..models import XSTransformer
 from ..perturbation import Perturber, text_layout, vars_of
 
-__all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "resolved_layer", "sides"]
+__all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "renamed", "resolved_layer", "sides"]
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -33,6 +33,7 @@ class MethodOptions:
         budget: coalitions that are valued for each pair, of methods that sample them.
         seed: of methods that draw random numbers.
         perturber: keeps the embeddings of edited texts, for use by several methods.
+        cache: what several methods need of the same texts and model; one for each model.
         show_progress_bar: True or False; None shows bars after two seconds.
     """
 
@@ -45,6 +46,7 @@ class MethodOptions:
     budget: int = 256
     seed: int = 0
     perturber: Perturber | None = field(default=None, repr=False)
+    cache: dict[Any, Any] = field(default_factory=dict, repr=False)
     show_progress_bar: bool | None = None
 
     def perturber_for(self, model: XSTransformer) -> Perturber:
@@ -52,6 +54,14 @@ class MethodOptions:
         if self.perturber is not None:
             return self.perturber
         return Perturber(model, self.units, self.similarity, show_progress_bar=self.show_progress_bar)
+
+    def layouts(self, model: XSTransformer, texts: Sequence[str]) -> dict[str, TextFactors]:
+        """Tokens, places and embeddings of distinct texts, without factors."""
+        key = ("layouts", tuple(texts))
+        if key not in self.cache:
+            found = text_layout(model, texts, self.show_progress_bar)
+            self.cache[key] = dict(zip(texts, found, strict=True))
+        return self.cache[key]
 
     @property
     def integration(self) -> dict[str, Any]:
@@ -133,7 +143,7 @@ def of_factors(
         left_out: what ρ holds.
     """
     texts = sides(pairs)
-    layouts = dict(zip(texts, text_layout(model, texts, options.show_progress_bar), strict=True))
+    layouts = options.layouts(model, texts)
     results = []
     for text_a, text_b in pairs:
         a, b = layouts[text_a], layouts[text_b]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models import XSTransformer
-from ..perturbation import Perturber, private_copy, text_layout
+from ..perturbation import Perturber, private_copy
 from ..utils.tokens import TEXT
 from .common import MethodOptions, Pairs, in_units, of_factors, of_values, resolved_layer, sides
 
@@ -50,8 +50,8 @@ def products(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list
     """
     states = hidden_states(model, sides(pairs), model.n_layers)
     factors = {text: each / len(each) for text, each in states.items()}
-    layouts = text_layout(model, sides(pairs), options.show_progress_bar)
-    if layouts[0].embedding.shape != states[layouts[0].text[len(layouts[0].prompt) :]].shape[1:]:
+    layouts = options.layouts(model, sides(pairs))
+    if any(layouts[text].embedding.shape != each.shape[1:] for text, each in states.items()):
         return _inner(model, pairs, options, "products", factors, "not in units of the score: the model goes on behind")
     left_out = "the mixing of words before the last layer; what pooling and later modules do beyond a mean"
     return of_factors(model, pairs, options, "products", factors, left_out, model.n_layers)
@@ -82,7 +82,7 @@ def _cosines(
     layer: int,
 ) -> list:
     left_out = "not in units of the score: cosines between units, whatever they add to it"
-    layouts = dict(zip(sides(pairs), text_layout(model, sides(pairs), options.show_progress_bar), strict=True))
+    layouts = options.layouts(model, sides(pairs))
     results = []
     for text_a, text_b in pairs:
         a, b = layouts[text_a], layouts[text_b]
@@ -113,7 +113,7 @@ def _inner(
     factors: dict[str, np.ndarray],
     left_out: str,
 ) -> list:
-    layouts = dict(zip(sides(pairs), text_layout(model, sides(pairs), options.show_progress_bar), strict=True))
+    layouts = options.layouts(model, sides(pairs))
     return [
         in_units(
             of_values(model, layouts[a], layouts[b], options, name, factors[a] @ factors[b].T, left_out), options.units

@@ -17,15 +17,18 @@ __all__ = ["gradient", "integrated", "integrated_with_main_effects", "randomised
 
 def integrated(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
     """Integrated Jacobians: the interactions of `xsbert.XSTransformer.explain_pairs`."""
-    return list(
-        model.explain_pairs(
+    wanted = (options.layer, options.reference, options.tolerance, options.similarity, options.units)
+    key = ("integrated", tuple(pairs), *wanted)
+    if key not in options.cache:
+        found = model.explain_pairs(
             pairs,
             similarity=options.similarity,
             units=options.units,
             tolerance=options.tolerance,
             **options.integration,
         )
-    )
+        options.cache[key] = list(found)
+    return list(options.cache[key])
 
 
 def integrated_with_main_effects(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
@@ -66,7 +69,7 @@ def randomised(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> li
     """
     copy = randomised_layers(model, seed=options.seed)
     left_out = "a control: it explains a model with random layers"
-    quick = replace(options, tolerance=max(options.tolerance, 0.05))
+    quick = replace(options, tolerance=max(options.tolerance, 0.05), cache={})
     return [renamed(result, "randomised", left_out) for result in integrated(copy, pairs, quick)]
 
 

@@ -7,7 +7,6 @@ import zlib
 import numpy as np
 
 from ..models import XSTransformer
-from ..perturbation import text_layout
 from ..utils.tokens import TEXT
 from .common import MethodOptions, Pairs, of_values, sides
 
@@ -33,7 +32,7 @@ def random(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
 
 
 def _of_labels(model, pairs, options, name, values, left_out) -> list:  # noqa: ANN001
-    layouts = dict(zip(sides(pairs), text_layout(model, sides(pairs), options.show_progress_bar), strict=True))
+    layouts = options.layouts(model, sides(pairs))
     results = []
     for text_a, text_b in pairs:
         a, b = layouts[text_a], layouts[text_b]
