@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .alignment import Alignments, ContrastView, alignments, contrast_view
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable
 from .utils.terminal import columns
 from .utils.tokens import TEXT
@@ -249,6 +250,14 @@ class Attribution:
         order = np.argsort(-np.abs(self.matrix), axis=None, kind="stable")[:k]
         rows, columns = np.unravel_index(order, self.matrix.shape)
         return [(int(s), int(t), float(self.matrix[s, t])) for s, t in zip(rows, columns, strict=True)]
+
+    def alignments(self, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False) -> Alignments:
+        """Choose which units go together; see `xsbert.alignment.alignments`. Choices are no attributions."""
+        return alignments(self, method, threshold=threshold, contrast=contrast)
+
+    def contrast_view(self) -> ContrastView:
+        """What stands out beyond the general level of its row and column, for reading; see `xsbert.alignment`."""
+        return contrast_view(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
