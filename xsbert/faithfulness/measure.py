@@ -37,7 +37,7 @@ def faithfulness(
     operators: Sequence[str] = DEFAULT_OPERATORS,
     similarity: str | None = None,
     recommend: bool = False,
-    tolerance: float = 0.01,
+    tolerance: float = 0.05,
     budget: int = 256,
     seed: int = 0,
     n_bootstrap: int = 1000,
@@ -63,7 +63,7 @@ def faithfulness(
         operators: of `xsbert.perturbation.OPERATORS`.
         similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
         recommend: look at all layers and references, for `Faithfulness.recommended`.
-        tolerance: of the integrals.
+        tolerance: of the integrals; correlations need no finer one.
         budget: of methods that sample coalitions.
         seed: of methods that draw random numbers, and of the bootstrap.
         n_bootstrap: samples for the intervals.
