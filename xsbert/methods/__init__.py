@@ -19,7 +19,7 @@ from ..attribution import Attribution
 from ..models import XSTransformer
 from .bilrp import bilrp
 from .common import MethodOptions, Pairs, of_factors, of_values
-from .hidden import cosines, products, static_cosines
+from .hidden import cosines, layer_cosines, products, static_cosines
 from .integrated import gradient, integrated, integrated_with_main_effects, randomised
 from .lexical import lexical, random
 from .occlusion import occlusion, shapley
@@ -56,6 +56,7 @@ METHODS: dict[str, Method] = {
     "shapley": Method(shapley, "Shapley interactions by shapiq", False, ("operator", "budget", "seed")),
     "products": Method(products, "inner products of the last hidden states"),
     "cosines": Method(cosines, "cosines of the last hidden states"),
+    "layer cosines": Method(layer_cosines, "cosines of the hidden states of a layer", False, ("layer",)),
     "static cosines": Method(static_cosines, "cosines of the word embeddings"),
     "lexical": Method(lexical, "the same word"),
     "randomised": Method(

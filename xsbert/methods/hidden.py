@@ -13,7 +13,7 @@ from ..perturbation import Perturber, private_copy
 from ..utils.tokens import TEXT
 from .common import MethodOptions, Pairs, in_units, of_factors, of_values, resolved_layer, sides
 
-__all__ = ["cosines", "hidden_states", "products", "static_cosines"]
+__all__ = ["cosines", "hidden_states", "layer_cosines", "products", "static_cosines"]
 
 BATCH = 64
 
@@ -61,6 +61,13 @@ def cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     """Cosines of the last hidden states; of several tokens in a unit, their mean state."""
     states = hidden_states(model, sides(pairs), model.n_layers)
     return _cosines(model, pairs, options, "cosines", states, model.n_layers)
+
+
+def layer_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+    """Cosines of the hidden states that enter the layer; of several tokens in a unit, their mean state."""
+    layer = resolved_layer(model, options.layer)
+    states = hidden_states(model, sides(pairs), layer)
+    return _cosines(model, pairs, options, "layer cosines", states, layer)
 
 
 def static_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
