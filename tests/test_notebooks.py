@@ -32,7 +32,12 @@ def shown(cell):
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["demo_exact_model", "demo_layers_and_errors", "demo_shelf_model"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "demo_can_i_believe_it",
+        "demo_exact_model",
+        "demo_layers_and_errors",
+        "demo_shelf_model",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
