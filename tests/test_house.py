@@ -16,7 +16,7 @@ STOREYS = [
     ["caller", "largest", "optional", "similarity", "torch_private", "version"],
     ["memory", "quadrature"],
     ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
-    ["factors", "placement", "retrieval"],
+    ["alignment", "factors", "placement", "retrieval"],
     ["shares", "spelling", "storage"],
     ["highlights", "stored_text"],
     ["factor_files", "ranking_files", "results", "view"],
@@ -26,8 +26,9 @@ STOREYS = [
     ["ranking"],
     ["ranker"],
     ["models"],
-    ["evaluation", "linguistics", "methods"],
-    ["alignment", "corpus", "faithfulness"],
+    ["controls", "evaluation", "method_attribution", "perturbation"],
+    ["linguistics", "methods"],
+    ["corpus", "faithfulness", "gold"],
     ["commands"],
     ["__main__"],
 ]
@@ -43,6 +44,7 @@ HEAVY_OR_OPTIONAL = {
     "pyarrow",
     "ray",
     "requests",
+    "shapiq",
     "spacy",
     "transformers",
 }

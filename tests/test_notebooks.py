@@ -33,6 +33,7 @@ def shown(cell):
 
 def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == [
+        "demo_can_i_believe_it",
         "demo_exact_model",
         "demo_layers_and_errors",
         "demo_ranking",

@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from .corpus import aggregate, explain_corpus, read_corpus
     from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
     from .factor_files import load_factors, save_factors
+    from .faithfulness import Faithfulness, cost_of_faithfulness, faithfulness
+    from .method_attribution import MethodAttribution
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
 
 __all__ = [
     "Attribution",
+    "Faithfulness",
+    "MethodAttribution",
     "ReferenceChoice",
     "ShiftCost",
     "XSBert",
@@ -24,7 +28,9 @@ __all__ = [
     "__version__",
     "aggregate",
     "choose_reference",
+    "cost_of_faithfulness",
     "explain_corpus",
+    "faithfulness",
     "load_factors",
     "read_corpus",
     "save_factors",
@@ -34,6 +40,8 @@ __all__ = [
 # Where each name lives. It is imported when it is asked for: what needs torch takes seconds, a usage error need not.
 _MODULES = {
     "Attribution": "attribution",
+    "Faithfulness": "faithfulness",
+    "MethodAttribution": "method_attribution",
     "ReferenceChoice": "evaluation",
     "ShiftCost": "evaluation",
     "XSBert": "models",
@@ -42,6 +50,8 @@ _MODULES = {
     "XSTransformer": "models",
     "aggregate": "corpus",
     "choose_reference": "evaluation",
+    "cost_of_faithfulness": "faithfulness",
+    "faithfulness": "faithfulness",
     "explain_corpus": "corpus",
     "load_factors": "factor_files",
     "read_corpus": "corpus",

@@ -11,15 +11,16 @@ for every model, up to the integration error. A shifted model has ρ = 0: its in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from typing_extensions import deprecated
+from typing_extensions import Self, deprecated
 
+from .alignment import Alignments, ContrastView, alignments, contrast_view
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
 from .results import load_result, save_result, to_dataframe
 from .similarity import check_similarity, similarity_hint
@@ -66,6 +67,10 @@ class Attribution:
     similarity: str
     """``"cosine"`` or ``"dot"``."""
     settings: Settings
+    given_arrays: ClassVar[Mapping[str, int]] = {}
+    """Arrays that a subclass keeps beside the factors, with their numbers of axes."""
+    given_entries: ClassVar[Mapping[str, Any]] = {}
+    """Other fields that a subclass keeps, with their types."""
     compute_feature_pairs: Callable[[], np.ndarray] | None = None
     """Computes (S, H, T, H) on request; None where the units are not tokens."""
 
@@ -170,6 +175,15 @@ class Attribution:
             "main effects b": float(self.main_effects_b.sum()),
             "baseline": self.baseline,
         }
+
+    @property
+    def kind(self) -> str:
+        """What the pairs sum to, for readers."""
+        return (
+            "exact attributions"
+            if self.settings.shift
+            else "approximate attributions: pairs sum to the interactions alone"
+        )
 
     @property
     def error(self) -> float:
@@ -319,6 +333,14 @@ class Attribution:
         """
         return to_dict(self)
 
+    def alignments(self, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False) -> Alignments:
+        """Choose which units go together; see `xsbert.alignment.alignments`. Choices are no attributions."""
+        return alignments(self, method, threshold=threshold, contrast=contrast)
+
+    def contrast_view(self) -> ContrastView:
+        """What stands out beyond the general level of its row and column, for reading; see `xsbert.alignment`."""
+        return contrast_view(self)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
 
@@ -333,8 +355,8 @@ class Attribution:
         """
         save_result(self, path)
 
-    @staticmethod
-    def load(path: str | PathLike[str]) -> Attribution:
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
         """Read a result that `save` wrote. It equals the saved one, but `feature_pairs` need the model.
 
         Raises:
@@ -345,7 +367,7 @@ class Attribution:
         >>> bool((Attribution.load(folder / "another.safetensors").matrix == out.matrix).all())
         True
         """
-        return load_result(path, Attribution)
+        return load_result(path, cls)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A table with one row for each of the S · T pairs of units.

@@ -48,6 +48,11 @@ class Settings:
         return f"{self.reference}{'' if self.reference_positions == 'text' else ', positions of padding'}"
 
     @property
+    def described_nodes(self) -> str:
+        """How many nodes of which rule; the name of a method that integrates nothing."""
+        return f"{self.n_steps} {self.rule} nodes" if self.n_steps else self.rule
+
+    @property
     def precision(self) -> str:
         """The dtype of the model and, where it is another, that of products of derivatives."""
         same = self.derivative_dtype in ("", self.dtype)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from math import isfinite
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -40,11 +40,15 @@ if TYPE_CHECKING:
 
     from .attribution import Attribution
 
+Result = TypeVar("Result", bound="Attribution")
+
 __all__ = ["FORMAT_VERSION", "load_result", "read_metadata", "save_result", "to_dataframe"]
 
 SIDES = ("a", "b")
 ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
 UNSHIFTED = "embedding_unshifted"
+# What results of other methods keep beside the factors, see `MethodAttribution`.
+GIVEN = "rival"
 
 
 def save_result(result: Attribution, path: str | PathLike[str]) -> None:
@@ -57,6 +61,7 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
     if result.score_unshifted is not None:
         arrays |= {f"{name}.{UNSHIFTED}": getattr(result, name).embedding_unshifted for name in SIDES}
+    arrays |= {name: getattr(result, name) for name in result.given_arrays}
     for name, array in arrays.items():
         require_finite(array, name)
     arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
@@ -74,11 +79,13 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     for name in SIDES:
         side = getattr(result, name)
         content[name] = {**describe(side), "settings": asdict(side.settings) if side.settings else None}
+    if result.given_entries:
+        content[GIVEN] = {name: getattr(result, name) for name in result.given_entries}
     header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
     write(path, [header, *arrays.values()])
 
 
-def load_result(path: str | PathLike[str], kind: type[Attribution]) -> Attribution:
+def load_result(path: str | PathLike[str], kind: type[Result]) -> Result:
     """Read a result of some class that `save_result` wrote. Its `feature_pairs` are not there: they need the model.
 
     Raises:
@@ -92,11 +99,12 @@ def load_result(path: str | PathLike[str], kind: type[Attribution]) -> Attributi
         header, arrays = read_arrays(path, "result")
         content = header.content
         a, b = (_side(arrays, content, name) for name in SIDES)
+        given = _given(arrays, content, kind)
         similarity = read_entry(content, "similarity", str)
         require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
         require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
         settings = read_fields(Settings, read_entry(content, "settings", dict))
-        result = kind(a=a, b=b, similarity=similarity, settings=settings)
+        result = kind(a=a, b=b, similarity=similarity, settings=settings, **given)
         with np.errstate(over="ignore", invalid="ignore"):
             require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
             unshifted = result.score_unshifted
@@ -164,6 +172,22 @@ def _side(arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], na
     side = read_text(entries, own, name, how, read_error(entries, "known_residual", name))
     require(side.normalisation > 0, f"the normalisation of {name} is {side.normalisation}")
     return side
+
+
+def _given(
+    arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], kind: type[Attribution]
+) -> dict[str, Any]:
+    """What a class keeps beside the factors; nothing for `Attribution` itself."""
+    if GIVEN not in content:
+        require(not kind.given_entries, f"it is no {kind.__name__}: read it by Attribution.load")
+        return {}
+    entries = read_entry(content, GIVEN, dict)
+    method = read_entry(entries, "method", str)
+    require(
+        bool(kind.given_entries), f"it is the result of the method {method!r:.40}: read it by MethodAttribution.load"
+    )
+    read = {name: read_entry(entries, name, types) for name, types in kind.given_entries.items()}
+    return read | {name: _array(arrays, name, n_axes) for name, n_axes in kind.given_arrays.items()}
 
 
 def _array(arrays: dict[str, tuple[str, np.ndarray]], name: str, n_axes: int) -> np.ndarray:

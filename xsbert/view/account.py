@@ -119,20 +119,19 @@ def spell(result: Shown, k: int, special: bool) -> list[tuple[str, str, float]]:
 def account(result: Shown) -> str:
     """Several lines: texts, settings, the parts of the score, errors and strongest pairs."""
     how = result.settings
-    kind = "exact attributions" if how.shift else "approximate attributions: pairs sum to the interactions alone"
     lines = [
         f"{result.similarity} similarity {result.score:.4f}",
         *(f"  {line}" for line in _side_lines(result)),
         *_unshifted_lines(result),
         f"  a  {_shorten(result.a.text)}{_cut(result.a)}",
         f"  b  {_shorten(result.b.text)}{_cut(result.b)}",
-        f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.n_steps} {how.rule} nodes"
+        f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.described_nodes}"
         f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
         f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
         f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
         f"{f', {result.pulled_back} pulled back' if result.pulled_back else ''}",
         "",
-        f"  parts of the score ({kind})",
+        f"  parts of the score ({result.kind})",
         *(f"    {name:<16}{value:>10.4f}" for name, value in result.parts.items()),
         f"    {'sum':<16}{sum(result.parts.values()):>10.4f}",
         f"    {'error':<16}{result.error:>10.1e}",

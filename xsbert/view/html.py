@@ -141,13 +141,12 @@ def _summary(result: Shown) -> list[list[str]]:
 
 def _how(result: Shown) -> list[str]:
     how = result.settings
-    kind = "exact attributions (shifted model)" if how.shift else "approximate attributions (no shift)"
     return [
         how.model,
         f"layer {how.layer} of {how.n_layers}",
-        f"{how.n_steps} {how.rule} nodes",
+        how.described_nodes,
         f"reference {how.described_reference}",
-        kind,
+        result.kind,
         how.precision,
         f"residuals a {result.residual_a:.1e}, b {result.residual_b:.1e}",
     ]

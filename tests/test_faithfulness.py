@@ -1,0 +1,183 @@
+"""Faithfulness: the metrics by hand, the controls, the table."""
+
+import numpy as np
+import pytest
+
+import xsbert
+from tests.tiny import write_model
+from xsbert import XSTransformer
+from xsbert.controls import planted_lexical_model
+from xsbert.faithfulness import Faithfulness, FaithfulnessRow, cost_of_faithfulness, faithfulness
+from xsbert.faithfulness.metrics import correlation, curve_edits, deletion_effects
+from xsbert.perturbation import Perturber
+
+WORDS = ["the", "a", "cat", "dog", "bird", "sees", "hears", "old", "tree", "house", "red", "blue"]
+PAIRS = [
+    ("the cat sees a tree", "old bird hears cat"),
+    ("red house", "a blue house sees the dog"),
+    ("the old dog hears a bird", "a bird sees the old tree"),
+    ("blue bird", "the bird hears"),
+]
+REAL = [
+    ("A man is playing a guitar.", "The man plays the guitar."),
+    ("Two dogs run across the snow.", "A pair of dogs is running in the snow."),
+    ("She bought a red car.", "The soup was too salty."),
+]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planted_lexical_model(WORDS)
+
+
+@pytest.fixture(scope="module")
+def table(planted):
+    return faithfulness(
+        planted,
+        PAIRS,
+        methods=["integrated", "bilrp", "occlusion", "lexical", "random"],
+        operators=["remove", "unk"],
+        layers=[0, 1],
+        show_progress_bar=False,
+    )
+
+
+def test_effects_of_deletion_in_closed_form(planted):
+    # Orthogonal words: the cosine is the number of shared words over the roots of the numbers of words.
+    perturber = Perturber(planted, show_progress_bar=False)
+    effects = deletion_effects(perturber, "the cat", "cat", "remove")
+    root = np.sqrt(2)
+    np.testing.assert_allclose(effects.words_a, [1 / root - 1, 1 / root], atol=1e-5)
+    np.testing.assert_allclose(effects.words_b, [1 / root], atol=1e-5)
+    np.testing.assert_allclose(effects.pairs, [[1 / root - 1], [1 / root]], atol=1e-5)
+
+
+def test_the_planted_model_is_recovered(table):
+    rows = {row.label: table.estimate(row, operator="unk").value for row in table.rows}
+    assert rows["integrated, layer 1, [UNK]"] > 0.95
+    assert rows["lexical"] > 0.95
+    assert abs(rows["random"]) < 0.5
+    assert table.estimate(0, "top-1").value == 1.0
+    assert table.best.method not in ("random", "occlusion")
+
+
+def test_occlusion_is_what_its_operator_measures(table):
+    row = next(row for row in table.rows if row.method == "occlusion")
+    assert table.estimate(row, operator="remove").value == pytest.approx(1)
+
+
+def test_rows_layers_and_recommendation(table):
+    assert [(row.method, row.layer) for row in table.rows[:2]] == [("integrated", 0), ("integrated", 1)]
+    assert table.rows[2].layer is None
+    layer, reference = table.recommended
+    assert layer in (0, 1)
+    assert reference == "[UNK]"
+
+
+def test_differences_are_paired(table):
+    assert table.difference(0, 0).value == table.difference(0, 0).low == 0
+    gap = table.difference(0, len(table.rows) - 1)
+    assert gap.low > 0
+    assert gap.value == pytest.approx(table.estimate(0).value - table.estimate(len(table.rows) - 1).value)
+
+
+def test_the_table_in_words_pictures_and_numbers(table):
+    text = str(table)
+    assert "integrated, layer 1, [UNK]" in text
+    assert table.sentence in text
+    assert "operators remove and unk agree" in text
+    assert "<table>" in table._repr_html_()
+    for metric in ("pearson", "curve"):
+        fig, ax = table.plot(metric)
+        assert len(ax.get_yticklabels()) == len(table.rows)
+        fig.clear()
+    record = table.to_dict()
+    assert len(record["rows"]) == len(table.rows)
+    assert record["rows"][0]["pearson, mean"][0] == pytest.approx(table.estimate(0).value, abs=1e-4)
+
+
+def test_intervals_follow_the_seed_and_cover_the_mean():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for seed in range(60):
+        numbers = generator.normal(0.5, 0.2, 40)
+        row = FaithfulnessRow("m", None, None, {("pearson", "remove"): numbers})
+        table = Faithfulness("x", "cosine", "words", ("remove",), 40, (row,), {}, np.ones(40), 0, 300, seed)
+        estimate = table.estimate(0)
+        assert estimate == table.estimate(0)
+        covered += estimate.low <= 0.5 <= estimate.high
+    assert 50 <= covered <= 60
+
+
+def test_the_curve_is_a_ratio_of_sums():
+    row = FaithfulnessRow("m", None, None, {("curve", "remove"): np.array([0.1, 0.6, np.nan])})
+    scores = np.array([0.2, 1.0, 0.5])
+    table = Faithfulness("x", "cosine", "words", ("remove",), 3, (row,), {}, scores, 0)
+    assert table.estimate(0, "curve").value == pytest.approx(0.7 / 1.2)
+    assert table.estimate(0, "curve").n == 2
+
+
+def test_correlations_that_are_not_defined():
+    assert correlation(np.zeros(3), np.arange(3)) == 0
+    assert np.isnan(correlation(np.arange(3), np.ones(3)))
+    assert np.isnan(correlation(np.ones(1), np.ones(1)))
+    assert correlation(np.array([1, 2, 30]), np.array([1, 2, 3]), ranks=True) == pytest.approx(1)
+
+
+def test_curves_take_the_largest_first_and_leave_one(planted):
+    perturber = Perturber(planted, show_progress_bar=False)
+    edits = curve_edits(perturber, "the cat sees", np.array([0.1, 0.9, 0.3]))
+    assert [sorted(edit.units) for edit in edits] == [[2], [2, 3]]
+
+
+def test_cost_is_told_beforehand(planted):
+    cost = cost_of_faithfulness(planted, PAIRS, n_rows=1, operators=["remove"])
+    table = faithfulness(planted, PAIRS, methods=["lexical"], operators=["remove"], show_progress_bar=False)
+    assert cost["effects"] <= table.n_passes <= cost["effects"] + cost["curves, at most"]
+
+
+def test_recommend_looks_at_layers_and_references(planted):
+    table = faithfulness(
+        planted, PAIRS[:2], methods=["integrated"], operators=["remove"], recommend=True, show_progress_bar=False
+    )
+    assert len({row.layer for row in table.rows}) == 3
+    assert {row.reference for row in table.rows} == {"[PAD]", "[UNK]", "[MASK]"}
+    assert table.recommended[1] in ("[PAD]", "[UNK]", "[MASK]")
+
+
+def test_randomised_layers_lose_on_the_real_model(minilm_path):
+    model = XSTransformer(minilm_path, device="cpu")
+    table = xsbert.faithfulness(
+        model, REAL, methods=["integrated", "randomised", "random"], operators=["remove"], show_progress_bar=False
+    )
+    integrated, randomised, random = (table.estimate(row).value for row in table.rows)
+    assert integrated > 0.6
+    assert integrated > randomised + 0.2
+    assert integrated > random + 0.4
+    assert table.estimate(0, "curve").value < table.estimate(2, "curve").value
+
+
+def test_bad_input(planted, tmp_path):
+    with pytest.raises(ValueError, match=r"methods must be of 'integrated'.*got 'magic'"):
+        faithfulness(planted, PAIRS, methods=["magic"])
+    with pytest.raises(ValueError, match="methods must be a list of names"):
+        faithfulness(planted, PAIRS, methods="integrated")
+    with pytest.raises(ValueError, match="operators must be of 'remove'"):
+        faithfulness(planted, PAIRS, operators=["swap"])
+    with pytest.raises(ValueError, match="layer must be between -2 and 2, got 7"):
+        faithfulness(planted, PAIRS, layers=[7])
+    with pytest.raises(ValueError, match="must not be empty"):
+        faithfulness(planted, PAIRS, layers=[])
+    table = faithfulness(planted, PAIRS[:1], methods=["lexical"], operators=["remove"], show_progress_bar=False)
+    with pytest.raises(ValueError, match="metric must be one of"):
+        table.estimate(0, "magic")
+    with pytest.raises(ValueError, match="operator must be one of 'remove', 'mean', got 'unk'"):
+        table.estimate(0, operator="unk")
+    with pytest.raises(ValueError, match="no row of method 'integrated'"):
+        _ = table.recommended
+    long = XSTransformer(write_model("bert", tmp_path), device="cpu")
+    with (
+        pytest.warns(UserWarning, match="cut off"),
+        pytest.raises(ValueError, match="tokens more than the model reads"),
+    ):
+        faithfulness(long, [("the giant " * 29, "giant")], methods=["lexical"], show_progress_bar=False)

@@ -1,0 +1,90 @@
+"""How well numbers for words and pairs of words follow what deletion does to the similarity."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..attribution import Attribution
+from ..methods.occlusion import single_edits
+from ..perturbation import EditedText, Perturber
+from ..units import TEXT
+
+__all__ = ["Effects", "content_matrix", "correlation", "curve_edits", "curve_of", "deletion_effects", "word_numbers"]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What one operator does to one pair of N and M units of text."""
+
+    pairs: np.ndarray
+    """(N, M) c(a,b) − c(a∖s,b) − c(a,b∖t) + c(a∖s,b∖t)."""
+    words_a: np.ndarray
+    """(N,) c(a,b) − c(a∖s,b)."""
+    words_b: np.ndarray
+    """(M,) c(a,b) − c(a,b∖t)."""
+
+
+def deletion_effects(perturber: Perturber, text_a: str, text_b: str, operator: str) -> Effects:
+    """The effects of an operator on one pair, from embeddings of length one (cosine) or as they are (dot product)."""
+    sides = []
+    for text in (text_a, text_b):
+        whole, *without = perturber.embeddings(single_edits(perturber, text, operator))
+        sides.append((whole, whole - np.stack(without)))
+    (whole_a, lost_a), (whole_b, lost_b) = sides
+    return Effects(lost_a @ lost_b.T, lost_a @ whole_b, lost_b @ whole_a)
+
+
+def content_matrix(result: Attribution) -> np.ndarray:
+    """(N, M) the cells of units of text."""
+    rows, columns = ([role == TEXT for role in side.roles] for side in (result.a, result.b))
+    return result.matrix[np.ix_(rows, columns)]
+
+
+def word_numbers(result: Attribution, main_effects: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) and (M,) numbers of single units of text: sums of rows and columns, with or without main effects."""
+    found = []
+    for axis, side, effects in ((1, result.a, result.main_effects_a), (0, result.b, result.main_effects_b)):
+        numbers = result.matrix.sum(axis) + (effects if main_effects else 0)
+        found.append(numbers[[role == TEXT for role in side.roles]])
+    return found[0], found[1]
+
+
+def correlation(numbers: np.ndarray, effects: np.ndarray, ranks: bool = False) -> float:
+    """Pearson or, with ranks, Spearman correlation.
+
+    Zero for numbers that are all alike, which tell nothing; NaN where the effects are, so that nothing can be told.
+    """
+    numbers, effects = np.ravel(numbers), np.ravel(effects)
+    if len(effects) < 2 or np.ptp(effects) <= 1e-12 * max(np.abs(effects).max(), 1e-12):
+        return float("nan")
+    if np.ptp(numbers) <= 1e-12 * max(np.abs(numbers).max(), 1e-300):
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        return float((stats.spearmanr if ranks else stats.pearsonr)(numbers, effects).statistic)
+
+
+def curve_edits(perturber: Perturber, text: str, numbers: np.ndarray) -> list[EditedText]:
+    """The text without its 1, 2, … N − 1 units of largest numbers."""
+    content = perturber.units_of(text).content
+    order = [content[place] for place in np.argsort(-numbers, kind="stable")]
+    return [EditedText(text, frozenset(order[:n])) for n in range(1, len(order))]
+
+
+def curve_of(perturber: Perturber, pair: tuple[str, str], numbers: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Mean similarity while units are taken out of one text alone, over both sides; and that of the pair.
+
+    NaN where both texts have one unit. A lower mean says that important units came first.
+    """
+    whole = [perturber.embeddings([EditedText(text, frozenset())])[0] for text in pair]
+    means = []
+    for side, text in enumerate(pair):
+        edits = curve_edits(perturber, text, numbers[side])
+        if edits:
+            means.append(float((perturber.embeddings(edits, "curves") @ whole[1 - side]).mean()))
+    return (float(np.mean(means)) if means else float("nan")), float(whole[0] @ whole[1])

@@ -1,0 +1,193 @@
+"""Gold alignments of chunks (SemEval 2016 task 2, interpretable STS), and how well a matrix finds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from .alignment import ALIGNMENT_METHODS
+from .attribution import Attribution
+
+__all__ = ["AGGREGATIONS", "AlignmentScores", "GoldLink", "GoldPair", "read_ists", "score_alignments"]
+
+SENTENCE = re.compile(r"<sentence id=\"([^\"]*)\".*?>(.*?)</sentence>", re.DOTALL)
+ALIGNMENT = re.compile(r"^([\d ]+)<==>([\d ]+)//\s*([^/]*?)\s*//\s*([^/]*?)\s*//", re.MULTILINE)
+WORD = re.compile(r"^(\d+) (.+?) : *$", re.MULTILINE)
+UNALIGNED = {"NOALI", "ALIC"}
+
+AGGREGATIONS: dict[str, Callable[[np.ndarray], float]] = {
+    "sum": lambda cells: float(cells.sum()),
+    "mean": lambda cells: float(cells.mean()),
+    "max": lambda cells: float(cells.max()),
+}
+"""How the cells of two chunks become one number. Only the sum keeps the total."""
+
+
+@dataclass(frozen=True)
+class GoldLink:
+    """Two chunks that annotators put together."""
+
+    a: int
+    b: int
+    kind: str
+    """``"EQUI"``, ``"OPPO"``, ``"SPE1"``, ``"SPE2"``, ``"SIMI"`` or ``"REL"``; a polarity or factuality mark is cut."""
+
+
+@dataclass(frozen=True)
+class GoldPair:
+    """Two texts of words with white space between, their chunks, and the links of these."""
+
+    text_a: str
+    text_b: str
+    words_a: tuple[tuple[int, int], ...]
+    """Characters [start, end) of each word."""
+    words_b: tuple[tuple[int, int], ...]
+    chunks_a: tuple[tuple[int, ...], ...]
+    """Positions of words."""
+    chunks_b: tuple[tuple[int, ...], ...]
+    links: tuple[GoldLink, ...]
+
+
+@dataclass(frozen=True)
+class AlignmentScores:
+    """How well numbers for pairs of chunks find the gold links; means over pairs of texts."""
+
+    average_precision: float
+    auc: float
+    f1: float
+    """Of the links that a method of `xsbert.alignment` chooses."""
+    recall_by_kind: dict[str, tuple[float, int]]
+    """Share of the gold links of each kind that are found, and how many there are."""
+    n_pairs: int
+    n_skipped: int
+    """Pairs of texts in which all or no chunks are linked, so that there is nothing to rank."""
+    per_pair: np.ndarray = field(repr=False)
+    """(n,) average precision of each pair."""
+
+
+def read_ists(path: str | PathLike[str]) -> list[GoldPair]:
+    """Read a ``.wa`` file of interpretable STS.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no sentence pairs, or an alignment names a word that is not there.
+    """
+    content = Path(path).read_text(encoding="utf-8", errors="strict")
+    found = [_pair(name, body) for name, body in SENTENCE.findall(content)]
+    if not found:
+        raise ValueError(f"{path} holds no <sentence> of the interpretable STS format")
+    return found
+
+
+def _pair(name: str, body: str) -> GoldPair:
+    sides = []
+    for tag in ("source", "translation"):
+        block = body.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        sides.append([word for _, word in WORD.findall(block)])
+    chunks: tuple[dict, dict] = ({}, {})
+    links = []
+    for left, right, kind, _ in ALIGNMENT.findall(body):
+        places = []
+        for side, numbers in enumerate((left, right)):
+            words = tuple(int(each) - 1 for each in numbers.split())
+            if words and max(words) >= len(sides[side]):
+                raise ValueError(f"sentence {name}: an alignment names word {max(words) + 1} of {len(sides[side])}")
+            known = min(words, default=-1) >= 0
+            places.append(chunks[side].setdefault(words, len(chunks[side])) if known else None)
+        mark = kind.split("_")[0].upper()
+        if None not in places and mark not in UNALIGNED:
+            links.append(GoldLink(places[0], places[1], mark))
+    ranges = [_ranges(words) for words in sides]
+    texts = [" ".join(words) for words in sides]
+    return GoldPair(texts[0], texts[1], ranges[0], ranges[1], tuple(chunks[0]), tuple(chunks[1]), tuple(links))
+
+
+def _ranges(words: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    found, start = [], 0
+    for word in words:
+        found.append((start, start + len(word)))
+        start += len(word) + 1
+    return tuple(found)
+
+
+def score_alignments(
+    gold: Sequence[GoldPair],
+    matrices: Sequence[np.ndarray],
+    aggregation: str = "sum",
+    method: str = "mutual",
+) -> AlignmentScores:
+    """How well matrices of words find gold links of chunks.
+
+    Args:
+        gold: n pairs of texts.
+        matrices: n arrays (words of a, words of b), as `word_matrix` gives.
+        aggregation: of `AGGREGATIONS`.
+        method: of `xsbert.alignment.ALIGNMENT_METHODS`; links above zero.
+
+    Raises:
+        ValueError: a name is not known, or a matrix does not fit its texts.
+    """
+    if aggregation not in AGGREGATIONS or method not in ALIGNMENT_METHODS:
+        raise ValueError(f"aggregation must be of {list(AGGREGATIONS)}, method of {list(ALIGNMENT_METHODS)}")
+    precisions, areas, f1s, hits = [], [], [], {}
+    skipped = 0
+    for place, (pair, matrix) in enumerate(zip(gold, matrices, strict=True)):
+        shape = len(pair.words_a), len(pair.words_b)
+        if matrix.shape != shape:
+            raise ValueError(f"matrices[{place}] must be of shape {shape}, got {matrix.shape}")
+        reduce = AGGREGATIONS[aggregation]
+        scores = np.array([[reduce(matrix[np.ix_(a, b)]) for b in pair.chunks_b] for a in pair.chunks_a])
+        linked = np.zeros(scores.shape, dtype=bool)
+        for link in pair.links:
+            linked[link.a, link.b] = True
+        if not scores.size or linked.all() or not linked.any():
+            skipped += 1
+            continue
+        precisions.append(average_precision(scores.ravel(), linked.ravel()))
+        areas.append(area_under_curve(scores.ravel(), linked.ravel()))
+        chosen = (ALIGNMENT_METHODS[method](scores) > 0) & (scores > 0)
+        f1s.append(2 * (chosen & linked).sum() / (chosen.sum() + linked.sum()))
+        for link in pair.links:
+            hits.setdefault(link.kind, []).append(bool(chosen[link.a, link.b]))
+    kinds = {kind: (float(np.mean(each)), len(each)) for kind, each in sorted(hits.items())}
+    means = (float(np.mean(each)) for each in (precisions, areas, f1s))
+    return AlignmentScores(*means, kinds, len(precisions), skipped, np.array(precisions))
+
+
+def word_matrix(result: Attribution, pair: GoldPair) -> np.ndarray:
+    """(words of a, words of b) a result of tokens, summed over the words of a gold pair.
+
+    Raises:
+        ValueError: a word holds no token.
+    """
+    result = result.spans(a=pair.words_a, b=pair.words_b)
+    places = []
+    for side, words in ((result.a, pair.words_a), (result.b, pair.words_b)):
+        offset = len(side.prompt)
+        known = {span: at for at, span in enumerate(side.spans) if side.roles[at] == "text"}
+        places.append([known[start + offset, end + offset] for start, end in words])
+    return result.matrix[np.ix_(*places)]
+
+
+def average_precision(scores: np.ndarray, linked: np.ndarray) -> float:
+    """Mean over the true entries of the precision down to each; equal scores take the mean of their best and worst."""
+    found = []
+    for tie in (linked, ~linked):
+        order = np.lexsort((tie, -scores))
+        sorted_links = linked[order]
+        precision = np.cumsum(sorted_links) / np.arange(1, len(order) + 1)
+        found.append(precision[sorted_links].mean())
+    return float(np.mean(found))
+
+
+def area_under_curve(scores: np.ndarray, linked: np.ndarray) -> float:
+    """Share of true and false entries that are in the right order; equal scores count half."""
+    ranks = rankdata(scores)
+    n = int(linked.sum())
+    return float((ranks[linked].sum() - n * (n + 1) / 2) / (n * (len(linked) - n)))
