@@ -47,18 +47,27 @@ PUBLIC = ["xsbert", "xsbert.models", "xsbert.engine", "xsbert.units", "xsbert.sp
 WITHOUT = {
     "Measured",
     "Reference",
+    "ReferenceChoice",
     "ReferenceShift",
     "ReferenceTransformer",
+    "ShiftCost",
     "ShiftWarning",
     "SkippedWarning",
+    "Spelled",
     "OptionKeywords",
     "bytes_per_pass",
     "check_chunk_size",
     "default_chunk_size",
     "derivatives_along_paths",
     "factors_of",
+    "load_model",  # from the network
     "measured_factors",
     "measured_pulled_back_together",
+    "of",
+    # These need an extra to be installed.
+    "aggregate",
+    "explain_corpus",
+    "read_corpus",
     "unshifted_modules",
     "values_along_paths",
     "values_and_derivatives_along_paths",
@@ -84,7 +93,7 @@ def test_public_docstrings_have_examples():
         name
         for name, thing in public()
         if ">>>" not in (inspect.getdoc(thing) or "")
-        and name.split(".")[-1] not in WITHOUT
+        and not {*name.split(".")} & WITHOUT
         and not hasattr(thing, "__deprecated__")
         and not (inspect.isclass(thing) and issubclass(thing, BaseException))
     ]

@@ -79,24 +79,36 @@ ARCHITECTURES = {
 }
 
 
+def word_tokenizer(special, words, before, after, splitter, **settings):
+    """Whole words, with the ids that special tokens and words have in that order.
+
+    Args:
+        special: the special tokens by their role, such as ``"pad"``.
+        before, after: roles of the special tokens around a text.
+        splitter: what splits a text into words.
+        settings: of the tokenizer.
+    """
+    vocabulary = {token: index for index, token in enumerate([*special.values(), *words])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk"]))
+    backend.pre_tokenizer = splitter
+    around = [special[role] for role in (*before, *after)]
+    backend.post_processor = processors.TemplateProcessing(
+        single=" ".join([*(special[role] for role in before), "$A", *(special[role] for role in after)]),
+        special_tokens=[(token, vocabulary[token]) for token in around],
+    )
+    named = {f"{role}_token": token for role, token in special.items()}
+    return hf.PreTrainedTokenizerFast(tokenizer_object=backend, **named, **settings)
+
+
 def tokenizer(n_prefix, n_suffix, padding_side):
     """Whole words, with <s> = 0, <pad> = 1, </s> = 2 as RoBERTa and MPNet have them."""
-    vocabulary = {
-        token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *TEXT.split()])
-    }
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    template = "<s> " * n_prefix + "$A" + " </s>" * n_suffix
-    backend.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=[(token, vocabulary[token]) for token in ("<s>", "</s>")]
-    )
-    return hf.PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<s>",
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        mask_token="<mask>",
+    special = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
+    return word_tokenizer(
+        special,
+        TEXT.split(),
+        ["bos"] * n_prefix,
+        ["eos"] * n_suffix,
+        pre_tokenizers.Whitespace(),
         padding_side=padding_side,
         model_max_length=POSITIONS - 4,
         model_input_names=["input_ids", "attention_mask"],

@@ -320,6 +320,10 @@ class Attribution:
         Returns:
             the words of a, and those of b, in the order of the texts: each with ``word``, ``value``, ``role`` and
             ``span``. Tokens, where the tokenizer tells no words.
+
+        >>> of_a, of_b = out.word_effects()
+        >>> max(of_a, key=lambda effect: effect.value)[0]
+        'coffee'
         """
         return word_effects(self)
 
@@ -330,6 +334,10 @@ class Attribution:
             texts, ``score``, ``parts``, errors, of either text ``tokens_a``, ``roles_a``, ``spans_a``,
             ``main_effects_a`` and ``effects_a`` (the rows of `matrix`, summed, plus main effects), ``matrix`` as S
             lists of T numbers, and ``settings``.
+
+        >>> import json
+        >>> round(json.loads(json.dumps(out.to_dict()))["score"], 2)
+        0.79
         """
         return to_dict(self)
 
@@ -397,6 +405,8 @@ class Attribution:
 
         Raises:
             ValueError: there is no such kind; other errors as for the function of that name.
+
+        >>> fig, ax = out.plot()
         """
         kinds = ("heatmap", "bipartite", "highlight", "waterfall")
         if kind not in kinds:
@@ -404,31 +414,47 @@ class Attribution:
         return getattr(self, f"plot_{kind}")(**options)
 
     def plot_heatmap(self, **options: Any) -> tuple[Figure, Axes]:
-        """Draw `matrix` and main effects, options of `xsbert.utils.heatmap`: ``values``, ``limit``, ``ax`` …"""
+        """Draw `matrix` and main effects, options of `xsbert.utils.heatmap`: ``values``, ``limit``, ``ax`` …
+
+        >>> fig, ax = out.plot_heatmap()
+        """
         from .view.plot import heatmap
 
         return heatmap(self, **options)
 
     def plot_bipartite(self, **options: Any) -> tuple[Figure, Axes]:
-        """Draw lines between the strongest pairs, with the options of `xsbert.utils.bipartite`: ``k``, ``ax`` …"""
+        """Draw lines between the strongest pairs, with the options of `xsbert.utils.bipartite`: ``k``, ``ax`` …
+
+        >>> fig, ax = out.plot_bipartite()
+        """
         from .view.plot import bipartite
 
         return bipartite(self, **options)
 
     def plot_highlight(self, **options: Any) -> tuple[Figure, Axes]:
-        """Draw both texts, words shaded by `word_effects`, with the options of `xsbert.utils.highlight`."""
+        """Draw both texts, words shaded by `word_effects`, with the options of `xsbert.utils.highlight`.
+
+        >>> fig, ax = out.plot_highlight()
+        """
         from .view.plot import highlight
 
         return highlight(self, **options)
 
     def plot_waterfall(self, **options: Any) -> tuple[Figure, Axes]:
-        """Draw how the parts add up to the score, with the options of `xsbert.utils.waterfall`."""
+        """Draw how the parts add up to the score, with the options of `xsbert.utils.waterfall`.
+
+        >>> fig, ax = out.plot_waterfall()
+        """
         from .view.plot import waterfall
 
         return waterfall(self, **options)
 
     def plot_difference(self, before: Attribution, **options: Any) -> tuple[Figure, Axes]:
-        """Draw what changes from another result of the same pair to this one; options of `xsbert.utils.difference`."""
+        """Draw what changes from another result of the same pair to this one; options of `xsbert.utils.difference`.
+
+        >>> other = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=5)
+        >>> fig, ax = out.plot_difference(other)
+        """
         from .view.plot import difference
 
         return difference(before, self, **options)

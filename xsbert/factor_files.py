@@ -73,6 +73,8 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
         ValueError: there are none, or some cannot be combined with the others, are good for one pair alone, or hold
             numbers that are not finite.
         OSError: the file cannot be written.
+
+    >>> save_factors(folder / "two.safetensors", model.text_factors(["A cold day.", "Rain"], layer=5))
     """
     factors = list(factors)
     _check(factors)
@@ -135,6 +137,10 @@ def load_factors(path: str | PathLike[str], places: Sequence[int] | None = None)
 
     Warns:
         UserWarning: the file was written by xsbert 0.1.0, and has no checksum over all that it holds.
+
+    >>> save_factors(folder / "factors.safetensors", model.text_factors(["A cold day.", "Rain"], layer=5))
+    >>> [factors.text for factors in load_factors(folder / "factors.safetensors", places=[1])]
+    ['Rain']
     """
     try:
         header = read_header(path, "factors")

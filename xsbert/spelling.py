@@ -7,7 +7,7 @@ from typing import Protocol
 
 from .units import SPECIAL
 
-__all__ = ["Spelled", "display_tokens"]
+__all__ = ["Spelled", "display_tokens", "shorten"]
 
 # Byte-level vocabularies (GPT-2's) write each byte as a visible character: itself, or the next one from U+0100 on.
 _VISIBLE_BYTES = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -75,3 +75,13 @@ def _continues_word(text: Spelled, position: int) -> bool:
         unicodedata.category(character)[0] in "LMN" and unicodedata.east_asian_width(character) not in "WF"
         for character in text.text[start - 1 : start + 1]
     )
+
+
+def shorten(text: str, length: int) -> str:
+    """A text on one line of at most ``length`` characters; a longer one ends in an ellipsis.
+
+    >>> shorten("The coffee\\n is bad.", 12)
+    'The coffee …'
+    """
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..factors import TextFactors
 from ..largest import largest_entries
-from ..spelling import display_tokens
+from ..spelling import display_tokens, shorten
 from ..units import TEXT
 from .effects import top_pairs
 from .shown import Shown
@@ -19,6 +19,7 @@ __all__ = ["Sentence", "account", "read_score", "score_name", "sentence", "spell
 N_FOR, N_AGAINST = 3, 2
 LEAST_SHARE = 0.1
 """Of the strongest pair, below which no pair is named."""
+LONGEST_TEXT = 90
 LONGEST_WORD = 40
 
 
@@ -78,7 +79,7 @@ def _by_label(result: Shown) -> tuple[list[list[str]], np.ndarray]:
             key = labels[place].casefold()
             if key not in known:
                 known[key] = len(known)
-                shown.append(_shorten(labels[place], LONGEST_WORD))
+                shown.append(shorten(labels[place], LONGEST_WORD))
         names.append(shown)
         places.append(np.array([known[labels[place].casefold()] for place in at], dtype=int))
         kept.append(np.array(at, dtype=int))
@@ -101,7 +102,7 @@ def _side_lines(result: Shown) -> list[str]:
         return [f"of {a.encoded_by}(a) and {b.encoded_by}(b)"]
     if not (a.prompt or b.prompt):
         return []
-    prompts = [f"“{_shorten(side.prompt, 30)}”" if side.prompt else "no prompt" for side in (a, b)]
+    prompts = [f"“{shorten(side.prompt, 30)}”" if side.prompt else "no prompt" for side in (a, b)]
     return [f"of texts with prompts, a: {prompts[0]}, b: {prompts[1]}"]
 
 
@@ -123,8 +124,8 @@ def account(result: Shown) -> str:
         f"{result.similarity} similarity {result.score:.4f}",
         *(f"  {line}" for line in _side_lines(result)),
         *_unshifted_lines(result),
-        f"  a  {_shorten(result.a.text)}{_cut(result.a)}",
-        f"  b  {_shorten(result.b.text)}{_cut(result.b)}",
+        f"  a  {shorten(result.a.text, LONGEST_TEXT)}{_cut(result.a)}",
+        f"  b  {shorten(result.b.text, LONGEST_TEXT)}{_cut(result.b)}",
         f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.described_nodes}"
         f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
         f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
@@ -163,11 +164,6 @@ def _strongest_lines(result: Shown, k: int = 6) -> list[str]:
     width = max((columns(label) for label, _ in pairs), default=0)
     lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
     return lines or ["    none between words"]
-
-
-def _shorten(text: str, width: int = 90) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _cut(text: TextFactors) -> str:

@@ -40,8 +40,8 @@ def matrix_lines(result: Shown, width: int, true_colour: bool = True) -> list[st
     widest = max(len(value) for row in values for value in row)
     labels_a, labels_b = ([printable(label) for label in display_tokens(side)] for side in (result.a, result.b))
     for longest in range(LONGEST_LABEL, SHORTEST_LABEL - 1, -1):
-        rows = [_shorten(label, longest) for label in labels_a]
-        heads = [_shorten(label, longest) for label in labels_b]
+        rows = [_narrowed(label, longest) for label in labels_a]
+        heads = [_narrowed(label, longest) for label in labels_b]
         margin = max(map(columns, rows))
         cells = [max(columns(head), widest) for head in heads]
         if margin + sum(cell + 1 for cell in cells) <= width:
@@ -70,7 +70,7 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
 
 
-def _shorten(label: str, longest: int) -> str:
+def _narrowed(label: str, longest: int) -> str:
     if columns(label) <= longest:
         return label
     while columns(label) >= longest:

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from ...spelling import shorten
 from ..shown import Shown
 from .checks import check_flag, check_result, check_same_pair
 from .fonts import find_fonts
@@ -22,7 +23,6 @@ from .style import (
     limit_of,
     magnitude,
     set_title,
-    shorten,
     title_chunks,
     unshifted_chunks,
     written,

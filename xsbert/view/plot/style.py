@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from ...factors import TextFactors
-from ...spelling import display_tokens
+from ...spelling import display_tokens, shorten
 from ..account import score_name
 from ..shown import Shown
 from .checks import check_flag
@@ -42,7 +42,6 @@ __all__ = [
     "part_chunks",
     "score_chunks",
     "set_title",
-    "shorten",
     "title_chunks",
     "unshifted_chunks",
     "wrap",
@@ -119,11 +118,6 @@ def wrap(chunks: list[str], width: float) -> list[str]:
 
 def labels_of(text: TextFactors) -> list[str]:
     return [shorten(label, LONGEST_LABEL) for label in display_tokens(text)]
-
-
-def shorten(text: str, length: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def ems(text: str) -> float:
