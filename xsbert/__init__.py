@@ -8,13 +8,16 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .attribution import Attribution
+    from .contrasts import contrast, contrast_models
     from .corpus import aggregate, explain_corpus, read_corpus
     from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
     from .factor_files import load_factors, save_factors
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
+    from .ranking import Ranking
 
 __all__ = [
     "Attribution",
+    "Ranking",
     "ReferenceChoice",
     "ShiftCost",
     "XSBert",
@@ -24,6 +27,8 @@ __all__ = [
     "__version__",
     "aggregate",
     "choose_reference",
+    "contrast",
+    "contrast_models",
     "explain_corpus",
     "load_factors",
     "read_corpus",
@@ -34,6 +39,7 @@ __all__ = [
 # Where each name lives. It is imported when it is asked for: what needs torch takes seconds, a usage error need not.
 _MODULES = {
     "Attribution": "attribution",
+    "Ranking": "ranking",
     "ReferenceChoice": "evaluation",
     "ShiftCost": "evaluation",
     "XSBert": "models",
@@ -42,6 +48,8 @@ _MODULES = {
     "XSTransformer": "models",
     "aggregate": "corpus",
     "choose_reference": "evaluation",
+    "contrast": "contrasts",
+    "contrast_models": "contrasts",
     "explain_corpus": "corpus",
     "load_factors": "factor_files",
     "read_corpus": "corpus",
