@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xsbert.attribution import Attribution
-from xsbert.contrast import contrast, contrast_models
+from xsbert.contrasts import contrast, contrast_models
 from xsbert.factors import ProjectedFactors, Settings, TextFactors
 from xsbert.highlights import best_stretches, highlights_of, tagged
 from xsbert.passages import passage_ranges

@@ -22,7 +22,7 @@ STOREYS = [
     ["factor_files", "ranking_files", "results", "view"],
     ["utils"],
     ["attribution", "engine"],
-    ["contrast", "pairing"],
+    ["contrasts", "pairing"],
     ["ranking"],
     ["ranker"],
     ["models"],

@@ -66,7 +66,7 @@ def test_a_matrix_is_that_of_the_single_pairs(model, units):
         assert result.pulled_back == "b"
         assert "b pulled back" in str(result)
         one = model.attribute_prediction(SHORT[i], LONG[j], n_steps=2, layer=5)
-        one = {"tokens": one, "words": one.words(), "sentences": one.spans(a="sentences", b="sentences")}[units]
+        one = {"tokens": one, "words": one.words(), "sentences": one.over("sentences", "sentences")}[units]
         np.testing.assert_allclose(result.matrix, one.matrix, atol=1e-5)
         np.testing.assert_allclose(result.main_effects_b, one.main_effects_b, atol=1e-5)
         assert result.tokens_b == one.tokens_b

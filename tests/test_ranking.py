@@ -375,3 +375,15 @@ def test_retrievers_names_and_scores_are_kept(model):
     hits = {hit.index: hit for hit in model.explain_ranking("A cat", documents, n_steps=1)}
     assert (hits[0].id, hits[0].retriever_score) == ("c-1", 0.5)
     assert (hits[1].id, hits[1].retriever_score) == (None, 2.5)
+
+
+def test_a_tolerance_is_reached_by_a_few_nodes_or_by_those_that_are_placed(model):
+    loose = model.explain_ranking("A stove", DOCUMENTS[1:2], tolerance=0.02)[0].passages[0].side
+    assert loose.residual <= 0.02
+    assert (loose.settings.n_steps, loose.settings.n_looks, loose.settings.tolerance) == (10, 0, 0.02)
+    fine = model.explain_ranking("A stove", DOCUMENTS[1:2], tolerance=1e-5)[0].passages[0].side
+    assert fine.residual <= 1e-5
+    assert fine.settings.n_steps > 10
+    assert fine.settings.n_looks > 0
+    shallow = model.explain_ranking("A stove", DOCUMENTS[1:2], tolerance=0.1, layer=2)[0].passages[0].side
+    assert shallow.settings.n_looks > 0

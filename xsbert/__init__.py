@@ -8,17 +8,20 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .attribution import Attribution
+    from .contrasts import contrast, contrast_models
     from .corpus import aggregate, explain_corpus, read_corpus
     from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
     from .factor_files import load_factors, save_factors
     from .faithfulness import Faithfulness, cost_of_faithfulness, faithfulness
     from .method_attribution import MethodAttribution
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
+    from .ranking import Ranking
 
 __all__ = [
     "Attribution",
     "Faithfulness",
     "MethodAttribution",
+    "Ranking",
     "ReferenceChoice",
     "ShiftCost",
     "XSBert",
@@ -28,6 +31,8 @@ __all__ = [
     "__version__",
     "aggregate",
     "choose_reference",
+    "contrast",
+    "contrast_models",
     "cost_of_faithfulness",
     "explain_corpus",
     "faithfulness",
@@ -42,6 +47,7 @@ _MODULES = {
     "Attribution": "attribution",
     "Faithfulness": "faithfulness",
     "MethodAttribution": "method_attribution",
+    "Ranking": "ranking",
     "ReferenceChoice": "evaluation",
     "ShiftCost": "evaluation",
     "XSBert": "models",
@@ -52,6 +58,8 @@ _MODULES = {
     "choose_reference": "evaluation",
     "cost_of_faithfulness": "faithfulness",
     "faithfulness": "faithfulness",
+    "contrast": "contrasts",
+    "contrast_models": "contrasts",
     "explain_corpus": "corpus",
     "load_factors": "factor_files",
     "read_corpus": "corpus",

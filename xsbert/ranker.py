@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ DETAILS = ("highlights", "pairs")
 POOLINGS = ("max", "mean")
 # Between a score of given embeddings and the model's own, in units of the embeddings' lengths: what eight bits leave.
 BEARABLE_DIFFERENCE = 0.02
+# Gauss-Legendre nodes that are tried before any are placed, in the last layers, where paths are smooth: on Cranfield's
+# abstracts ten reach 0.01 at layer −2, for half the cost of placing eight.
+TRIED_NODES, SMOOTH_LAYERS = 10, 2
 
 
 @dataclass(frozen=True)
@@ -288,9 +291,25 @@ def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedT
 
 
 def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """One direction for each text."""
+    """One direction for each text. Where a few nodes reach the tolerance, none are looked for: with so few passes for
+    each node, that would be most of the cost."""
     direction = query.embedding[None] / np.linalg.norm(query.embedding)
-    return list(explainer.projected(texts, [direction] * len(texts)))
+    target = explainer.options.target
+    found: dict[int, TextFactors] = {}
+    if target is not None and explainer.layer >= explainer.model.n_layers - SMOOTH_LAYERS:
+        options = replace(explainer.options, tolerance=None, n_steps=TRIED_NODES)
+        tried = Explainer(explainer.model, options).projected(texts, [direction] * len(texts))
+        found = {at: _asked_for(each, target) for at, each in enumerate(tried) if each.residual <= target}
+    left = [at for at in range(len(texts)) if at not in found]
+    if left:
+        placed = explainer.projected([texts[at] for at in left], [direction] * len(left))
+        found.update(zip(left, placed, strict=True))
+    return [found[at] for at in range(len(texts))]
+
+
+def _asked_for(side: TextFactors, tolerance: float) -> TextFactors:
+    """With the tolerance that was asked for among its settings."""
+    return side if side.settings is None else replace(side, settings=replace(side.settings, tolerance=tolerance))
 
 
 def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from .attribution import Attribution
-from .contrast import Contrast, ModelContrast, contrast_models, contrast_of
+from .contrasts import Contrast, ModelContrast, contrast_models, contrast_of
 from .factors import ProjectedFactors, TextFactors
 from .highlights import Highlight, highlights_of, tagged
 from .optional import pandas
