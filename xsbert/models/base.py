@@ -415,6 +415,10 @@ class XSTransformer(ReferencedTransformer):
         Warns:
             UserWarning: as `attribute_prediction`; or given embeddings score far from the model's own.
             ShiftWarning: once, at the first hit whose score an added shift changes by more than 0.05.
+
+        >>> ranking = model.explain_ranking("weather", ["Stock prices fell.", "A cold day."], layer=5)
+        >>> [hit.index for hit in ranking]
+        [1, 0]
         """
         request = Request(top_k, detail, units, passages, overlap, pooling)
         explainer = self.explainer(**options)
