@@ -380,12 +380,12 @@ def _crossing(fewer: Placement, more: Placement, residual: float) -> float:
     return math.ceil(n_fewer + share * (n_more - n_fewer))
 
 
-def check_tolerance(tolerance: float, max_steps: int) -> None:
+def check_tolerance(tolerance: float, max_steps: int, name: str = "tolerance") -> None:
     """Raise unless the tolerance is a number above 0 and ``max_steps`` an integer of at least 1."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)):
-        raise TypeError(f"tolerance must be a number, got {tolerance!r}")
+        raise TypeError(f"{name} must be a number, got {tolerance!r}")
     if not (math.isfinite(tolerance) and tolerance > 0):
-        raise ValueError(f"tolerance must be above 0, got {tolerance}")
+        raise ValueError(f"{name} must be above 0, got {tolerance}")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")
 

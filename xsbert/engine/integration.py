@@ -19,6 +19,9 @@ from .paths import TextPath, chunk_for
 
 __all__ = ["Integrated", "ProjectedBy", "SummedOver", "Way", "integrated", "limits", "placements"]
 
+# How often nodes are placed anew for the error of the factors, and how far below what seems to be needed.
+MOST_REFINEMENTS, BELOW = 6, 0.9
+
 
 @dataclass(frozen=True)
 class Integrated:
@@ -66,7 +69,55 @@ def integrated(paths: Sequence[TextPath], options: Options, way: Way) -> list[In
         FloatingPointError: f is not finite everywhere between reference and text.
         MemoryError: the budget is too small for a single product.
     """
-    placed = placements(paths, options)
+    found = _computed(paths, placements(paths, options), options, way)
+    if options.factor_tolerance is None:
+        return found
+    return [
+        _refined(place, path, each, options, way) for place, (path, each) in enumerate(zip(paths, found, strict=True))
+    ]
+
+
+def _refined(place: int, path: TextPath, found: Integrated, options: Options, way: Way) -> Integrated:
+    """Nodes for smaller and smaller residuals, until the error of the factors is within its own tolerance."""
+    wanted, target = options.factor_tolerance, options.target
+    assert wanted is not None
+    assert target is not None
+    alone = _Alone(place, way)
+    for _ in range(MOST_REFINEMENTS):
+        if found.factor_error <= wanted or len(found.placement.rule.nodes) >= options.max_steps:
+            return found
+        reached = min(target, found.placement.residual or target)
+        target = BELOW * reached * wanted / found.factor_error
+        (placed,) = placements([path], replace(options, tolerance=target))
+        placed = replace(placed, n_passes=found.placement.n_passes + placed.n_passes)
+        (again,) = _computed([path], [placed], options, alone)
+        if again.factor_error >= found.factor_error:
+            return replace(found, placement=replace(found.placement, n_passes=placed.n_passes))
+        found = again
+    return found
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """One of the texts of a way."""
+
+    place: int
+    way: Way
+
+    def together(
+        self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
+    ) -> list[Measured]:
+        (path,), (rule,), (rows,) = paths, rules, functionals
+        return [self.way.alone(self.place, path, rule, rows)]
+
+    def alone(self, place: int, path: TextPath, rule: Quadrature, functionals: np.ndarray) -> Measured:
+        return self.way.alone(self.place, path, rule, functionals)
+
+    def outputs(self, place: int, values: Tensor) -> Tensor:
+        return self.way.outputs(self.place, values)
+
+
+def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: Options, way: Way) -> list[Integrated]:
     functionals = [
         error_functionals(options.rule_name, placement.rule.weights, placement.orders) for placement in placed
     ]

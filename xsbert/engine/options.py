@@ -29,6 +29,7 @@ class OptionKeywords(TypedDict, total=False):
 
     layer: int
     tolerance: float | None
+    factor_tolerance: float | None
     n_steps: int | None
     rule: str
     reference: str | None
@@ -49,6 +50,9 @@ class Options:
             hidden state; a negative value means L + layer.
         tolerance: relative residual that both texts must reach, above 0; as many nodes are placed as that takes.
             0.01 where neither this nor ``n_steps`` is given.
+        factor_tolerance: relative error of the tokens' factors that must hold as well, above 0, by its upper estimate
+            (`Attribution.factor_error_a`); nodes are added until it does. None asks for the residual alone, which is
+            the error of the factors' sum.
         n_steps: number of interpolation steps N between reference and text, at least 1, in place of a tolerance.
         rule: where the steps lie: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule of the
             papers. Goes with ``n_steps``.
@@ -74,6 +78,7 @@ class Options:
 
     layer: int = -2
     tolerance: float | None = None
+    factor_tolerance: float | None = None
     n_steps: int | None = None
     rule: str = "gauss-legendre"
     reference: str | None = None
@@ -90,6 +95,12 @@ class Options:
         quadrature(self.rule, 1 if self.n_steps is None else self.n_steps)
         if self.n_steps is not None and self.tolerance is not None:
             raise ValueError(f"give tolerance or n_steps, not both: got {self.tolerance!r} and {self.n_steps!r}")
+        if self.factor_tolerance is not None:
+            if self.n_steps is not None:
+                raise ValueError(
+                    f"give factor_tolerance or n_steps, not both: got {self.factor_tolerance!r} and {self.n_steps!r}"
+                )
+            check_tolerance(self.factor_tolerance, self.max_steps, "factor_tolerance")
         if self.n_steps is None and self.rule != "gauss-legendre":
             raise ValueError(
                 f"rule={self.rule!r} needs n_steps: for a tolerance the nodes are placed where they are needed"

@@ -209,9 +209,18 @@ def _fields(factors: TextFactors) -> dict[str, Any]:
 
 
 def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> None:
-    """Warn of residuals above the tolerance."""
-    tolerance = options.target
+    """Warn of residuals, and of errors of the factors, above their tolerances."""
+    tolerance, of_factors = options.target, options.factor_tolerance
     for result in results:
+        error = result.factor_error
+        if of_factors is not None and error is not None and error > of_factors:
+            warnings.warn(
+                f"the factor_tolerance of {of_factors:g} is out of reach for {result.text!r:.60}: with up to "
+                f"{options.max_steps} nodes the error of the factors is at most {error:.1e}, which "
+                f"{settings_of(result).n_steps} nodes reach. A deeper layer, more precision (float32, float64) or more "
+                "max_steps may help",
+                stacklevel=caller_level(),
+            )
         if tolerance is not None and result.residual > tolerance:
             factors = "" if result.factor_error is None else f", that of the factors up to {result.factor_error:.1e}"
             warnings.warn(
