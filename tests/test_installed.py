@@ -1,5 +1,7 @@
 """What an editable install gives to editors and type checkers."""
 
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -25,3 +27,19 @@ def test_an_editable_install_is_a_plain_path(tmp_path):
         paths = [archive.read(name).decode() for name in archive.namelist() if name.endswith(".pth")]
         assert paths == [f"{tmp_path}\n"]
         assert not [name for name in archive.namelist() if name.endswith(".py")]
+
+
+@pytest.fixture(scope="module")
+def describe():
+    return runpy.run_path(str(FOLDER / "setup.py"), run_name="setup")["long_description"]
+
+
+def test_the_long_description_has_nothing_relative(describe):
+    """A package index shows the README, but not the files beside it."""
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert "](docs/" in readme
+    for text in (describe(readme, None), describe(readme, "https://example.org/x")):
+        assert [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith(("https://", "#"))] == []
+    assert describe("![a](docs/a.png) [b](docs/b.md)", None) == " b"
+    linked = "![a](https://example.org/x/raw/main/docs/a.png) [b](https://example.org/x/blob/main/docs/b.md)"
+    assert describe("![a](docs/a.png) [b](docs/b.md)", "https://example.org/x") == linked

@@ -9,6 +9,7 @@ import pytest
 from xsbert import XSTransformer
 
 README = Path(__file__).parents[1] / "README.md"
+CONCEPTS, REFERENCES = README.parent / "docs/concepts.md", README.parent / "docs/reference.md"
 
 
 def test_the_first_code_runs_and_the_account_is_of_this_version(tmp_path, monkeypatch, capsys):
@@ -31,7 +32,7 @@ def test_the_approximate_numbers(reference, minilm_path):
     out = XSTransformer(minilm_path, reference=reference, device="cpu").attribute_prediction(
         "The coffee is bad.", "This is not a good coffee."
     )
-    text = README.read_text(encoding="utf-8").replace("−", "-")
+    text = CONCEPTS.read_text(encoding="utf-8").replace("−", "-")
     parts = out.parts
     assert (
         f"scores {out.score:.2f}, of which interactions are {parts['interactions']:.2f}, main effects "
@@ -42,7 +43,7 @@ def test_the_approximate_numbers(reference, minilm_path):
 @pytest.mark.parametrize("name", ["minilm", "mpnet"])
 def test_the_tables_of_references_are_those_of_the_records(name):
     record = json.loads((README.parent / f"benchmarks/results/references_{name}.json").read_text(encoding="utf-8"))
-    lines = README.read_text(encoding="utf-8").replace("**", "").replace("−", "-").splitlines()
+    lines = REFERENCES.read_text(encoding="utf-8").replace("**", "").replace("−", "-").splitlines()
     every, own = record["chosen"].values()
     for few, many, split in zip(own["rows"], every["rows"], record["parts"], strict=True):
         numbers = [row[key] for row in (few, many) for key in ("rank_agreement", "mean_change")]

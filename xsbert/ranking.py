@@ -116,7 +116,7 @@ class Hit:
 
     @property
     def error(self) -> float:
-        """|score − (contributions + baseline)|."""
+        """The distance between the score and contributions plus baseline."""
         return abs(self.score - self.document.total)
 
     @property

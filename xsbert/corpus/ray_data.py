@@ -70,13 +70,14 @@ def ray_job(
             ``num_gpus`` is above 0, it has to put the model there, as `XSTransformer` does by itself.
         n_actors: actors, each with its own model.
         num_gpus, num_cpus: of one actor, also fractions.
-        source, output, columns, id_column, keep, what, shard_size, resume, memory_budget, lock_timeout,
-            show_progress_bar: as for `explain_corpus`; the budget is that of one actor, and the bar counts shards.
-        **options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``side``,
+        source, output, columns, id_column, keep, what, shard_size, resume, lock_timeout: as for `explain_corpus`.
+        memory_budget: as for `explain_corpus`, of one actor.
+        show_progress_bar: as for `explain_corpus`; the bar counts shards.
+        options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``side``,
             ``tolerance`` and the others of `explain_corpus`.
 
-    Returns, raises:
-        as `explain_corpus`.
+    Returns:
+        as `explain_corpus`, whose errors it raises, too.
     """
     if find_spec("ray") is None:
         raise ImportError('ray_job needs Ray Data: pip install "xsbert[ray]"')

@@ -76,7 +76,7 @@ class Task:
         """Checked against the model, which explains one word for it.
 
         Args:
-            model, what, similarity, units, top_k, dtype, prompt, prompt_name, side, **options: as for
+            model, what, similarity, units, top_k, dtype, prompt, prompt_name, side, options: as for
                 `xsbert.corpus.explain_corpus`.
 
         Raises:

@@ -154,7 +154,7 @@ class Faithfulness:
                 each = "; ".join(f"{operator}: {label}" for operator, label in winners.items())
                 lines.append(f"The operators do not agree on the best ({each}).")
         if len({row.reference for row in self.rows if row.method == "integrated"}) > 1:
-            lines.append("A reference is favoured by the operator that puts in the same token.")
+            lines.append("An operator that puts in a reference's own token can favour it.")
         return " ".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def of_values(
         **fields: effects of single units, and an offset, which are zero otherwise; ``layer`` of the settings.
     """
     layer = fields.pop("layer", 0)
-    settings = replace(settings_of(a), rule=name, n_steps=0, n_looks=0, layer=layer, tolerance=None)
+    settings = replace(settings_of(a), rule=name, n_steps=0, n_looks=0, layer=layer, tolerance=None, reference="none")
     zeros = {"effects_a": np.zeros(len(a.tokens)), "effects_b": np.zeros(len(b.tokens))}
     # `of` refuses the cosine of a zero embedding, and texts of different models.
     checked = Attribution.of(a, b, options.similarity)

@@ -1,0 +1,220 @@
+"""A sentence transformer with a reference for its texts, and perhaps shifted by it: how it is loaded and saved."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+from torch import nn
+from typing_extensions import Self
+
+from ..engine.encoder import encoder_layers
+from ..engine.reference import (
+    Reference,
+    chosen_reference,
+    default_reference,
+    positions_of_reference,
+    resolve_reference,
+)
+from .admission import check_supported, damaged_weights
+from .card import add_shift_note
+from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
+
+__all__ = ["ReferencedTransformer"]
+
+# How modules.json names the modules of a shifted model. They need no trust: they are not code from a model's files.
+OUR_MODULES = {
+    f"{module.__module__}.{module.__qualname__}": module for module in (ReferenceTransformer, ReferenceShift)
+}
+# The models published with the papers name theirs so, and shift without a module of its own.
+PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
+
+
+class ReferencedTransformer(SentenceTransformer):
+    """What an `XSTransformer` is before it explains: admitted, with a reference, perhaps shifted by it."""
+
+    model_types: ClassVar[tuple[str, ...] | None] = None
+    """The transformers model types that the class is made for, None for any."""
+
+    def __init__(
+        self,
+        model_name_or_path: str | PathLike[str] | None = None,
+        *,
+        shift: bool = False,
+        reference: str | None = None,
+        reference_positions: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # SentenceTransformer takes strings alone.
+        path = None if model_name_or_path is None else fspath(model_name_or_path)
+        try:
+            super().__init__(path, **kwargs)
+        except SafetensorError as error:
+            raise OSError(
+                f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
+            ) from error
+        self._set_up(shift, reference, reference_positions)
+
+    @classmethod
+    def wrap(
+        cls,
+        model: SentenceTransformer,
+        *,
+        shift: bool = False,
+        reference: str | None = None,
+        reference_positions: str | None = None,
+    ) -> Self:
+        """Take over a loaded `SentenceTransformer` without loading it again.
+
+        Weights are shared, ``model`` itself stays as it is. Other arguments, and errors, as for the class.
+
+        Raises:
+            TypeError: ``model`` is not a `SentenceTransformer`, such as a cross-encoder.
+
+        >>> shifted = xsbert.XSTransformer.wrap(model, shift=True)
+        >>> shifted.shifted, shifted.shift_added, model.shifted
+        (True, True, False)
+        """
+        if not isinstance(model, SentenceTransformer):
+            raise TypeError(
+                f"model must be a SentenceTransformer, got {type(model).__name__}; cross-encoders and sparse or "
+                "multi-vector encoders do not embed a text into one vector"
+            )
+        wrapped = cls.__new__(cls)
+        vars(wrapped).update(vars(model))
+        wrapped._modules = OrderedDict(model._modules)
+        wrapped.model_card_data = copy.copy(model.model_card_data)
+        wrapped.model_card_data.register_model(wrapped)
+        wrapped._set_up(shift, reference, reference_positions)
+        return wrapped
+
+    _reference: Reference
+
+    @property
+    def n_layers(self) -> int:
+        """L, the number of encoder layers."""
+        return len(encoder_layers(self._transformer))
+
+    @property
+    def shifted(self) -> bool:
+        """Whether embeddings are shifted by that of the reference."""
+        return any(isinstance(module, ReferenceShift) for module in self)
+
+    @property
+    def normalised(self) -> bool:
+        """Whether embeddings are divided by their norms at the end."""
+        return isinstance(self[len(self) - 1], Normalize)
+
+    @property
+    def reference(self) -> Reference:
+        """What texts are compared with where nothing else is asked for."""
+        return self._reference
+
+    @property
+    def reference_positions(self) -> str:
+        """Which positions the tokens of the reference have: ``"text"`` or ``"padding"``."""
+        return positions_of_reference(self._transformer, self._reference)
+
+    @property
+    def shift_added(self) -> bool:
+        """Whether the shift was added to a model that was neither trained nor saved with it.
+
+        The model's own scores are then those without it, which results give as ``score_unshifted``. A call of
+        `train`, which the Trainer makes, ends this: what is trained from then on is the shifted model.
+        """
+        return any(isinstance(module, ReferenceShift) and module.added for module in self)
+
+    @property
+    def label(self) -> str:
+        """A name for readers: the model's id, or the end of its path."""
+        name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
+        return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
+
+    def unshifted_modules(self) -> list[nn.Module]:
+        """The modules that make f, sharing the weights: no reference, no shift, and no trailing normalisation."""
+        modules = [module for module in self if not isinstance(module, ReferenceShift)]
+        while isinstance(modules[-1], Normalize):
+            modules.pop()
+        if isinstance(modules[0], ReferenceTransformer):
+            modules[0] = ReferenceTransformer.from_transformer(modules[0], None)
+        return modules
+
+    @property
+    def _transformer(self) -> Transformer:
+        first = self[0]
+        assert isinstance(first, Transformer)  # as `check_supported` has found
+        return first
+
+    def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
+        check_supported(self, self.model_types)
+        first = self[0]
+        if isinstance(first, ReferenceTransformer) and first.reference is not None:
+            self._reference = first.reference
+            chosen_reference(self._transformer, self._reference, True, reference, positions)
+            return
+        if reference is None:
+            reference = "pad" if positions == "padding" else default_reference(self._transformer)
+        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
+        if shift:
+            self._insert_shift(self._reference)
+
+    def _insert_shift(self, reference: Reference) -> None:
+        """Put the shift behind pooling and dense modules, before a trailing normalisation."""
+        modules: OrderedDict[str, Any] = OrderedDict(self._modules)
+        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
+        self._modules = _with_shift(modules, ReferenceShift(added=True))
+
+    def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
+        self._published = False
+        modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
+        if self._published:
+            modules = _with_shift(OrderedDict(cast(Any, modules)), ReferenceShift())
+        return modules, module_kwargs
+
+    def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
+        if class_ref == PUBLISHED_MODULE:
+            self._published = True
+            return ShiftingReferenceTransformer
+        if class_ref in OUR_MODULES:
+            return OUR_MODULES[class_ref]
+        return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
+
+    def _create_model_card(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """The usual model card, which for a shifted model also says that it is one, and how it is loaded."""
+        super()._create_model_card(path, *args, **kwargs)
+        card = Path(path) / "README.md"
+        if self.shifted and card.exists():
+            add_shift_note(card, self._reference.token, self.reference_positions)
+
+    def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
+        architectures = getattr(cast(Any, modules)[0].config, "architectures", None) or []
+        if any(name.endswith("ForSequenceClassification") for name in architectures):
+            raise ValueError(
+                f"{model_name_or_path!r} is a classifier or cross-encoder ({architectures[0]}): it reads both "
+                "texts at once and has no embedding of each, so there is no similarity to take apart"
+            )
+        return modules, config
+
+    def _load_converted_modules(
+        self, model_name_or_path: str, *args: Any, model_type: str | None = None, **kwargs: Any
+    ) -> Any:
+        raise ValueError(
+            f"{model_name_or_path!r} was saved as a {model_type}, which does not embed a text into one vector; "
+            "xsbert explains SentenceTransformer models"
+        )
+
+
+def _with_shift(modules: OrderedDict[str, Any], shift: ReferenceShift) -> OrderedDict[str, Any]:
+    """The modules with a shift before a trailing normalisation."""
+    items = list(modules.items())
+    end = len(items)
+    while isinstance(items[end - 1][1], Normalize):
+        end -= 1
+    return OrderedDict([*items[:end], ("shift", shift), *items[end:]])
