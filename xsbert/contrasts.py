@@ -14,9 +14,9 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from .attribution import Attribution
+from .correlations import spearman
 from .optional import pandas
 from .shares import Shares, shares_of
 from .units import TEXT
@@ -221,7 +221,7 @@ class ModelContrast:
         """Spearman's rank correlation of both columns; NaN for fewer than three words or constant shares."""
         if len(self.words) < 3 or not np.ptp(self.shares, axis=0).all():
             return float("nan")
-        return float(spearmanr(self.shares[:, 0], self.shares[:, 1]).statistic)
+        return spearman(self.shares[:, 0], self.shares[:, 1])
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row for each word: ``text``, ``word``, and the share of either model.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -39,7 +40,7 @@ def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
     """
     other = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
-    stacks = [module for module in other[0].model.modules() if isinstance(module, nn.ModuleList)]
+    stacks = [module for module in cast(Transformer, other[0]).model.modules() if isinstance(module, nn.ModuleList)]
     layers = max(stacks, key=lambda stack: sum(weight.numel() for weight in stack.parameters()))
     with torch.no_grad():
         for weight in layers.parameters():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import index
-from typing import Any
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
+from .correlations import pearson, spearman
 from .engine.reference import SPECIAL_NAMES
 from .models import XSTransformer
 from .similarity import SIMILARITIES, similarity_hint
@@ -375,8 +374,8 @@ def _row(reference: str | None, similarities: np.ndarray, base: np.ndarray, gold
     return ShiftCostRow(
         reference=reference,
         rank_agreement=_rank_agreement(reference, similarities, base),
-        spearman=_correlation(spearmanr, similarities, gold),
-        pearson=_correlation(pearsonr, similarities, gold),
+        spearman=spearman(similarities, gold),
+        pearson=pearson(similarities, gold),
     )
 
 
@@ -384,11 +383,7 @@ def _rank_agreement(reference: str | None, similarities: np.ndarray, base: np.nd
     for name, values in ((None, base), (reference, similarities)):
         if np.ptp(values) == 0 or not math.isfinite(values.sum()):
             raise ValueError(f"the similarities are not finite or all the same (reference {name!r})")
-    return _correlation(spearmanr, similarities, base)
-
-
-def _correlation(test: Callable[..., Any], one: np.ndarray, other: np.ndarray) -> float:
-    return float(test(one, other).statistic)
+    return spearman(similarities, base)
 
 
 def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:

@@ -156,8 +156,8 @@ def score_alignments(
         for link in pair.links:
             hits.setdefault(link.kind, []).append(bool(chosen[link.a, link.b]))
     kinds = {kind: (float(np.mean(each)), len(each)) for kind, each in sorted(hits.items())}
-    means = (float(np.mean(each)) for each in (precisions, areas, f1s))
-    return AlignmentScores(*means, kinds, len(precisions), skipped, np.array(precisions))
+    precision, area, f1 = (float(np.mean(each)) for each in (precisions, areas, f1s))
+    return AlignmentScores(precision, area, f1, kinds, len(precisions), skipped, np.array(precisions))
 
 
 def word_matrix(result: Attribution, pair: GoldPair) -> np.ndarray:
@@ -169,6 +169,8 @@ def word_matrix(result: Attribution, pair: GoldPair) -> np.ndarray:
     result = result.spans(a=pair.words_a, b=pair.words_b)
     places = []
     for side, words in ((result.a, pair.words_a), (result.b, pair.words_b)):
+        if side.spans is None:
+            raise ValueError("words of a gold pair need the tokenizer's offsets, which only fast tokenizers have")
         offset = len(side.prompt)
         known = {span: at for at, span in enumerate(side.spans) if side.roles[at] == "text"}
         places.append([known[start + offset, end + offset] for start, end in words])

@@ -43,8 +43,9 @@ def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
     if shares.spans is None:
         raise ValueError("highlights need the tokenizer's offsets, which only fast tokenizers have")
     known = by_sentence(shares) if merge == "sentences" else shares
-    places = [at for at, (start, end) in enumerate(known.spans or ()) if known.roles[at] == TEXT and start < end]
-    spans, values = [known.spans[at] for at in places], known.values[places]
+    every = known.spans or ()
+    places = [at for at, (start, end) in enumerate(every) if known.roles[at] == TEXT and start < end]
+    spans, values = [every[at] for at in places], known.values[places]
     runs = [(at, at + 1) for at in range(len(spans))]
     if merge == "passages" and len(values):
         runs = best_stretches(values - values.mean())

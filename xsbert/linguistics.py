@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from .attribution import Attribution
+from .correlations import spearman
 from .factors import TextFactors
 from .models import XSTransformer
 from .units import TEXT, check_ranges
@@ -177,10 +177,10 @@ def kept_correlation(
     results = _checked(results, shares)
     _same_length(results, scores)
     rows = [
-        (f"strongest {share:.0%}", float(spearmanr([kept_sum(each.matrix, share) for each in results], scores)[0]))
+        (f"strongest {share:.0%}", spearman([kept_sum(each.matrix, share) for each in results], scores))
         for share in shares
     ]
-    rows.append(("the model's score", float(spearmanr([each.score for each in results], scores)[0])))
+    rows.append(("the model's score", spearman([each.score for each in results], scores)))
     return Table(f"Spearman correlation with human scores, {len(results)} pairs", ("kept", "Spearman"), tuple(rows))
 
 
@@ -207,11 +207,11 @@ def kept_by_label(
     labels = [tuple(unit_labels(side, labeller)[0] for side in (each.a, each.b)) for each in results]
     rows = []
     for name, wanted in known.items():
-        sums = [_sum_over(each, *sides, set(wanted)) for each, sides in zip(results, labels, strict=True)]
-        rows.append((name, float(spearmanr(sums, scores)[0])))
-    everything = [_sum_over(each, *sides, None) for each, sides in zip(results, labels, strict=True)]
-    rows.append(("all words", float(spearmanr(everything, scores)[0])))
-    rows.append(("the model's score", float(spearmanr([each.score for each in results], scores)[0])))
+        sums = [_sum_over(each, a, b, set(wanted)) for each, (a, b) in zip(results, labels, strict=True)]
+        rows.append((name, spearman(sums, scores)))
+    everything = [_sum_over(each, a, b, None) for each, (a, b) in zip(results, labels, strict=True)]
+    rows.append(("all words", spearman(everything, scores)))
+    rows.append(("the model's score", spearman([each.score for each in results], scores)))
     return Table(f"Spearman correlation with human scores, {len(results)} pairs", ("kept", "Spearman"), tuple(rows))
 
 
@@ -253,9 +253,10 @@ def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = 
             n_without += without
         for s, one in sides[0]:
             for t, other in sides[1]:
+                cell = cast(float, result.matrix[s, t])
                 names = [" · ".join(sorted((one, other)))] if by == "pair" else [one, other]
                 for name in names:
-                    sums[name] = sums.get(name, 0.0) + result.matrix[s, t] / len(names)
+                    sums[name] = sums.get(name, 0.0) + cell / len(names)
                     counts[name] = counts.get(name, 0.0) + 1 / len(names)
     total, number = sum(sums.values()), sum(counts.values())
     rows = [
@@ -357,9 +358,9 @@ def probe_negation(
         would say that the model counts the word against the similarity.
 
     Raises:
-        ValueError: the word is not in the negated text.
+        ValueError: the word is not in the negated text, or a pair cannot be explained.
     """
-    results = model.explain_pairs([(a, b) for a, b, _ in sentences], units="words", **options)
+    results = _explained(model, [(a, b) for a, b, _ in sentences], options)
     rows = []
     for (_, negated, word), result in zip(sentences, results, strict=True):
         at = _place(result.b, word)
@@ -384,12 +385,12 @@ def probe_opposites(
         **options: of `XSTransformer.explain_pairs`.
 
     Raises:
-        ValueError: a word is not in its text.
+        ValueError: a word is not in its text, or a pair cannot be explained.
     """
     same = [(a, a, word, word) for a, _, word, _ in antonyms]
     rows = []
     for name, probes in (("the same word", same), ("synonyms", synonyms), ("antonyms", antonyms)):
-        results = list(model.explain_pairs([(a, b) for a, b, _, _ in probes], units="words", **options))
+        results = _explained(model, [(a, b) for a, b, _, _ in probes], options)
         cells = [
             float(result.matrix[_place(result.a, one), _place(result.b, other)])
             for (_, _, one, other), result in zip(probes, results, strict=True)
@@ -398,6 +399,16 @@ def probe_opposites(
         n_negative = sum(cell < 0 for cell in cells)
         rows.append((name, float(np.mean(cells)), n_negative, len(cells), float(np.mean(scores))))
     return Table("opposites", ("words", "mean cell", "negative", "of", "mean score"), tuple(rows))
+
+
+def _explained(model: XSTransformer, pairs: Sequence[tuple[str, str]], options: dict[str, Any]) -> list[Attribution]:
+    """Results in words, of all pairs: a probe needs each of them."""
+    found = []
+    for (a, b), result in zip(pairs, model.explain_pairs(pairs, units="words", **options), strict=True):
+        if result is None:
+            raise ValueError(f"a probe needs all of its pairs, and {a!r:.60} with {b!r:.60} could not be explained")
+        found.append(result)
+    return found
 
 
 def _place(side: TextFactors, word: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -49,22 +50,22 @@ class MethodAttribution(Attribution):
         if not (np.isfinite(self.values).all() and np.isfinite(self.offset)):
             raise ValueError(f"the values of {self.method!r} hold numbers that are not finite")
 
-    @property
+    @cached_property
     def matrix(self) -> np.ndarray:
         """(S, T) the method's numbers for pairs of units."""
         return self.values
 
-    @property
+    @cached_property
     def main_effects_a(self) -> np.ndarray:
         """(S,) the method's numbers for single units of a."""
         return self.effects_a
 
-    @property
+    @cached_property
     def main_effects_b(self) -> np.ndarray:
         """(T,) the same of b."""
         return self.effects_b
 
-    @property
+    @cached_property
     def baseline(self) -> float:
         """What the method gives to no unit."""
         return self.offset

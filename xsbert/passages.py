@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 __all__ = ["passage_ranges", "passages_of"]
 
@@ -46,7 +47,7 @@ def passage_ranges(
     return ranges
 
 
-def passages_of(text: str, tokenizer: Callable[..., dict], size: int, overlap: int) -> list[tuple[int, int]]:
+def passages_of(text: str, tokenizer: Callable[..., Any], size: int, overlap: int) -> list[tuple[int, int]]:
     """`passage_ranges` of a text by a fast tokenizer, of all of it whatever the model's limit.
 
     Raises:

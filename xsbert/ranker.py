@@ -178,7 +178,8 @@ def best_documents(
     top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
     query = query.to(embeddings.dtype)
     (hits,) = util.semantic_search(query[None], embeddings, top_k=top_k, score_function=compare)
-    return [Scored(hit["corpus_id"], float(hit["score"]), ((0, len(texts[hit["corpus_id"]]), 1.0),), 1) for hit in hits]
+    places = [(int(hit["corpus_id"]), float(hit["score"])) for hit in hits]
+    return [Scored(index, score, ((0, len(texts[index]), 1.0),), 1) for index, score in places]
 
 
 def _best_by_passages(
@@ -239,15 +240,17 @@ def _explained(
     sides = _sides(explainer, query, texts, request.detail)
     hits, at = [], 0
     for document, scored in best:
-        own, own_texts = (each[at : at + len(scored.passages)] for each in (sides, texts))
+        own = slice(at, at + len(scored.passages))
         at += len(scored.passages)
-        reason = next((each for each in own if isinstance(each, str)), None) or _no_score(query, own, similarity)
+        known = [each for each in sides[own] if not isinstance(each, str)]
+        failed = [each for each in sides[own] if isinstance(each, str)]
+        reason = failed[0] if failed else _no_score(known, similarity)
         passages = (
             ()
             if reason
             else tuple(
                 Passage(start, end, weight, side)
-                for (start, end, weight), side in zip(scored.passages, own, strict=True)
+                for (start, end, weight), side in zip(scored.passages, known, strict=True)
             )
         )
         hits.append(
@@ -260,7 +263,7 @@ def _explained(
                 similarity=similarity,
                 units=request.units,
                 n_passages=scored.n_passages,
-                n_cut=sum(text.n_cut for text in own_texts),
+                n_cut=sum(text.n_cut for text in texts[own]),
                 reason=reason,
                 id=document.id,
                 retriever_score=document.score,
@@ -326,7 +329,7 @@ def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[Tok
     return [found[at] for at in range(len(texts))]
 
 
-def _no_score(query: TextFactors, sides: Sequence[Any], similarity: str) -> str | None:
+def _no_score(sides: Sequence[TextFactors], similarity: str) -> str | None:
     if similarity == "cosine" and any(not side.embedding.any() for side in sides):
         return (
             "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and "

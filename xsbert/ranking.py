@@ -130,7 +130,8 @@ class Hit:
         """Upper estimate of the relative error of the tokens' shares; see `xsbert.accuracy`."""
         self._require_explained()
         errors = [passage.side.factor_error for passage in self.passages]
-        return None if None in errors else max(errors)
+        known = [each for each in errors if each is not None]
+        return max(known) if len(known) == len(errors) else None
 
     @cached_property
     def score_unshifted(self) -> float | None:
@@ -214,16 +215,15 @@ class Hit:
         if not 0 <= sentence < len(sentences):
             raise IndexError(f"the model saw {len(sentences)} sentences, there is none with the place {sentence}")
         chosen = sentences[sentence]
+        spans = words.spans or ()
         kept = [
-            at
-            for at, (start, end) in enumerate(words.spans or ())
-            if chosen.start <= start and end <= chosen.end and start < end
+            at for at, (start, end) in enumerate(spans) if chosen.start <= start and end <= chosen.end and start < end
         ]
         return Shares(
             text=words.text,
             units=tuple(words.units[at] for at in kept),
             roles=tuple(words.roles[at] for at in kept),
-            spans=tuple(words.spans[at] for at in kept),
+            spans=tuple(spans[at] for at in kept),
             values=words.values[kept],
             baseline=0.0,
         )
@@ -339,10 +339,10 @@ class Ranking(Sequence[Hit]):
         Raises:
             ValueError: the queries differ, or the document is in one of the rankings alone.
         """
-        found = [next((hit for hit in each if hit.index == index), None) for each in (self, other)]
-        if found[0] is None or found[1] is None:
+        own, others = (next((hit for hit in each if hit.index == index), None) for each in (self, other))
+        if own is None or others is None:
             raise ValueError(f"document {index} is not among the hits of both rankings")
-        return contrast_models(*(hit.over("words").attribution for hit in found))
+        return contrast_models(own.over("words").attribution, others.over("words").attribution)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers of the account, as JSON can hold them. `save` keeps the factors as well."""

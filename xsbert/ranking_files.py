@@ -118,7 +118,7 @@ def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
     data = sha256()
     for name, array in arrays.items():
         require_finite(array, name)
-        data.update(array)
+        data.update(array.data)
     content["data"] = data.hexdigest()
     header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
     write(path, [header, *arrays.values()])

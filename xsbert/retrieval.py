@@ -176,7 +176,7 @@ def sample() -> Sample:
     >>> len(sample().documents), sample().queries[7], sample().relevant[7]
     (16, 'pull of the moon on the ocean', ('tides',))
     """
-    content = json.loads(files(__package__).joinpath("data", "sample.json").read_text(encoding="utf-8"))
+    content = json.loads(files("xsbert").joinpath("data").joinpath("sample.json").read_text(encoding="utf-8"))
     return Sample(
         ids=tuple(each["id"] for each in content["documents"]),
         documents=tuple(each["text"] for each in content["documents"]),

@@ -190,9 +190,17 @@ class Explainer:
         before = self.prompt(prompt, prompt_name, task)
         return self.factors_of(self.tokenized_all(texts, before, errors=errors), units=units, errors=errors)
 
+    @overload
+    def factors_of(
+        self, texts: Sequence[TokenizedText], *, units: str = ..., errors: Literal["raise"] = ...
+    ) -> list[TextFactors]: ...
+    @overload
+    def factors_of(
+        self, texts: Sequence[TokenizedText | None], *, units: str = ..., errors: str
+    ) -> list[TextFactors | None]: ...
     def factors_of(
         self, texts: Sequence[TokenizedText | None], *, units: str = "tokens", errors: str = "raise"
-    ) -> list[TextFactors | None]:
+    ) -> Sequence[TextFactors | None]:
         """`factors` of texts that are tokenized already, which may have different prompts; None for None."""
         _check_units(units)
         check_errors(errors)

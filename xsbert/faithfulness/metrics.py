@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from ..attribution import Attribution
+from ..correlations import pearson, spearman
 from ..methods.occlusion import single_edits
 from ..perturbation import EditedText, Perturber
 from ..units import TEXT
@@ -66,7 +67,7 @@ def correlation(numbers: np.ndarray, effects: np.ndarray, ranks: bool = False) -
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        return float((stats.spearmanr if ranks else stats.pearsonr)(numbers, effects).statistic)
+        return (spearman if ranks else pearson)(numbers, effects)
 
 
 def curve_edits(perturber: Perturber, text: str, numbers: np.ndarray) -> list[EditedText]:

@@ -139,8 +139,8 @@ class Faithfulness:
         lines = [f"For this model {best.label} follows deletions best ({self.estimate(best)}, mean over operators)."]
         top = self._best_integrated()
         family = [row for row in self.rows if row.method == "integrated" and row is not top]
-        ties = [row.label for row in family if self.difference(top, row).is_zero]
         if top is not None and family:
+            ties = [row.label for row in family if self.difference(top, row).is_zero]
             lines.append(
                 f"Of integrated Jacobians take {top.label.removeprefix('integrated, ')}; "
                 + (f"it does not differ from {'; '.join(ties)}." if ties else "all others are less faithful.")

@@ -29,11 +29,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
@@ -135,7 +136,8 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
         for name, value in model.preprocess([text], prompt=prompt).items()
     }
     modules = private_copy(model).unshifted_modules()
-    length, width = features["input_ids"].shape[1], model[0].model.get_input_embeddings().weight.shape[1]
+    length = features["input_ids"].shape[1]
+    width = cast(Tensor, cast(Transformer, model[0]).model.get_input_embeddings().weight).shape[1]
 
     def embedding(scale: Tensor) -> Tensor:
         with LrpRules(scale, width):
@@ -147,7 +149,7 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
     ones = torch.ones(length, device=model.device, dtype=model.dtype)
     product = torch.func.vmap(lambda row: torch.func.jvp(embedding, (ones,), (row,)), chunk_size=CHUNK)
     with torch.no_grad():
-        values, rows = product(torch.eye(length, device=model.device, dtype=model.dtype))
+        values, rows = cast("tuple[Tensor, Tensor]", product(torch.eye(length, device=model.device, dtype=model.dtype)))
     rows = rows.double().cpu().numpy()
     return rows, values[0].double().cpu().numpy() - rows.sum(0)
 
@@ -163,7 +165,7 @@ def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
 
 
 def _check(model: XSTransformer) -> None:
-    kind = model[0].config.model_type
+    kind = cast(Transformer, model[0]).config.model_type
     if kind not in MODEL_TYPES:
         raise ValueError(
             f"BiLRP has rules for models of the types {', '.join(MODEL_TYPES)}, whose nonlinear operations are known; "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..attribution import Attribution
-from ..factors import TextFactors
+from ..factors import TextFactors, settings_of
 from ..method_attribution import MethodAttribution
 from ..models import XSTransformer
 from ..perturbation import Perturber, text_layout, vars_of
@@ -110,7 +110,7 @@ def of_values(
         **fields: effects of single units, and an offset, which are zero otherwise; ``layer`` of the settings.
     """
     layer = fields.pop("layer", 0)
-    settings = replace(a.settings, rule=name, n_steps=0, n_looks=0, layer=layer, tolerance=None, reference="none")
+    settings = replace(settings_of(a), rule=name, n_steps=0, n_looks=0, layer=layer, tolerance=None, reference="none")
     zeros = {"effects_a": np.zeros(len(a.tokens)), "effects_b": np.zeros(len(b.tokens))}
     # `of` refuses the cosine of a zero embedding, and texts of different models.
     checked = Attribution.of(a, b, options.similarity)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
+from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
 from ..models import XSTransformer
@@ -30,7 +32,7 @@ def hidden_states(model: XSTransformer, texts: Sequence[str], layer: int) -> dic
     by_length: dict[int, list[str]] = {}
     for text, each in features.items():
         by_length.setdefault(each["input_ids"].shape[1], []).append(text)
-    network = private_copy(model)[0].model
+    network = cast(Transformer, private_copy(model)[0]).model
     found = {}
     for group in by_length.values():
         for start in range(0, len(group), BATCH):
@@ -72,7 +74,7 @@ def layer_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) ->
 
 def static_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     """Cosines of the word embeddings, before positions and layers."""
-    table = model[0].model.get_input_embeddings().weight
+    table = cast(Tensor, cast(Transformer, model[0]).model.get_input_embeddings().weight)
     perturber = Perturber(model, "tokens", show_progress_bar=False)
     perturber.prepare(sides(pairs))
     ids = {text: perturber.units_of(text).features["input_ids"][0].to(table.device) for text in sides(pairs)}

@@ -57,6 +57,7 @@ def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list
         units=options.units,
         n_steps=1,
         rule="riemann-right",
+        errors="raise",
         **options.integration,
     )
     return [renamed(result, "gradient", left_out) for result in results]

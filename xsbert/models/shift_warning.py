@@ -9,6 +9,7 @@ import numpy as np
 
 from ..attribution import Attribution
 from ..caller import caller_level
+from ..factors import TextFactors
 from ..ranking import Ranking
 
 __all__ = ["ShiftWarning", "warn_of_shift", "warn_of_shifted_ranking", "warning_once"]
@@ -29,14 +30,13 @@ def warn_of_shift(result: Attribution) -> None:
 
 def warn_of_shifted_ranking(ranking: Ranking) -> None:
     """Warn once where scores of a ranking are far from those of the unshifted model, whose order may be another."""
-    norm = np.linalg.norm
     for hit in ranking:
         if not hit.explained or hit.score_unshifted is None:
             continue
         unit = 1.0
         if hit.similarity == "dot":
-            lengths = [norm(each.side.embedding_unshifted) for each in hit.passages]
-            unit = float(norm(hit.query_factors.embedding_unshifted) * max(lengths))
+            lengths = [_unshifted_length(each.side) for each in hit.passages]
+            unit = _unshifted_length(hit.query_factors) * max(lengths)
         if abs(hit.score - hit.score_unshifted) > BEARABLE_CHANGE * unit:
             warnings.warn(
                 "the shift that was added to the model changes its scores, and may change the order: documents"
@@ -46,6 +46,12 @@ def warn_of_shifted_ranking(ranking: Ranking) -> None:
                 stacklevel=caller_level(),
             )
             return
+
+
+def _unshifted_length(text: TextFactors) -> float:
+    if text.embedding_unshifted is None:
+        raise ValueError(f"no shift was added to the model for {text.text!r:.60}, it has no other embedding")
+    return float(np.linalg.norm(text.embedding_unshifted))
 
 
 def _is_far_from_unshifted(result: Attribution) -> bool:

@@ -209,4 +209,4 @@ def _json(value: Any) -> str:
 
 @cache
 def _file(name: str) -> str:
-    return files(__package__).joinpath("ranking", name).read_text(encoding="utf-8")
+    return files("xsbert.view").joinpath("ranking").joinpath(name).read_text(encoding="utf-8")
