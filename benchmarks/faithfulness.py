@@ -18,7 +18,7 @@ import numpy as np
 from common import environment, load, settings, write_json
 
 import xsbert
-from xsbert.faithfulness import Faithfulness
+from xsbert.fidelity import Faithfulness
 from xsbert.methods import METHODS
 
 

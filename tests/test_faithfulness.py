@@ -7,8 +7,8 @@ import xsbert
 from tests.tiny import write_model
 from xsbert import XSTransformer
 from xsbert.controls import planted_lexical_model
-from xsbert.faithfulness import Faithfulness, FaithfulnessRow, cost_of_faithfulness, faithfulness
-from xsbert.faithfulness.metrics import correlation, curve_edits, deletion_effects
+from xsbert.fidelity import Faithfulness, FaithfulnessRow, cost_of_faithfulness, faithfulness
+from xsbert.fidelity.metrics import correlation, curve_edits, deletion_effects
 from xsbert.perturbation import Perturber
 
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "hears", "old", "tree", "house", "red", "blue"]

@@ -28,7 +28,7 @@ STOREYS = [
     ["models"],
     ["controls", "evaluation", "method_attribution", "perturbation"],
     ["linguistics", "methods"],
-    ["corpus", "faithfulness", "gold"],
+    ["corpus", "fidelity", "gold"],
     ["commands"],
     ["__main__"],
 ]

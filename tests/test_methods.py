@@ -6,7 +6,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.tiny import write_model
-from xsbert import Attribution, MethodAttribution, XSTransformer
+from xsbert import MethodAttribution, XSTransformer
 from xsbert.controls import planted_lexical_model, randomised_layers
 from xsbert.methods import METHODS, explain_with
 from xsbert.methods.bilrp import relevance
@@ -47,7 +47,7 @@ def test_every_method_gives_a_result_like_any_other(name, tiny, tmp_path):
         expected = tiny.similarity(*(tiny.encode([text], convert_to_tensor=True) for text in PAIR)).item()
         assert words[0].score == pytest.approx(expected, abs=1e-5)
     words[0].save(tmp_path / "result")
-    again = Attribution.load(tmp_path / "result")
+    again = type(words[0]).load(tmp_path / "result")
     assert type(again) is type(words[0])
     np.testing.assert_array_equal(again.matrix, words[0].matrix)
     assert again.parts == words[0].parts

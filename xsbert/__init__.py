@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .corpus import aggregate, explain_corpus, read_corpus
     from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
     from .factor_files import load_factors, save_factors
-    from .faithfulness import Faithfulness, cost_of_faithfulness, faithfulness
+    from .fidelity import Faithfulness, cost_of_faithfulness, faithfulness
     from .method_attribution import MethodAttribution
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
     from .ranking import Ranking
@@ -45,7 +45,7 @@ __all__ = [
 # Where each name lives. It is imported when it is asked for: what needs torch takes seconds, a usage error need not.
 _MODULES = {
     "Attribution": "attribution",
-    "Faithfulness": "faithfulness",
+    "Faithfulness": "fidelity",
     "MethodAttribution": "method_attribution",
     "Ranking": "ranking",
     "ReferenceChoice": "evaluation",
@@ -56,8 +56,8 @@ _MODULES = {
     "XSTransformer": "models",
     "aggregate": "corpus",
     "choose_reference": "evaluation",
-    "cost_of_faithfulness": "faithfulness",
-    "faithfulness": "faithfulness",
+    "cost_of_faithfulness": "fidelity",
+    "faithfulness": "fidelity",
     "contrast": "contrasts",
     "contrast_models": "contrasts",
     "explain_corpus": "corpus",

@@ -106,7 +106,8 @@ class Attribution:
         """Which text's factors were computed along those of the other alone, by reverse mode: ``"a"``, ``"b"``, or None
         where both were computed for themselves."""
         sides = [name for name in "ab" if getattr(self, name).known_residual is not None]
-        return sides[0] if sides else None
+        # Rows of a corpus tell the residuals of both.
+        return sides[0] if len(sides) == 1 else None
 
     @property
     def tokens_a(self) -> list[str]:

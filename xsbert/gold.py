@@ -166,7 +166,7 @@ def word_matrix(result: Attribution, pair: GoldPair) -> np.ndarray:
     Raises:
         ValueError: a word holds no token.
     """
-    result = result.spans(a=pair.words_a, b=pair.words_b)
+    result = result.over(a=pair.words_a, b=pair.words_b)
     places = []
     for side, words in ((result.a, pair.words_a), (result.b, pair.words_b)):
         if side.spans is None:

@@ -81,17 +81,17 @@ class MethodAttribution(Attribution):
         Raises:
             ValueError: the tokenizer has no word ids, or the units are words already.
         """
-        return self._over("words", "words")
+        return self._in_units("words", "words")
 
-    def spans(
+    def over(
         self,
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
     ) -> MethodAttribution:
-        """The same result with stretches of text for units, as `Attribution.spans`; every sum is kept."""
-        return self if a is None and b is None else self._over(a, b)
+        """The same result with stretches of text for units, as `Attribution.over`; every sum is kept."""
+        return self if a is None and b is None else self._in_units(a, b)
 
-    def _over(
+    def _in_units(
         self, a: str | Sequence[tuple[int, int]] | None, b: str | Sequence[tuple[int, int]] | None
     ) -> MethodAttribution:
         side_a, sums_a = _summed(self.a, a)

@@ -69,7 +69,7 @@ def text_layout(
     model: XSTransformer, texts: Sequence[str], show_progress_bar: bool | None = False
 ) -> list[TextFactors]:
     """Tokens, roles, places and embeddings of texts, at the cost of a few forward passes each; factors are zero."""
-    found = model.token_factors(texts, layer=model.n_layers, n_steps=1, show_progress_bar=show_progress_bar)
+    found = model.text_factors(texts, layer=model.n_layers, n_steps=1, show_progress_bar=show_progress_bar)
     zeros = {"known_residual": 0.0, "factor_error": None}
     return [type(each)(**{**vars_of(each), "factors": np.zeros_like(each.factors), **zeros}) for each in found]
 

@@ -88,7 +88,7 @@ def sides(pairs: Pairs) -> list[str]:
 
 def in_units(result: MethodAttribution, units: str) -> MethodAttribution:
     """A result of tokens with the wanted units; sums are kept."""
-    return result if units == "tokens" else result.spans(a=units, b=units)
+    return result if units == "tokens" else result.over(a=units, b=units)
 
 
 def of_values(
