@@ -66,7 +66,9 @@ def test_dynamically_quantised_models_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "marks", [{"is_quantized": True}, {"hf_quantizer": object()}, {"quantization_method": "bitsandbytes"}], ids=str
+    "marks",
+    [{"is_quantized": True}, {"hf_quantizer": object()}, {"quantization_method": "bitsandbytes"}],
+    ids=lambda marks: next(iter(marks)),
 )
 def test_models_that_transformers_quantised_are_refused(marks, tmp_path):
     plain = SentenceTransformer(write_model("bert", tmp_path), device="cpu")
