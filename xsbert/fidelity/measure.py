@@ -77,6 +77,11 @@ def faithfulness(
             text by deletion, or the tokenizer lacks a token.
         TypeError: pairs are not pairs of strings.
         ImportError: a method needs a library that is not installed.
+
+    >>> pairs = [("A dog runs.", "A puppy plays."), ("He sings.", "She sings a song.")]
+    >>> table = faithfulness(model, pairs, methods=["lexical", "random"], show_progress_bar=False)
+    >>> [row.label for row in table.rows]
+    ['lexical', 'random']
     """
     checked = checked_pairs(pairs)
     _check(methods, operators)
