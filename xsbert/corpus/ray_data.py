@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ..models import XSTransformer
+from ..optional import optional
 from .folder import Folder
 from .job import Job, check_folder
 from .reading import Corpus, read_corpus
 from .task import Task
-
-if TYPE_CHECKING:
-    import ray.data
 
 __all__ = ["ray_job"]
 
@@ -119,16 +117,15 @@ def _run(
     resources: dict[str, Any],
 ) -> Iterator[int]:
     """Hand numbers out one at a time; yields how many are done."""
-    import ray.data
-
+    data = optional("ray.data", '"xsbert[ray]"', "ray_job")
     if not numbers:
         return
     items = [{"number": number} for number in numbers]
-    dataset: ray.data.Dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    dataset = data.from_items(items, override_num_blocks=len(items)).map_batches(
         _Worker,
         batch_size=1,
         fn_constructor_args=(make, job, kind),
-        compute=ray.data.ActorPoolStrategy(size=min(n_actors, len(numbers))),
+        compute=data.ActorPoolStrategy(size=min(n_actors, len(numbers))),
         **resources,
     )
     for batch in dataset.iter_batches(batch_size=None):
