@@ -6,10 +6,11 @@ import json
 import pytest
 
 from xsbert.__main__ import main
-from xsbert.commands.rank import asked_for
+from xsbert.commands import rank as command
 from xsbert.commands.rank_run import read_documents
 from xsbert.ranking import Ranking
 from xsbert.retrieval import Retrieved
+from xsbert.units import UNITS
 
 LINES = ['{"text": "The choir sings on Sundays.", "name": 7}', '{"text": "Prices rose sharply.", "name": "b"}']
 
@@ -85,8 +86,14 @@ def test_what_makes_no_sense(documents, capsys):
         main(["rank", "a query", documents, "--units", "letters"])
 
 
-def test_two_texts_of_which_one_is_the_name():
-    assert asked_for(["rank", "q", "file"])
-    assert asked_for(["rank", "--help"])
-    assert not asked_for(["rank", "another text"])
-    assert not asked_for(["a text", "rank"])
+def test_a_forgotten_file_is_not_taken_for_a_pair_of_texts(capsys):
+    """“rank” and the query are two texts as well, whose similarity nobody asked for."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["rank", "another text"])
+    assert "the following arguments are required: FILE" in capsys.readouterr().err
+    assert main(["--layer", "6", "--n-steps", "1", "--", "rank", "another text"]) == 0
+    assert "\n  a  rank\n" in capsys.readouterr().out
+
+
+def test_the_names_of_units():
+    assert command.UNITS == UNITS

@@ -27,6 +27,25 @@ def planted():
     return planted_lexical_model(WORDS)
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_a_truncated_model_is_judged_by_its_own_score(similarity, tmp_path):
+    """`encode` cuts embeddings off after the model has run, which running the model alone does not."""
+    model = XSTransformer(write_model("bert", tmp_path, normalize=True), device="cpu", truncate_dim=5)
+    model.similarity_fn_name = similarity
+    expected = model.similarity(*(model.encode([text], convert_to_tensor=True) for text in PAIR)).item()
+    a, b = Perturber(model, "words", similarity).embeddings([EditedText(text, frozenset()) for text in PAIR])
+    assert a @ b == pytest.approx(expected, abs=1e-5)
+    for name in ("bilrp", "products", "occlusion"):
+        (result,) = explain_with(name, model, [PAIR])
+        assert result.score == pytest.approx(expected, abs=1e-5)
+
+
+def test_planting_a_model_leaves_random_numbers_alone():
+    before = torch.get_rng_state()
+    planted_lexical_model(WORDS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def without_biases(architecture, folder):
     model = XSTransformer(write_model(architecture, folder), device="cpu")
     with torch.no_grad():

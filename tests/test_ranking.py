@@ -187,6 +187,7 @@ BAD = [
     ({"similarity": "euclidean"}, ValueError, "euclidean.*only bilinear"),
     ({"layer": 7}, ValueError, "layer must be between -6 and 6"),
     ({"top": 3}, TypeError, "unexpected keyword argument 'top'"),
+    ({"topk": 3}, TypeError, "unexpected keyword argument 'topk'; did you mean 'top_k'"),
 ]
 
 
@@ -194,6 +195,16 @@ BAD = [
 def test_bad_input(model, change, error, message):
     with pytest.raises(error, match=message):
         model.explain_ranking(**{"query": "a", "documents": ["One text.", "Another."], **change})
+
+
+def test_the_error_of_the_factors_is_held_too(model):
+    """Also where ten nodes reach the tolerance of the sum before any are placed."""
+    document = " ".join(DOCUMENTS[:2])
+    (loose,) = model.explain_ranking(QUERY, [document], tolerance=0.05)
+    wanted = loose.factor_error / 10
+    (held,) = model.explain_ranking(QUERY, [document], tolerance=0.05, factor_tolerance=wanted)
+    assert held.factor_error <= wanted
+    assert held.residual <= 0.05
 
 
 def test_a_document_that_fails_is_in_the_result_with_the_reason(model, monkeypatch):

@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else [*argv]
     if arguments[:1] == ["corpus"]:
         return corpus.main(arguments[1:])
-    options = rank.parse(arguments[1:]) if rank.asked_for(arguments) else parse(arguments)
+    ranks = arguments[:1] == ["rank"]
+    options = rank.parse(arguments[1:]) if ranks else parse(arguments)
     try:
         # After the arguments, as it takes seconds.
         from .commands.rank_run import rank_file
@@ -40,11 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            if hasattr(options, "documents"):
+            n_bad = 0
+            if ranks:
                 rank_file(options)
-                n_bad = 0
+            elif options.pairs is not None:
+                n_bad = explain_file(options, _say)
             else:
-                n_bad = explain_file(options, _say) if options.pairs is not None else explain_pair(options) or 0
+                explain_pair(options)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:

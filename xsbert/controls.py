@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
-from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from .engine.encoder import encoder_layers
 from .models import XSTransformer
 
 __all__ = ["planted_lexical_model", "randomised_layers"]
@@ -40,10 +40,8 @@ def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
     """
     other = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
-    stacks = [module for module in cast(Transformer, other[0]).model.modules() if isinstance(module, nn.ModuleList)]
-    layers = max(stacks, key=lambda stack: sum(weight.numel() for weight in stack.parameters()))
     with torch.no_grad():
-        for weight in layers.parameters():
+        for weight in encoder_layers(cast(Transformer, other[0])).parameters():
             if weight.ndim > 1:
                 order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
                 weight.copy_(weight.flatten()[order].view_as(weight))
@@ -72,7 +70,9 @@ def planted_lexical_model(words: Sequence[str]) -> XSTransformer:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    network = BertModel(config)
+    # All weights are set below, but drawn first, which must not move the random numbers of others.
+    with torch.random.fork_rng(devices=[]):
+        network = BertModel(config)
     with torch.no_grad():
         for name, weight in network.named_parameters():
             weight.fill_(1.0 if "LayerNorm.weight" in name else 0.0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -218,6 +219,15 @@ class ProjectedFactors(TextFactors):
     directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
     """(K, E) the u_k."""
 
+    @classmethod
+    def of(cls, text: TextFactors, directions: np.ndarray) -> ProjectedFactors:
+        """A text whose ``factors`` are (S, K) along directions (K, E)."""
+        return cls(**_fields(text), directions=directions)
+
+    def expanded(self) -> TextFactors:
+        """The factor (S, E) along orthonormal directions: good for whatever they span, and nothing else."""
+        return TextFactors(**{**_fields(self), "factors": self.factors @ self.directions})
+
 
 def settings_of(text: TextFactors) -> Settings:
     """How a factor was computed.
@@ -256,6 +266,10 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
         raise ValueError(
             f"factors of different width cannot be combined: {len(a.embedding)} and {len(b.embedding)} dimensions"
         )
+
+
+def _fields(text: TextFactors) -> dict[str, Any]:
+    return {each.name: getattr(text, each.name) for each in fields(TextFactors)}
 
 
 def _kind(fingerprint: str) -> str:

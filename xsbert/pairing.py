@@ -8,19 +8,17 @@ must have factors of their own. Counted are passes per node, a backward pass as 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from .engine import Explainer
-from .engine.run import BACKWARD_COST
+from .engine.run import BACKWARD_COST, spanning
 from .engine.skipping import OF_A_TEXT, skip_or_raise
 from .engine.texts import TokenizedText
 from .factors import ProjectedFactors, TextFactors
 
-__all__ = ["cheaper_by_reverse", "expanded", "factors_for_pairs", "in_units", "pulled_back_texts", "spanning"]
+__all__ = ["factors_for_pairs", "in_units", "pulled_back_texts"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -39,7 +37,7 @@ def factors_for_pairs(
         explainer: of the model.
         texts: None for those that are skipped already.
         pairs: places of the two texts of each pair.
-        units: as for `XSTransformer.token_factors`.
+        units: as for `XSTransformer.text_factors`.
         errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and have None in its place.
 
     Returns:
@@ -92,33 +90,11 @@ def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterabl
     return sorted(chosen, key=lambda key: -lengths[key])
 
 
-def cheaper_by_reverse(n_directions: int, n_tokens: int) -> bool:
-    """Whether that many backward passes are cheaper than one forward pass for each token.
-
-    >>> cheaper_by_reverse(12, 200), cheaper_by_reverse(12, 15)
-    (True, False)
-    """
-    return BACKWARD_COST * (n_directions + 1) < n_tokens + 1
-
-
-def spanning(vectors: np.ndarray) -> np.ndarray:
-    """(K, E) an orthonormal basis of what vectors (N, E), not all of them zero, span."""
-    # Not numpy's: its threads would go on spinning, and slow the model's down.
-    _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False))
-    return basis[sizes > 1e-9 * sizes[0]] if sizes[0] else basis[:1]
-
-
-def expanded(projected: ProjectedFactors) -> TextFactors:
-    """Factors (S, E) of those along an orthonormal basis: good for whatever it spans, and nothing else."""
-    known = {each.name: getattr(projected, each.name) for each in fields(TextFactors)}
-    return TextFactors(**{**known, "factors": projected.factors @ projected.directions})
-
-
 def in_units(side: TextFactors, units: str) -> TextFactors:
     """What `factors_for_pairs` returned, as an `Attribution` takes it."""
     if not isinstance(side, ProjectedFactors):
         return side
-    full = expanded(side)
+    full = side.expanded()
     if units == "tokens":
         return full
     return full.words() if units == "words" else full.over(units)

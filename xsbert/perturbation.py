@@ -6,9 +6,8 @@ together, without padding, and every distinct text once.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .engine.encoder import private_copy
 from .factors import TextFactors
+from .integrated_jacobian import PROGRESS_DELAY
 from .models import XSTransformer
-from .units import TEXT
+from .similarity import check_similarity
+from .units import TEXT, check_units
 
-__all__ = ["OPERATORS", "EditedText", "Perturber", "TextUnits", "private_copy", "text_layout", "vars_of"]
+__all__ = ["OPERATORS", "EditedText", "Perturber", "TextUnits", "text_layout"]
 
-PROGRESS_DELAY = 2
 OPERATORS = {
     "remove": "the words are taken out, and those behind move up",
     "unk": "each of their tokens becomes the unknown token",
     "mask": "each of their tokens becomes the mask token",
     "pad": "each of their tokens becomes the padding token, which is attended to",
 }
-UNITS = ("tokens", "words", "sentences")
 
 
 @dataclass(frozen=True)
@@ -59,24 +59,12 @@ class TextUnits:
         return [place for place, role in enumerate(self.layout.roles) if role == TEXT]
 
 
-def private_copy(model: XSTransformer) -> XSTransformer:
-    """The same model in evaluation mode, with modules of its own and the same weights; the given one stays as it is."""
-    shared = {id(each): each for each in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared).eval()
-
-
 def text_layout(
     model: XSTransformer, texts: Sequence[str], show_progress_bar: bool | None = False
 ) -> list[TextFactors]:
     """Tokens, roles, places and embeddings of texts, at the cost of a few forward passes each; factors are zero."""
     found = model.text_factors(texts, layer=model.n_layers, n_steps=1, show_progress_bar=show_progress_bar)
-    zeros = {"known_residual": 0.0, "factor_error": None}
-    return [type(each)(**{**vars_of(each), "factors": np.zeros_like(each.factors), **zeros}) for each in found]
-
-
-def vars_of(text: TextFactors) -> dict[str, Any]:
-    """The fields of a text, without what it has computed from them."""
-    return {name: getattr(text, name) for name in text.__dataclass_fields__}
+    return [replace(each, factors=np.zeros_like(each.factors), known_residual=0.0, factor_error=None) for each in found]
 
 
 class Perturber:
@@ -103,15 +91,13 @@ class Perturber:
         batch_size: int = 64,
         show_progress_bar: bool | None = None,
     ) -> None:
-        if units not in UNITS:
-            raise ValueError(f"units must be one of {', '.join(map(repr, UNITS))}, got {units!r}")
-        if similarity not in ("cosine", "dot"):
-            raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}")
+        check_units(units)
+        check_similarity(similarity)
         self.model, self.units, self.similarity = model, units, similarity
         self.batch_size, self.show_progress_bar = batch_size, show_progress_bar
         self.n_passes = 0
         """Forward passes, counted by texts, so far."""
-        self._encoder = private_copy(model)
+        self._modules = private_copy(list(model))
         self._texts: dict[str, TextUnits] = {}
         self._known: dict[tuple[int, ...], np.ndarray] = {}
 
@@ -181,7 +167,10 @@ class Perturber:
                 for name, value in features[0].items()
             }
             with torch.no_grad():
-                found = self._encoder(joined)["sentence_embedding"].double().cpu().numpy()
+                for module in self._modules:
+                    joined = module(joined)
+            # As `encode` does: what is cut off is no part of the score.
+            found = joined["sentence_embedding"][:, : self.model.truncate_dim].double().cpu().numpy()
             if self.similarity == "cosine":
                 norms = np.linalg.norm(found, axis=1, keepdims=True)
                 # An exact model embeds a text that equals its reference to zero, which is similar to nothing.

@@ -13,16 +13,17 @@ import torch
 from sentence_transformers import SentenceTransformer, util
 from torch import Tensor
 
+from .attribution import check_scalable
 from .caller import caller_level
 from .engine import Explainer
+from .engine.run import reverse_is_cheaper, spanning
 from .engine.skipping import OF_A_TEXT
 from .engine.texts import Prompt, TokenizedText
 from .factors import TextFactors
-from .pairing import cheaper_by_reverse, expanded, spanning
 from .passages import passages_of
 from .ranking import Hit, Passage, Ranking
 from .retrieval import Retrieved, retrieved
-from .shares import UNITS
+from .units import UNITS
 
 __all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
 
@@ -300,9 +301,14 @@ def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[Token
     target = explainer.options.target
     found: dict[int, TextFactors] = {}
     if target is not None and explainer.layer >= explainer.model.n_layers - SMOOTH_LAYERS:
-        options = replace(explainer.options, tolerance=None, n_steps=TRIED_NODES)
+        of_factors = explainer.options.factor_tolerance or np.inf
+        options = replace(explainer.options, tolerance=None, factor_tolerance=None, n_steps=TRIED_NODES)
         tried = Explainer(explainer.model, options).projected(texts, [direction] * len(texts))
-        found = {at: _asked_for(each, target) for at, each in enumerate(tried) if each.residual <= target}
+        found = {
+            at: _asked_for(each, target)
+            for at, each in enumerate(tried)
+            if each.residual <= target and (each.factor_error or 0.0) <= of_factors
+        }
     left = [at for at in range(len(texts)) if at not in found]
     if left:
         placed = explainer.projected([texts[at] for at in left], [direction] * len(left))
@@ -318,23 +324,23 @@ def _asked_for(side: TextFactors, tolerance: float) -> TextFactors:
 def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
     """All that the query's tokens need of each text, by the cheaper direction."""
     basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
-    long = [at for at, text in enumerate(texts) if cheaper_by_reverse(len(basis), len(text.tokens))]
+    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis), len(text.tokens))]
     short = [at for at in range(len(texts)) if at not in set(long)]
     found: dict[int, TextFactors] = {}
     if long:
         projected = explainer.projected([texts[at] for at in long], [basis] * len(long))
-        found.update(zip(long, map(expanded, projected), strict=True))
+        found.update(zip(long, (each.expanded() for each in projected), strict=True))
     if short:
         found.update(zip(short, explainer.factors_of([texts[at] for at in short]), strict=True))
     return [found[at] for at in range(len(texts))]
 
 
 def _no_score(sides: Sequence[TextFactors], similarity: str) -> str | None:
-    if similarity == "cosine" and any(not side.embedding.any() for side in sides):
-        return (
-            "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and "
-            "a shifted model embeds it to zero"
-        )
+    try:
+        for side in sides:
+            check_scalable(side, similarity)
+    except ValueError as error:
+        return str(error)
     return None
 
 

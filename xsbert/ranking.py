@@ -18,7 +18,8 @@ from .factors import ProjectedFactors, TextFactors
 from .highlights import Highlight, highlights_of, tagged
 from .optional import pandas
 from .ranking_files import as_dict, load_ranking, save_ranking
-from .shares import UNITS, Shares, by_sentence, shares_of, summed_shares
+from .shares import Shares, by_sentence, shares_of, summed_shares
+from .units import check_units
 from .view.ranking_page import fragment, page
 from .view.ranking_terminal import account
 
@@ -230,8 +231,7 @@ class Hit:
 
     def over(self, units: str) -> Hit:
         """The same hit with other units of the document; nothing is computed anew."""
-        if units not in UNITS:
-            raise ValueError(f"units must be one of {', '.join(map(repr, UNITS))}, got {units!r}")
+        check_units(units)
         return self if units == self.units else replace(self, units=units)
 
     def _require_explained(self) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors
-from .shares import UNITS, Shares
+from .shares import Shares
 from .storage import (
     DTYPES,
     FORMAT_VERSION,
@@ -32,6 +32,7 @@ from .storage import (
     write,
 )
 from .stored_text import describe, read_text
+from .units import UNITS
 
 if TYPE_CHECKING:
     from .ranking import Hit, Passage, Ranking

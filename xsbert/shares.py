@@ -18,9 +18,7 @@ import numpy as np
 from .factors import ProjectedFactors, TextFactors
 from .units import REST, TEXT, sentence_ranges
 
-__all__ = ["UNITS", "Shares", "by_sentence", "shares_of", "summed_shares"]
-
-UNITS = ("tokens", "words", "sentences")
+__all__ = ["Shares", "by_sentence", "shares_of", "summed_shares"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["SIMILARITIES", "check_similarity", "similarity_hint"]
+__all__ = ["SIMILARITIES", "check_similarity", "resolved_similarity", "similarity_hint"]
 
 SIMILARITIES = ("cosine", "dot")
 # What others call these similarities.
@@ -23,6 +23,26 @@ def check_similarity(similarity: str) -> None:
     """
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
+
+
+def resolved_similarity(similarity: str | None, own: str) -> str:
+    """The similarity that is asked for, or the model's own.
+
+    Raises:
+        ValueError: it does not decompose into pairs of features, or is not known.
+
+    >>> resolved_similarity(None, "dot")
+    'dot'
+    """
+    name = own if similarity is None else similarity
+    if name in ("euclidean", "manhattan"):
+        raise ValueError(
+            f"similarity={name!r} cannot be explained: only bilinear similarities, 'cosine' and 'dot', "
+            "decompose into pairs of features"
+        )
+    if name not in SIMILARITIES:
+        raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {name!r}{similarity_hint(name)}")
+    return name
 
 
 def similarity_hint(given: Any) -> str:

@@ -15,7 +15,9 @@ __all__ = [
     "REST",
     "SPECIAL",
     "TEXT",
+    "UNITS",
     "check_ranges",
+    "check_units",
     "range_groups",
     "sentence_ranges",
     "sum_groups",
@@ -23,10 +25,23 @@ __all__ = [
 ]
 
 TEXT, SPECIAL, PROMPT, REST = "text", "special", "prompt", "rest"
+# What a text can be explained in.
+UNITS = ("tokens", "words", "sentences")
 
 # Chinese and Japanese put no space after a sentence.
 # A run of marks is tried from its first one alone; tried from each, a long run that ends no sentence is quadratic.
 SENTENCE_END = re.compile(r"""(?<![.!?…؟।])[.!?…؟।]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*|\n\s*\n""")
+
+
+def check_units(units: str) -> None:
+    """Raise ValueError unless the units are ``"tokens"``, ``"words"`` or ``"sentences"``.
+
+    >>> check_units("word")
+    Traceback (most recent call last):
+    ValueError: units must be one of 'tokens', 'words', 'sentences', got 'word'
+    """
+    if units not in UNITS:
+        raise ValueError(f"units must be one of {', '.join(map(repr, UNITS))}, got {units!r}")
 
 
 def sum_groups(values: np.ndarray, groups: Sequence[Sequence[int]], axis: int = 0) -> np.ndarray:

@@ -26,6 +26,8 @@ examples:
   xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
   xsbert --pairs pairs.tsv --words > results.jsonl
   xsbert --pairs pairs.csv --text-a question --text-b answer --top 5 --output results.jsonl --resume
+  xsbert -- rank "another text"                             (the text “rank”, not the command)
+  xsbert rank --help                                        (documents for a query)
   xsbert corpus --help                                      (tables of texts, resumable)
 """
 

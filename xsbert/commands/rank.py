@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-__all__ = ["asked_for", "parse"]
+__all__ = ["parse"]
 
-NAME = "rank"
-# Those of xsbert.shares, which takes seconds to import.
+# Those of xsbert.units, which needs numpy.
 UNITS = ("tokens", "words", "sentences")
 
 EPILOG = """\
@@ -19,11 +18,6 @@ examples:
   xsbert rank "how do plants make sugar" documents.jsonl --top-k 10 --html ranking.html
   xsbert rank "who sings" songs.txt --passages 128 --json -
 """
-
-
-def asked_for(arguments: Sequence[str]) -> bool:
-    """Whether the command line asks for this, and not for the similarity of the text “rank” and another."""
-    return list(arguments[:1]) == [NAME] and (len(arguments) != 2 or arguments[1].startswith("-"))
 
 
 def parser() -> argparse.ArgumentParser:

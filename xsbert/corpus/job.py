@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
+from ..engine.options import check_keywords, keywords_of
 from ..factor_files import load_factors, save_factors
 from ..factors import TextFactors
 from ..integrated_jacobian import PROGRESS_DELAY
@@ -34,7 +35,7 @@ from .columns import Key, explain_columns, factors_or_failures, keys_of
 from .folder import FORMAT_VERSION, Folder
 from .reading import Corpus, read_corpus
 from .sources import Fingerprint, rows_of_source
-from .task import Task, model_identity
+from .task import OPTIONS, Task, model_identity
 
 __all__ = ["Job", "explain_corpus"]
 
@@ -102,8 +103,8 @@ def explain_corpus(
             of a shard, a quarter for factors that shards have in common. None lets the library choose.
         lock_timeout: seconds to wait for another job in the same folder.
         show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
-        **options: ``layer``, ``n_steps``, ``rule``, ``reference``, ``reference_positions``, ``max_steps`` or
-            ``derivative_dtype``, as for `XSTransformer.text_factors`.
+        **options: ``layer``, ``factor_tolerance``, ``n_steps``, ``rule``, ``reference``, ``reference_positions``,
+            ``max_steps`` or ``derivative_dtype``, as for `XSTransformer.text_factors`.
 
     Returns:
         the finished corpus. Texts that could not be explained are rows with a ``reason``.
@@ -115,6 +116,7 @@ def explain_corpus(
         BlockingIOError: another job is running in the folder.
         OSError: a file cannot be read or written. What was finished stays.
     """
+    check_keywords(options, [*keywords_of(explain_corpus), *OPTIONS])
     check_memory_budget(memory_budget, None)
     task = Task.of(
         model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..engine.options import check_keywords, keywords_of
 from ..models import XSTransformer
 from ..optional import optional
 from .folder import Folder
 from .job import Job, check_folder
 from .reading import Corpus, read_corpus
-from .task import Task
+from .task import OPTIONS, Task
 
 __all__ = ["ray_job"]
 
@@ -77,8 +77,8 @@ def ray_job(
     Returns:
         as `explain_corpus`, whose errors it raises, too.
     """
-    if find_spec("ray") is None:
-        raise ImportError('ray_job needs Ray Data: pip install "xsbert[ray]"')
+    check_keywords(options, [*keywords_of(ray_job), *keywords_of(Task.of), *OPTIONS])
+    data = optional("ray.data", '"xsbert[ray]"', "ray_job")
     make = _loader(load)
     model = make()
     task = Task.of(model, what, **options)
@@ -94,7 +94,7 @@ def ray_job(
         for kind, numbers in (("unit", job.pending_units(shards)), ("shard", shards)):
             progress = tqdm(total=len(numbers), unit=kind, disable=show_progress_bar is False or not numbers)
             with progress as bar:
-                for n_done in _run(numbers, make, job, kind, n_actors, actors):
+                for n_done in _run(data, numbers, make, job, kind, n_actors, actors):
                     bar.update(n_done)
         job.clean_up()
     return read_corpus(folder.path)
@@ -109,6 +109,7 @@ def _loader(load: Callable[[], XSTransformer] | str) -> Callable[[], XSTransform
 
 
 def _run(
+    data: Any,
     numbers: Sequence[int],
     make: Callable[[], XSTransformer],
     job: Job,
@@ -117,7 +118,6 @@ def _run(
     resources: dict[str, Any],
 ) -> Iterator[int]:
     """Hand numbers out one at a time; yields how many are done."""
-    data = optional("ray.data", '"xsbert[ray]"', "ray_job")
     if not numbers:
         return
     items = [{"number": number} for number in numbers]

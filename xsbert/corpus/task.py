@@ -7,28 +7,23 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..attribution import similarity_hint
+from ..engine import Options
+from ..engine.options import check_keywords, keywords_of
 from ..factors import settings_of
 from ..models import XSTransformer
+from ..similarity import resolved_similarity
+from ..units import check_units
 
-__all__ = ["DTYPES", "TEXT_COLUMNS", "Task", "model_identity", "quiet"]
+__all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet"]
 
 TEXT_COLUMNS = {"pairs": ("text_a", "text_b"), "factors": ("text",), "highlights": ("query", "document")}
-UNITS = ("tokens", "words", "sentences")
 DTYPES = ("float16", "float32", "float64")
-OPTIONS = (
-    "layer",
-    "tolerance",
-    "n_steps",
-    "rule",
-    "reference",
-    "reference_positions",
-    "max_steps",
-    "derivative_dtype",
-)
+# What bounds and shows the work changes no row, and is given for each call.
+LIMITS = ("chunk_size", "memory_budget", "show_progress_bar")
+OPTIONS = tuple(each.name for each in fields(Options) if each.name not in LIMITS)
 
 
 @dataclass(frozen=True)
@@ -84,22 +79,20 @@ class Task:
             ValueError: an option is outside what is allowed.
         """
         _check_one_of("what", what, tuple(TEXT_COLUMNS))
-        _check_one_of("units", units, UNITS)
+        check_units(units)
         _check_one_of("dtype", dtype, DTYPES)
         if top_k is not None:
             if isinstance(top_k, bool) or not isinstance(top_k, int):
                 raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
             if top_k < 1 or what != "pairs":
                 raise ValueError(f"top_k must be at least 1 and goes with what='pairs', got {top_k} and {what!r}")
-        unknown = sorted(options.keys() - set(OPTIONS))
-        if unknown:
-            raise TypeError(f"unknown options {', '.join(unknown)}; known are {', '.join(OPTIONS)}")
+        check_keywords(options, [*keywords_of(cls.of), *OPTIONS])
         given = tuple(sorted((name, value) for name, value in options.items() if value is not None))
         with quiet():
             (probe,) = model.text_factors(["a"], units=units, prompt="", show_progress_bar=False, **dict(given))
         return cls(
             what=what,
-            similarity=_similarity(model, similarity),
+            similarity=resolved_similarity(similarity, model.similarity_fn_name),
             units=units,
             top_k=top_k,
             dtype=dtype,
@@ -150,13 +143,6 @@ def quiet() -> Iterator[None]:
 def _check_one_of(name: str, value: Any, known: Sequence[str]) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
-
-
-def _similarity(model: XSTransformer, similarity: str | None) -> str:
-    name = model.similarity_fn_name if similarity is None else similarity
-    if name not in ("cosine", "dot"):
-        raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {name!r}{similarity_hint(name)}")
-    return name
 
 
 def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, side: Any) -> tuple[tuple[Any, Any], ...]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .derivatives import Differentiable
 from .explainable import Explainable
 
-__all__ = ["Encoder", "Recording", "encoder_layers"]
+__all__ = ["Encoder", "Recording", "encoder_layers", "private_copy"]
 
 
 @dataclass(frozen=True)

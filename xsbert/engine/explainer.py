@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..factors import ProjectedFactors, TextFactors
 from ..integrated_jacobian import bytes_per_pass, default_chunk_size, feature_pairs, integrated_jacobian
+from ..units import check_units
 from .context import check_context
 from .encoder import Encoder
 from .explainable import Explainable
@@ -22,9 +23,7 @@ from .run import Run
 from .skipping import OF_A_TEXT, check_errors, skip_or_raise
 from .texts import Prompt, TokenizedText, resolved_prompt, tokenize
 
-__all__ = ["UNITS", "Explainer"]
-
-UNITS = ("tokens", "words", "sentences")
+__all__ = ["Explainer"]
 
 Text = str | TokenizedText
 
@@ -186,7 +185,7 @@ class Explainer:
         >>> cold.factors.shape, cold.residual < 0.01
         ((6, 384), True)
         """
-        _check_units(units)
+        check_units(units)
         before = self.prompt(prompt, prompt_name, task)
         return self.factors_of(self.tokenized_all(texts, before, errors=errors), units=units, errors=errors)
 
@@ -202,7 +201,7 @@ class Explainer:
         self, texts: Sequence[TokenizedText | None], *, units: str = "tokens", errors: str = "raise"
     ) -> Sequence[TextFactors | None]:
         """`factors` of texts that are tokenized already, which may have different prompts; None for None."""
-        _check_units(units)
+        check_units(units)
         check_errors(errors)
         distinct: dict[tuple[str, str, str], TokenizedText] = {}
         for text in texts:
@@ -341,11 +340,6 @@ class Explainer:
         path = self.path(text)
         passes = self.options.chunk_size or default_chunk_size(path.x)
         return passes * bytes_per_pass(path.f, path.x, path.r, len(path.x))
-
-
-def _check_units(units: str) -> None:
-    if units not in UNITS:
-        raise ValueError(f"units must be one of {', '.join(map(repr, UNITS))}, got {units!r}")
 
 
 def _resolved_layer(layer: int, n_layers: int) -> int:

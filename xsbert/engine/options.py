@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
-from typing import Any, TypedDict, TypeVar
+from functools import wraps
+from typing import Any, TypedDict, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from ..memory import check_memory_budget
 from ..placement import check_tolerance
 from ..quadrature import Quadrature, quadrature
 
-__all__ = ["OptionKeywords", "Options", "takes_options"]
+__all__ = ["OptionKeywords", "Options", "check_keywords", "keywords_of", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -113,21 +114,6 @@ class Options:
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
 
-    @classmethod
-    def of(cls, keywords: Mapping[str, Any]) -> Options:
-        """From the keywords of a method.
-
-        Raises:
-            TypeError: one of them is no option; or as for the class.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in keywords:
-            if name not in known:
-                meant = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {meant[0]!r}?" if meant else ""
-                raise TypeError(f"unexpected keyword argument {name!r}{hint} Options are {', '.join(known)}")
-        return cls(**keywords)
-
     @property
     def target(self) -> float | None:
         """The relative residual that is asked for; None with a given number of nodes."""
@@ -151,8 +137,29 @@ class Options:
         return None if self.derivative_dtype is None else DERIVATIVE_DTYPES[self.derivative_dtype]
 
 
+def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError, with the name that was probably meant, where a keyword is not known.
+
+    >>> check_keywords(["topk"], ["top_k", "layer"])
+    Traceback (most recent call last):
+    TypeError: unexpected keyword argument 'topk'; did you mean 'top_k'? Known are top_k, layer
+    """
+    known = [*known]
+    for name in given:
+        if name not in known:
+            meant = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {meant[0]!r}?" if meant else "."
+            raise TypeError(f"unexpected keyword argument {name!r}{hint} Known are {', '.join(known)}")
+
+
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    """What a function can be given by name, apart from ``self`` and ``**options``."""
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD and each.name != "self"]
+
+
 def takes_options(function: AnyFunction) -> AnyFunction:
-    """Let ``help()`` and completion show the options that a function takes as ``**options``.
+    """Let ``help()`` and completion show the options that a function takes as ``**options``, and name what is mistyped.
 
     They replace ``**options`` in its signature, and the entry of that name in its docstring.
     """
@@ -169,10 +176,17 @@ def takes_options(function: AnyFunction) -> AnyFunction:
         for field in fields(Options)
         if field.name not in taken
     ]
-    function.__signature__ = signature.replace(parameters=[*parameters, *keywords])
+
+    @wraps(function)
+    def checked(*args: Any, **given: Any) -> Any:
+        check_keywords(given, known)
+        return function(*args, **given)
+
+    checked.__signature__ = signature.replace(parameters=[*parameters, *keywords])  # type: ignore[attr-defined]
+    known = keywords_of(checked)
     if function.__doc__:
-        function.__doc__ = _with_entries(inspect.cleandoc(function.__doc__))
-    return function
+        checked.__doc__ = _with_entries(inspect.cleandoc(function.__doc__))
+    return cast(AnyFunction, checked)
 
 
 def _with_entries(text: str) -> str:

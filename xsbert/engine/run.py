@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from .reference import Reference
 from .skipping import OF_A_TEXT, skip_or_raise
 from .texts import TokenizedText
 
-__all__ = ["Run"]
+__all__ = ["BACKWARD_COST", "Run", "reverse_is_cheaper", "spanning"]
 
 # What a vector-Jacobian product costs, counted in Jacobian-vector products: as much time (0.87 to 1.01 measured, for
 # texts of 12 to 250 tokens), and more memory. Where factors that are pulled back serve one pair only, they must save
@@ -92,7 +92,7 @@ class Run:
         results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         n_outputs = len(results[0].embedding)
         way: Way
-        if units == "tokens" and _reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
+        if units == "tokens" and reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
             outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.model.device)
             way = ProjectedBy([outputs] * len(texts), options)
         elif units == "tokens":
@@ -113,16 +113,14 @@ class Run:
         (known,) = self.batch([short], self.options, "tokens")
         needed = np.vstack([known.factors, known.reference_term[None]])
         directions = needed[needed.any(1)]
-        if len(directions) and _reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
+        if len(directions) and reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
             return self.pulled_back(long, directions), known
         return self.batch([long], self.options, "tokens")[0], known
 
     def pulled_back(self, text: TokenizedText, directions: np.ndarray) -> TextFactors:
-        # Not numpy's: its threads would go on spinning, and slow the model's down.
-        _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(directions), full_matrices=False))
-        basis = basis[sizes > 1e-12 * sizes[0]]
-        (found,) = self.projected([text], [basis], self.options)
-        return TextFactors(**{**_fields(found), "factors": found.factors @ basis})
+        """(S, E) factors, projected on the span of directions (K, E), not all of them zero."""
+        (found,) = self.projected([text], [spanning(directions)], self.options)
+        return found.expanded()
 
     def projected(
         self,
@@ -145,9 +143,8 @@ class Run:
             # Completeness in the directions that were pulled back: nodes and rounding of this very run.
             size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
             seen = _within_span(values.sum(0) - full @ change, own) / size
-            plain = _finished(self._described(text, path), each, factors=values)
-            known = {**_fields(plain), "known_residual": max(residual, seen)}
-            results.append(ProjectedFactors(**known, directions=own))
+            known = {"factors": values, "known_residual": max(residual, seen)}
+            results.append(ProjectedFactors.of(_finished(self._described(text, path), each, **known), own))
         _warn_unless_reached(results, options)
         return results
 
@@ -204,34 +201,34 @@ def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFacto
     return replace(result, settings=settings, factor_error=found.factor_error, **known)
 
 
-def _fields(factors: TextFactors) -> dict[str, Any]:
-    return {each.name: getattr(factors, each.name) for each in fields(TextFactors)}
-
-
 def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> None:
     """Warn of residuals, and of errors of the factors, above their tolerances."""
-    tolerance, of_factors = options.target, options.factor_tolerance
+    asked = {"tolerance": options.target, "factor_tolerance": options.factor_tolerance}
     for result in results:
-        error = result.factor_error
-        if of_factors is not None and error is not None and error > of_factors:
-            warnings.warn(
-                f"the factor_tolerance of {of_factors:g} is out of reach for {result.text!r:.60}: with up to "
-                f"{options.max_steps} nodes the error of the factors is at most {error:.1e}, which "
-                f"{settings_of(result).n_steps} nodes reach. A deeper layer, more precision (float32, float64) or more "
-                "max_steps may help",
-                stacklevel=caller_level(),
-            )
-        if tolerance is not None and result.residual > tolerance:
+        reached = {"tolerance": result.residual, "factor_tolerance": result.factor_error or 0.0}
+        missed = [f"{name} of {most:g}" for name, most in asked.items() if most is not None and reached[name] > most]
+        if missed:
             factors = "" if result.factor_error is None else f", that of the factors up to {result.factor_error:.1e}"
             warnings.warn(
-                f"the tolerance of {tolerance:g} is out of reach for {result.text!r:.60}: with up to "
-                f"{options.max_steps} nodes the residual is {result.residual:.1e}{factors}, which "
-                f"{settings_of(result).n_steps} nodes reach. A deeper layer, more precision (float32, float64) or more "
-                "max_steps may help",
+                f"the {' and the '.join(missed)} {'is' if len(missed) == 1 else 'are'} out of reach for "
+                f"{result.text!r:.60}: with up to {options.max_steps} nodes the residual is {result.residual:.1e}"
+                f"{factors}, which {settings_of(result).n_steps} nodes reach. A deeper layer, more precision (float32, "
+                "float64) or more max_steps may help",
                 stacklevel=caller_level(),
             )
 
 
-def _reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float) -> bool:
-    """Whether that many vector-Jacobian products, at their cost, are fewer than one Jacobian-vector product a token."""
+def reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float = BACKWARD_COST) -> bool:
+    """Whether that many vector-Jacobian products, at their cost, are fewer than one Jacobian-vector product a token.
+
+    >>> reverse_is_cheaper(12, 200), reverse_is_cheaper(12, 15)
+    (True, False)
+    """
     return cost * (n_directions + 1) < n_tokens + 1
+
+
+def spanning(vectors: np.ndarray) -> np.ndarray:
+    """(K, E) an orthonormal basis of what vectors (N, E), not all of them zero, span."""
+    # Not numpy's: its threads would go on spinning, and slow the model's down.
+    _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False))
+    return basis[sizes > 1e-12 * sizes[0]]

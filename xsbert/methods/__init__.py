@@ -12,10 +12,11 @@ False
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..attribution import Attribution
+from ..engine.options import check_keywords
 from ..models import XSTransformer
 from .bilrp import bilrp
 from .common import MethodOptions, Pairs, of_factors, of_values
@@ -86,6 +87,7 @@ def explain_with(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    check_keywords(options, [each.name for each in fields(MethodOptions)])
     given = {"similarity": model.similarity_fn_name, **options}
     return METHODS[method].explain(model, checked_pairs(pairs), replace(MethodOptions(), **given))
 

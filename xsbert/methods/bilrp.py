@@ -39,8 +39,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
+from ..engine.encoder import private_copy
 from ..models import XSTransformer
-from ..perturbation import private_copy
 from .common import MethodOptions, Pairs, of_factors, sides
 
 __all__ = ["MODEL_TYPES", "bilrp", "relevance"]
@@ -135,7 +135,7 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
         name: value.to(model.device) if isinstance(value, Tensor) else value
         for name, value in model.preprocess([text], prompt=prompt).items()
     }
-    modules = private_copy(model).unshifted_modules()
+    modules = private_copy(model.unshifted_modules())
     length = features["input_ids"].shape[1]
     width = cast(Tensor, cast(Transformer, model[0]).model.get_input_embeddings().weight).shape[1]
 
@@ -144,7 +144,7 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
             found = dict(features)
             for module in modules:
                 found = module(found)
-            return found["sentence_embedding"][0]
+            return found["sentence_embedding"][0, : model.truncate_dim]
 
     ones = torch.ones(length, device=model.device, dtype=model.dtype)
     product = torch.func.vmap(lambda row: torch.func.jvp(embedding, (ones,), (row,)), chunk_size=CHUNK)

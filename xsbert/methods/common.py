@@ -12,7 +12,7 @@ from ..attribution import Attribution
 from ..factors import TextFactors, settings_of
 from ..method_attribution import MethodAttribution
 from ..models import XSTransformer
-from ..perturbation import Perturber, text_layout, vars_of
+from ..perturbation import Perturber, text_layout
 
 __all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "renamed", "resolved_layer", "sides"]
 
@@ -169,7 +169,7 @@ def renamed(result: Attribution, name: str, left_out: str, **numbers: Any) -> Me
         "offset": result.baseline,
     }
     a, b = (
-        TextFactors(**{**vars_of(side), "factors": np.zeros_like(side.factors), "known_residual": side.residual})
+        replace(side, factors=np.zeros_like(side.factors), known_residual=side.residual)
         for side in (result.a, result.b)
     )
     return MethodAttribution(

@@ -10,8 +10,10 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
+from ..engine.encoder import private_copy
+from ..factors import TextFactors
 from ..models import XSTransformer
-from ..perturbation import Perturber, private_copy
+from ..perturbation import Perturber
 from ..units import TEXT
 from .common import MethodOptions, Pairs, in_units, of_factors, of_values, resolved_layer, sides
 
@@ -32,7 +34,7 @@ def hidden_states(model: XSTransformer, texts: Sequence[str], layer: int) -> dic
     by_length: dict[int, list[str]] = {}
     for text, each in features.items():
         by_length.setdefault(each["input_ids"].shape[1], []).append(text)
-    network = cast(Transformer, private_copy(model)[0]).model
+    network = cast(Transformer, private_copy([model[0]])[0]).model
     found = {}
     for group in by_length.values():
         for start in range(0, len(group), BATCH):
@@ -106,7 +108,7 @@ def _cosines(
     return results
 
 
-def _unit_means(layout, vectors: np.ndarray, units: str) -> np.ndarray:  # noqa: ANN001
+def _unit_means(layout: TextFactors, vectors: np.ndarray, units: str) -> np.ndarray:
     """(G, H) means over the tokens of each unit, of length one."""
     groups = [[s] for s in range(len(layout.tokens))] if units == "tokens" else layout.groups(units)
     means = np.stack([vectors[group].mean(0) for group in groups])

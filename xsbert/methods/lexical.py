@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -31,7 +32,14 @@ def random(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     return _of_labels(model, pairs, options, "random", values, "everything; a control")
 
 
-def _of_labels(model, pairs, options, name, values, left_out) -> list:  # noqa: ANN001
+def _of_labels(
+    model: XSTransformer,
+    pairs: Pairs,
+    options: MethodOptions,
+    name: str,
+    values: Callable[[list[str], list[str], int], np.ndarray],
+    left_out: str,
+) -> list:
     layouts = options.layouts(model, sides(pairs))
     results = []
     for text_a, text_b in pairs:

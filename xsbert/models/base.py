@@ -16,7 +16,7 @@ from ..factors import TextFactors
 from ..pairing import factors_for_pairs, in_units
 from ..ranker import Request, check_prompt_of_both, explained_ranking
 from ..ranking import Ranking
-from ..similarity import SIMILARITIES, similarity_hint
+from ..similarity import resolved_similarity
 from .referenced import ReferencedTransformer
 from .shift_warning import ShiftWarning, warn_of_shift, warn_of_shifted_ranking, warning_once
 
@@ -77,7 +77,7 @@ class XSTransformer(ReferencedTransformer):
         >>> [len(factors.tokens) for factors in explainer.factors(["A cold day.", "Rain"])]
         [6, 3]
         """
-        return Explainer(self, Options.of(options))
+        return Explainer(self, Options(**options))
 
     @takes_options
     def attribute_prediction(
@@ -125,7 +125,7 @@ class XSTransformer(ReferencedTransformer):
         '0.79 = 1.06 + -0.33 + -0.31 + 0.37'
         """
         explainer = self.explainer(**options)
-        similarity = self._resolved_similarity(similarity)
+        similarity = resolved_similarity(similarity, self.similarity_fn_name)
         prompts = _sides_of(explainer, prompt, prompt_name, task)
         a = explainer.tokenized(text_a, prompts[0], name="text_a")
         b = explainer.tokenized(text_b, prompts[1], name="text_b")
@@ -297,7 +297,7 @@ class XSTransformer(ReferencedTransformer):
         A cold day. A hot day. 0.76
         """
         explainer = self.explainer(**options)
-        similarity = self._resolved_similarity(similarity)
+        similarity = resolved_similarity(similarity, self.similarity_fn_name)
         prompts = _sides_of(explainer, prompt, prompt_name, task)
         left, right = [], []
         for text_a, text_b in pairs:
@@ -351,7 +351,7 @@ class XSTransformer(ReferencedTransformer):
         [(0, 0, 0.5), (0, 1, 0.2)]
         """
         explainer = self.explainer(**options)
-        similarity = self._resolved_similarity(similarity)
+        similarity = resolved_similarity(similarity, self.similarity_fn_name)
         prompts = _sides_of(explainer, prompt, prompt_name, task)
         names = "queries[{}]", "documents[{}]"
         rows, columns = _both_sides(explainer, (queries, documents), prompts, names, similarity, units, errors)
@@ -428,25 +428,13 @@ class XSTransformer(ReferencedTransformer):
             explainer,
             query,
             documents,
-            similarity=self._resolved_similarity(similarity),
+            similarity=resolved_similarity(similarity, self.similarity_fn_name),
             prompts=_sides_of(explainer, prompt, prompt_name, ("query", "document")),
             request=request,
             document_embeddings=document_embeddings,
         )
         warn_of_shifted_ranking(ranking)
         return ranking
-
-    def _resolved_similarity(self, similarity: str | None) -> str:
-        name = self.similarity_fn_name if similarity is None else similarity
-        if name in ("euclidean", "manhattan"):
-            raise ValueError(
-                f"similarity={name!r} cannot be explained: only bilinear similarities, 'cosine' and 'dot', "
-                "decompose into pairs of features"
-            )
-        if name not in SIMILARITIES:
-            hint = similarity_hint(name)
-            raise ValueError(f"similarity must be None, 'cosine' or 'dot', got {similarity!r}{hint}")
-        return name
 
 
 def _sides_of(explainer: Explainer, prompt: Sides, prompt_name: Sides, task: Sides) -> tuple[Prompt, Prompt]:

@@ -27,7 +27,7 @@ from .account import score_name, sentence
 from .effects import top_pairs, unknown_units
 from .shown import Shown
 
-__all__ = ["fragment", "page"]
+__all__ = ["fragment", "page", "script_json"]
 
 N_PAIRS = 10
 SCRIPTS = ("state.js", "texts.js", "lines.js", "map.js", "selection.js", "start.js")
@@ -63,14 +63,14 @@ def fragment(result: Shown) -> str:
         "caption": _caption(result),
         "levels": [_level(name, level, result) for name, level in levels.items()],
     }
-    key = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
+    key = hashlib.sha256(script_json(content).encode()).hexdigest()[:16]
     return (
         Template(_file("fragment.html"))
         .substitute(
             key=key,
             plain=_plain(result, first, told),
             code="\n".join(_file(name).rstrip() for name in SCRIPTS),
-            data=_json(content | {"css": _file("view.css"), "html": _file("body.html")}),
+            data=script_json(content | {"css": _file("view.css"), "html": _file("body.html")}),
         )
         .rstrip()
     )
@@ -200,7 +200,7 @@ def _signed(value: float) -> str:
     return text.replace("-", "−", 1) if value < 0 else text
 
 
-def _json(value: Any) -> str:
+def script_json(value: Any) -> str:
     """JSON that can stand in a script: ASCII, and nothing in it can end the script."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..units import TEXT
+from .html import script_json
 
 if TYPE_CHECKING:
     from ..ranking import Hit, Ranking
@@ -81,8 +81,8 @@ def fragment(ranking: Ranking) -> str:
         "how": _how(ranking),
         "hits": [_hit(rank, hit) for rank, hit in enumerate(ranking)],
     }
-    key = hashlib.sha256(_json(content).encode()).hexdigest()[:16]
-    data = _json(content | {"css": _file("ranking.css"), "html": _file("ranking.html")})
+    key = hashlib.sha256(script_json(content).encode()).hexdigest()[:16]
+    data = script_json(content | {"css": _file("ranking.css"), "html": _file("ranking.html")})
     script = SCRIPT.format(view=_file("ranking.js").rstrip(), data=data, key=key)
     return f'<div class="xsbert" data-xsbert="{key}">\n{_plain(ranking)}\n</div>\n{script}'
 
@@ -199,12 +199,6 @@ def _finite(value: float) -> float:
     if not np.isfinite(value):
         raise ValueError("the ranking holds numbers that are not finite, which a page cannot show")
     return float(value)
-
-
-def _json(value: Any) -> str:
-    """JSON that can stand in a script: ASCII, and nothing in it can end the script."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 @cache
