@@ -19,11 +19,20 @@ MODULES = sorted(
 
 @pytest.fixture(scope="module")
 def given(plain, tmp_path_factory):
-    """What examples may use without making it: a model, one of its results, a folder."""
+    """What examples may use without making it: a model, some of its results, a folder."""
     model = xsbert.XSTransformer.wrap(plain)
     out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
-    folder = tmp_path_factory.mktemp("examples")
-    return {"np": np, "torch": torch, "xsbert": xsbert, "model": model, "out": out, "folder": folder}
+    pairs = [("A cold day.", "Cold days"), ("It rains.", "A rainy day.")]
+    return {
+        "np": np,
+        "torch": torch,
+        "xsbert": xsbert,
+        "model": model,
+        "out": out,
+        "ranking": model.explain_ranking("cold weather", ["It rains.", "A cold day."]),
+        "table": xsbert.faithfulness(model, pairs, methods=["products", "random"], operators=["remove", "unk"]),
+        "folder": tmp_path_factory.mktemp("examples"),
+    }
 
 
 def examples(module):
@@ -71,18 +80,6 @@ WITHOUT = {
     "unshifted_modules",
     "values_along_paths",
     "values_and_derivatives_along_paths",
-}
-
-# Still to be given one.
-WITHOUT |= {
-    "Faithfulness",
-    "MethodAttribution",
-    "Ranking",
-    "alignments",
-    "contrast",
-    "contrast_models",
-    "contrast_view",
-    "cost_of_faithfulness",
 }
 
 

@@ -90,6 +90,10 @@ def test_the_table_in_words_pictures_and_numbers(table):
     for metric in ("pearson", "curve"):
         fig, ax = table.plot(metric)
         assert len(ax.get_yticklabels()) == len(table.rows)
+        dots = next(line for line in ax.lines if line.get_color() == "black").get_xdata()
+        assert sorted(table.estimate(row, metric).value for row in table.rows) == pytest.approx(list(dots), nan_ok=True)
+        drawn = dict(zip((label.get_text() for label in ax.get_yticklabels()), dots, strict=True))
+        assert drawn[table.rows[0].label] == pytest.approx(table.estimate(0, metric).value)
         fig.clear()
     record = table.to_dict()
     assert len(record["rows"]) == len(table.rows)

@@ -16,11 +16,11 @@ STOREYS = [
     ["caller", "correlations", "largest", "optional", "similarity", "torch_private", "version"],
     ["memory", "quadrature"],
     ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
-    ["alignment", "factors", "placement", "retrieval"],
+    ["factors", "placement", "retrieval"],
     ["shares", "spelling", "storage"],
     ["highlights", "stored_text"],
     ["factor_files", "ranking_files", "results", "view"],
-    ["utils"],
+    ["alignment", "utils"],
     ["attribution", "engine"],
     ["contrasts", "pairing"],
     ["ranking"],
@@ -49,7 +49,7 @@ HEAVY_OR_OPTIONAL = {
     "transformers",
 }
 # Modules of the package that import such a library, or torch, which a usage error need not wait for.
-HEAVY_MODULES = {"xsbert.corpus", "xsbert.view.plot"}
+HEAVY_MODULES = {"xsbert.corpus", "xsbert.view.plot", "xsbert.view.plot.contrast", "xsbert.view.plot.estimates"}
 WAITED_FOR = {
     "xsbert.commands.loading",
     "xsbert.commands.rank_run",

@@ -68,6 +68,21 @@ def test_contributions_keep_sums_and_counts(results, by):
     assert sum(table.column("cells")) == pytest.approx(n_cells)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        cumulative_share,
+        lexical_bias,
+        lambda none: contributions(none, labeller),
+        lambda none: kept_correlation(none, []),
+    ],
+    ids=["shares", "lexical bias", "contributions", "correlation"],
+)
+def test_no_results_are_refused(ask):
+    with pytest.raises(ValueError, match="results must hold at least one attribution, got none"):
+        ask(iter([]))
+
+
 def test_a_uniform_matrix_favours_no_class(results):
     class Flat:
         def __init__(self, result):

@@ -86,6 +86,20 @@ def test_page_and_fragment(tmp_path):
     assert not re.search(r"https?://|//[a-z]+\.|@import|url\(|src=|<link", page)
 
 
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    """As results are: through a link into the file that it names, and never half of it."""
+    target, link = tmp_path / "page.html", tmp_path / "link.html"
+    target.write_text("before", encoding="utf-8")
+    link.symlink_to(target)
+    page = ranking_of(["one two", "three"]).to_html(link)
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8") == page
+    assert {*tmp_path.iterdir()} == {target, link}
+    with pytest.raises(UnicodeEncodeError):
+        ranking_of(["one \ud800 two", "three"]).to_html(target)
+    assert target.read_text(encoding="utf-8") == page
+
+
 def test_fifty_hits_of_500_words_are_below_a_megabyte():
     rng = np.random.default_rng(0)
     letters = list("abcdefghijklmnopqrstuvwxyz")

@@ -18,9 +18,12 @@ from scipy.sparse import csr_matrix, eye, kron
 from .units import TEXT
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from .attribution import Attribution
 
-__all__ = ["ALIGNMENT_METHODS", "Alignments", "ContrastView", "Link", "alignments", "contrast_view"]
+__all__ = ["ALIGNMENT_METHODS", "Alignments", "ContrastView", "Link", "alignments", "content_cells", "contrast_view"]
 
 
 @dataclass(frozen=True)
@@ -78,24 +81,21 @@ class ContrastView:
     tokens_a: tuple[str, ...]
     tokens_b: tuple[str, ...]
 
-    def plot(self) -> tuple[Any, Any]:
-        """A picture with the name of the view in its title; returns figure and axes."""
-        from matplotlib import pyplot as plt
+    def plot(self, **options: Any) -> tuple[Figure, Axes]:
+        """Draw it, with a title that says that it is no attribution; options of `heatmap`: ``values``, ``limit`` …"""
+        from .view.plot.contrast import contrast
 
-        limit = np.abs(self.matrix).max() or 1.0
-        size = 0.45 * np.array(self.matrix.shape[::-1]) + 1.8
-        fig, ax = plt.subplots(figsize=size, layout="constrained")
-        image = ax.imshow(self.matrix, cmap="PuOr_r", vmin=-limit, vmax=limit)
-        ax.set_xticks(range(len(self.tokens_b)), self.tokens_b, rotation=45, ha="right")
-        ax.set_yticks(range(len(self.tokens_a)), self.tokens_a)
-        ax.set_title("contrast, not contributions: what stands out", fontsize=9)
-        fig.colorbar(image, ax=ax)
-        return fig, ax
+        return contrast(self.matrix, self.tokens_a, self.tokens_b, **options)
 
 
 def contrast_view(result: Attribution) -> ContrastView:
-    """Subtract from each cell the means of its row and column, and add the mean of all; units of text alone."""
-    cells, rows, columns = _content(result)
+    """Subtract from each cell the means of its row and column, and add the mean of all; units of text alone.
+
+    >>> view = contrast_view(out.words())
+    >>> view.matrix.shape, bool(abs(view.matrix.sum(0)).max() < 1e-9)
+    ((5, 7), True)
+    """
+    cells, rows, columns = content_cells(result)
     centred = cells - cells.mean(0) - cells.mean(1, keepdims=True) + cells.mean()
     tokens = (tuple(side.tokens[at] for at in places) for side, places in ((result.a, rows), (result.b, columns)))
     return ContrastView(centred, *tokens)
@@ -116,12 +116,16 @@ def alignments(
 
     Raises:
         ValueError: the method is not known, or the threshold is not finite.
+
+    >>> found = alignments(out.words(), "assignment")
+    >>> [(found.tokens_a[link.a], found.tokens_b[link.b]) for link in found.links[:2]]
+    [('coffee', 'coffee'), ('bad', 'good')]
     """
     if method not in ALIGNMENT_METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, ALIGNMENT_METHODS))}, got {method!r}")
     if not np.isfinite(threshold):
         raise ValueError(f"threshold must be finite, got {threshold!r}")
-    cells, rows, columns = _content(result)
+    cells, rows, columns = content_cells(result)
     judged = contrast_view(result).matrix if contrast else cells
     weights = np.where(cells > threshold, ALIGNMENT_METHODS[method](judged), 0)
     found = [
@@ -140,8 +144,12 @@ def alignments(
     )
 
 
-def _content(result: Attribution) -> tuple[np.ndarray, list[int], list[int]]:
-    """(N, M) cells of the units of text, and the positions of these."""
+def content_cells(result: Attribution) -> tuple[np.ndarray, list[int], list[int]]:
+    """(N, M) cells of the units of text, and the positions of these.
+
+    Raises:
+        ValueError: one of the texts has none.
+    """
     rows, columns = ([at for at, role in enumerate(side.roles) if role == TEXT] for side in (result.a, result.b))
     if not rows or not columns:
         raise ValueError("both texts must have units beside special tokens")

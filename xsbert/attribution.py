@@ -343,11 +343,19 @@ class Attribution:
         return to_dict(self)
 
     def alignments(self, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False) -> Alignments:
-        """Choose which units go together; see `xsbert.alignment.alignments`. Choices are no attributions."""
+        """Choose which units go together; see `xsbert.alignment.alignments`. Choices are no attributions.
+
+        >>> bool(out.words().alignments().links[0].value == out.words().matrix.max())
+        True
+        """
         return alignments(self, method, threshold=threshold, contrast=contrast)
 
     def contrast_view(self) -> ContrastView:
-        """What stands out beyond the general level of its row and column, for reading; see `xsbert.alignment`."""
+        """What stands out beyond the general level of its row and column, for reading; see `xsbert.alignment`.
+
+        >>> out.words().contrast_view().tokens_a
+        ('The', 'coffee', 'is', 'bad', '.')
+        """
         return contrast_view(self)
 
     def save(self, path: str | PathLike[str]) -> None:

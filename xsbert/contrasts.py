@@ -116,8 +116,8 @@ class Contrast:
             "by_word": self.by_word.tolist(),
             "baseline": self.baseline,
             "residual": self.residual,
-            "document_i": _shares_dict(self.document_i),
-            "document_j": _shares_dict(self.document_j),
+            "document_i": None if self.document_i is None else self.document_i.to_dict(),
+            "document_j": None if self.document_j is None else self.document_j.to_dict(),
         }
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -154,6 +154,11 @@ def contrast(a: Attribution, b: Attribution) -> Contrast:
     Raises:
         ValueError: they share no text, or not its units; or they are of different models or similarities, for which
             there is `contrast_models`.
+
+    >>> other = model.attribute_prediction("The coffee is bad.", "The tea is cold.")
+    >>> why = contrast(out, other)
+    >>> bool(abs(out.score - other.score - why.by_word.sum() - why.baseline - why.residual) < 1e-6)
+    True
     """
     if a.similarity != b.similarity:
         raise ValueError(f"similarities must be the same, got {a.similarity!r} and {b.similarity!r}")
@@ -248,6 +253,11 @@ def contrast_models(a: Attribution, b: Attribution) -> ModelContrast:
 
     Raises:
         ValueError: the texts differ, or a tokenizer has no words.
+
+    >>> shallow = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=2)
+    >>> beside = contrast_models(out, shallow)  # the results of two models, or of two layers of one
+    >>> beside.words[:5], beside.shares.shape
+    (('The', 'coffee', 'is', 'bad', '.'), (12, 2))
     """
     sides: list[tuple[str, str, tuple[float, float]]] = []
     for name in "ab":
@@ -296,16 +306,3 @@ def _places(shares: Shares) -> list[tuple[int, int] | None]:
         trimmed = (end - len(piece.lstrip()), start + len(piece.rstrip()))
         places.append(trimmed if role == TEXT and trimmed[0] < trimmed[1] else None)
     return places
-
-
-def _shares_dict(shares: Shares | None) -> dict[str, Any] | None:
-    if shares is None:
-        return None
-    return {
-        "text": shares.text,
-        "units": list(shares.units),
-        "roles": list(shares.roles),
-        "spans": None if shares.spans is None else [list(span) for span in shares.spans],
-        "values": shares.values.tolist(),
-        "baseline": shares.baseline,
-    }

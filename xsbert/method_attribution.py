@@ -22,6 +22,11 @@ class MethodAttribution(Attribution):
     model's. The numbers are the method's: where they do not sum to the score, `error` is what they leave out, and
     `left_out` says in words what that is. The factors of its texts are zero, and its residuals too, since nothing was
     integrated.
+
+    >>> from xsbert.methods import explain_with
+    >>> (match,) = explain_with("lexical", model, [("A cold day.", "Cold days")])
+    >>> match.method, match.left_out
+    ('lexical', ...)
     """
 
     method: str = ""
@@ -80,6 +85,11 @@ class MethodAttribution(Attribution):
 
         Raises:
             ValueError: the tokenizer has no word ids, or the units are words already.
+
+        >>> from xsbert.methods import explain_with
+        >>> (match,) = explain_with("lexical", model, [("We unpacked.", "Unpacked")], units="tokens")
+        >>> match.matrix.shape, match.words().matrix.shape, bool(match.matrix.sum() == match.words().matrix.sum())
+        ((7, 5), (5, 3), True)
         """
         return self._in_units("words", "words")
 
@@ -88,7 +98,13 @@ class MethodAttribution(Attribution):
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
     ) -> MethodAttribution:
-        """The same result with stretches of text for units, as `Attribution.over`; every sum is kept."""
+        """The same result with stretches of text for units, as `Attribution.over`; every sum is kept.
+
+        >>> from xsbert.methods import explain_with
+        >>> (match,) = explain_with("lexical", model, [("It rains. We stay in!", "Rain")], units="tokens")
+        >>> match.over(a="sentences").a.tokens
+        ('[CLS]', 'It rains.', 'We stay in!', '[SEP]')
+        """
         return self if a is None and b is None else self._in_units(a, b)
 
     def _in_units(

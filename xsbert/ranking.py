@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -19,6 +18,7 @@ from .highlights import Highlight, highlights_of, tagged
 from .optional import pandas
 from .ranking_files import as_dict, load_ranking, save_ranking
 from .shares import Shares, by_sentence, shares_of, summed_shares
+from .storage import write_text
 from .units import check_units
 from .view.ranking_page import fragment, page
 from .view.ranking_terminal import account
@@ -251,7 +251,12 @@ class Hit:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ranking(Sequence[Hit]):
-    """Documents for a query, best first; a sequence of `Hit`."""
+    """Documents for a query, best first; a sequence of `Hit`.
+
+    >>> ranking = model.explain_ranking("cold weather", ["It rains.", "A cold day."])
+    >>> ranking.order, ranking[0].text, ranking[0].tagged()
+    ([1, 0], 'A cold day.', 'A <mark>cold</mark> day.')
+    """
 
     query_factors: TextFactors
     """The query's, as tokens."""
@@ -311,7 +316,11 @@ class Ranking(Sequence[Hit]):
         return np.array([hit.query.values if hit.explained else np.full(width, np.nan) for hit in self.hits])
 
     def over(self, units: str) -> Ranking:
-        """The same with other units of the documents; nothing is computed anew."""
+        """The same with other units of the documents; nothing is computed anew.
+
+        >>> ranking.over("tokens")[0].document.units
+        ('[CLS]', 'a', 'cold', 'day', '.', '[SEP]')
+        """
         return replace(self, hits=tuple(hit.over(units) for hit in self.hits))
 
     def contrast(self, i: int, j: int) -> Contrast:
@@ -323,6 +332,10 @@ class Ranking(Sequence[Hit]):
         Raises:
             IndexError: there is no such rank.
             ValueError: a hit is not explained.
+
+        >>> why = ranking.contrast(0, 1)
+        >>> why.words[int(why.by_word.argmax())]
+        'cold'
         """
         one, other = self._hit(i, "i"), self._hit(j, "j")
         how = self.query_factors.settings
@@ -338,6 +351,11 @@ class Ranking(Sequence[Hit]):
 
         Raises:
             ValueError: the queries differ, or the document is in one of the rankings alone.
+
+        >>> texts = ["It rains.", "A cold day."]
+        >>> one, other = (model.explain_ranking("cold weather", texts, detail="pairs", layer=layer) for layer in (4, 5))
+        >>> one.contrast_model(other, index=1).words
+        ('cold', 'weather', 'A', 'cold', 'day', '.')
         """
         own, others = (next((hit for hit in each if hit.index == index), None) for each in (self, other))
         if own is None or others is None:
@@ -345,7 +363,12 @@ class Ranking(Sequence[Hit]):
         return contrast_models(own.over("words").attribution, others.over("words").attribution)
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers of the account, as JSON can hold them. `save` keeps the factors as well."""
+        """All numbers of the account, as JSON can hold them. `save` keeps the factors as well.
+
+        >>> import json
+        >>> [hit["index"] for hit in json.loads(json.dumps(ranking.to_dict()))["hits"]]
+        [1, 0]
+        """
         return as_dict(self)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -357,6 +380,10 @@ class Ranking(Sequence[Hit]):
 
         Raises:
             ImportError: pandas is not installed.
+
+        >>> frame = ranking.to_dataframe()
+        >>> frame.loc[frame.contribution.idxmax(), "unit"]
+        'cold'
         """
         rows: list[tuple] = []
         for rank, hit in enumerate(self.hits):
@@ -375,14 +402,17 @@ class Ranking(Sequence[Hit]):
         """One self-contained page: the query's words above, hits below with their highlights. Needs no network.
 
         Args:
-            path: also write the page to this file, in UTF-8.
+            path: also write the page to this file, in UTF-8, all of it or nothing.
 
         Raises:
             ValueError: a number is not finite.
+
+        >>> ranking.to_html(folder / "ranking.html").startswith("<!doctype html>")
+        True
         """
         text = page(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
     def _repr_html_(self) -> str:
@@ -394,6 +424,8 @@ class Ranking(Sequence[Hit]):
         Raises:
             ValueError: it holds numbers that are not finite.
             OSError: the file cannot be written.
+
+        >>> ranking.save(folder / "ranking.safetensors")
         """
         save_ranking(self, path)
 
@@ -404,6 +436,10 @@ class Ranking(Sequence[Hit]):
         Raises:
             OSError: there is no such file, or it cannot be read.
             ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
+
+        >>> ranking.save(folder / "ranking.safetensors")
+        >>> xsbert.Ranking.load(folder / "ranking.safetensors").order == ranking.order
+        True
         """
         return load_ranking(path, (Ranking, Hit, Passage))
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors
-from .shares import Shares
 from .storage import (
     DTYPES,
     FORMAT_VERSION,
@@ -64,8 +63,8 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
         return plain
     content = plain | {
         "passages": [[passage.start, passage.end, passage.weight] for passage in hit.passages],
-        "document": _shares_dict(hit.document),
-        "query": _shares_dict(hit.query),
+        "document": hit.document.to_dict(),
+        "query": hit.query.to_dict(),
         "error": hit.error,
         "residual": hit.residual,
         "factor_error": hit.factor_error,
@@ -74,16 +73,6 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
     if hit.has_pairs and len(hit.passages) == 1:
         content["pairs"] = hit.attribution.matrix.tolist()
     return content
-
-
-def _shares_dict(shares: Shares) -> dict[str, Any]:
-    return {
-        "units": list(shares.units),
-        "roles": list(shares.roles),
-        "spans": None if shares.spans is None else [list(span) for span in shares.spans],
-        "values": shares.values.tolist(),
-        "baseline": shares.baseline,
-    }
 
 
 def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:

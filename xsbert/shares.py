@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,17 @@ class Shares:
     def total(self) -> float:
         """The sum of values and baseline: the score, up to the integration error."""
         return float(self.values.sum()) + self.baseline
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, as JSON can hold them."""
+        return {
+            "text": self.text,
+            "units": list(self.units),
+            "roles": list(self.roles),
+            "spans": None if self.spans is None else [list(span) for span in self.spans],
+            "values": self.values.tolist(),
+            "baseline": self.baseline,
+        }
 
 
 def shares_of(

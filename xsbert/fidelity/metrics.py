@@ -15,7 +15,7 @@ from ..methods.occlusion import single_edits
 from ..perturbation import EditedText, Perturber
 from ..units import TEXT
 
-__all__ = ["Effects", "content_matrix", "correlation", "curve_edits", "curve_of", "deletion_effects", "word_numbers"]
+__all__ = ["Effects", "correlation", "curve_edits", "curve_of", "deletion_effects", "word_numbers"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,6 @@ def deletion_effects(perturber: Perturber, text_a: str, text_b: str, operator: s
         sides.append((whole, whole - np.stack(without)))
     (whole_a, lost_a), (whole_b, lost_b) = sides
     return Effects(lost_a @ lost_b.T, lost_a @ whole_b, lost_b @ whole_a)
-
-
-def content_matrix(result: Attribution) -> np.ndarray:
-    """(N, M) the cells of units of text."""
-    rows, columns = ([role == TEXT for role in side.roles] for side in (result.a, result.b))
-    return result.matrix[np.ix_(rows, columns)]
 
 
 def word_numbers(result: Attribution, main_effects: bool) -> tuple[np.ndarray, np.ndarray]:

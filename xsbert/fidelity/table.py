@@ -74,7 +74,12 @@ class FaithfulnessRow:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How faithful methods are to one model. Prints as a table with a sentence; see `METRICS` for the columns."""
+    """How faithful methods are to one model. Prints as a table with a sentence; see `METRICS` for the columns.
+
+    >>> found = xsbert.faithfulness(model, [("A cold day.", "Cold days")], methods=["products", "random"], layers=[-2])
+    >>> found.best.method, found.estimate(0, "pearson").n
+    ('products', 1)
+    """
 
     model: str
     similarity: str
@@ -101,17 +106,29 @@ class Faithfulness:
 
         Raises:
             ValueError: the metric or the operator is not in the table.
+
+        >>> found = table.estimate(0, "pearson", "remove")
+        >>> found.low <= found.value <= found.high, found.n
+        (True, 2)
         """
         return self._estimate([self._numbers(row, metric, operator)], metric)
 
     def difference(
         self, one: FaithfulnessRow | int, other: FaithfulnessRow | int, metric: str = "pearson", operator: str = MEAN
     ) -> Estimate:
-        """A metric of one row minus that of another, on the same pairs of texts."""
+        """A metric of one row minus that of another, on the same pairs of texts.
+
+        >>> table.difference(0, 0).is_zero
+        True
+        """
         return self._estimate([self._numbers(row, metric, operator) for row in (one, other)], metric)
 
     def operator_agreement(self, ranks: bool = False) -> dict[tuple[str, str], Estimate]:
-        """How far the operators agree with each other on second-order effects: no method can follow all of them."""
+        """How far the operators agree with each other on second-order effects: no method can follow all of them.
+
+        >>> list(table.operator_agreement())
+        [('remove', 'unk')]
+        """
         kind = "spearman" if ranks else "pearson"
         return {names: self._estimate([found[kind]], "pearson") for names, found in self.agreement.items()}
 
@@ -158,7 +175,11 @@ class Faithfulness:
         return " ".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """All estimates, for a record as JSON."""
+        """All estimates, for a record as JSON.
+
+        >>> [row["method"] for row in table.to_dict()["rows"]]
+        ['products', 'random']
+        """
         return {
             "model": self.model,
             "similarity": self.similarity,
@@ -191,26 +212,24 @@ class Faithfulness:
         }
 
     def plot(self, metric: str = "pearson") -> tuple[Figure, Axes]:
-        """Each row's mean over operators with its interval, and the single operators as open marks."""
-        from matplotlib import pyplot as plt
+        """Each row's mean over operators with its interval, and the single operators as open marks.
+
+        Raises:
+            ValueError: the metric is not in the table.
+
+        >>> fig, ax = table.plot("words")
+        """
+        from ..view.plot.estimates import estimates
 
         operators = self._operators_of(metric)
-        estimates = [self.estimate(row, metric, MEAN) for row in self.rows]
-        order = np.argsort([each.value for each in estimates], kind="stable")
-        fig, ax = plt.subplots(figsize=(7, 0.32 * len(order) + 1.2), layout="constrained")
-        for height, place in enumerate(order):
-            each = estimates[place]
-            ax.plot([each.low, each.high], [height, height], color="0.45", lw=2, zorder=1)
-            ax.plot(each.value, height, "o", color="black", ms=6, zorder=3)
-            for mark, operator in zip("<>^vsD", operators, strict=False):
-                value = self.estimate(self.rows[place], metric, operator).value
-                label = operator if height == 0 and len(operators) > 1 else None
-                ax.plot(value, height, mark, color="C0", mfc="none", ms=5, zorder=2, label=label)
-        ax.set_yticks(range(len(order)), [self.rows[place].label for place in order])
-        ax.set_xlabel(f"{metric} ({self.n_pairs} pairs, {self.units})")
-        if len(operators) > 1:
-            ax.legend(title="operator", frameon=False, loc="lower right")
-        return fig, ax
+        means = {row.label: self.estimate(row, metric) for row in self.rows}
+        single = {
+            operator: [self.estimate(row, metric, operator).value for row in self.rows]
+            for operator in operators
+            if len(operators) > 1
+        }
+        intervals = {label: (each.value, each.low, each.high) for label, each in means.items()}
+        return estimates(intervals, single, f"{metric} ({self.n_pairs} pairs, {self.units})", "operator")
 
     def __str__(self) -> str:
         cells = self._cells()

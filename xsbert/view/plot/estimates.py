@@ -1,0 +1,53 @@
+"""Estimates with their intervals, one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .convergence import CYCLE
+from .style import FONT_SIZE, GRID
+
+__all__ = ["estimates"]
+
+MARKS = "<>^vsD"
+INTERVAL = "0.45"
+
+
+def estimates(
+    intervals: Mapping[str, tuple[float, float, float]],
+    marks: Mapping[str, Sequence[float]],
+    axis: str,
+    marked: str,
+) -> tuple[Figure, Axes]:
+    """Draw a dot and a line for each estimate, the largest on top, and open marks for what it is a mean of.
+
+    Args:
+        intervals: for each label its value, and the low and high end of its interval; NaN where it is not defined.
+        marks: for each name, one value for each label.
+        axis: label of the axis of values.
+        marked: what the marks stand for, the title of their legend.
+    """
+    labels, ends = list(intervals), np.array(list(intervals.values()))
+    order = np.argsort(ends[:, 0], kind="stable")
+    heights = np.arange(len(order))
+    value, low, high = ends[order].T
+    fig, ax = plt.subplots(figsize=(7, 0.32 * len(order) + 1.2), layout="constrained")
+    ax.hlines(heights, low, high, color=INTERVAL, linewidth=2, zorder=1)
+    for place, (name, values) in enumerate(marks.items()):
+        colour, mark = CYCLE[1 + place % (len(CYCLE) - 1)], MARKS[place % len(MARKS)]
+        ax.plot(np.array(values)[order], heights, mark, color=colour, mfc="none", ms=5, zorder=2, label=name)
+    ax.plot(value, heights, "o", color="black", ms=6, zorder=3)
+    ax.set_yticks(heights, [labels[place] for place in order], fontsize=FONT_SIZE - 1)
+    ax.tick_params(axis="x", labelsize=FONT_SIZE - 1)
+    ax.set_xlabel(axis, fontsize=FONT_SIZE)
+    ax.grid(True, axis="x", color=GRID, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if marks:
+        ax.legend(title=marked, frameon=False, loc="lower right", fontsize=FONT_SIZE - 1)
+    return fig, ax
