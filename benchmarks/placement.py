@@ -94,26 +94,25 @@ def main() -> None:
 
     texts = distinct_texts(options.texts, options.columns, options.n_texts, tuple(options.words))
     with_factors = {texts[place] for place in np.linspace(0, len(texts) - 1, options.n_factor_texts).astype(int)}
+    where = environment(options.device)
     results: dict[str, dict[int, list[dict[str, Any]]]] = {}
     for reference in options.references:
         model = load(options.model, options.device, reference=reference)
         model = model.double() if options.float64 else model
         layers = range(model.n_layers + 1) if options.layers is None else options.layers
-        results[reference] = {
-            layer: [
+        for layer in layers:
+            results.setdefault(reference, {})[layer] = [
                 nodes_of(text, model.explainer(layer=layer), text in with_factors)
                 for text in tqdm(texts, desc=f"{reference}, layer {layer}", leave=False)
             ]
-            for layer in layers
-        }
+            # Shallow layers of a large model take long: what is known is kept.
+            write_json(options.json, {"options": settings(options), "environment": where, "results": results})
 
     for reference, tolerance in itertools.product(results, TOLERANCES):
         report(results[reference], f"reference {reference}, residual {tolerance:g}", f"{tolerance:g}")
     fine = max(text["fine"] for layers in results.values() for found in layers.values() for text in found)
     print(f"Largest residual of the fine nodes: {fine:.1e}")
-    where = environment(options.device)
     print(f"{str(model.dtype).removeprefix('torch.')}, {', '.join(f'{name} {value}' for name, value in where.items())}")
-    write_json(options.json, {"options": settings(options), "environment": where, "results": results})
 
 
 def nodes_of(text: str, explainer: Explainer, with_factors: bool) -> dict[str, Any]:
