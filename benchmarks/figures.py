@@ -104,9 +104,9 @@ def draw_pairs(records: list[dict[str, Any]]) -> plt.Figure:
 
 def row_title(name: str, record: dict[str, Any]) -> str:
     options, result = record["options"], record["results"][name]
-    if name == "published":
-        return f"published algorithm, {options['n_published']} steps"
     same = options["tolerance"] == record["results"]["published"]["residual"]
+    if name == "published":
+        return f"published, {options['n_published']} steps" + ("" if same else f" (residual {result['residual']:.1f})")
     asked = "same error" if same else f"residual {options['tolerance']:g}"
     return "xsbert, {} ({} and {} nodes)".format(asked, *result["n_steps"])
 
