@@ -11,7 +11,7 @@ from ..largest import largest_entries
 from ..spelling import display_tokens, shorten
 from ..units import TEXT
 from .effects import top_pairs
-from .shown import Shown
+from .shown import Shown, shown_parts
 from .terminal import columns
 
 __all__ = ["Sentence", "account", "read_score", "score_name", "sentence", "spell"]
@@ -133,7 +133,7 @@ def account(result: Shown) -> str:
         f"{f', {result.pulled_back} pulled back' if result.pulled_back else ''}",
         "",
         f"  parts of the score ({result.kind})",
-        *(f"    {name:<16}{value:>10.4f}" for name, value in result.parts.items()),
+        *(f"    {name:<16}{value:>10.4f}" for name, value in shown_parts(result).items()),
         f"    {'sum':<16}{sum(result.parts.values()):>10.4f}",
         f"    {'error':<16}{result.error:>10.1e}",
         f"    residuals: a {result.residual_a:.1e}, b {result.residual_b:.1e}",

@@ -25,7 +25,7 @@ from ..factors import TextFactors
 from ..units import TEXT
 from .account import score_name, sentence
 from .effects import top_pairs, unknown_units
-from .shown import Shown
+from .shown import Shown, shown_parts
 
 __all__ = ["fragment", "page", "script_json"]
 
@@ -132,9 +132,9 @@ def _summary(result: Shown) -> list[list[str]]:
 
     A shifted model has no main effects and no baseline: what is exactly zero is left out.
     """
-    parts = [(name, value) for name, value in result.parts.items() if name == "interactions" or value]
+    parts = shown_parts(result)
     signs = ["=", *["+"] * len(parts)]
-    summed = [[name, _signed(value), sign] for (name, value), sign in zip(parts, signs, strict=False)]
+    summed = [[name, _signed(value), sign] for (name, value), sign in zip(parts.items(), signs, strict=False)]
     score = [score_name(result), _signed(result.score).removeprefix("+"), ""]
     return [score, *summed, ["error", f"{result.error:.1e}", ""]]
 

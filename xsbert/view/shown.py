@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..factors import Settings, TextFactors
 
-__all__ = ["Shown"]
+__all__ = ["Shown", "shown_parts"]
 
 
 class Shown(Protocol):
@@ -56,3 +56,8 @@ class Shown(Protocol):
     @property
     def factor_error_b(self) -> float | None: ...
     def words(self) -> Any: ...
+
+
+def shown_parts(result: Shown) -> dict[str, float]:
+    """The interactions and, of the other parts of the score, those that are not zero, as all are of an exact model."""
+    return {name: value for name, value in result.parts.items() if name == "interactions" or value}
