@@ -9,20 +9,22 @@ import torch
 
 from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSTransformer
+from xsbert.engine.paths import TextPath
 from xsbert.memory import peak_bytes
 
 
 @pytest.fixture(scope="module")
 def benchmarks():
-    """The modules `common` and `pair`, found as scripts find them."""
+    """The modules `common`, `pair` and `riemann`, found as scripts find them."""
     folder = str(Path(__file__).parents[1] / "benchmarks")
     sys.path.insert(0, folder)
     try:
         import common
         import pair
+        import riemann
     finally:
         sys.path.remove(folder)
-    return common, pair
+    return common, pair, riemann
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def tiny(tmp_path_factory):
 
 
 def test_the_published_algorithm_is_the_same_rule(benchmarks, tiny):
-    _, pair = benchmarks
+    _, pair, _ = benchmarks
     published = pair.published(tiny, *TEXTS[:2], 1, 20)
     out = tiny.attribute_prediction(*TEXTS[:2], layer=1, n_steps=20, rule="riemann-right")
     np.testing.assert_allclose(published["matrix"], out.matrix, atol=1e-5)
@@ -40,7 +42,7 @@ def test_the_published_algorithm_is_the_same_rule(benchmarks, tiny):
 
 
 def test_the_gradients_of_all_steps_are_held_once(benchmarks, shifted):
-    _, pair = benchmarks
+    _, pair, _ = benchmarks
     text, n_steps, width = "Tea!", 4, 384
     most = peak_bytes(lambda: pair.published_jacobian(shifted, text, 5, n_steps))
     gradients = 4 * n_steps * len(shifted.preprocess([text])["input_ids"][0]) * width**2
@@ -49,7 +51,7 @@ def test_the_gradients_of_all_steps_are_held_once(benchmarks, shifted):
 
 
 def test_gradients_that_do_not_fit(benchmarks, tiny, monkeypatch):
-    _, pair = benchmarks
+    _, pair, _ = benchmarks
     n_bytes = 4 * 50 * len(tiny.preprocess([TEXTS[1]])["input_ids"][0]) * 16 * 16
     monkeypatch.setattr(pair, "available_memory", lambda device: n_bytes)
     pair.check_fits(tiny, TEXTS[:2], 50)
@@ -60,18 +62,30 @@ def test_gradients_that_do_not_fit(benchmarks, tiny, monkeypatch):
 
 
 def test_available_memory(benchmarks):
-    common, _ = benchmarks
+    common, *_ = benchmarks
     available = common.available_memory("cuda" if torch.cuda.is_available() else "cpu")
     assert available is None or 1e7 < available < 1e14
 
 
 def test_names_of_models(benchmarks, minilm_path):
-    common, _ = benchmarks
+    common, *_ = benchmarks
     assert common.path_of("minilm") == minilm_path
     assert common.path_of("some/model") == "some/model"
 
 
 @pytest.mark.real
 def test_the_name_of_the_real_model(benchmarks, mpnet_real):
-    common, _ = benchmarks
+    common, *_ = benchmarks
     assert common.path_of("mpnet") == mpnet_real
+
+
+@pytest.mark.parametrize("n_steps", [1, 7, 50])
+def test_a_right_sum_of_a_square(benchmarks, n_steps):
+    """g(α) = 2αc has the right Riemann sum c (1 + 1/N)."""
+    *_, riemann = benchmarks
+    x, r = torch.ones(3, 4), torch.zeros(3, 4)
+
+    def f(h):
+        return (h * h).sum(0)
+
+    assert riemann.residual(TextPath(f, x, r, f(x), f(r)), n_steps) == pytest.approx(1 / n_steps, rel=1e-5)
