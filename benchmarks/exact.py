@@ -51,6 +51,7 @@ TOLERANCES = (1e-2, 1e-3)
 # That are tried: finding Gauss-Legendre nodes takes time, too.
 MOST_NODES, MOST_GAUSS_NODES = 1 << 12, 1 << 10
 ADAPTIVE = "adaptive"
+PARTS = ("agreement", "shares", "nodes")
 
 
 def main() -> None:
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument("--max-characters", type=int, default=70, help="of each text of a pair")
     parser.add_argument("--n-texts", type=int, default=10, help="texts whose nodes are counted")
     parser.add_argument("--tolerance", type=float, default=1e-2, help="residual of the attributions compared")
-    parser.add_argument("--json", help="write the full record here")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
+    parser.add_argument("--json", help="keep the full record here, and go on from what it holds")
     parser.add_argument("--draw", nargs=2, metavar=("RECORD", "FIGURE"), help="only draw a record that was written")
     options = parser.parse_args()
     if options.draw:
@@ -86,37 +88,72 @@ def main() -> None:
         exact = XSTransformer(options.tuned_exact)
         couples["tuned"] = (exact, XSTransformer(options.tuned, reference=exact[0].reference.token))
     layers = sorted(range(base.n_layers + 1) if options.layers is None else options.layers)
-
-    record: dict[str, Any] = {"options": settings(options), "environment": environment(str(base.device))}
-
-    def keep(**found: Any) -> None:
-        record.update(found)
-        write_json(options.json, record)
-
-    compared = {"untrained": pairs[::10], "tuned": pairs}
-    agreement: dict[str, list[dict[str, Any]]] = {name: [] for name in couples}
-    for layer in tqdm(layers[::-1], desc="agreement"):
-        for name, couple in couples.items():
-            chosen = spread_over(compared[name], fewer.get(layer, options.n_pairs))
-            agreement[name].insert(0, agreement_at(layer, *couple, chosen, options.tolerance))
-        keep(agreement=agreement)
-    completeness = {name: worst_error(exact, pairs) for name, (exact, _) in couples.items()}
-    parts = {name: shares(approximate, pairs, options.tolerance) for name, (_, approximate) in couples.items()}
-    keep(completeness=completeness, shares=parts)
-    texts = spread_over([text for pair in pairs for text in pair], options.n_texts)
+    record = Record(options)
     shown, model = ("tuned, exact", couples["tuned"][0]) if options.tuned else ("untrained, approximate", base)
-    rows = [nodes_at(layer, model, texts) for layer in tqdm(layers, desc="nodes")]
-    keep(nodes={shown: rows})
 
-    print(f"Median Pearson (Spearman) correlation of token matrices, exact and approximate, {len(pairs)} pairs\n")
-    print(table([agreement_row(name, rows) for name, rows in agreement.items()]))
-    for name, found in completeness.items():
+    if "agreement" in options.parts:
+        agreement = record.known.get("agreement", {name: [] for name in couples})
+        done = {row["layer"] for row in agreement[[*couples][-1]]}
+        for layer in tqdm([layer for layer in layers[::-1] if layer not in done], desc="agreement"):
+            for name, couple in couples.items():
+                chosen = pairs[::10] if name == "untrained" else pairs
+                found = agreement_at(
+                    layer, *couple, spread_over(chosen, fewer.get(layer, len(chosen))), options.tolerance
+                )
+                agreement[name] = sorted([*agreement[name], found], key=lambda row: row["layer"])
+            record.keep(agreement=agreement)
+    if "shares" in options.parts:
+        completeness = {name: worst_error(exact, pairs) for name, (exact, _) in couples.items()}
+        parts = {name: shares(approximate, pairs, options.tolerance) for name, (_, approximate) in couples.items()}
+        record.keep(completeness=completeness, shares=parts)
+    if "nodes" in options.parts:
+        texts = spread_over([text for pair in pairs for text in pair], options.n_texts)
+        rows: list[dict[str, Any]] = []
+        for layer in tqdm(layers[::-1], desc="nodes"):
+            rows.insert(0, nodes_at(layer, model, texts))
+            record.keep(nodes={shown: rows})
+    report(record.known, len(pairs))
+
+
+class Record:
+    """What was measured, kept in a file as it comes: an interrupted run goes on, and parts can be run one by one.
+
+    Raises:
+        ValueError: the file has a record of other models or pairs.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._path = options.json
+        self._about = {"options": settings(options), "environment": environment("cpu")}
+        self.known = self._read()
+        for name in ("base", "reference", "tuned_exact", "tuned", "pairs", "n_pairs", "max_characters", "tolerance"):
+            before, now = (each.get(name) for each in (self.known.get("options", settings(options)), settings(options)))
+            if before != now:
+                raise ValueError(f"--json {self._path} has a record of another {name}: {before!r}, not {now!r}")
+
+    def _read(self) -> dict[str, Any]:
+        path = self._path and Path(self._path)
+        return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
+
+    def keep(self, **found: Any) -> None:
+        """Add it to what the file holds now."""
+        self.known = {**self.known, **self._read(), **self._about, **found}
+        write_json(self._path, self.known)
+
+
+def report(record: dict[str, Any], n_pairs: int) -> None:
+    if "agreement" in record:
+        print(f"Median Pearson (Spearman) correlation of token matrices, exact and approximate, {n_pairs} pairs\n")
+        print(table([agreement_row(name, rows) for name, rows in record["agreement"].items()]))
+    for name, found in record.get("completeness", {}).items():
         print(f"\n{name}, exact: |score - sum| at most {found['error']:.1e}, residuals at most {found['residual']:.1e}")
-    print("\nMedian share of the score, approximate models\n")
-    print(table([shares_row(name, found) for name, found in parts.items()]))
-    for tolerance in TOLERANCES:
-        print(f"\nMedian nodes for a residual of {tolerance:g}, {len(texts)} texts\n")
-        print(table([nodes_row(shown, rule, rows, tolerance) for rule in rows[0]["nodes"]]))
+    if "shares" in record:
+        print("\nMedian share of the score, approximate models\n")
+        print(table([shares_row(name, found) for name, found in record["shares"].items()]))
+    for shown, rows in record.get("nodes", {}).items():
+        for tolerance in TOLERANCES:
+            print(f"\nMedian nodes for a residual of {tolerance:g}\n")
+            print(table([nodes_row(shown, rule, rows, tolerance) for rule in rows[0]["nodes"]]))
 
 
 def read_pairs(file: Path, columns: tuple[int, int], n_pairs: int, max_characters: int) -> Pairs:
