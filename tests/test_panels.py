@@ -42,6 +42,23 @@ def test_a_jump_takes_few_nodes_whatever_its_width(width):
     assert float((token_factors(f, X, R, placement.rule).sum(0) - change).norm() / change.norm()) <= 1e-2
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.01])
+def test_jumps_that_no_middle_meets_are_found_by_what_panels_miss(shift):
+    """Two equal jumps, as far before the middle of an interval as after it: its value is no surprise there."""
+    ends = (1 - np.cos(np.pi * np.arange(14, 16) / 32)) / 2
+    middle, apart = ends.mean(), (0.25 + shift) * np.diff(ends)[0]
+    width = 1e-9
+
+    def f(h):
+        at = (h - R)[0] @ (X - R)[0] / (X - R)[0].square().sum()
+        distances = torch.stack([at - (middle - apart), at - (middle + apart)])
+        return torch.tanh(h).sum(0) @ W + 2 * torch.tanh(distances / width).sum() * W[0]
+
+    placement = place_nodes(f, X, R, f(X) - f(R), 1e-2, 512)
+    assert placement.reached
+    assert placement.n_passes <= 400
+
+
 def test_a_jump_that_the_dtype_does_not_resolve_is_said():
     f = jumping(1e-9)
     x, r, w = X.float(), R.float(), W.float()

@@ -8,7 +8,8 @@ polynomial sees that. But what one panel [a, b] misses is known exactly, f(b) âˆ
 2. A piecewise cubic through them tells the error of any panel with any number of nodes, so that a shortest path over
    all partitions finds the one with fewest nodes for a given sum of squared errors.
 3. Derivatives at its nodes, two passes each, tell the true errors, and refine the curve. Panels that are good stay, the
-   others are chosen anew, until the sum is within the goal.
+   others are chosen anew, until the sum is within the goal. A panel that still misses more than the goal hides a jump
+   that no middle has met, and is halved like the intervals before.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ N_DIMENSIONS = 12
 # are taken to be from then on: what is chosen among many for its small error has a larger one.
 FIRST_AIM, LOWER, PESSIMISM = 0.9, 0.94, 2.0**0.5
 ROUNDS = 10
+# The turn from which the curve is known so well that a panel which misses more than the goal must hide a jump.
+SETTLED = 2
 # Share of the squared aim that panels may use up and stay, when others are chosen anew.
 KEPT_SHARE = 0.7
 
@@ -121,22 +124,24 @@ def graded(
         FloatingPointError: f is not finite everywhere on the path.
     """
     path = _Path(dict(values))
-    resolved = yield from _halve(path, SURPRISE * goal, resolution)
+    resolved = yield from _halve(path, _expected(path), SURPRISE * goal, resolution)
     errors: dict[Panel, Tensor] = {}
     kept: list[Panel] = []
     best = Graded((Panel(0.0, 1.0, 1),), (path.values[1.0] - path.values[0.0])[None], math.inf, resolved)
     if finer and not resolved:
         return best
+    coherence = 1.0
     for turn in range(ROUNDS):
         first = turn == 0
-        aim = FIRST_AIM * goal * LOWER**turn
+        aim = FIRST_AIM * goal * LOWER**turn / coherence
         left = aim**2 - sum(float(errors[panel].square().sum()) for panel in kept)
         budget = max(left, (0.3 * aim) ** 2)
         room = max(1, max_steps - sum(panel.n_steps for panel in kept))
         known = {panel: float(error.square().sum()) for panel, error in errors.items()}
         chosen = path.partition(_gaps(kept), budget, room, 1.0 if first else PESSIMISM, known)
         panels = tuple(sorted([*kept, *chosen]))
-        yield from _measure(path, [panel for panel in chosen if panel not in errors], errors)
+        new = [panel for panel in chosen if panel not in errors]
+        yield from _measure(path, new, errors)
         missed = torch.stack([errors[panel] for panel in panels])
         squares = missed.square().sum(1)
         residual = max(float(missed.sum(0).norm()), float(squares.sum().sqrt()))
@@ -146,6 +151,12 @@ def graded(
             best = found
         if residual <= goal:
             return found
+        if not new:
+            # The squares are within the aim, but errors of one direction add up: only smaller ones help.
+            coherence = max(coherence, float(missed.sum(0).norm() / squares.sum().sqrt()))
+        if turn >= SETTLED:
+            hidden = [panel for panel, square in zip(panels, squares.tolist(), strict=True) if square > goal**2]
+            resolved &= yield from _halve(path, _within(path, hidden), SURPRISE * goal, resolution)
         # The second choice is free again, now that the curve is known better.
         order = squares.argsort()
         good = squares[order].cumsum(0) <= KEPT_SHARE * aim**2
@@ -173,20 +184,33 @@ def _gaps(kept: list[Panel]) -> list[tuple[float, float]]:
     return [(low, high) for low, high in zip(ends[::2], ends[1::2], strict=True) if low < high]
 
 
-def _halve(path: _Path, surprise: float, resolution: float) -> Generator[Request, Tensor, bool]:
-    """Ask for values until no half of an interval is expected to surprise; whether that was possible."""
+def _expected(path: _Path) -> dict[tuple[float, float], float]:
+    """How surprising the middle of each interval between known places is likely to be."""
     places = np.array(sorted(path.values))
     # Every other place, foretold from its neighbours, tells what to expect of both intervals beside it.
     seen = _Path({place: path.values[place] for place in places[::2]})
     gaps = np.repeat(seen.surprises(places[1::2], path), 2)
-    expected = dict(zip(pairwise(places.tolist()), gaps.tolist(), strict=True))
+    return dict(zip(pairwise(places.tolist()), gaps.tolist(), strict=True))
+
+
+def _within(path: _Path, panels: list[Panel]) -> dict[tuple[float, float], float]:
+    """The intervals between known places within panels that hide a jump, which no middle has met: look at any."""
+    places = np.array(sorted(path.values))
+    inside = [places[(places >= low) & (places <= high)].tolist() for low, high, _ in panels]
+    return {interval: math.inf for each in inside for interval in pairwise(each)}
+
+
+def _halve(
+    path: _Path, expected: dict[tuple[float, float], float], surprise: float, resolution: float
+) -> Generator[Request, Tensor, bool]:
+    """Ask for values until no half of an interval is expected to surprise; whether that was possible."""
     while True:
         wanted = [interval for interval, gap in expected.items() if gap / 4 > surprise]
         halved = [(low, high) for low, high in wanted if high - low > resolution]
         if not halved or len(path.values) + len(halved) > MOST_VALUES:
             return len(halved) == len(wanted)
         middles = np.array([(low + high) / 2 for low, high in halved])
-        before = _Path(dict(path.values))
+        before = _Path(dict(path.values), dict(path.derivatives))
         path.add(middles, (yield from ask("values", middles)))
         for (low, high), middle, gap in zip(halved, middles.tolist(), before.surprises(middles, path), strict=True):
             del expected[low, high]
