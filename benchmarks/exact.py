@@ -264,7 +264,7 @@ def nodes_row(name: str, rule: str, rows: list[dict[str, Any]], tolerance: float
 
 def draw(record: dict[str, Any]) -> plt.Figure:
     """Agreement by layer, shares of the score, nodes by rule."""
-    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", width_ratios=(4, 3, 5))
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained", width_ratios=(4, 3, 5))
     colours = {"untrained": "#7a8aa0", "tuned": "#b2182b"}
     for name, rows in record["agreement"].items():
         layers = [row["layer"] for row in rows]
@@ -298,8 +298,9 @@ def draw(record: dict[str, Any]) -> plt.Figure:
             median = [statistics.median(row["nodes"][rule][f"{tolerance:g}"]) for row in rows]
             label = f"{rule}, {tolerance:g}"
             right.plot([row["layer"] for row in rows], median, line, marker="o", ms=4, color=colour, label=label)
-    right.set(title=f"nodes for a residual ({shown})", xlabel="layer", ylabel="nodes", yscale="log")
-    right.legend(frameon=False, fontsize=8, ncols=2)
+    n_texts = len(next(iter(rows[0]["nodes"][ADAPTIVE].values())))
+    right.set(title=f"nodes for a residual ({shown}, {n_texts} texts)", xlabel="layer", ylabel="nodes", yscale="log")
+    right.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     return fig
 
 
