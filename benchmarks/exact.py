@@ -123,22 +123,23 @@ class Record:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._path = options.json
-        self._about = {"options": settings(options), "environment": environment("cpu")}
-        self.known = self._read()
+        self.path = options.json
+        self.about = {"options": settings(options), "environment": environment("cpu")}
+        self.known = self.read()
         for name in ("base", "reference", "tuned_exact", "tuned", "pairs", "n_pairs", "max_characters", "tolerance"):
             before, now = (each.get(name) for each in (self.known.get("options", settings(options)), settings(options)))
             if before != now:
-                raise ValueError(f"--json {self._path} has a record of another {name}: {before!r}, not {now!r}")
+                raise ValueError(f"--json {self.path} has a record of another {name}: {before!r}, not {now!r}")
 
-    def _read(self) -> dict[str, Any]:
-        path = self._path and Path(self._path)
+    def read(self) -> dict[str, Any]:
+        """What the file holds."""
+        path = self.path and Path(self.path)
         return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
 
     def keep(self, **found: Any) -> None:
         """Add it to what the file holds now."""
-        self.known = {**self.known, **self._read(), **self._about, **found}
-        write_json(self._path, self.known)
+        self.known = {**self.known, **self.read(), **self.about, **found}
+        write_json(self.path, self.known)
 
 
 def report(record: dict[str, Any], n_pairs: int) -> None:

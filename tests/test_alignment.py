@@ -89,7 +89,7 @@ def test_the_contrast_view_has_no_sums(result):
     again = result.contrast_view()
     np.testing.assert_array_equal(again.matrix, view.matrix)
     fig, ax = view.plot()
-    assert "not contributions" in ax.get_title()
+    assert "not contributions" in ax.get_title(loc="left")
     fig.clear()
 
 

@@ -18,7 +18,7 @@ from tests.test_results import SETTINGS, make_result, rewrite
 from xsbert import Attribution, load_factors, save_factors
 from xsbert.factors import TextFactors
 from xsbert.results import read_metadata
-from xsbert.storage import write
+from xsbert.storage import files, write
 
 DATA = Path(__file__).parent / "data"
 OLD_NOTE = r"was written by xsbert 0\.1\.0, whose files have no checksum over all that they hold"
@@ -299,7 +299,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from xsbert.storage import write
+from xsbert.storage import files, write
 
 def chunks():
     yield b"half"
@@ -335,6 +335,22 @@ def test_somebody_who_is_still_writing_is_not_disturbed(tmp_path):
     write(path, slow())
     assert path.read_bytes() == b"first last"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_that_changed_hands_is_not_cleared(tmp_path, monkeypatch):
+    """Its writer finishes, and the next one takes the place, between the look at the file and its lock."""
+    unfinished, lock = tmp_path / "place", files._lock
+    unfinished.write_bytes(b"finished")
+
+    def late(number):
+        unfinished.rename(tmp_path / "file")
+        unfinished.write_bytes(b"of the next")
+        return lock(number)
+
+    monkeypatch.setattr(files, "_lock", late)
+    files._remove_left_behind(unfinished)
+    assert unfinished.read_bytes() == b"of the next"
+    assert (tmp_path / "file").read_bytes() == b"finished"
 
 
 def test_many_writers_of_one_file(tmp_path):

@@ -123,8 +123,10 @@ def _remove_left_behind(path: Path) -> bool:
     try:
         if not _lock(number):
             return False
-        if os.fstat(number).st_nlink:
-            path.unlink(missing_ok=True)
+        # Its writer may have finished since it was opened: then it has its name, and the place may be somebody else's.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(number), os.stat(path, follow_symlinks=False)):
+                path.unlink()
         return True
     finally:
         os.close(number)
