@@ -59,6 +59,17 @@ def test_jumps_that_no_middle_meets_are_found_by_what_panels_miss(shift):
     assert placement.n_passes <= 400
 
 
+@pytest.mark.parametrize(("bend", "width", "centre"), [(torch.tanh, 1e-5, 0.123), (torch.atan, 1e-3, 0.37)])
+def test_errors_that_add_up_do_not_hold_up_the_search(bend, width, centre):
+    """An embedding of one dimension: what panels miss has one direction, and cannot cancel as squares expect."""
+    x, r = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+
+    def f(h):
+        return bend((h[0] - centre) / width)
+
+    assert place_nodes(f, x, r, f(x) - f(r), 1e-2, 512).reached
+
+
 def test_a_jump_that_the_dtype_does_not_resolve_is_said():
     f = jumping(1e-9)
     x, r, w = X.float(), R.float(), W.float()

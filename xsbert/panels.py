@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,6 +47,9 @@ FIRST_AIM, LOWER, PESSIMISM = 0.9, 0.94, 2.0**0.5
 ROUNDS = 10
 # The turn from which the curve is known so well that a panel which misses more than the goal must hide a jump.
 SETTLED = 2
+# The turn from which errors that add up are taken to go on doing so. Earlier, the next choice mostly ends it, for fewer
+# nodes.
+LATE = 4
 # Share of the squared aim that panels may use up and stay, when others are chosen anew.
 KEPT_SHARE = 0.7
 
@@ -151,8 +154,8 @@ def graded(
             best = found
         if residual <= goal:
             return found
-        if not new:
-            # The squares are within the aim, but errors of one direction add up: only smaller ones help.
+        if not new or (turn >= LATE and float(squares.sum()) <= goal**2):
+            # The squares are small enough, but errors of one direction add up: only smaller ones help.
             coherence = max(coherence, float(missed.sum(0).norm() / squares.sum().sqrt()))
         if turn >= SETTLED:
             hidden = [panel for panel, square in zip(panels, squares.tolist(), strict=True) if square > goal**2]
@@ -161,7 +164,8 @@ def graded(
         order = squares.argsort()
         good = squares[order].cumsum(0) <= KEPT_SHARE * aim**2
         kept = [] if first else [panels[place] for place in order[good].tolist()]
-    return best
+    # The best choice may be older than what is known of the path by now.
+    return replace(best, resolved=resolved)
 
 
 def fewest_on_panels(places: np.ndarray, values: Tensor, derivatives: Tensor, goal: float, max_steps: int) -> int:
