@@ -21,6 +21,8 @@ from xsbert.gold import AGGREGATIONS, GoldPair, read_ists, score_alignments, wor
 from xsbert.methods import explain_with
 from xsbert.models import XSTransformer
 
+LAYERED = ("integrated", "integrated + main effects", "layer cosines")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,7 +30,7 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+", help="gold alignments")
     parser.add_argument("--n-pairs", type=int, default=100)
     parser.add_argument("--max-characters", type=int, default=70, help="of each text")
-    parser.add_argument("--layers", type=int, nargs="+", default=[-2], help="of integrated Jacobians")
+    parser.add_argument("--layers", type=int, nargs="+", default=[-2], help="of methods that have one")
     parser.add_argument("--others", nargs="*", default=["products", "cosines", "static cosines", "lexical", "random"])
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
@@ -37,7 +39,7 @@ def main() -> None:
     gold = [pair for file in options.files for pair in read_ists(file)]
     short = [pair for pair in gold if max(len(pair.text_a), len(pair.text_b)) <= options.max_characters and pair.links]
     gold = [short[place] for place in np.linspace(0, len(short) - 1, options.n_pairs).astype(int)]
-    wanted = [(name, layer) for layer in options.layers for name in ("integrated", "integrated + main effects")]
+    wanted = [(name, layer) for layer in options.layers for name in LAYERED]
     rows = [
         row
         for name, layer in [*wanted, *((name, None) for name in options.others)]

@@ -1,7 +1,7 @@
 """Exact against approximate attributions: do they agree, what do the approximate ones leave out, what do they cost?
 
     python benchmarks/exact.py --pairs sts-test.csv --base mpnet --reference pad --tuned-exact runs/exact \
-        --tuned runs/plain --n-pairs 30 --layers 11 10 9 8 7 6 3 0 --n-pairs-at 3=6 0=3 --json exact.json
+        --tuned runs/plain --n-pairs 30 --layers 11 10 9 8 7 6 3 0 --n-pairs-at 3=6 0=2 --json exact.json
     python benchmarks/exact.py --draw exact.json exact.png
 
 An exact model is shifted by its reference, so that the interactions of tokens are the whole score; a model off the

@@ -29,13 +29,13 @@ def main() -> None:
     parser.add_argument("--columns", type=int, nargs=2, default=(6, 7), help="columns of the two texts, from 1")
     parser.add_argument("--n-pairs", type=int, default=100)
     parser.add_argument("--max-characters", type=int, default=70, help="of each text")
-    parser.add_argument("--methods", nargs="+", default=[name for name in METHODS if name != "shapley"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument(
         "--layers", type=int, nargs="+", help="of integrated Jacobians; the first is the other methods'"
     )
     parser.add_argument("--reference", default="unk")
     parser.add_argument("--references", nargs="*", default=["pad", "mask"], help="others, at the first layer")
-    parser.add_argument("--budget", type=int, default=256, help="coalitions of a pair, for Shapley interactions")
+    parser.add_argument("--budget", type=int, default=4096, help="coalitions of a text, for Shapley interactions")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
@@ -71,7 +71,8 @@ def measure(
     references: Any,
 ) -> Faithfulness:
     """One call, printed."""
-    cost = xsbert.cost_of_faithfulness(model, pairs, n_rows=len(methods) + len(layers) * len(references) - 1)
+    n_rows = len(methods) + len(layers) * len(references) - 1
+    cost = xsbert.cost_of_faithfulness(model, pairs, n_rows=n_rows, budget=options.budget)
     print("forward passes:", cost, flush=True)
     table = xsbert.faithfulness(
         model,

@@ -8,7 +8,7 @@ from tests.tiny import write_model
 from xsbert import XSTransformer
 from xsbert.controls import planted_lexical_model
 from xsbert.fidelity import Faithfulness, FaithfulnessRow, cost_of_faithfulness, faithfulness
-from xsbert.fidelity.metrics import correlation, curve_edits, deletion_effects
+from xsbert.fidelity.metrics import correlation, curve_edits, deletion_effects, found_strongest
 from xsbert.perturbation import Perturber
 
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "hears", "old", "tree", "house", "red", "blue"]
@@ -185,3 +185,78 @@ def test_bad_input(planted, tmp_path):
         pytest.raises(ValueError, match="tokens more than the model reads"),
     ):
         faithfulness(long, [("the giant " * 29, "giant")], methods=["lexical"], show_progress_bar=False)
+
+
+@pytest.mark.filterwarnings("ignore:the shift that was added")
+def test_default_methods_that_cannot_explain_the_model_are_named(tmp_path):
+    shifted = XSTransformer(write_model("bert", tmp_path), device="cpu", shift=True)
+    pairs = [("the giant did not", "the gentle giant"), ("his bags were", "unpack his bags")]
+    table = faithfulness(shifted, pairs, operators=["remove"], show_progress_bar=False)
+    assert "bilrp" not in {row.method for row in table.rows}
+    assert any("bilrp" in note for note in table.notes if "shifted" in note)
+    assert "left out, bilrp" in str(table)
+    with pytest.raises(ValueError, match=r"methods: 'bilrp' cannot explain this model.*shifted"):
+        faithfulness(shifted, pairs, methods=["lexical", "bilrp"], show_progress_bar=False)
+
+
+def test_few_pairs_give_no_verdict(planted):
+    table = faithfulness(planted, PAIRS, methods=["lexical", "random"], show_progress_bar=False)
+    assert "too few for a verdict" in table.sentence
+    (one, other) = faithfulness(planted, PAIRS[:1], methods=["lexical", "random"], show_progress_bar=False).rows
+    table = faithfulness(planted, PAIRS[:1], methods=["lexical", "random"], show_progress_bar=False)
+    assert np.isnan(table.estimate(one).low)
+    assert table.difference(one, other).is_zero
+    assert "±nan" not in str(table)
+    table = faithfulness(planted, [("cat", "dog"), ("red", "red")], methods=["lexical"], show_progress_bar=False)
+    assert table.sentence.startswith("0 of 2 pairs")
+    assert np.isnan(table.estimate(0, "top-1").value)
+
+
+def test_equal_numbers_share_what_they_find():
+    effects = np.array([[0.3, 0.1], [0.0, 0.0]])
+    assert found_strongest(np.zeros((2, 2)), effects) == 0.25
+    assert found_strongest(np.array([[1.0, 1.0], [0, 0]]), effects) == 0.5
+    assert found_strongest(np.array([[2.0, 1.0], [0, 0]]), effects) == 1
+    assert np.isnan(found_strongest(np.zeros((2, 2)), np.ones((2, 2))))
+
+
+def test_curves_of_equal_numbers_do_not_go_from_left_to_right(planted):
+    perturber = Perturber(planted, show_progress_bar=False)
+    first = {
+        min(curve_edits(perturber, text, np.zeros(3))[0].units)
+        for text in ("the cat sees", "a dog hears", "old red bird")
+    }
+    assert first != {1}
+    same = [curve_edits(perturber, "the cat sees", np.zeros(3)) for _ in range(2)]
+    assert same[0] == same[1]
+
+
+def test_the_ceiling_is_what_the_best_numbers_reach(planted):
+    table = faithfulness(
+        planted, PAIRS, methods=["lexical"], operators=["remove", "unk", "mask"], show_progress_bar=False
+    )
+    perturber = Perturber(planted, show_progress_bar=False)
+    best = []
+    for pair in PAIRS:
+        effects = [deletion_effects(perturber, *pair, operator).pairs.ravel() for operator in table.operators]
+        numbers = sum((each - each.mean()) / each.std() for each in effects)
+        best.append(np.mean([correlation(numbers, each) for each in effects]))
+    assert table.ceiling().value == pytest.approx(np.mean(best))
+    assert f"Pearson {table.ceiling().value:.2f}" in str(table)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"references": "unk"}, TypeError, "references must be a list, got 'unk'"),
+        ({"layers": 1}, TypeError, "layers must be a list, got 1"),
+        ({"layers": [1, -1]}, ValueError, "layers, counted from 0, must be distinct, got 1 twice"),
+        ({"methods": ["lexical", "lexical"]}, ValueError, "methods must be distinct"),
+        ({"n_bootstrap": 0}, ValueError, "n_bootstrap must be an integer of at least 1, got 0"),
+    ],
+)
+def test_what_is_not_a_list_or_given_twice_is_refused(planted, wrong, error, message):
+    with pytest.raises(error, match=message):
+        faithfulness(planted, PAIRS, **{"methods": ["lexical"], **wrong})
+    with pytest.raises(ValueError, match="n_rows must be at least 1"):
+        cost_of_faithfulness(planted, PAIRS, n_rows=0)

@@ -152,3 +152,22 @@ def test_parts_of_speech_by_spacy():
     assert spans[2].relation == "nsubj"
     with pytest.raises(ImportError, match="'no_such_model' is not installed"):
         spacy_labeller("no_such_model")
+
+
+def test_scores_and_labels_that_say_nothing_are_refused(results):
+    with pytest.raises(TypeError, match=r"scores\[1\] must be a number, got '3'"):
+        kept_correlation(results, [1, "3", *SCORES[2:]])
+    with pytest.raises(ValueError, match=r"scores\[0\] must be finite"):
+        kept_by_label(results, [float("nan"), *SCORES[1:]], labeller)
+    with pytest.raises(TypeError, match=r"groups\['nouns'\] must be a list of labels, got 'NOUN'"):
+        kept_by_label(results, SCORES, labeller, {"nouns": "NOUN"})
+    with pytest.raises(ValueError, match=r"groups\['x'\]: no unit has one of the labels \['NOUNS'\]"):
+        kept_by_label(results, SCORES, labeller, {"x": ["NOUNS"]})
+    for wrong in (None, [("a", "NOUN")]):
+        with pytest.raises(TypeError, match="the labeller must return a list of LabelledSpan"):
+            contributions(results, lambda text, wrong=wrong: wrong)
+
+
+def test_probes_name_words(model):
+    with pytest.raises(ValueError, match="units must not be given"):
+        probe_negation(model, units="tokens")

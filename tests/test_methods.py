@@ -10,6 +10,7 @@ from xsbert import MethodAttribution, XSTransformer
 from xsbert.controls import planted_lexical_model, randomised_layers
 from xsbert.methods import METHODS, explain_with
 from xsbert.methods.bilrp import relevance
+from xsbert.methods.shapley import exact_interactions
 from xsbert.perturbation import EditedText, Perturber
 
 PAIR = ("the giant did not unpack his bags .", "the gentle traveller left his bags as they were .")
@@ -137,6 +138,16 @@ def test_relevance_is_blind_to_what_only_steers_attention(tmp_path):
     np.testing.assert_allclose(rows, states / len(states), atol=2e-5)
 
 
+@pytest.mark.parametrize("settings", [{"pooling": "max"}, {"dense": True}])
+def test_bilrp_knows_the_modules_behind_the_transformer(settings, tmp_path):
+    model = XSTransformer(write_model("bert", tmp_path, **settings), device="cpu")
+    if "dense" in settings:
+        assert METHODS["bilrp"].obstacle(model) is None
+        model[-1].activation_function = torch.nn.Sigmoid()
+    with pytest.raises(ValueError, match=r"BiLRP (needs linear pooling|has no rule for the activation Sigmoid)"):
+        explain_with("bilrp", model, [PAIR])
+
+
 @pytest.mark.parametrize("architecture", ["modernbert", "qwen3", "t5"])
 def test_bilrp_refuses_models_without_rules(architecture, tmp_path):
     model = XSTransformer(write_model(architecture, tmp_path), device="cpu")
@@ -169,8 +180,41 @@ def test_the_planted_words_are_found(planted):
         assert value > 0
 
 
-def test_shapley_finds_the_planted_words(planted):
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 3), (3, 4), (4, 2)])
+def test_shapley_interactions_by_the_product_are_those_of_shapiq(n, m):
+    shapiq = pytest.importorskip("shapiq")
+    rng = np.random.default_rng(n * 10 + m)
+    values_a, values_b = rng.normal(size=(2**n, 5)), rng.normal(size=(2**m, 5))
+
+    def game(coalitions):
+        bits = np.atleast_2d(coalitions).astype(int)
+        return (values_a[bits[:, :n] @ 2 ** np.arange(n)] * values_b[bits[:, n:] @ 2 ** np.arange(m)]).sum(1)
+
+    found = exact_interactions(values_a, values_b)
+    expected = shapiq.ExactComputer(n_players=n + m, game=game)("k-SII", order=2)
+    pairs = [[expected[(s, n + t)] for t in range(m)] for s in range(n)]
+    np.testing.assert_allclose(found.pairs, pairs, atol=1e-12)
+    singles = [expected[(s,)] for s in range(n + m)]
+    np.testing.assert_allclose(np.concatenate([found.singles_a, found.singles_b]), singles, atol=1e-12)
+
+
+def test_shapley_interactions_are_exact_within_the_budget_and_approached_by_samples(tiny):
     pytest.importorskip("shapiq")
+    pair = ("the giant did not unpack .", "the gentle traveller left")
+    exact, sampled, closer = (
+        explain_with("shapley", tiny, [pair], budget=budget)[0] for budget in (1 << 6, (1 << 6) - 1, 1 << 10)
+    )
+    assert "sampled" in sampled.left_out
+    assert "sampled" not in exact.left_out + closer.left_out
+    np.testing.assert_array_equal(exact.matrix, closer.matrix)
+    assert np.abs(sampled.matrix - exact.matrix).max() > 1e-9
+    perturber = Perturber(tiny)
+    explain_with("shapley", tiny, [pair], budget=1 << 6, perturber=perturber)
+    assert perturber.n_passes == 2**6 + 2**4
+    assert perturber.cost([EditedText(pair[0], frozenset([2, 3]))]) == 1, "embeddings of coalitions are not kept"
+
+
+def test_shapley_finds_the_planted_words(planted):
     pair = ("the cat sees", "old cat")
     one, again = (explain_with("shapley", planted, [pair], budget=32, seed=1)[0] for _ in range(2))
     s, t, _ = one.top_pairs(1)[0]

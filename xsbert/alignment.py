@@ -7,7 +7,7 @@ no attributions: what they leave out of the interactions is kept beside them, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +109,11 @@ def alignments(
     Args:
         result: of any method and units; special tokens and prompts are left out.
         method: ``"mutual"``: cells that are the largest of their row and of their column. ``"threshold"``: all cells
-            above the threshold. ``"assignment"``: each unit at most once, with the largest sum. ``"transport"``: units
-            spread over each other, all of them with the same weight, at the largest sum; links are what is moved.
-        threshold: links have cells above it; a value in units of the score.
+            above the threshold. ``"assignment"``: each unit at most once, with the largest sum; a pair that would take
+            from the sum is no link. ``"transport"``: units spread over each other, all of them with the same weight, at
+            the largest sum; links are what is moved.
+        threshold: links have cells above it; a value in units of the score. Transport alone moves weight through other
+            cells, too, and leaves that out.
         contrast: choose by `contrast_view` in place of the cells. Values and the threshold stay those of the cells.
 
     Raises:
@@ -127,7 +129,8 @@ def alignments(
         raise ValueError(f"threshold must be finite, got {threshold!r}")
     cells, rows, columns = content_cells(result)
     judged = contrast_view(result).matrix if contrast else cells
-    weights = np.where(cells > threshold, ALIGNMENT_METHODS[method](judged), 0)
+    allowed = cells > threshold
+    weights = np.where(allowed, ALIGNMENT_METHODS[method](judged, allowed), 0)
     found = [
         Link(rows[s], columns[t], float(cells[s, t]), float(weights[s, t]))
         for s, t in zip(*np.nonzero(weights), strict=True)
@@ -156,24 +159,25 @@ def content_cells(result: Attribution) -> tuple[np.ndarray, list[int], list[int]
     return result.matrix[np.ix_(rows, columns)], rows, columns
 
 
-def mutual_best(cells: np.ndarray) -> np.ndarray:
+def mutual_best(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """(N, M) one for the largest of its row and column, of equal ones all."""
     return ((cells == cells.max(0)) & (cells == cells.max(1, keepdims=True))).astype(float)
 
 
-def all_cells(cells: np.ndarray) -> np.ndarray:
+def all_cells(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """(N, M) ones: the threshold alone decides."""
     return np.ones_like(cells)
 
 
-def assignment(cells: np.ndarray) -> np.ndarray:
-    """(N, M) ones where each row and each column has at most one, with the largest sum of cells."""
-    weights = np.zeros_like(cells)
-    weights[linear_sum_assignment(cells, maximize=True)] = 1.0
-    return weights
+def assignment(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """(N, M) ones where each row and each column has at most one, with the largest sum of allowed cells."""
+    gains = np.where(allowed, np.maximum(cells, 0), 0)
+    chosen = np.zeros_like(gains)
+    chosen[linear_sum_assignment(gains, maximize=True)] = 1.0
+    return np.where(gains > 0, chosen, 0)
 
 
-def transport(cells: np.ndarray) -> np.ndarray:
+def transport(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """(N, M) the plan that moves 1/N from each row to 1/M in each column at the largest sum, times min(N, M)."""
     n, m = cells.shape
     sums = csr_matrix(np.ones((1, m))), csr_matrix(np.ones((1, n)))
@@ -183,14 +187,10 @@ def transport(cells: np.ndarray) -> np.ndarray:
     return np.where(plan > 1e-9, plan * min(n, m), 0)
 
 
-ALIGNMENT_METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+# Of cells, and where they may be linked: the weights of links.
+ALIGNMENT_METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "mutual": mutual_best,
     "threshold": all_cells,
     "assignment": assignment,
     "transport": transport,
 }
-
-
-def chunk_sums(cells: np.ndarray, chunks_a: Sequence[Sequence[int]], chunks_b: Sequence[Sequence[int]]) -> np.ndarray:
-    """(K, L) sums of cells over chunks, which keep the total where the chunks hold every unit once."""
-    return np.array([[cells[np.ix_(a, b)].sum() for b in chunks_b] for a in chunks_a])

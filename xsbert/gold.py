@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .alignment import ALIGNMENT_METHODS
 from .attribution import Attribution
@@ -59,6 +59,7 @@ class AlignmentScores:
     """How well numbers for pairs of chunks find the gold links; means over pairs of texts."""
 
     average_precision: float
+    """Chunk pairs of equal numbers are taken together, as in scikit-learn."""
     auc: float
     f1: float
     """Of the links that a method of `xsbert.alignment` chooses."""
@@ -131,8 +132,11 @@ def score_alignments(
         method: of `xsbert.alignment.ALIGNMENT_METHODS`; links above zero.
 
     Raises:
-        ValueError: a name is not known, or a matrix does not fit its texts.
+        ValueError: a name is not known, there are not as many matrices as pairs, a matrix does not fit its texts or is
+            not finite, or all pairs are skipped, so that there is no score.
     """
+    if len(gold) != len(matrices):
+        raise ValueError(f"matrices must be as many as gold pairs, got {len(matrices)} and {len(gold)}")
     if aggregation not in AGGREGATIONS or method not in ALIGNMENT_METHODS:
         raise ValueError(f"aggregation must be of {list(AGGREGATIONS)}, method of {list(ALIGNMENT_METHODS)}")
     precisions, areas, f1s, hits = [], [], [], {}
@@ -141,6 +145,8 @@ def score_alignments(
         shape = len(pair.words_a), len(pair.words_b)
         if matrix.shape != shape:
             raise ValueError(f"matrices[{place}] must be of shape {shape}, got {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"matrices[{place}] must be finite")
         reduce = AGGREGATIONS[aggregation]
         scores = np.array([[reduce(matrix[np.ix_(a, b)]) for b in pair.chunks_b] for a in pair.chunks_a])
         linked = np.zeros(scores.shape, dtype=bool)
@@ -149,12 +155,14 @@ def score_alignments(
         if not scores.size or linked.all() or not linked.any():
             skipped += 1
             continue
-        precisions.append(average_precision(scores.ravel(), linked.ravel()))
-        areas.append(area_under_curve(scores.ravel(), linked.ravel()))
-        chosen = (ALIGNMENT_METHODS[method](scores) > 0) & (scores > 0)
+        precisions.append(average_precision_score(linked.ravel(), scores.ravel()))
+        areas.append(roc_auc_score(linked.ravel(), scores.ravel()))
+        chosen = (ALIGNMENT_METHODS[method](scores, scores > 0) > 0) & (scores > 0)
         f1s.append(2 * (chosen & linked).sum() / (chosen.sum() + linked.sum()))
         for link in pair.links:
             hits.setdefault(link.kind, []).append(bool(chosen[link.a, link.b]))
+    if not precisions:
+        raise ValueError("gold must hold a pair of texts of which some chunks are linked and some are not, got none")
     kinds = {kind: (float(np.mean(each)), len(each)) for kind, each in sorted(hits.items())}
     precision, area, f1 = (float(np.mean(each)) for each in (precisions, areas, f1s))
     return AlignmentScores(precision, area, f1, kinds, len(precisions), skipped, np.array(precisions))
@@ -175,21 +183,3 @@ def word_matrix(result: Attribution, pair: GoldPair) -> np.ndarray:
         known = {span: at for at, span in enumerate(side.spans) if side.roles[at] == "text"}
         places.append([known[start + offset, end + offset] for start, end in words])
     return result.matrix[np.ix_(*places)]
-
-
-def average_precision(scores: np.ndarray, linked: np.ndarray) -> float:
-    """Mean over the true entries of the precision down to each; equal scores take the mean of their best and worst."""
-    found = []
-    for tie in (linked, ~linked):
-        order = np.lexsort((tie, -scores))
-        sorted_links = linked[order]
-        precision = np.cumsum(sorted_links) / np.arange(1, len(order) + 1)
-        found.append(precision[sorted_links].mean())
-    return float(np.mean(found))
-
-
-def area_under_curve(scores: np.ndarray, linked: np.ndarray) -> float:
-    """Share of true and false entries that are in the right order; equal scores count half."""
-    ranks = rankdata(scores)
-    n = int(linked.sum())
-    return float((ranks[linked].sum() - n * (n + 1) / 2) / (n * (len(linked) - n)))

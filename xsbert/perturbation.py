@@ -134,8 +134,15 @@ class Perturber:
         """How many forward passes the embeddings would take that are not known yet."""
         return len({self._ids(edit) for edit in edits} - self._known.keys())
 
-    def embeddings(self, edits: Sequence[EditedText], description: str = "edited texts") -> np.ndarray:
+    def embeddings(
+        self, edits: Sequence[EditedText], description: str = "edited texts", *, keep: bool = True
+    ) -> np.ndarray:
         """(n, E) embeddings in float64, of length one for the cosine.
+
+        Args:
+            edits: n texts.
+            description: of the progress bar.
+            keep: remember them, which is a matter of memory and time alone.
 
         Raises:
             ValueError: the tokenizer lacks the operator's token, or nothing is left of a text.
@@ -147,15 +154,18 @@ class Perturber:
             if key not in self._known:
                 prompt_length = int(self._texts[edit.text].features.get("prompt_length") or 0)
                 missing.setdefault((len(key), prompt_length), {})[key] = edit
+        known = self._known if keep else dict(self._known)
         total = sum(map(len, missing.values()))
         show = self.show_progress_bar
         delay = 0 if show else PROGRESS_DELAY
         with tqdm(total=total, desc=description, leave=False, disable=show is False, delay=delay) as bar:
             for group in missing.values():
-                self._embed(group, bar)
-        return np.stack([self._known[key] for key in ids]) if ids else np.zeros((0, 0))
+                self._embed(group, known, bar)
+        return np.stack([known[key] for key in ids]) if ids else np.zeros((0, 0))
 
-    def _embed(self, group: dict[tuple[int, ...], EditedText], bar: Any) -> None:
+    def _embed(
+        self, group: dict[tuple[int, ...], EditedText], known: dict[tuple[int, ...], np.ndarray], bar: Any
+    ) -> None:
         items = list(group.items())
         for start in range(0, len(items), self.batch_size):
             batch = items[start : start + self.batch_size]
@@ -175,7 +185,7 @@ class Perturber:
                 norms = np.linalg.norm(found, axis=1, keepdims=True)
                 # An exact model embeds a text that equals its reference to zero, which is similar to nothing.
                 found = np.divide(found, norms, out=np.zeros_like(found), where=norms > 0)
-            self._known.update((key, row) for (key, _), row in zip(batch, found, strict=True))
+            known.update((key, row) for (key, _), row in zip(batch, found, strict=True))
             self.n_passes += len(batch)
             bar.update(len(batch))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -15,9 +16,10 @@ from ..attribution import Attribution
 from ..methods import METHODS, MethodOptions, checked_pairs
 from ..methods.common import resolved_layer, sides
 from ..methods.occlusion import single_edits
+from ..methods.shapley import coalitions_needed
 from ..models import XSTransformer
 from ..perturbation import OPERATORS, Perturber
-from .metrics import Effects, correlation, curve_of, deletion_effects, word_numbers
+from .metrics import Effects, correlation, curves_of, deletion_effects, found_strongest, word_numbers
 from .table import Faithfulness, FaithfulnessRow
 
 __all__ = ["DEFAULT_METHODS", "cost_of_faithfulness", "faithfulness"]
@@ -31,7 +33,7 @@ def faithfulness(
     model: XSTransformer,
     pairs: Iterable[tuple[str, str]],
     *,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
     references: Sequence[str | None] | None = None,
     units: str = "words",
@@ -39,7 +41,7 @@ def faithfulness(
     similarity: str | None = None,
     recommend: bool = False,
     tolerance: float = 0.05,
-    budget: int = 256,
+    budget: int = 1024,
     seed: int = 0,
     n_bootstrap: int = 1000,
     show_progress_bar: bool | None = None,
@@ -48,14 +50,16 @@ def faithfulness(
 
     For each pair of texts, each operator and each pair of units the second-order effect c(a,b) − c(a∖s,b) − c(a,b∖t) +
     c(a∖s,b∖t) is computed, and compared with the method's numbers. Two-sided deletion curves and insertion are left
-    out: since what is left of two emptied texts is alike, they rank even the effects themselves no higher than chance.
+    out: what is left of two emptied texts is alike, so that the cosine rises towards one whatever was taken out.
     `cost_of_faithfulness` tells the forward passes beforehand.
 
     Args:
         model: left as it is.
-        pairs: n pairs of texts of the kind that will be explained; their mean is taken, so some dozens at least.
-        methods: names in `xsbert.methods.METHODS`. Shapley interactions and occlusion are taken on request: the first
-            need shapiq, and the second *is* the effect that is measured, up to its operator.
+        pairs: n pairs of texts of the kind that will be explained; their mean is taken, so some dozens at least. With
+            fewer than ten the table gives no verdict.
+        methods: names in `xsbert.methods.METHODS`. None takes `DEFAULT_METHODS`, but for those that cannot explain the
+            model, which the table names with the reason. Shapley interactions and occlusion are taken on request: the
+            first are dear, and the second *is* the effect that is measured, up to its operator.
         layers: of ``"integrated"``, crossed with the references; other methods take the first. None takes −2 or, with
             ``recommend``, all.
         references: tokens as for `XSTransformer`; None takes the model's or, with ``recommend``, those of ``"pad"``,
@@ -65,7 +69,7 @@ def faithfulness(
         similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
         recommend: look at all layers and references, for `Faithfulness.recommended`.
         tolerance: of the integrals; correlations need no finer one.
-        budget: of methods that sample coalitions.
+        budget: coalitions of either text of a pair, for Shapley interactions: see `xsbert.methods.MethodOptions`.
         seed: of methods that draw random numbers, and of the bootstrap.
         n_bootstrap: samples for the intervals.
         show_progress_bar: True or False; None shows bars after two seconds.
@@ -74,9 +78,10 @@ def faithfulness(
         a table, with a row for each method or, of integrated Jacobians, for each layer and reference.
 
     Raises:
-        ValueError: a name is not known, a text is longer than the model reads or has no units, nothing is left of a
-            text by deletion, or the tokenizer lacks a token.
-        TypeError: pairs are not pairs of strings.
+        ValueError: a name is not known or given twice, a method cannot explain the model, a text is longer than the
+            model reads or has no units, nothing is left of a text by deletion, or the tokenizer lacks a token. Nothing
+            is computed before.
+        TypeError: pairs are not pairs of strings, or an argument is no list.
         ImportError: a method needs a library that is not installed.
 
     >>> pairs = [("A dog runs.", "A puppy plays."), ("He sings.", "She sings a song.")]
@@ -85,7 +90,10 @@ def faithfulness(
     ['lexical', 'random']
     """
     checked = checked_pairs(pairs)
-    _check(methods, operators)
+    _check(operators, "operators", OPERATORS)
+    if isinstance(n_bootstrap, bool) or not isinstance(n_bootstrap, int) or n_bootstrap < 1:
+        raise ValueError(f"n_bootstrap must be an integer of at least 1, got {n_bootstrap!r}")
+    chosen, unfit = _methods(model, methods)
     options = MethodOptions(
         units=units,
         similarity=model.similarity_fn_name if similarity is None else similarity,
@@ -96,7 +104,7 @@ def faithfulness(
     )
     perturber = Perturber(model, units, options.similarity, show_progress_bar=show_progress_bar)
     options = replace(options, perturber=perturber)
-    variants = list(_variants(model, methods, *_grid(model, layers, references, recommend), options))
+    variants = list(_variants(chosen, *_grid(model, layers, references, recommend), options))
     effects = _all_effects(perturber, checked, operators)
     rows = []
     show = show_progress_bar
@@ -119,6 +127,7 @@ def faithfulness(
         n_passes=perturber.n_passes,
         n_bootstrap=n_bootstrap,
         seed=seed,
+        notes=tuple(f"left out, {name}: {reason}" for name, reason in unfit.items()),
     )
 
 
@@ -129,19 +138,27 @@ def cost_of_faithfulness(
     n_rows: int,
     units: str = "words",
     operators: Sequence[str] = DEFAULT_OPERATORS,
+    budget: int = 1024,
 ) -> dict[str, int]:
     """Forward passes that `faithfulness` will take, counted by texts.
 
     Args:
         n_rows: of the table.
+        budget: as for `faithfulness`.
 
     Returns:
-        passes for the effects, exactly; for the deletion curves, at most; and for each node of an integral over all
-        distinct texts (of which a text takes some 5 to 20, those of shallow layers more).
+        passes for the effects, exactly; for the deletion curves of all rows, at most; for each node of an integral over
+        all distinct texts (of which a text takes some 5 to 20, those of shallow layers more; one gradient is one node,
+        and BiLRP costs about two nodes of layer 0); and for Shapley interactions, at most, if they are asked for.
+
+    Raises:
+        ValueError: ``n_rows`` is below 1; else as `faithfulness`.
 
     >>> sorted(cost_of_faithfulness(model, [("A cold day.", "Cold days")], n_rows=3))
-    ['curves, at most', 'each node of an integral', 'effects']
+    ['Shapley interactions, at most', 'curves, at most', 'each node of an integral', 'effects']
     """
+    if n_rows < 1:
+        raise ValueError(f"n_rows must be at least 1, got {n_rows!r}")
     checked = checked_pairs(pairs)
     perturber = Perturber(model, units, show_progress_bar=False)
     perturber.prepare(sides(checked))
@@ -154,16 +171,39 @@ def cost_of_faithfulness(
         "effects": perturber.cost(edits),
         "curves, at most": n_rows * sum(max(lengths[text] - 1, 0) for pair in checked for text in pair),
         "each node of an integral": groups,
+        "Shapley interactions, at most": sum(coalitions_needed(perturber, pair, budget) for pair in checked),
     }
 
 
-def _check(methods: Sequence[str], operators: Sequence[str]) -> None:
-    for argument, given, known in (("methods", methods, METHODS), ("operators", operators, OPERATORS)):
-        if isinstance(given, str) or not given:
-            raise ValueError(f"{argument} must be a list of names, got {given!r}")
-        for name in given:
-            if name not in known:
-                raise ValueError(f"{argument} must be of {', '.join(map(repr, known))}, got {name!r}")
+def _check(given: Sequence[str], argument: str, known: Mapping[str, Any]) -> None:
+    if isinstance(given, str) or not given:
+        raise ValueError(f"{argument} must be a list of names, got {given!r}")
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{argument} must be of {', '.join(map(repr, known))}, got {name!r}")
+    _check_distinct(given, argument)
+
+
+def _check_distinct(given: Sequence[Any], argument: str) -> None:
+    twice = [each for place, each in enumerate(given) if each in given[:place]]
+    if twice:
+        raise ValueError(f"{argument} must be distinct, got {twice[0]!r} twice")
+
+
+def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
+    """The methods to take, and those left out with the reason."""
+    if methods is not None:
+        _check(methods, "methods", METHODS)
+    unfit = {}
+    for name in DEFAULT_METHODS if methods is None else methods:
+        reason = METHODS[name].obstacle(model)
+        if reason is not None:
+            unfit[name] = reason
+    if methods is not None and unfit:
+        name, reason = next(iter(unfit.items()))
+        raise ValueError(f"methods: {name!r} cannot explain this model. {reason}")
+    chosen = methods if methods is not None else [name for name in DEFAULT_METHODS if name not in unfit]
+    return chosen, unfit
 
 
 def _grid(
@@ -176,13 +216,18 @@ def _grid(
         tokenizer = model[0].tokenizer
         known = [name for name in REFERENCES if getattr(tokenizer, f"{name}_token_id", None) is not None]
         references = known if recommend and not model.shifted else [None]
-    if not len(layers) or not len(references):
-        raise ValueError(f"layers and references must not be empty, got {layers!r} and {references!r}")
-    return [resolved_layer(model, layer) for layer in layers], list(references)
+    for argument, given in (("layers", layers), ("references", references)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise TypeError(f"{argument} must be a list, got {given!r}")
+        if not len(given):
+            raise ValueError(f"{argument} must not be empty, got {given!r}")
+    resolved = [resolved_layer(model, layer) for layer in layers]
+    _check_distinct(resolved, "layers, counted from 0,")
+    _check_distinct(references, "references")
+    return resolved, list(references)
 
 
 def _variants(
-    model: XSTransformer,
     methods: Sequence[str],
     layers: Sequence[int],
     references: Sequence[str | None],
@@ -218,18 +263,17 @@ def _row(
     results = METHODS[name].explain(model, pairs, options)
     seconds = time.perf_counter() - start
     numbers: dict[tuple[str, str], list[float]] = {}
-    for place, (pair, result) in enumerate(zip(pairs, results, strict=True)):
+    for place, result in enumerate(results):
         for operator, found in effects.items():
             for metric, value in _compared(result, found[place]).items():
                 numbers.setdefault((metric, operator), []).append(value)
-        curve, _ = curve_of(perturber, pair, word_numbers(result, main_effects=False))
-        numbers.setdefault(("curve", "remove"), []).append(curve)
+    curves = curves_of(perturber, pairs, [word_numbers(result, main_effects=False) for result in results])
     uses = METHODS[name].uses
     return FaithfulnessRow(
         name,
         options.layer if "layer" in uses else None,
         results[0].settings.reference if "reference" in uses else None,
-        {key: np.array(values) for key, values in numbers.items()},
+        {key: np.array(values) for key, values in numbers.items()} | {("curve", "remove"): curves},
         seconds,
         ranked=not METHODS[name].control and name != "occlusion",
     )
@@ -241,7 +285,7 @@ def _compared(result: Attribution, effects: Effects) -> dict[str, float]:
     found = {
         "pearson": correlation(cells, effects.pairs),
         "spearman": correlation(cells, effects.pairs, ranks=True),
-        "top-1": float(_is_strongest(effects.pairs, int(np.argmax(cells)))),
+        "top-1": found_strongest(cells, effects.pairs),
     }
     for metric, main_effects in (("words", False), ("words + main effects", True)):
         a, b = word_numbers(result, main_effects)
@@ -249,11 +293,6 @@ def _compared(result: Attribution, effects: Effects) -> dict[str, float]:
         defined = [value for value in sides_of if np.isfinite(value)]
         found[metric] = float(np.mean(defined)) if defined else float("nan")
     return found
-
-
-def _is_strongest(effects: np.ndarray, place: int) -> bool:
-    """Whether a cell has the largest effect, or one that equals it but for rounding."""
-    return bool(effects.flat[place] >= effects.max() - 1e-4 * np.abs(effects).max())
 
 
 def _agreement(

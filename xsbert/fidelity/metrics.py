@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from ..methods.occlusion import single_edits
 from ..perturbation import EditedText, Perturber
 from ..units import TEXT
 
-__all__ = ["Effects", "correlation", "curve_edits", "curve_of", "deletion_effects", "word_numbers"]
+__all__ = ["Effects", "correlation", "curve_edits", "curves_of", "deletion_effects", "found_strongest", "word_numbers"]
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,40 @@ def correlation(numbers: np.ndarray, effects: np.ndarray, ranks: bool = False) -
         return (spearman if ranks else pearson)(numbers, effects)
 
 
+def found_strongest(cells: np.ndarray, effects: np.ndarray) -> float:
+    """1 where the largest cell has the largest effect, or one that equals it but for rounding.
+
+    Of equal largest cells each counts for its share. NaN where the effects are all alike.
+    """
+    spread = 1e-4 * np.abs(effects).max()
+    if np.ptp(effects) <= spread:
+        return float("nan")
+    return float((effects[cells == cells.max()] >= effects.max() - spread).mean())
+
+
 def curve_edits(perturber: Perturber, text: str, numbers: np.ndarray) -> list[EditedText]:
-    """The text without its 1, 2, … N − 1 units of largest numbers."""
+    """The text without its 1, 2, … N − 1 units of largest numbers; equal ones in an order drawn for the text."""
     content = perturber.units_of(text).content
-    order = [content[place] for place in np.argsort(-numbers, kind="stable")]
+    drawn = np.random.default_rng(zlib.crc32(text.encode("utf-8", "surrogatepass"))).permutation(len(numbers))
+    order = [content[place] for place in np.lexsort((drawn, -numbers))]
     return [EditedText(text, frozenset(order[:n])) for n in range(1, len(order))]
 
 
-def curve_of(perturber: Perturber, pair: tuple[str, str], numbers: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Mean similarity while units are taken out of one text alone, over both sides; and that of the pair.
+def curves_of(
+    perturber: Perturber, pairs: Sequence[tuple[str, str]], numbers: Sequence[Sequence[np.ndarray]]
+) -> np.ndarray:
+    """(n,) mean similarities while units are taken out of one text alone, over both sides of each pair.
 
     NaN where both texts have one unit. A lower mean says that important units came first.
     """
-    whole = [perturber.embeddings([EditedText(text, frozenset())])[0] for text in pair]
-    means = []
-    for side, text in enumerate(pair):
-        edits = curve_edits(perturber, text, numbers[side])
-        if edits:
-            means.append(float((perturber.embeddings(edits, "curves") @ whole[1 - side]).mean()))
-    return (float(np.mean(means)) if means else float("nan")), float(whole[0] @ whole[1])
+    edits = [
+        [curve_edits(perturber, text, ranked) for text, ranked in zip(pair, sides, strict=True)]
+        for pair, sides in zip(pairs, numbers, strict=True)
+    ]
+    perturber.embeddings([edit for sides in edits for side in sides for edit in side], "curves")
+    found = []
+    for pair, sides in zip(pairs, edits, strict=True):
+        whole = perturber.embeddings([EditedText(text, frozenset()) for text in pair])
+        means = [(perturber.embeddings(side) @ whole[1 - at]).mean() for at, side in enumerate(sides) if side]
+        found.append(np.mean(means) if means else np.nan)
+    return np.array(found)

@@ -25,6 +25,8 @@ METRICS = {
     "curve": "similarity while the strongest units are removed one by one, of that of the pair; lower is better",
 }
 MEAN = "mean"
+# Of pairs of texts, for a verdict: a bootstrap of fewer has intervals that are too narrow.
+FEWEST_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Estimate:
 
     @property
     def is_zero(self) -> bool:
-        """Whether the interval holds zero."""
-        return self.low <= 0 <= self.high
+        """Whether the interval holds zero, or cannot tell."""
+        return not (self.low > 0 or self.high < 0)
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -95,6 +97,8 @@ class Faithfulness:
     """Forward passes of edited texts."""
     n_bootstrap: int = 1000
     seed: int = 0
+    notes: tuple[str, ...] = ()
+    """Such as methods that cannot explain the model."""
 
     def estimate(self, row: FaithfulnessRow | int, metric: str = "pearson", operator: str = MEAN) -> Estimate:
         """A metric of a row.
@@ -124,7 +128,7 @@ class Faithfulness:
         return self._estimate([self._numbers(row, metric, operator) for row in (one, other)], metric)
 
     def operator_agreement(self, ranks: bool = False) -> dict[tuple[str, str], Estimate]:
-        """How far the operators agree with each other on second-order effects: no method can follow all of them.
+        """How far the operators agree with each other on second-order effects.
 
         >>> list(table.operator_agreement())
         [('remove', 'unk')]
@@ -132,10 +136,24 @@ class Faithfulness:
         kind = "spearman" if ranks else "pearson"
         return {names: self._estimate([found[kind]], "pearson") for names, found in self.agreement.items()}
 
+    def ceiling(self, ranks: bool = False) -> Estimate:
+        """The most that any numbers could reach in the mean over operators.
+
+        Of k standardised vectors of effects with correlations r, the vector that correlates best with all of them in
+        the mean is their sum, whose mean correlation is √(Σ r) / k. By ranks no ranking is above that.
+
+        >>> table.ceiling().value >= table.estimate(0).value
+        True
+        """
+        kind = "spearman" if ranks else "pearson"
+        total = len(self.operators) + 2 * sum(found[kind] for found in self.agreement.values())
+        most = np.sqrt(np.maximum(total, 0)) / len(self.operators)
+        return self._estimate([np.broadcast_to(most, (self.n_pairs,))], "pearson")
+
     @property
     def best(self) -> FaithfulnessRow:
         """The row of highest Pearson correlation, mean over operators; controls and occlusion set aside."""
-        return max(self._ranked(), key=lambda row: self.estimate(row).value)
+        return max(self._ranked(), key=self._value)
 
     @property
     def recommended(self) -> tuple[int, str | None]:
@@ -153,6 +171,12 @@ class Faithfulness:
     def sentence(self) -> str:
         """What the table says, in plain words."""
         best = self.best
+        n_defined = self.estimate(best).n
+        if n_defined < FEWEST_PAIRS:
+            return (
+                f"{n_defined} of {self.n_pairs} pairs tell something here (of one unit, or of effects that are all "
+                f"alike, none does): too few for a verdict, which takes {FEWEST_PAIRS} at least."
+            )
         lines = [f"For this model {best.label} follows deletions best ({self.estimate(best)}, mean over operators)."]
         top = self._best_integrated()
         family = [row for row in self.rows if row.method == "integrated" and row is not top]
@@ -164,7 +188,7 @@ class Faithfulness:
             )
         if len(self.operators) > 1:
             winners = {
-                operator: max(self._ranked(), key=lambda row: self.estimate(row, operator=operator).value).label
+                operator: max(self._ranked(), key=lambda row: self._value(row, operator)).label
                 for operator in self.operators
             }
             if len(set(winners.values())) > 1:
@@ -195,6 +219,7 @@ class Faithfulness:
                     "layer": row.layer,
                     "reference": row.reference,
                     "seconds": round(row.seconds, 1),
+                    "pearson, mean, minus the best": _as_list(self.difference(row, self.best)),
                     **{
                         f"{metric}, {operator}": _as_list(self.estimate(row, metric, operator))
                         for metric, operator in self._columns()
@@ -209,6 +234,10 @@ class Faithfulness:
                 }
                 for names in self.agreement
             },
+            "ceiling of the mean": {
+                kind: _as_list(self.ceiling(kind == "spearman")) for kind in ("pearson", "spearman")
+            },
+            "notes": list(self.notes),
         }
 
     def plot(self, metric: str = "pearson") -> tuple[Figure, Axes]:
@@ -272,20 +301,30 @@ class Faithfulness:
         rows = []
         for row in self.rows:
             estimates = [self.estimate(row, *column) for column in columns]
-            rows.append([row.label, *(f"{each.value:.3f} ±{(each.high - each.low) / 2:.2f}" for each in estimates)])
+            rows.append([row.label, *map(_shown, estimates)])
         return [head, *rows]
 
     def _agreement_lines(self) -> list[str]:
         linear, ranks = self.operator_agreement(), self.operator_agreement(ranks=True)
-        return [
+        lines = [
             f"operators {one} and {other} agree at Pearson {linear[one, other].value:.2f}, "
             f"Spearman {ranks[one, other].value:.2f}"
             for one, other in combinations(self.operators, 2)
         ]
+        if lines:
+            lines.append(
+                "so that no method can have more in the mean than "
+                f"Pearson {self.ceiling().value:.2f}, Spearman {self.ceiling(ranks=True).value:.2f}"
+            )
+        return [*lines, *self.notes]
 
     def _best_integrated(self) -> FaithfulnessRow | None:
         family = [row for row in self.rows if row.method == "integrated"]
-        return max(family, key=lambda row: self.estimate(row).value, default=None)
+        return max(family, key=self._value, default=None)
+
+    def _value(self, row: FaithfulnessRow, operator: str = MEAN) -> float:
+        """The Pearson correlation, below all others where none is defined."""
+        return float(np.nan_to_num(self.estimate(row, operator=operator).value, nan=-np.inf))
 
     def _ranked(self) -> list[FaithfulnessRow]:
         return [row for row in self.rows if row.ranked] or list(self.rows)
@@ -312,10 +351,17 @@ class Faithfulness:
             means = [each[chosen].sum(-1) / weights[chosen].sum(-1) for each in numbers]
             return means[0] - means[1] if len(means) == 2 else means[0]
 
+        if len(places) == 1:
+            return Estimate(float(value(places)), float("nan"), float("nan"), 1)
         generator = np.random.default_rng(self.seed)
         samples = value(places[generator.integers(len(places), size=(self.n_bootstrap, len(places)))])
         low, high = np.quantile(samples, [0.025, 0.975])
         return Estimate(float(value(places)), float(low), float(high), len(places))
+
+
+def _shown(estimate: Estimate) -> str:
+    half = (estimate.high - estimate.low) / 2
+    return f"{estimate.value:.3f}" + (f" ±{half:.2f}" if np.isfinite(half) else "")
 
 
 def _as_list(estimate: Estimate) -> list[float]:

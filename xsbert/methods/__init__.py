@@ -18,12 +18,13 @@ from typing import Any
 from ..attribution import Attribution
 from ..engine.options import check_keywords
 from ..models import XSTransformer
-from .bilrp import bilrp
+from .bilrp import bilrp, bilrp_obstacle
 from .common import MethodOptions, Pairs, of_factors, of_values
 from .hidden import cosines, layer_cosines, products, static_cosines
 from .integrated import gradient, integrated, integrated_with_main_effects, randomised
 from .lexical import lexical, random
-from .occlusion import occlusion, shapley
+from .occlusion import occlusion
+from .shapley import shapley
 
 __all__ = ["METHODS", "Method", "MethodOptions", "explain_with", "of_factors", "of_values"]
 
@@ -41,6 +42,8 @@ class Method:
     """Which options change its numbers, beside units and similarity."""
     control: bool = False
     """Whether it is there to lose."""
+    obstacle: Callable[[XSTransformer], str | None] = lambda model: None
+    """Why it cannot explain a model, or None."""
 
 
 METHODS: dict[str, Method] = {
@@ -52,7 +55,7 @@ METHODS: dict[str, Method] = {
         ("layer", "reference", "tolerance"),
     ),
     "gradient": Method(gradient, "one gradient in place of the integral", False, ("layer", "reference")),
-    "bilrp": Method(bilrp, "BiLRP with rules for layer norms and attention"),
+    "bilrp": Method(bilrp, "BiLRP with rules for layer norms and attention", obstacle=bilrp_obstacle),
     "occlusion": Method(occlusion, "second-order occlusion", False, ("operator",)),
     "shapley": Method(shapley, "Shapley interactions by shapiq", False, ("operator", "budget", "seed")),
     "products": Method(products, "inner products of the last hidden states"),

@@ -34,8 +34,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sentence_transformers.sentence_transformer.modules import Transformer
-from torch import Tensor
+from sentence_transformers.sentence_transformer.modules import Dense, Dropout, Pooling, Transformer
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
@@ -43,9 +43,11 @@ from ..engine.encoder import private_copy
 from ..models import XSTransformer
 from .common import MethodOptions, Pairs, of_factors, sides
 
-__all__ = ["MODEL_TYPES", "bilrp", "relevance"]
+__all__ = ["MODEL_TYPES", "bilrp", "bilrp_obstacle", "relevance"]
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra")
+# Of dense layers behind the pooling.
+DENSE_ACTIVATIONS = (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU)
 CHUNK = 16
 EPSILON = 1e-9
 
@@ -129,7 +131,9 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: the model is of another type, is shifted, or pools otherwise than linearly.
     """
-    _check(model)
+    obstacle = bilrp_obstacle(model)
+    if obstacle is not None:
+        raise ValueError(obstacle)
     prompt = None if model.default_prompt_name is None else model.prompts[model.default_prompt_name]
     features = {
         name: value.to(model.device) if isinstance(value, Tensor) else value
@@ -164,14 +168,21 @@ def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     return of_factors(model, pairs, options, "bilrp", factors, left_out, 0)
 
 
-def _check(model: XSTransformer) -> None:
+def bilrp_obstacle(model: XSTransformer) -> str | None:
+    """Why BiLRP cannot explain a model, or None."""
     kind = cast(Transformer, model[0]).config.model_type
     if kind not in MODEL_TYPES:
-        raise ValueError(
+        return (
             f"BiLRP has rules for models of the types {', '.join(MODEL_TYPES)}, whose nonlinear operations are known; "
             f"this one is {kind!r}"
         )
     if model.shifted:
-        raise ValueError(
-            "BiLRP explains the embedding of a text, not its difference to a reference: the model is shifted"
-        )
+        return "BiLRP explains the embedding of a text, not its difference to a reference: the model is shifted"
+    for module in model.unshifted_modules()[1:]:
+        if isinstance(module, Pooling) and "max" in np.ravel(module.pooling_mode):
+            return "BiLRP needs linear pooling, and this model pools by the maximum"
+        if isinstance(module, Dense) and not isinstance(module.activation_function, DENSE_ACTIVATIONS):
+            return f"BiLRP has no rule for the activation {module.activation_function} of a dense layer"
+        if not isinstance(module, (Pooling, Dense, Dropout)):
+            return f"BiLRP has no rule for the module {type(module).__name__}"
+    return None

@@ -30,7 +30,8 @@ class MethodOptions:
         similarity: ``"cosine"`` or ``"dot"``.
         operator: of methods that take units out, one of `xsbert.perturbation.OPERATORS`.
         tolerance: of methods that integrate.
-        budget: coalitions that are valued for each pair, of methods that sample them.
+        budget: coalitions of either text of a pair, of methods that value them. Where there are no more than that, in
+            texts of up to ten units by default, all are valued, otherwise as many are sampled.
         seed: of methods that draw random numbers.
         perturber: keeps the embeddings of edited texts, for use by several methods.
         cache: what several methods need of the same texts and model; one for each model.
@@ -43,7 +44,7 @@ class MethodOptions:
     similarity: str = "cosine"
     operator: str = "remove"
     tolerance: float = 0.01
-    budget: int = 256
+    budget: int = 1024
     seed: int = 0
     perturber: Perturber | None = field(default=None, repr=False)
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
