@@ -593,6 +593,23 @@ def test_browser_numbers_stand_under_words_only_where_they_fit(tmp_path):
     assert out["fit"] > 0
 
 
+def test_browser_what_no_range_holds_is_on_the_scale_of_the_text(tmp_path):
+    script = """
+    out.listed = [...root.querySelectorAll('.pairs tbody tr')].map((line) => line.textContent);
+    out.alpha = [...b.children].map((unit) => Number(unit.style.getPropertyValue('--alpha')));
+    out.high = $('.high').textContent;
+    """
+    factors = np.zeros((6, 3))
+    factors[1:4] = np.diag([0.1, 0.4, 0.3])
+    a = text_factors(["[CLS]", "one", "[SEP]"], [[0] * 3, [1] * 3, [0] * 3])
+    b = text_factors(["[CLS]", "un", "deux", "trois", "quatre", "[SEP]"], factors)
+    result = Attribution(a, b, "dot", SETTINGS).over(a="words", b=[(0, 2)])
+    out = drive(result.to_html(), script, tmp_path)
+    assert out["listed"] == ["one(rest)+0.700", "oneun+0.100"]
+    assert out["alpha"][2] == pytest.approx((0.7 / 0.8) ** 0.7, abs=1e-3)
+    assert out["high"] == "+0.70"
+
+
 def test_what_is_exactly_zero_in_a_shifted_model_is_not_shown():
     (data,) = embedded(long_result(5, shift=True).to_html())
     assert [name for name, *_ in data["summary"]] == ["cosine similarity", "interactions", "error"]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib as mpl
@@ -369,6 +370,17 @@ def test_special_tokens_are_left_out_on_request_everywhere():
     for draw in (heatmap, highlight, bipartite):
         with pytest.raises(TypeError, match="special_tokens must be True or False"):
             draw(result, special_tokens=1)
+
+
+def test_what_no_range_holds_is_drawn_as_text():
+    result = special_result()
+    result = replace(result, a=replace(result.a, roles=("special", "text", "rest", "special")))
+    _, ax = heatmap(result, special_tokens=False)
+    np.testing.assert_array_equal(ax.images[0].get_array(), result.matrix[1:3, 1:3])
+    assert len(shaded(highlight(result, special_tokens=False)[1])) == 4
+    assert len(bipartite(result, k=99)[1].lines) == 4
+    names = {tick.get_text(): tick.get_color() for tick in heatmap(result)[1].get_yticklabels()}
+    assert names["two"] == names["one"] != names["[CLS]"]
 
 
 def test_a_text_of_special_tokens_alone_cannot_be_drawn_without_them():

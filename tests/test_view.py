@@ -144,6 +144,21 @@ def test_the_sentence_leaves_special_tokens_out():
     assert sentence(Attribution(side, side, "dot", planted_result().settings)).pairs_for == (("one", "one"),)
 
 
+def rest_result():
+    """Ranges of b: “un” is one, and the others, “(rest)”, have most of the score."""
+    result = of_matrix([[0.1, 0.4, 0.3]], ["one"], ["un", "deux", "trois"])
+    return result.over(a="words", b=[(0, 2)])
+
+
+def test_what_no_range_holds_counts_as_text_everywhere():
+    result = rest_result()
+    assert result.tokens_b == ["[CLS]", "un", "(rest)", "[SEP]"]
+    assert str(sentence(result)) == "0.80: mostly one · (rest), one · un"
+    assert result.top_pairs(1, names=True, special=False) == [("one", "(rest)", pytest.approx(0.7))]
+    assert "one · (rest)" in str(result)
+    assert "<td>+0.7000</td>" in result.to_html()
+
+
 # Unknown pieces
 
 

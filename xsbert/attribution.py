@@ -297,7 +297,7 @@ class Attribution:
         Args:
             k: at least 1.
             names: give the units by their names, spelled for readers, and not by their positions.
-            special: let pairs with special tokens, prompts or the rest be among them.
+            special: let pairs with special tokens or prompts be among them.
 
         Returns:
             (position in a, position in b, value), or (name in a, name in b, value).

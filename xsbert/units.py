@@ -18,6 +18,7 @@ __all__ = [
     "UNITS",
     "check_ranges",
     "check_units",
+    "holds_text",
     "range_groups",
     "sentence_ranges",
     "sum_groups",
@@ -31,6 +32,15 @@ UNITS = ("tokens", "words", "sentences")
 # Chinese and Japanese put no space after a sentence.
 # A run of marks is tried from its first one alone; tried from each, a long run that ends no sentence is quadratic.
 SENTENCE_END = re.compile(r"""(?<![.!?…؟।])[.!?…؟।]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*|\n\s*\n""")
+
+
+def holds_text(role: str) -> bool:
+    """Whether units of a role hold the text itself: its words, or what no range holds. Others are added to it.
+
+    >>> [role for role in (TEXT, SPECIAL, PROMPT, REST) if holds_text(role)]
+    ['text', 'rest']
+    """
+    return role in (TEXT, REST)
 
 
 def check_units(units: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..attribution import Attribution, similarity_hint
 from ..factors import Settings, TextFactors
 from ..storage import read_fields, require
-from ..units import TEXT
+from ..view.effects import top_pairs
 from .task import Task
 
 __all__ = [
@@ -182,11 +182,7 @@ def contributions(out: Attribution) -> tuple[np.ndarray, np.ndarray]:
 
 def _top(out: Attribution, k: int) -> list[dict[str, Any]]:
     """The k cells of largest absolute value between units of the texts themselves."""
-    rows, columns = (np.flatnonzero([role == TEXT for role in side.roles]) for side in (out.a, out.b))
-    matrix = out.matrix[np.ix_(rows, columns)]
-    order = np.argsort(-np.abs(matrix), axis=None, kind="stable")[:k]
-    places = zip(*np.unravel_index(order, matrix.shape), strict=True)
-    return [{"a": rows[s], "b": columns[t], "value": matrix[s, t]} for s, t in places]
+    return [{"a": s, "b": t, "value": value} for s, t, value in top_pairs(out, k, special=False)]
 
 
 def highlights_row(query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..factors import TextFactors
 from ..largest import largest_entries
 from ..spelling import display_tokens, shorten
-from ..units import TEXT
+from ..units import holds_text
 from .effects import top_pairs
 from .shown import Shown, shown_parts
 from .terminal import columns
@@ -45,7 +45,7 @@ def sentence(result: Shown) -> Sentence:
 
     Pairs of the same two words are taken together, wherever they stand. Up to three are named for the similarity and
     two against it, none below a tenth of the strongest. "mostly" are pairs that hold at least half of all positive
-    interactions between words.
+    interactions between words. What no range holds, after `over`, counts as a word.
 
     Args:
         result: in words, or in whatever units it has.
@@ -73,7 +73,7 @@ def _by_label(result: Shown) -> tuple[list[list[str]], np.ndarray]:
     for side in (result.a, result.b):
         known: dict[str, int] = {}
         shown: list[str] = []
-        at = [place for place, role in enumerate(side.roles) if role == TEXT]
+        at = [place for place, role in enumerate(side.roles) if holds_text(role)]
         labels = display_tokens(side)
         for place in at:
             key = labels[place].casefold()

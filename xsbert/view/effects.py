@@ -11,7 +11,7 @@ import numpy as np
 from ..factors import TextFactors
 from ..largest import largest_entries
 from ..spelling import display_tokens
-from ..units import PROMPT, TEXT
+from ..units import PROMPT, TEXT, holds_text
 from .shown import Shown
 
 __all__ = [
@@ -78,7 +78,7 @@ def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, in
     Args:
         result: of S × T units.
         k: at least 1.
-        special: let pairs with special tokens, prompts or the rest be among them.
+        special: let pairs with special tokens or prompts be among them.
 
     Raises:
         TypeError: ``k`` is not an integer.
@@ -89,7 +89,7 @@ def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, in
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     rows, columns = (
-        np.array([at for at, role in enumerate(side.roles) if special or role == TEXT], dtype=int)
+        np.array([at for at, role in enumerate(side.roles) if special or holds_text(role)], dtype=int)
         for side in (result.a, result.b)
     )
     part = result.matrix if special else result.matrix[np.ix_(rows, columns)]

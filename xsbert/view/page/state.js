@@ -49,7 +49,7 @@ function prepare(raw) {
   const [rows, columns] = raw.shape;
   const values = decode(raw.matrix, rows * columns);
   const main = raw.main.map((text, side) => decode(text, raw.shape[side]));
-  const isText = raw.sides.map((side) => side.roles.map((role) => role === "text"));
+  const isText = raw.sides.map((side) => side.roles.map((role) => role === "text" || role === "rest"));
   const totals = main.map((effects) => Float64Array.from(effects));
   const rowMost = new Float64Array(rows);
   let among = 0;

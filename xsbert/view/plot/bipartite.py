@@ -58,7 +58,7 @@ def bipartite(
     Args:
         result: as for `heatmap`.
         k: number of lines, at least 1; None draws the pairs of at least a tenth of the strongest, 12 at most.
-        special_tokens: let pairs with special tokens, prompts or the rest be among them.
+        special_tokens: let pairs with special tokens or prompts be among them.
         title: False for none, or a title of your own.
         ax: draw here; None makes a figure that grows with the units that are shown. A figure of your own makes room
             for the labels when it is made with ``layout="constrained"``.

@@ -29,7 +29,7 @@ def heatmap(
 
     Args:
         result: of `attribute_prediction`, its `words()`, or any with the same attributes.
-        special_tokens: also draw special tokens, prompts and the rest, which are no words of the text.
+        special_tokens: also draw special tokens and prompts, which are not part of the text itself.
         values: print the numbers in the cells; None prints them where they fit.
         title: False for none, or a title of your own.
         limit: the colours of the matrix run from −limit to limit, above 0; None takes the largest absolute value.

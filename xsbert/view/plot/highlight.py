@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ...units import TEXT
+from ...units import holds_text
 from ..effects import by_word, effects
 from ..shown import Shown
 from .checks import check_flag, check_result, is_number
@@ -62,7 +62,7 @@ def highlight(
     check_flag(special_tokens, "special_tokens")
     result = by_word(result)
     sides = [
-        Side(name, text, values, tuple(special_tokens or role == TEXT for role in text.roles))
+        Side(name, text, values, tuple(special_tokens or holds_text(role) for role in text.roles))
         for name, text, values in zip(("text a", "text b"), (result.a, result.b), effects(result), strict=True)
     ]
     if not all(any(side.kept) for side in sides):

@@ -14,7 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ...units import TEXT
+from ...units import holds_text
 from ..shown import Shown
 from .checks import check_flag, figure_of, is_number
 from .fonts import Fonts, find_fonts
@@ -80,7 +80,7 @@ class Table:
 
 
 def table_of(result: Shown, special_tokens: bool = True) -> Table:
-    """What a heat map shows of a result; without special tokens, it is left with the units of role ``"text"``.
+    """What a heat map shows of a result; without special tokens, it is left with the units of the text itself.
 
     Raises:
         TypeError: ``special_tokens`` is neither True nor False.
@@ -88,7 +88,8 @@ def table_of(result: Shown, special_tokens: bool = True) -> Table:
     """
     check_flag(special_tokens, "special_tokens")
     rows, columns = (
-        [at for at, role in enumerate(side.roles) if special_tokens or role == TEXT] for side in (result.a, result.b)
+        [at for at, role in enumerate(side.roles) if special_tokens or holds_text(role)]
+        for side in (result.a, result.b)
     )
     if not rows or not columns:
         raise ValueError("without special tokens no unit of one text is left: draw them with special_tokens=True")
@@ -99,8 +100,8 @@ def table_of(result: Shown, special_tokens: bool = True) -> Table:
         main_b=np.asarray(result.main_effects_b)[columns],
         labels_a=[labels[0][at] for at in rows],
         labels_b=[labels[1][at] for at in columns],
-        muted_a=[result.a.roles[at] != TEXT for at in rows],
-        muted_b=[result.b.roles[at] != TEXT for at in columns],
+        muted_a=[not holds_text(result.a.roles[at]) for at in rows],
+        muted_b=[not holds_text(result.b.roles[at]) for at in columns],
     )
 
 

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from ...factors import TextFactors
 from ...spelling import display_tokens
-from ...units import REST, SPECIAL, TEXT
+from ...units import REST, SPECIAL, holds_text
 from .fonts import Fonts
 from .style import is_wide, written
 
@@ -114,7 +114,7 @@ def _pieces(ax: Axes, side: Side, fonts: Fonts, size: float, width: float) -> li
         if parts[0][1] > width:
             parts = _split(ax, shown, fonts, size, width)
         pieces += [
-            Piece(part, float(value), role != TEXT, spaced and place == 0, extent)
+            Piece(part, float(value), not holds_text(role), spaced and place == 0, extent)
             for place, (part, extent) in enumerate(parts)
         ]
     return pieces
