@@ -74,6 +74,22 @@ def test_bad_arguments(idle, change, error, message):
         idle.attribute_prediction(**{"text_a": "One text.", "text_b": "Another.", **change})
 
 
+@pytest.mark.parametrize(
+    ("pairs", "named"),
+    [
+        (["ab"], r"pairs\[0\] must be two texts, got 'ab'"),
+        ([("a", "b"), ("a", "b", "c")], r"pairs\[1\] must be two texts, got \('a', 'b', 'c'\)"),
+        (("a cold day", "freezing weather"), r"pairs\[0\] must be two texts, got 'a cold day'"),
+        ([{"a": "x", "b": "y"}], r"pairs\[0\] must be two texts, got \{'a'"),
+        ([3], r"pairs\[0\] must be two texts, got 3"),
+    ],
+)
+def test_what_is_no_pair(idle, pairs, named):
+    for errors in ("raise", "skip"):
+        with pytest.raises(TypeError, match=named):
+            idle.explain_pairs(pairs, errors=errors)
+
+
 def test_a_models_own_similarity_that_does_not_decompose(plain):
     model = XSTransformer.wrap(plain)
     model.similarity_fn_name = "euclidean"

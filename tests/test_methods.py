@@ -254,8 +254,10 @@ def test_the_model_stays_as_it_is(name, tmp_path):
 def test_bad_names_and_pairs(tiny):
     with pytest.raises(ValueError, match=r"method must be one of 'integrated'.*got 'magic'"):
         explain_with("magic", tiny, [PAIR])
-    with pytest.raises(TypeError, match=r"pairs\[0\] must be a pair of strings"):
-        explain_with("random", tiny, ["the giant"])
+    with pytest.raises(TypeError, match=r"pairs\[0\] must be two texts, got 'ab'"):
+        explain_with("random", tiny, ["ab"])
+    with pytest.raises(TypeError, match=r"pairs\[0\] must be two strings"):
+        explain_with("random", tiny, [("the giant", 3)])
     with pytest.raises(ValueError, match="at least one pair"):
         explain_with("random", tiny, [])
     with pytest.raises(ValueError, match="units must be one of"):

@@ -7,8 +7,9 @@ must have factors of their own. Counted are passes per node, a backward pass as 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,9 +19,31 @@ from .engine.skipping import OF_A_TEXT, skip_or_raise
 from .engine.texts import TokenizedText
 from .factors import ProjectedFactors, TextFactors
 
-__all__ = ["factors_for_pairs", "in_units", "pulled_back_texts"]
+__all__ = ["factors_for_pairs", "in_units", "pulled_back_texts", "two_texts"]
 
 Key = TypeVar("Key", bound=Hashable)
+
+
+def two_texts(pair: Any, place: int) -> tuple[Any, Any]:
+    """Text a and text b of an entry of ``pairs``. What each of them is, is not looked at.
+
+    Args:
+        pair: the entry.
+        place: of the entry, for the message.
+
+    Raises:
+        TypeError: it does not hold two.
+
+    >>> two_texts("ab", 0)
+    Traceback (most recent call last):
+    TypeError: pairs[0] must be two texts, got 'ab'
+    """
+    # Strings and mappings can be unpacked as well, to what nobody means, and sets in any order.
+    if not isinstance(pair, (str, bytes, Mapping, Set)):
+        with suppress(TypeError, ValueError):
+            text_a, text_b = pair
+            return text_a, text_b
+    raise TypeError(f"pairs[{place}] must be two texts, got {pair!r:.80}")
 
 
 def factors_for_pairs(

@@ -18,6 +18,7 @@ from typing import Any
 from ..attribution import Attribution
 from ..engine.options import check_keywords
 from ..models import XSTransformer
+from ..pairing import two_texts
 from .bilrp import bilrp, bilrp_obstacle
 from .common import MethodOptions, Pairs, of_factors, of_values
 from .hidden import cosines, layer_cosines, products, static_cosines
@@ -104,9 +105,10 @@ def checked_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """
     found = []
     for place, pair in enumerate(pairs):
-        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise TypeError(f"pairs[{place}] must be a pair of strings, got {pair!r:.80}")
-        found.append((pair[0], pair[1]))
+        texts = two_texts(pair, place)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"pairs[{place}] must be two strings, got {pair!r:.80}")
+        found.append(texts)
     if not found:
         raise ValueError("pairs must hold at least one pair of texts, got none")
     return found

@@ -13,7 +13,7 @@ from ..engine.options import takes_options
 from ..engine.skipping import skip_or_raise
 from ..engine.texts import Prompt
 from ..factors import TextFactors
-from ..pairing import factors_for_pairs, in_units
+from ..pairing import factors_for_pairs, in_units, two_texts
 from ..ranker import Request, check_prompt_of_both, explained_ranking
 from ..ranking import Ranking
 from ..similarity import resolved_similarity
@@ -287,6 +287,9 @@ class XSTransformer(ReferencedTransformer):
         Yields:
             one attribution for each pair, in order; none of them is kept.
 
+        Raises:
+            TypeError: an entry of ``pairs`` does not hold two texts; other errors as for `attribute_prediction`.
+
         Warns:
             UserWarning: as `attribute_prediction`.
             ShiftWarning: once, at the first pair whose score an added shift changes by more than 0.05.
@@ -299,10 +302,8 @@ class XSTransformer(ReferencedTransformer):
         explainer = self.explainer(**options)
         similarity = resolved_similarity(similarity, self.similarity_fn_name)
         prompts = _sides_of(explainer, prompt, prompt_name, task)
-        left, right = [], []
-        for text_a, text_b in pairs:
-            left.append(text_a)
-            right.append(text_b)
+        both = [two_texts(pair, place) for place, pair in enumerate(pairs)]
+        left, right = [text_a for text_a, _ in both], [text_b for _, text_b in both]
         names = "pairs[{}][0]", "pairs[{}][1]"
         n_pairs = len(left)
         places = [(n, n_pairs + n) for n in range(n_pairs)]
