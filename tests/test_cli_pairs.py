@@ -308,6 +308,29 @@ def test_the_strongest_pairs(capsys, tmp_path, model, words):
     ]
 
 
+def test_the_strongest_pairs_are_those_of_the_library(capsys, model):
+    argv = ["Rain", "Wet", *FEW, "--prompt", "search query: ", "--top", "3"]
+    result = model.attribute_prediction("Rain", "Wet", prompt="search query: ", layer=5, n_steps=1)
+    expected = result.top_pairs(3, special=False)
+    assert main([*argv, "--json", "-"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [(pair["a"], pair["b"], pair["value"]) for pair in content["top_pairs"]] == expected
+    whole = result.to_dict()
+    del whole["matrix"], content["top_pairs"]
+    assert content == whole
+    assert main(argv) == 0
+    shown = capsys.readouterr().out.split("  strongest pairs\n")[1]
+    assert [line.split()[:3] for line in shown.splitlines()] == [
+        [one, "·", other] for one, other, _ in result.top_pairs(3, names=True, special=False)
+    ]
+
+
+def test_a_text_that_reads_like_the_account_is_shown_whole(capsys):
+    text = "  strongest pairs"
+    assert main([text, "Wet", *FEW, "--top", "1"]) == 0
+    assert "parts of the score" in capsys.readouterr().out
+
+
 # Standard input
 
 

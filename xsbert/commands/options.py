@@ -112,7 +112,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--top",
         type=positive(int),
         metavar="K",
-        help="the K strongest pairs, special tokens left out; in JSON they take the place of the matrix",
+        help="the K strongest pairs, special tokens and prompts left out; in JSON they take the place of the matrix",
     )
     output.add_argument("--html", metavar="FILE", help="write the interactive view")
     output.add_argument("--png", metavar="FILE", help="write the heat map")

@@ -117,8 +117,8 @@ def spell(result: Shown, k: int, special: bool) -> list[tuple[str, str, float]]:
     return [(labels_a[s], labels_b[t], value) for s, t, value in top_pairs(result, k, special)]
 
 
-def account(result: Shown) -> str:
-    """Several lines: texts, settings, the parts of the score, errors and strongest pairs."""
+def account(result: Shown, k: int = 6) -> str:
+    """Several lines: texts, settings, the parts of the score, errors and the k strongest pairs."""
     how = result.settings
     lines = [
         f"{result.similarity} similarity {result.score:.4f}",
@@ -140,7 +140,7 @@ def account(result: Shown) -> str:
         *_factor_error_lines(result),
         "",
         "  strongest pairs",
-        *_strongest_lines(result),
+        *_strongest_lines(result, k),
     ]
     return "\n".join(lines)
 
@@ -157,10 +157,8 @@ def _unshifted_lines(result: Shown) -> list[str]:
     return [f"  is that of the shifted model; the model's own, without the shift, is {result.score_unshifted:.4f}"]
 
 
-def _strongest_lines(result: Shown, k: int = 6) -> list[str]:
-    pairs = [
-        (f"{result.a.tokens[s]} · {result.b.tokens[t]}", value) for s, t, value in top_pairs(result, k, special=False)
-    ]
+def _strongest_lines(result: Shown, k: int) -> list[str]:
+    pairs = [(f"{one} · {other}", value) for one, other, value in spell(result, k, special=False)]
     width = max((columns(label) for label, _ in pairs), default=0)
     lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
     return lines or ["    none between words"]
