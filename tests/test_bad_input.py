@@ -131,9 +131,12 @@ def test_a_text_that_is_its_own_reference(tmp_path):
 
 def test_words_without_word_ids(model):
     out = model.attribute_prediction("One text.", "Another.", layer=6, n_steps=1)
-    slow = replace(out, a=replace(out.a, word_ids=None))
-    with pytest.raises(ValueError, match=r"words\(\) needs the tokenizer's word ids"):
+    slow = replace(out, a=replace(out.a, word_ids=None, spans=None))
+    with pytest.raises(ValueError, match=r"words\(\) needs the tokenizer's word ids and offsets, which only"):
         slow.words()
+    for summed in (out.words(), out.over(a="sentences", b="sentences")):
+        with pytest.raises(ValueError, match=r"words\(\) sums tokens: these units are words or other stretches"):
+            summed.words()
 
 
 def test_other_backends(tmp_path):

@@ -98,7 +98,7 @@ def test_whether_there_is_a_header_can_be_said():
     [
         ("a\tb\tc\n", {"text_a": "left", "text_b": "b"}, "there is no column 'left', but 'a', 'b', 'c'"),
         ("a\tb\tc\n", {"id": "key"}, "there is no column 'key'"),
-        ("a\tb\tc\n", {"header": True}, "there is no column names of columns that are known"),
+        ("a\tb\tc\n", {"header": True}, "the line has 'a', 'b', 'c'; no two of these are known column names"),
         ("a\tb\n", {"header": False, "text_a": "a", "text_b": "b"}, "columns are given by number from 1, got a, b"),
         ("a\tb\n", {"text_a": "0", "text_b": "1"}, "columns are given by number from 1, got 0, 1"),
     ],
@@ -123,7 +123,13 @@ def test_fields_in_quotes():
         ("p.tsv", b"a\t ", "text_b must hold some text, got ' '"),
         ("p.tsv", b"caf\xe9\tb", r"text_a is not UTF-8 or holds half a surrogate pair: 'caf\udce9'"),
         ("p.csv", b'"a" b,c', "expected after"),
-        ("p.jsonl", b'{"text_a": "a"}', "there is no column names of columns that are known"),
+        ("p.tsv", b"\t\t", "it has 3 fields, all of them empty"),
+        ("p.tsv", b" \t ", "it has 2 fields, all of them empty"),
+        ("p.csv", b",", "it has 2 fields, all of them empty"),
+        ("p.jsonl", b'{"text_a": "a"}', "the line has 'text_a'; 'text_b' is missing"),
+        ("p.jsonl", b'{"id": 1, "Query": "a"}', "the line has 'id', 'Query'; 'document' or 'passage' is missing"),
+        ("p.jsonl", b'{"id": 1}', "the line has 'id'; no two of these are known column names, as 'text_a' and"),
+        ("p.jsonl", b"{}", "the line has no columns; no two"),
         ("p.jsonl", b'{"text_a": "a", "text_b": 5}', "text_b must hold some text, got 5"),
         ("p.jsonl", b'{"text_a": "a", "text_b": "\\ud800"}', "half a surrogate pair"),
         ("p.jsonl", b'{"text_a": "a"', "it is no JSON"),
@@ -142,6 +148,12 @@ def test_a_bad_line_is_told_from_its_neighbours(name, bad, problem):
     assert isinstance(second, BadLine)
     assert second.line == 2
     assert problem in second.problem
+
+
+def test_empty_fields_before_a_header_are_reported_and_leave_it_one():
+    found = read("\n\t\t\ntext_a\tid\ttext_b\none\t1\ttwo\n")
+    assert found == [BadLine(2, "it has 3 fields, all of them empty"), Pair(4, "one", "two", "1")]
+    assert read("\n\t\n") == [BadLine(2, "it has 2 fields, all of them empty")]
 
 
 def test_a_quote_that_is_never_closed():

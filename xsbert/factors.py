@@ -132,11 +132,10 @@ class TextFactors:
         >>> model.text_factors(["We unpacked."], layer=6, n_steps=1)[0].words().tokens
         ('[CLS]', 'We', 'unpacked', '.', '[SEP]')
         """
-        if self.word_ids is None or self.spans is None:
-            raise ValueError(
-                "words() needs the tokenizer's word ids and offsets, which only fast tokenizers have; "
-                "or these are words already"
-            )
+        if self.spans is None:
+            raise ValueError("words() needs the tokenizer's word ids and offsets, which only fast tokenizers have")
+        if self.word_ids is None:
+            raise ValueError("words() sums tokens: these units are words or other stretches of text already")
         groups = word_groups(self.word_ids, self.roles, self.spans, self.text)
         return self._summed(groups, [None] * len(groups), [self.roles[group[0]] for group in groups])
 

@@ -92,12 +92,12 @@ def read_pairs(
         ValueError: the columns that were asked for are not there.
     """
     numbered = _Decoded(lines)
-    first = next(numbered, None)
-    while first is not None and not first.strip():
-        first = next(numbered, None)
-    if first is None:
-        return
-    numbered.put_back(first)
+    first, held = "", []
+    while not first.strip() and (line := next(numbered, None)) is not None:
+        first = line
+        held.append(line)
+    for line in reversed(held):
+        numbered.put_back(line)
     if kind == "auto":
         kind = ENDINGS.get(PurePath(name).suffix.lower()) or ("jsonl" if first.lstrip().startswith("{") else "tsv")
     if kind == "jsonl":
@@ -137,7 +137,7 @@ Row = tuple[int, list[str] | str]
 def _tsv_rows(lines: _Decoded) -> Iterator[Row]:
     """Quotes are characters as others are."""
     for line in lines:
-        yield lines.number, line.split("\t") if line.strip() else []
+        yield lines.number, line.split("\t") if line.strip() or "\t" in line else []
 
 
 def _csv_rows(lines: _Decoded) -> Iterator[Row]:
@@ -164,6 +164,9 @@ def _table_pairs(rows: Iterator[Row], columns: Columns, note: Callable[[str], No
             continue
         if not fields or fields == [""]:
             yield None
+            continue
+        if not any(field.strip() for field in fields):
+            yield BadLine(line, f"it has {_counted(fields)}, all of them empty")
             continue
         if places is None:
             places, width = _places(fields, columns)
@@ -228,10 +231,18 @@ def _numbered(columns: Columns, n_fields: int) -> dict[str, int]:
     return places
 
 
-def _missing(held: Iterable[str], columns: Columns) -> str:
+def _missing(held: Sequence[str], columns: Columns) -> str:
+    """Why no columns of texts were found."""
+    hint = "--text-a, --text-b and --id name columns"
     missing = [name for name in columns.asked if name not in held]
-    wanted = _listed(missing) if missing else "names of columns that are known, such as 'text_a' and 'text_b'"
-    return f"there is no column {wanted}, but {_listed(held) or 'none'}; --text-a, --text-b and --id name columns"
+    if missing:
+        return f"there is no column {_listed(missing)}, but {_listed(held) or 'none'}; {hint}"
+    known = {name.strip().casefold() for name in held}
+    partners = [other for pair in NAMES for one, other in (pair, pair[::-1]) if one in known]
+    if partners:
+        return f"the line has {_listed(held)}; {' or '.join(map(repr, partners))} is missing"
+    has = _listed(held) or "no columns"
+    return f"the line has {has}; no two of these are known column names, as 'text_a' and 'text_b' are; {hint}"
 
 
 def _json_pairs(lines: _Decoded, columns: Columns) -> Iterator[Pair | BadLine | None]:
