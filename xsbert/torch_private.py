@@ -7,12 +7,25 @@ which, and nothing else in the package has to change.
 from __future__ import annotations
 
 from torch import Tensor, UntypedStorage
-from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
+from torch._C._functorch import (
+    get_unwrapped,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    peek_interpreter_stack,
+)
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["TorchDispatchMode", "forward_mode_is_on", "is_batched", "storage_key", "tree_leaves", "write_count"]
+__all__ = [
+    "TorchDispatchMode",
+    "forward_mode_is_on",
+    "is_batched",
+    "open_transform",
+    "storage_key",
+    "tree_leaves",
+    "write_count",
+]
 
 
 def is_batched(tensor: Tensor) -> bool:
@@ -27,6 +40,12 @@ def is_batched(tensor: Tensor) -> bool:
 def forward_mode_is_on() -> bool:
     """Whether a level of forward-mode differentiation is open, of which torch has one per process."""
     return forward_ad._current_level >= 0
+
+
+def open_transform() -> str | None:
+    """The innermost transform of `torch.func` that this thread is within, such as ``"vmap"``; None if there is none."""
+    innermost = peek_interpreter_stack()
+    return None if innermost is None else innermost.key().name.lower()
 
 
 def storage_key(storage: UntypedStorage) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..factors import ProjectedFactors, TextFactors
 from ..integrated_jacobian import bytes_per_pass, default_chunk_size, feature_pairs, integrated_jacobian
 from ..units import check_units
-from .context import check_context
+from .context import check_run
 from .encoder import Encoder
 from .explainable import Explainable
 from .integration import limits, placements
@@ -302,7 +302,7 @@ class Explainer:
         (3, 384, 3, 384)
         """
         texts = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
-        check_context(self.model.device.type)
+        check_run(self.model)
         encoder = Encoder(self.model, self.layer)
         dtype = torch.float64 if self.model.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
@@ -326,7 +326,7 @@ class Explainer:
         True
         """
         tokenized = self.tokenized(text)
-        check_context(self.model.device.type)
+        check_run(self.model)
         encoder = Encoder(self.model, self.layer, self.options.derivatives)
         (path,) = paths_of(encoder, [tokenized], self.reference, self.options)
         return path

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..caller import caller_level
 from ..factors import ProjectedFactors, TextFactors, settings_of
 from ..integrated_jacobian import PROGRESS_DELAY, derivatives_along_paths
-from .context import check_context
+from .context import check_run
 from .described import described, numpy_of
 from .encoder import Encoder
 from .explainable import Explainable
@@ -45,10 +45,11 @@ class Run:
 
     Raises:
         RuntimeError: a context of torch is open that reaches into the derivatives.
+        ValueError: the model is quantised.
     """
 
     def __init__(self, model: Explainable, options: Options, reference: Reference, layer: int) -> None:
-        check_context(model.device.type)
+        check_run(model)
         self.model, self.options, self.reference, self.layer = model, options, reference, layer
         self.fingerprint = model_fingerprint(model, reference)
         self.encoder = Encoder(model, layer, options.derivatives)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
@@ -18,9 +17,9 @@ from sentence_transformers.sentence_transformer.modules import (
     WordEmbeddings,
     WordWeights,
 )
-from torch import nn
 
 from ..engine.encoder import encoder_layers
+from ..engine.quantised import check_not_quantised
 from .reference import ReferenceShift, ReferenceTransformer
 
 __all__ = ["check_supported", "damaged_weights"]
@@ -35,15 +34,6 @@ REFUSED = {
     WeightedLayerPooling: "it mixes the outputs of all layers, so no single layer carries the embedding",
     WordWeights: "it weights tokens by their identity, which the hidden states do not carry",
 }
-
-QUANTISING_PACKAGES = (
-    "torch.ao.nn.",
-    "torch.nn.quantized",
-    "bitsandbytes.",
-    "torchao.",
-    "optimum.quanto.",
-    "auto_gptq.",
-)
 
 
 def check_supported(model: SentenceTransformer, model_types: tuple[str, ...] | None) -> None:
@@ -103,44 +93,6 @@ def check_shift(model: SentenceTransformer) -> None:
             f"{' and '.join(changing)} behind the reference shift would take the reference away from zero, so "
             "attributions would no longer add up to the score; only a normalisation may follow the shift"
         )
-
-
-def check_not_quantised(model: SentenceTransformer) -> None:
-    """Refuse weights in integers, whose rounding no derivative sees.
-
-    Raises:
-        ValueError: the model is quantised.
-    """
-    found = _quantised_by(model)
-    if found is not None:
-        raise ValueError(
-            f"a quantised model cannot be explained, got {found}: what it rounds to integers on the way has no "
-            "derivative. Load the model without quantisation, in bfloat16 where memory is short"
-        )
-
-
-def _quantised_by(model: SentenceTransformer) -> str | None:
-    inner = model[0].model
-    for name in ("is_quantized", "hf_quantizer", "quantization_method"):
-        if getattr(inner, name, None):
-            method = getattr(inner, "quantization_method", None)
-            return f"a {type(inner).__name__} with {name}" + (f" by {method}" if method else "")
-    for module in model.modules():
-        kind = type(module)
-        if _quantises(kind):
-            return f"{kind.__module__}.{kind.__qualname__}"
-        for weight in _own(module):
-            if weight.is_quantized or _quantises(type(weight)):
-                return f"weights of {weight.dtype} in {kind.__qualname__}"
-    return None
-
-
-def _own(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-
-
-def _quantises(kind: type) -> bool:
-    return f"{kind.__module__}.".startswith(QUANTISING_PACKAGES)
 
 
 def damaged_weights(model_name_or_path: str | None) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from typing_extensions import Self
 
 from ..engine.encoder import encoder_layers
+from ..engine.quantised import check_not_to_be_quantised
 from ..engine.reference import (
     Reference,
     chosen_reference,
@@ -51,6 +52,8 @@ class ReferencedTransformer(SentenceTransformer):
         reference_positions: str | None = None,
         **kwargs: Any,
     ) -> None:
+        for name in ("model_kwargs", "config_kwargs"):
+            check_not_to_be_quantised(name, kwargs.get(name))
         # SentenceTransformer takes strings alone.
         path = None if model_name_or_path is None else fspath(model_name_or_path)
         try:
