@@ -1,12 +1,16 @@
 """Factors are combined if, and only if, one model made them: its name and folder do not count."""
 
+import copy
+import pickle
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from torch.nn.functional import gelu, relu
 
 from tests.tiny import ARCHITECTURES, write_model
 from xsbert import Attribution, XSTransformer, load_factors, save_factors
@@ -51,6 +55,16 @@ def bias(model):
     return model[0].model.encoder.layer[3].output.dense.bias
 
 
+def layer(model):
+    return model[0].model.encoder.layer[3]
+
+
+def set_on(model, kind, name, value):
+    for module in model.modules():
+        if isinstance(module, kind):
+            setattr(module, name, value)
+
+
 def permute(dimension):
     def change(model):
         order = torch.arange(large(model).shape[dimension])
@@ -83,6 +97,16 @@ CHANGES = {
     "the transformer's configuration": lambda model: setattr(model[0].config, "layer_norm_eps", 1e-5),
     "a setting of the pooling": lambda model: model.set_pooling_include_prompt(False),
     "the modules": lambda model: model.__delitem__(2),
+    "the epsilon of the norms": lambda model: set_on(model, torch.nn.LayerNorm, "eps", 1e-2),
+    "the epsilon of one norm": lambda model: setattr(layer(model).output.LayerNorm, "eps", 1e-2),
+    "an activation": lambda model: setattr(layer(model).intermediate, "intermediate_act_fn", torch.nn.ReLU()),
+    "the function of an activation": lambda model: setattr(layer(model).intermediate.intermediate_act_fn, "act", relu),
+    "a part of a function": lambda model: setattr(
+        layer(model).intermediate.intermediate_act_fn, "act", partial(gelu, approximate="tanh")
+    ),
+    "the scale of attention": lambda model: setattr(layer(model).attention.self, "scaling", 0.35),
+    "a switch": lambda model: setattr(layer(model).attention.self, "is_causal", True),
+    "a setting of a module by numpy": lambda model: setattr(layer(model).output.LayerNorm, "eps", np.float32(1e-2)),
 }
 
 
@@ -115,6 +139,10 @@ def test_what_does_not_make_the_embedding_is_not_seen(own, minilm_path, monkeypa
     own.similarity_fn_name = "dot"
     for weight in own.parameters():
         weight.requires_grad_(False)
+    set_on(own, torch.nn.Dropout, "p", 0.0)
+    for module in own.modules():
+        module.gradient_checkpointing = module.layer_idx = True
+        module._cached = 3
     large(own).data = large(own).data.T.contiguous().T
     assert not large(own).is_contiguous()
     threads = torch.get_num_threads()
@@ -157,6 +185,41 @@ def test_saved_and_loaded_it_is_the_same(architecture, tmp_path):
         assert of(model.to(dtype)) == of(model)
 
 
+def stays(model, folder):
+    """The fingerprint of a model, however it is kept and whatever it has done."""
+    before = of(model)
+    model.text_factors(["the gentle giant"], layer=1, tolerance=0.5)
+    assert of(model) == before
+    assert of(model.train()) == before
+    assert of(model.eval()) == before
+    assert of(copy.deepcopy(model)) == before
+    assert of(pickle.loads(pickle.dumps(model))) == before
+    model.save_pretrained(str(folder / "moved"), create_model_card=False)
+    assert of(XSTransformer(str(folder / "moved"), device="cpu")) == before
+    return before
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_however_a_model_is_kept_it_is_the_same(architecture, tmp_path):
+    model = XSTransformer(write_model(architecture, tmp_path, dense=True), device="cpu")
+    model.encode(["the gentle tall giant traveller did not unpack his bags"])
+    stays(model, tmp_path)
+
+
+def test_real_weights_are_the_same_wherever_they_lie(minilm_path, tmp_path):
+    assert stays(XSTransformer(minilm_path, device="cpu"), tmp_path) == of(XSTransformer(minilm_path, device="cpu"))
+
+
+@pytest.mark.real
+def test_the_real_mpnet_is_the_same_wherever_it_lies(mpnet_real, tmp_path):
+    assert stays(XSTransformer(mpnet_real, device="cpu"), tmp_path) == of(XSTransformer(mpnet_real, device="cpu"))
+
+
+def test_an_address_in_what_a_module_says_of_itself_does_not_count(own):
+    own[0].model.pooler.extra_repr = lambda: f"by {object()!r}"
+    assert of(own) == of(own)
+
+
 def test_factors_of_version_0_1_0(tmp_path, model):
     """They had a fingerprint of sixteen digits: they go together as before, and not with newer ones."""
     new = model.token_factors(TEXTS, **FEW)
@@ -172,9 +235,26 @@ def test_factors_of_version_0_1_0(tmp_path, model):
         Attribution.of(loaded[0], renamed, "cosine")
 
 
+def test_factors_of_older_kinds_go_together(tmp_path, model):
+    """Their fingerprints did not look into the modules; the name of the model need not agree."""
+    new = model.text_factors(TEXTS, **FEW)
+    old = [replace(text, settings=replace(text.settings, fingerprint="2:0123")) for text in new]
+    save_factors(tmp_path / "old", old)
+    one, other = load_factors(tmp_path / "old")
+    renamed = replace(other, settings=replace(other.settings, model="moved"))
+    assert Attribution.of(one, renamed, "cosine").score == Attribution.of(*new, "cosine").score
+    with pytest.raises(ValueError, match=r"'2:0123' is of another kind than '3:.*whether one model made both"):
+        Attribution.of(one, new[1], "cosine")
+    another = replace(other, settings=replace(other.settings, fingerprint="2:4567", model="moved"))
+    with pytest.raises(
+        ValueError, match=r"the models '.*' and 'moved' differ in weights, modules or settings, .*'2:0123' and '2:4567'"
+    ):
+        Attribution.of(one, another, "cosine")
+
+
 def test_the_algorithm_is_that_of_its_prefix():
     """Files outlive versions: who changes what these give has to change the prefix too."""
-    assert fingerprint.KIND == "2"
+    assert fingerprint.KIND == "3"
     expected = [-5545599790938980352, 8358396267467210752]
     assert fingerprint._row_sums(torch.arange(2000, dtype=torch.float32)).tolist() == expected
 

@@ -33,7 +33,8 @@ class Settings:
     """The relative residual that was asked for, None with a given number of nodes."""
     fingerprint: str = ""
     """Of all that makes the model's embeddings, so that factors of different models are not combined. Its kind, a
-    colon, and hexadecimal digits; up to version 0.1.0 digits alone, of the first numbers of each weight."""
+    colon, and hexadecimal digits; up to version 0.1.0 digits alone, of the first numbers of each weight. Those of one
+    kind alone can be compared."""
     derivative_dtype: str = ""
     """In what precision linear layers took their products of derivatives: ``"tf32"`` where torch does for float32."""
     n_looks: int = 0
@@ -255,11 +256,7 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
     for name in ("layer", "reference", "reference_positions", "shift", "dtype", *of_model):
         one, other = (getattr(side, name) for side in settings)
         if one != other:
-            reason = (
-                f"{one!r} is of another kind than {other!r}, by another version of xsbert; compute the older again"
-                if name == "fingerprint" and len(kinds) == 2
-                else f"{one!r} and {other!r}"
-            )
+            reason = _of_fingerprints(*settings) if name == "fingerprint" else f"{one!r} and {other!r}"
             raise ValueError(f"factors of different {name} cannot be combined: {reason}")
     if a.embedding.shape != b.embedding.shape:
         raise ValueError(
@@ -269,6 +266,19 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
 
 def _fields(text: TextFactors) -> dict[str, Any]:
     return {each.name: getattr(text, each.name) for each in fields(TextFactors)}
+
+
+def _of_fingerprints(one: Settings, other: Settings) -> str:
+    """Why two fingerprints differ."""
+    if _kind(one.fingerprint) != _kind(other.fingerprint):
+        return (
+            f"{one.fingerprint!r} is of another kind than {other.fingerprint!r}, by another version of xsbert, so that "
+            "it cannot be told whether one model made both; compute the older again"
+        )
+    return (
+        f"the models {one.model!r} and {other.model!r} differ in weights, modules or settings, or were loaded by "
+        f"different versions of transformers ({one.fingerprint!r} and {other.fingerprint!r})"
+    )
 
 
 def _kind(fingerprint: str) -> str:

@@ -1,9 +1,10 @@
 """A fingerprint of what makes a model's embeddings, so that factors of different models are not combined.
 
-It covers every bit of every weight and buffer, the modules and their settings, the transformer's configuration, and the
-reference. It does not cover where the model lies, how its attention is computed, or what decides only which tokens a
-text has: the tokenizer, its length limit and prompts. A factor keeps its own tokens, and queries are often cut
-shorter than documents.
+It covers every bit of every weight and buffer, the modules and their settings, every module within them by its name,
+class, numbers and functions, the transformer's configuration, and the reference. It does not cover where the model
+lies, how its attention is computed, dropout, or what decides only which tokens a text has: the tokenizer, its length
+limit and prompts. A factor keeps its own tokens, and queries are often cut shorter than documents. What modules hold is
+also up to the version of transformers, so that one that names it otherwise gives another fingerprint.
 
 Weights can be written to through ``.data`` without a trace, so they are read anew each time. A sum that wraps around is
 the same in any order: on any device, in pieces of any size, with any number of threads.
@@ -13,9 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
+from numbers import Integral, Real
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -28,8 +32,9 @@ from .reference import Reference
 
 __all__ = ["model_fingerprint"]
 
-# Tells these fingerprints from those of version 0.1.0, which had no prefix and knew 16 numbers of each weight.
-KIND = "2"
+# Tells these fingerprints from older ones, which are no evidence against them: those of version 0.1.0 had no prefix and
+# knew 16 numbers of each weight, those of kind 2 did not look into the modules.
+KIND = "3"
 # 64-bit words that are summed to one. Rows of a matrix must not fall on multiples of it: see `_row_sums`.
 ROW = 509
 # Words that a device multiplies at once.
@@ -54,6 +59,10 @@ NOT_SETTINGS = frozenset(
         "use_cache",
     }
 )
+# The same of what modules hold: what follows from where they lie, what is done in training alone, what is cached.
+NOT_ATTRIBUTES = NOT_SETTINGS | {"added", "drop_prob", "forward", "layer_idx", "max_seq_len_cached", "name_or_path"}
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def model_fingerprint(model: Iterable[nn.Module], reference: Reference) -> str:
@@ -90,7 +99,46 @@ def _described(module: nn.Module) -> list[Any]:
     described = [_type_name(module), _settings(settings_of())]
     if isinstance(module, Transformer):
         described += [_type_name(module.model), _settings(module.config.to_diff_dict())]
-    return described
+    return [*described, *_parts(_holder(module))]
+
+
+def _parts(holder: nn.Module) -> Iterator[list[Any]]:
+    """Of a module and each one within it its name, class, what it says of itself, numbers and functions.
+
+    They can be changed, by hand or by a library, where neither the configuration nor a weight is.
+    """
+    for name, module in holder.named_modules(remove_duplicate=False):
+        # It does nothing outside of training.
+        if not isinstance(module, DROPOUTS):
+            yield [name, _type_name(module), ADDRESS.sub("", module.extra_repr()), _attributes(module)]
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """The plain values and the functions, such as activations, that a module holds; functions by their names.
+
+    Values that are None are left out: a cache is None until it is filled.
+    """
+    found = {name: _plain(value) for name, value in vars(module).items() if _is_attribute(name)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_attribute(name: str) -> bool:
+    return not (name.startswith("_") or name == "training" or name in NOT_ATTRIBUTES or "dropout" in name)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON holds of a number, a string, a function, or several of these; None of anything else."""
+    if isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, partial):
+        return [_plain(value.func), _plain(value.args), {name: _plain(each) for name, each in value.keywords.items()}]
+    if isinstance(value, (FunctionType, BuiltinFunctionType)):
+        return f"function {value.__qualname__}"
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else None
 
 
 def _settings(entries: Any) -> Any:
@@ -110,12 +158,16 @@ def _type_name(value: Any) -> str:
 def _weights(model: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by the number of their module and their name in it."""
     for number, module in enumerate(model):
-        # How a Transformer names the model in it is up to the version of sentence-transformers.
-        holder = module.model if isinstance(module, Transformer) else module
+        holder = _holder(module)
         found = dict(holder.named_parameters(remove_duplicate=False))
         found |= dict(holder.named_buffers(remove_duplicate=False))
         for name in sorted(found):
             yield f"{number}.{name}", found[name]
+
+
+def _holder(module: nn.Module) -> nn.Module:
+    """What holds the weights: how a Transformer names the model in it is up to the version of sentence-transformers."""
+    return module.model if isinstance(module, Transformer) else module
 
 
 def _row_sums(weight: Tensor) -> Tensor:
