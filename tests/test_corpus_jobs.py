@@ -2,16 +2,18 @@
 
 import os
 import pickle
+import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tests.tiny_models import TEXTS, save_tiny_model
-from xsbert import XSTransformer, explain_corpus, read_corpus
+from xsbert import XSTransformer, aggregate, explain_corpus, read_corpus
 from xsbert.__main__ import main
 from xsbert.corpus import job as jobs
 from xsbert.corpus.folder import Folder
@@ -188,6 +190,61 @@ def test_a_damaged_shard_is_written_again(tmp_path, tiny, undisturbed, damage):
     changed = {name for name, when in times(folder).items() if before.get(name) != when}
     assert changed == {path.name}
     assert corpus.damaged() == []
+
+
+def test_a_damaged_shard_is_not_read(tmp_path, tiny):
+    """Wherever a bit is flipped, and however the rows are asked for."""
+    folder = tmp_path / "out"
+    rows = explain_corpus(tiny, ROWS, folder, **FEW).to_table()
+    path = folder / "part-00001.parquet"
+    whole, draw = path.read_bytes(), np.random.default_rng(0)
+    places = [*draw.integers(0, len(whole), 40), 1, len(whole) - 1]
+    reads = [
+        lambda corpus: corpus.to_table(),
+        lambda corpus: [*corpus.batches()],
+        lambda corpus: corpus.row(3),
+        lambda corpus: corpus.failures(),
+        lambda corpus: corpus.dataset(),
+        aggregate,
+    ]
+    for trial, at in enumerate(places):
+        content = bytearray(whole)
+        content[at] ^= 1 << draw.integers(8)
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"part-00001\.parquet is damaged: .* Resuming the job computes it again"):
+            reads[trial % len(reads)](read_corpus(folder))
+    assert read_corpus(folder).row(0)["row"] == 0
+    path.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match=f"it has {len(whole) - 1} bytes of {len(whole)}"):
+        read_corpus(folder).to_table()
+    path.write_bytes(whole)
+    assert read_corpus(folder).to_table().equals(rows)
+
+
+def test_pages_are_checked_where_there_is_no_record(tmp_path, tiny):
+    """Of shards that were copied alone, and of what is damaged after it was checked."""
+    folder = tmp_path / "out"
+    corpus = explain_corpus(tiny, ROWS, folder, **FEW)
+    corpus.to_table()
+    path = folder / "part-00000.parquet"
+    content = bytearray(path.read_bytes())
+    group = pq.read_metadata(path).row_group(0)
+    columns = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
+    start = columns["score"].dictionary_page_offset or columns["score"].data_page_offset
+    content[start + columns["score"].total_compressed_size - 3] ^= 1
+    path.write_bytes(content)
+    shutil.rmtree(folder / ".work")
+    for opened in (corpus, read_corpus(folder)):
+        for read in (
+            lambda corpus: corpus.to_table(),
+            lambda corpus: corpus.row(0),
+            lambda corpus: [*corpus.batches()],
+        ):
+            with pytest.raises(ValueError, match=r"part-00000\.parquet is damaged: .*CRC checksum"):
+                read(opened)
+        with pytest.raises(OSError, match="CRC checksum"):
+            opened.dataset().to_table()
+        assert opened.row(5)["row"] == 5
 
 
 def test_damaged_factors_of_several_shards_are_computed_again(tmp_path, tiny, undisturbed, monkeypatch):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.dataset as ds
 from ..attribution import Attribution
 from ..factors import TextFactors
 from ..storage import require
-from .folder import Folder
+from .folder import Folder, checksum_of
 from .rows import attribution_of_row, factors_of_row
 from .task import Task
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Corpus", "read_corpus"]
 
 COUNTS = ("rows", "failed", "cut", "missed")
+# Pages were written with checksums, which pyarrow compares as it reads them.
+CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 
 
 def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus:
@@ -60,7 +65,11 @@ def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus
 
 @dataclass(frozen=True)
 class Corpus:
-    """Explanations in a folder. Rows are counted from 0, in the order of the source."""
+    """Explanations in a folder. Rows are counted from 0, in the order of the source.
+
+    A shard is compared with the size and the checksum that were recorded when it was finished, once, before it is first
+    read; and each page with its own checksum whenever it is read. A damaged one is a ValueError that names it.
+    """
 
     folder: Folder
     task: Task
@@ -71,13 +80,20 @@ class Corpus:
     n_rows: int
     shards: tuple[int, ...]
     """Numbers of the shards that are there."""
+    _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.n_rows
 
     def dataset(self) -> ds.Dataset:
-        """All rows as a `pyarrow.dataset.Dataset`, which reads columns and filters as they are asked for."""
-        return ds.dataset([str(self.folder.part(number)) for number in self.shards], format="parquet")
+        """All rows as a `pyarrow.dataset.Dataset`, which reads columns and filters as they are asked for.
+
+        Raises:
+            ValueError: a shard is damaged. What is damaged later is an OSError of pyarrow's when it is read.
+        """
+        for number in self.shards:
+            self._check(number)
+        return ds.dataset([str(self.folder.part(number)) for number in self.shards], format=CHECKED)
 
     def batches(self, columns: Sequence[str] | None = None, batch_size: int = 1024) -> Iterator[pa.RecordBatch]:
         """Rows in order, some at a time.
@@ -85,14 +101,25 @@ class Corpus:
         Args:
             columns: names; None reads all.
             batch_size: most rows of a batch.
+
+        Raises:
+            ValueError: a shard is damaged; the rows of those before it have been given.
         """
         for number in self.shards:
-            part = ds.dataset(str(self.folder.part(number)), format="parquet")
-            yield from part.to_batches(columns=None if columns is None else [*columns], batch_size=batch_size)
+            with self._reading(number) as part:
+                yield from part.to_batches(columns=None if columns is None else [*columns], batch_size=batch_size)
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows in memory, or some of their columns."""
-        return self.dataset().to_table(columns=None if columns is None else [*columns])
+        """All rows in memory, or some of their columns.
+
+        Raises:
+            ValueError: a shard is damaged.
+        """
+        tables = []
+        for number in self.shards:
+            with self._reading(number) as part:
+                tables.append(part.to_table(columns=None if columns is None else [*columns]))
+        return pa.concat_tables(tables) if tables else self.dataset().to_table()
 
     def to_dataframe(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The same as a data frame. Needs pandas."""
@@ -104,6 +131,7 @@ class Corpus:
         Raises:
             IndexError: there is no such row.
             FileNotFoundError: its shard is not there yet.
+            ValueError: its shard is damaged.
         """
         row = index(row)
         if not 0 <= row < self.n_rows:
@@ -111,8 +139,8 @@ class Corpus:
         number = bisect_right(self.starts, row) - 1
         if number not in self.shards:
             raise FileNotFoundError(f"row {row} is in shard {number}, which is not there yet")
-        part = ds.dataset(str(self.folder.part(number)), format="parquet")
-        found = part.to_table(filter=pc.field("row") == row).to_pylist()
+        with self._reading(number) as part:
+            found = part.to_table(filter=pc.field("row") == row).to_pylist()
         require(len(found) == 1, f"shard {number} has {len(found)} rows of number {row}")
         return found[0]
 
@@ -155,6 +183,33 @@ class Corpus:
         parts = [self.folder.part(number) for number in self.shards]
         return [part for part in parts if self.folder.finished(part) is None]
 
+    @contextmanager
+    def _reading(self, number: int) -> Iterator[ds.Dataset]:
+        """One shard; errors of reading it name it."""
+        self._check(number)
+        path = self.folder.part(number)
+        try:
+            yield ds.dataset(str(path), format=CHECKED)
+        except OSError as error:
+            # Those of the system have numbers, and a checksum that differs has none.
+            if error.errno is not None:
+                raise
+            raise ValueError(_damaged(path, str(error))) from error
+
+    def _check(self, number: int) -> None:
+        """Compare a shard with its record, unless that was done. One whose record is gone has its pages' alone."""
+        if number in self._checked:
+            return
+        path = self.folder.part(number)
+        record = self.folder.record(path)
+        if record is not None:
+            n_bytes = path.stat().st_size
+            if n_bytes != record.n_bytes:
+                raise ValueError(_damaged(path, f"it has {n_bytes} bytes of {record.n_bytes}"))
+            if checksum_of(path) != record.checksum:
+                raise ValueError(_damaged(path, "its checksum is another than when it was finished"))
+        self._checked.add(number)
+
     def __str__(self) -> str:
         counts = self.counts()
         return (
@@ -162,3 +217,7 @@ class Corpus:
             f"shards; {counts['failed']} could not be explained, {counts['cut']} have texts that the model's limit "
             f"cut, {counts['missed']} miss the tolerance"
         )
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"the shard {path} is damaged: {why}. Resuming the job computes it again"
