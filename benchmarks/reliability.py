@@ -171,7 +171,7 @@ def damaged(
 def disk_full(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, bytes]) -> dict[str, Any]:
     """A folder on disks of few kilobytes; then there is room, and the job goes on."""
     found = []
-    for share in (0.5, 1, 1.5, 2, 2.5):
+    for share in (0.5, 0.75, 1, 1.25, 1.5, 2.5):
         size = int(share * sum(map(len, undisturbed.values())))
         folder = place / f"full-{share}"
         folder.mkdir()

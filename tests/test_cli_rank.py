@@ -3,6 +3,7 @@
 import io
 import json
 
+import pandas as pd
 import pytest
 
 from xsbert.__main__ import main
@@ -65,6 +66,10 @@ def test_plain_lines_and_standard_input(tmp_path, monkeypatch):
         (b'{"text": "a"}\n{"text": " "}', "line 2: a JSON object with some text"),
         (b'{"text": "a"}\n{"text"', "line 2: "),
         (b"\xff\xfe", "is not UTF-8"),
+        (b'{"text": "a"}\n{"text": "b \\ud800"}', "line 2: half of a surrogate pair at character 2"),
+        (b'["a dog", "a cat"]', "begins with [, as JSON or CSV would"),
+        (b'[\n {"text": "a"}\n]', "begins with [, as JSON or CSV would"),
+        (b'"a dog"\n"a cat"\n', 'begins with ", as JSON or CSV would'),
     ],
 )
 def test_bad_files(content, message, tmp_path, capsys):
@@ -72,6 +77,53 @@ def test_bad_files(content, message, tmp_path, capsys):
     path.write_bytes(content)
     assert main(["rank", "a query", str(path)]) == 1
     assert message in capsys.readouterr().err
+
+
+ROWS = [{"name": "7", "text": "One text, with a comma."}, {"name": "b", "text": "Another\none."}]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_tables(kind, tmp_path):
+    path, frame = tmp_path / f"documents.{kind}", pd.DataFrame(ROWS)
+    if kind == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="," if kind == "csv" else "\t")
+    expected = [Retrieved(row["text"], row["name"]) for row in ROWS]
+    assert read_documents(str(path), id_key="name") == expected
+    assert read_documents(str(path), text_key="name") == [Retrieved("7"), Retrieved("b")]
+    with pytest.raises(ValueError, match=rf"documents\.{kind} has no column body, id; it has name, text\. --text-key"):
+        read_documents(str(path), "body", "id")
+    if kind == "csv":
+        frame.assign(text=["a", ""]).to_csv(path, index=False)
+        with pytest.raises(ValueError, match=r"documents\.csv, line 3: some text under 'text' is needed"):
+            read_documents(str(path))
+        path.write_text("text\na dog, a cat\n")
+        with pytest.raises(ValueError, match=r"line 2: there are more fields than in the header: \[' a cat'\]"):
+            read_documents(str(path))
+        path.write_text("text\n")
+        with pytest.raises(ValueError, match="holds no documents"):
+            read_documents(str(path))
+
+
+def test_the_name_tells_what_lines_are(tmp_path):
+    (tmp_path / "documents.txt").write_text('"Quoted," he said.\n[1] A note.\n')
+    assert read_documents(str(tmp_path / "documents.txt")) == [
+        Retrieved('"Quoted," he said.'),
+        Retrieved("[1] A note."),
+    ]
+    (tmp_path / "strings.jsonl").write_text('"a dog"\n')
+    with pytest.raises(ValueError, match="line 1: a JSON object with some text under 'text' is needed"):
+        read_documents(str(tmp_path / "strings.jsonl"))
+
+
+@pytest.mark.parametrize("option", ["--html", "--save", "--json"])
+def test_files_that_cannot_be_written_are_refused_before_the_work(option, documents, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("xsbert.commands.rank_run.load_model", lambda options: pytest.fail("the work has begun"))
+    assert main(["rank", "who sings", documents, option, str(tmp_path / "nosuch" / "file")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["rank", "who sings", documents, option, str(tmp_path)]) == 1
+    assert "Is a directory" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there(capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 
 import numpy as np
@@ -25,6 +26,7 @@ from xsbert.corpus import (
     highlights_of_row,
     read_corpus,
 )
+from xsbert.corpus.sources import CHUNK, rows_of_source
 
 PAIRS = ALL_PAIRS[:2]
 FEW = {"n_steps": 3, "show_progress_bar": False}
@@ -141,6 +143,21 @@ def test_factors_that_half_precision_cannot_hold(tmp_path, tiny_path):
     assert exact.counts()["failed"] == 0
 
 
+def test_factors_that_half_precision_rounds_away(tmp_path, tiny_path):
+    """Below 6e-8 it has no numbers, and few above."""
+    small = XSTransformer(tiny_path, device="cpu")
+    with torch.no_grad():
+        for parameter in small[0].model.encoder.layer[-1].output.LayerNorm.parameters():
+            parameter.mul_(1e-6)
+    corpus = explain_corpus(small, TEXTS[:2], tmp_path / "out", what="factors", **FEW)
+    for reason in corpus.to_table()["reason"].to_pylist():
+        assert re.fullmatch(
+            r"ValueError: factors of at most .* are too small for float16, .* changes them by .*%", reason
+        )
+    exact = explain_corpus(small, TEXTS[:2], tmp_path / "exact", what="factors", dtype="float32", **FEW)
+    assert exact.counts()["failed"] == 0
+
+
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_highlights_of_a_hit_without_the_model(tmp_path, model, similarity):
     queries, documents = zip(*PAIRS, strict=True)
@@ -185,6 +202,8 @@ def test_one_pure_function(tiny, tiny_pairs):
     assert once.equals(twice)
     assert columns.to_pydict() == before
     assert once["label"].to_pylist() == [*range(11)]
+    with pytest.raises(ValueError, match="columns have names that the results have already: n_cut_a"):
+        explain_columns(tiny, columns.rename_columns(["text_a", "text_b", "n_cut_a"]), task)
     with pytest.raises(ValueError, match="columns must have text_a, text_b, got text_b, label"):
         explain_columns(tiny, columns.drop_columns(["text_a"]), task)
 
@@ -275,6 +294,56 @@ def test_ids_and_kept_columns(tmp_path, tiny):
         explain_corpus(tiny, rows, tmp_path / "out", **how)
 
 
+def test_a_kept_column_may_have_any_name_that_no_result_has(tmp_path, tiny):
+    rows = [{"text": text, "bad_words": place, "score": 0.5} for place, text in enumerate(TEXTS)]
+    corpus = explain_corpus(tiny, rows, tmp_path / "out", what="factors", keep=["bad_words", "score"], **FEW)
+    assert corpus.to_table(["bad_words"])["bad_words"].to_pylist() == [*range(len(TEXTS))]
+    assert corpus.row(1)["score"] == 0.5
+
+
+@pytest.mark.parametrize("kind", ["parquet", "table", "dataset"])
+def test_a_kept_column_that_is_null_at_first(tmp_path, tiny, kind):
+    """As long as the source has a schema, which tells what it is of."""
+    n = CHUNK + 1
+    late = pa.array([None] * (n - 1) + ["late"], pa.string())
+    nested = pa.array([[]] * (n - 1) + [[1]], pa.list_(pa.int64()))
+    table = pa.table({"text": ["a cat"] * n, "late": late, "coded": late.dictionary_encode(), "nested": nested})
+    pq.write_table(table, tmp_path / "late.parquet")
+    source = {"parquet": tmp_path / "late.parquet", "table": table, "dataset": Dataset(table)}[kind]
+    (*_, last) = rows_of_source(source, ("text",), None, None, ["late", "coded", "nested"])
+    assert last.drop_columns(["row", "bad_text"]).to_pylist() == [
+        {"text": "a cat", "late": "late", "coded": "late", "nested": [1]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["s", float("nan")], "the column 'k' that is to be kept has float nan in row 1 after string"),
+        ([None, 1, 2, "s", 3], "has str 's' in row 3 after int64"),
+        (["a", "\ud800"], "has str .* in row 1 after string"),
+        ([object()], "has object .* in row 0: a column is of one type"),
+    ],
+)
+def test_a_kept_column_of_several_types(tmp_path, tiny, values, message):
+    rows = [{"text": "a cat", "k": value} for value in values]
+    with pytest.raises(ValueError, match=message):
+        explain_corpus(tiny, rows, tmp_path / "out", what="factors", keep=["k"], **FEW)
+
+
+def test_a_row_that_lacks_its_text_is_one_with_a_reason(tmp_path, tiny):
+    rows = [{"text_a": "a cat", "text_b": "dog"}, {"text_a": "a cat"}, {"text_b": "dog", "text_a": None}]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    corpus = explain_corpus(tiny, tmp_path / "rows.jsonl", tmp_path / "out", **FEW)
+    assert corpus.to_table(["reason"])["reason"].to_pylist() == [
+        None,
+        "text_b: there is no text (null)",
+        "text_a: there is no text (null)",
+    ]
+    with pytest.raises(ValueError, match="row 0 has no column text_b; it has text_a"):
+        explain_corpus(tiny, rows[1:], tmp_path / "other", **FEW)
+
+
 def test_bytes_that_are_no_text_are_a_row_with_a_reason(tmp_path, tiny):
     (tmp_path / "rows.csv").write_bytes(b"text,n\na cat,1\nca\xfft,2\n")
     corpus = explain_corpus(tiny, tmp_path / "rows.csv", tmp_path / "out", what="factors", **FEW)
@@ -330,6 +399,13 @@ def test_files_that_are_malformed(tmp_path, tiny, name, content, message):
         ({"similarity": "cos"}, ValueError, "did you mean 'cosine'"),
         ({"columns": ("a",)}, ValueError, "columns must name 2 columns"),
         ({"keep": ("score",)}, ValueError, "keep names columns that the results have already: score"),
+        (
+            {"keep": ("error", "n_cut_a")},
+            ValueError,
+            "keep names columns that the results have already: error, n_cut_a",
+        ),
+        ({"keep": ("bad_text_a", "matrix")}, ValueError, "have already: bad_text_a, matrix"),
+        ({"keep": "label"}, ValueError, "keep must be a sequence of names of columns, got 'label'"),
         ({"shard_size": 0}, ValueError, "shard_size must be at least 1, got 0"),
         ({"shard_size": 2.5}, TypeError, "shard_size must be an integer"),
         ({"memory_budget": -1}, ValueError, "memory_budget must be above 0"),

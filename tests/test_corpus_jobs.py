@@ -1,5 +1,6 @@
 """Jobs of a corpus that are stopped, damaged, doubled or changed end with the rows of an undisturbed run."""
 
+import json
 import os
 import pickle
 import shutil
@@ -17,6 +18,7 @@ from xsbert import XSTransformer, aggregate, explain_corpus, read_corpus
 from xsbert.__main__ import main
 from xsbert.corpus import job as jobs
 from xsbert.corpus.folder import Folder
+from xsbert.corpus.task import Task
 
 FEW = {"n_steps": 3, "show_progress_bar": False, "shard_size": 3}
 # Two texts in each of four shards recur in others.
@@ -265,7 +267,7 @@ def test_damaged_factors_of_several_shards_are_computed_again(tmp_path, tiny, un
     ("change", "message"),
     [
         ({"top_k": 4}, "task top_k None, now 4"),
-        ({"n_steps": 4}, "task options"),
+        ({"n_steps": 4}, "task options n_steps 3, now 4"),
         ({"units": "words"}, "task units 'tokens', now 'words'"),
         ({"shard_size": 4}, "shard_size 3, now 4"),
         ({"similarity": "dot"}, "task similarity 'cosine', now 'dot'"),
@@ -278,6 +280,29 @@ def test_other_settings_are_refused(tmp_path, tiny, undisturbed, change, message
     with pytest.raises(ValueError, match=message):
         explain_corpus(tiny, ROWS, tmp_path / "out", **{**FEW, **change})
     assert contents(tmp_path / "out") == undisturbed
+
+
+DEFAULTS = {"layer": 0, "tolerance": 0.01, "rule": "gauss-legendre", "max_steps": 512, "reference": "unk"}
+
+
+@pytest.mark.parametrize("given", [{}, {"layer": -2}, DEFAULTS])
+def test_the_same_settings_spelled_otherwise_are_the_same_job(tmp_path, tiny, given):
+    rows, how = [("a cat", "dog")], {"show_progress_bar": False}
+    assert Task.of(tiny, **given) == Task.of(tiny) == Task.of(tiny, **DEFAULTS)
+    explain_corpus(tiny, rows, tmp_path / "out", **given, **how)
+    before = times(tmp_path / "out")
+    # As version 0.1.0 wrote them: those alone that were given, as they were.
+    manifest = tmp_path / "out" / "_corpus.json"
+    content = json.loads(manifest.read_text())
+    content["task"]["options"] = [list(item) for item in sorted(given.items())]
+    for options in ({}, {"layer": -2}, DEFAULTS, {"reference_positions": "text"}):
+        explain_corpus(tiny, rows, tmp_path / "out", **options, **how)
+        manifest.write_text(json.dumps(content))
+    assert times(tmp_path / "out") == before
+    with pytest.raises(ValueError, match="task options layer 0, now 2"):
+        explain_corpus(tiny, rows, tmp_path / "out", layer=2, **how)
+    with pytest.raises(ValueError, match=r"task options tolerance 0\.01, now 0\.02"):
+        explain_corpus(tiny, rows, tmp_path / "out", tolerance=0.02, **how)
 
 
 def test_another_model_tokenizer_or_version_is_refused(tmp_path, tiny, tiny_path, monkeypatch):

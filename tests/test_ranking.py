@@ -251,6 +251,34 @@ def test_what_the_limit_cuts_off_is_told(model):
     assert f"{cut[1]} tokens were cut off" in ranking.to_html()
 
 
+def test_many_documents_that_are_cut_are_one_warning(model):
+    documents = [LONG, "Short.", f"{LONG} {LONG}", f"A {LONG}"]
+    with pytest.warns(UserWarning, match=r"documents\[2\] is longer than .* of 2 further hits") as caught:
+        ranking = model.explain_ranking(QUERY, documents, n_steps=1, layer=6)
+    assert len(caught) == 1
+    assert sum(hit.n_cut > 0 for hit in ranking) == 3
+
+
+def test_a_query_that_is_cut_is_told(model):
+    with pytest.warns(UserWarning, match=r"query is longer than the model's limit"):
+        ranking = model.explain_ranking(LONG, ["Short."], n_steps=1, layer=6)
+    n_cut = ranking.query_factors.n_cut
+    assert n_cut > 100
+    assert ranking.to_dict()["query_n_cut"] == n_cut
+    assert f"{n_cut} tokens of the query were cut off by the model's limit" in str(ranking)
+    assert ranking.to_html().count(f"{n_cut} tokens of the query were cut off by the model") == 2
+    short = model.explain_ranking("a query", ["Short."], n_steps=1, layer=6)
+    assert short.to_dict()["query_n_cut"] == 0
+    assert "of the query were cut off" not in str(short) + short.to_html()
+
+
+def test_ranks_are_integers(model):
+    ranking = model.explain_ranking(QUERY, DOCUMENTS[:2], n_steps=1, layer=6)
+    with pytest.raises(TypeError, match=r"i must be a rank, an integer from 0, got 0\.5"):
+        ranking.contrast(0.5, 1)
+    assert ranking.contrast(np.int64(0), 1).margin == ranking.contrast(0, 1).margin
+
+
 @pytest.mark.parametrize("pooling", ["max", "mean"])
 def test_passages(model, plain, pooling):
     documents = [LONG[:900], DOCUMENTS[1]]

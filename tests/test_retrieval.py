@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+from datasets import Dataset
 from sentence_transformers import util
 
 from xsbert import retrieval
@@ -162,6 +165,32 @@ def test_haystack(model, embeddings, query, expected):
     assert retrieved(documents) == retrieval.from_haystack(documents)
     with pytest.raises(ValueError, match=r"documents\[1\] must hold some text, and its content is None"):
         retrieved([documents[0], Document(content=None)])
+
+
+ROWS = [{"n": 1, "text": TEXTS[0], "_score": 0.5}, {"n": 2, "text": TEXTS[1], "_score": 0.25}]
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pa.Table.from_pylist, Dataset.from_list, list])
+def test_tables_have_their_texts_in_a_column(kind):
+    """And are not taken for the names of their columns."""
+    assert retrieved(kind(ROWS)) == [Retrieved(row["text"], score=row["_score"]) for row in ROWS]
+    others = kind([{"title": "a", "body": "b"}])
+    with pytest.raises(
+        TypeError, match=r"nothing under 'text', it has title, body: .* xsbert\.retrieval\.from_lancedb"
+    ):
+        retrieved(others)
+    assert retrieval.from_lancedb(others, text="body") == [Retrieved("b")]
+    with pytest.raises(ValueError, match=r"documents\[1\] must hold some text, and its row 'text' is (None|nan)"):
+        retrieved(kind([ROWS[0], {**ROWS[1], "text": None}]))
+
+
+def test_what_is_no_document_is_refused_with_the_readers():
+    with pytest.raises(TypeError, match=r"documents\[0\]: dict holds places .*from_semantic_search\(hits, corpus\)"):
+        retrieved([{"corpus_id": 3, "score": 0.5}])
+    with pytest.raises(TypeError, match=r"got ndarray; xsbert\.retrieval has from_faiss, from_haystack"):
+        retrieved((np.ones((1, 3)), np.ones((1, 3))))
+    with pytest.raises(ValueError, match=r"documents\[1\] must be Unicode text, .* surrogate pair at character 4"):
+        retrieved(["a dog", "bad \ud800 x"])
 
 
 def test_no_search_library_is_imported():

@@ -234,10 +234,11 @@ def _explained(
 ) -> list[Hit]:
     """Hits, those that cannot be explained with the reason."""
     texts = [
-        explainer.tokenized(document.text[start:end], prompt, name=f"documents[{scored.index}]")
+        explainer.tokenized(document.text[start:end], prompt, name=f"documents[{scored.index}]", warn=False)
         for document, scored in best
         for start, end, _ in scored.passages
     ]
+    _warn_of_cut([text for text in texts if text.n_cut])
     sides = _sides(explainer, query, texts, request.detail)
     hits, at = [], 0
     for document, scored in best:
@@ -271,6 +272,18 @@ def _explained(
             )
         )
     return hits
+
+
+def _warn_of_cut(texts: Sequence[TokenizedText]) -> None:
+    """One warning for all; each hit has its own number."""
+    if texts:
+        first = max(texts, key=lambda text: text.n_cut)
+        others = "" if len(texts) == 1 else f", and those of {len(texts) - 1} further hits (Hit.n_cut)"
+        warnings.warn(
+            f"{first.name} is longer than the model's limit of {len(first.tokens)} tokens: the last {first.n_cut} "
+            f"tokens are cut off{others}, and the explanation is of what the model saw",
+            stacklevel=caller_level(),
+        )
 
 
 def _sides(

@@ -331,6 +331,7 @@ class Ranking(Sequence[Hit]):
 
         Raises:
             IndexError: there is no such rank.
+            TypeError: a rank is no integer.
             ValueError: a hit is not explained.
 
         >>> why = ranking.contrast(0, 1)
@@ -450,7 +451,10 @@ class Ranking(Sequence[Hit]):
         return f"<{type(self).__name__}: {len(self)} of {self.n_documents} documents for {self.query!r:.40}>"
 
     def _hit(self, place: int, name: str) -> Hit:
-        at = operator.index(place)
+        try:
+            at = operator.index(place)
+        except TypeError:
+            raise TypeError(f"{name} must be a rank, an integer from 0, got {place!r}") from None
         if not -len(self) <= at < len(self):
             raise IndexError(f"{name} must be a rank between 0 and {len(self) - 1}, got {place}")
         return self.hits[at]

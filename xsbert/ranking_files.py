@@ -48,6 +48,7 @@ def as_dict(ranking: Ranking) -> dict[str, Any]:
     how = ranking.query_factors.settings
     return {
         "query": ranking.query,
+        "query_n_cut": ranking.query_factors.n_cut,
         "similarity": ranking.similarity,
         "detail": ranking.detail,
         "n_documents": ranking.n_documents,

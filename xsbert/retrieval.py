@@ -82,7 +82,7 @@ def from_faiss(scores: Any, places: Any, texts: Sequence[str] | Mapping[int, str
 
 
 def from_lancedb(rows: Any, text: str = "text", id: str | None = None) -> list[Retrieved]:
-    """Of ``table.search(vector).to_list()``, or of the same as a pandas or Arrow table.
+    """Of ``table.search(vector).to_list()``, or of the same as a pandas, polars or Arrow table.
 
     Args:
         rows: with the column of texts, and ``_distance``, ``_score`` or ``_relevance_score``.
@@ -94,7 +94,9 @@ def from_lancedb(rows: Any, text: str = "text", id: str | None = None) -> list[R
     """
     if hasattr(rows, "to_pylist"):
         rows = rows.to_pylist()
-    elif hasattr(rows, "to_dict") and not isinstance(rows, Mapping):
+    elif hasattr(rows, "to_dicts"):
+        rows = rows.to_dicts()
+    elif hasattr(rows, "iloc"):
         rows = rows.to_dict("records")
     return [
         Retrieved(
@@ -186,15 +188,24 @@ def sample() -> Sample:
 
 
 def retrieved(documents: Any) -> list[Retrieved]:
-    """Any of these as documents: strings, `Retrieved`, or what Qdrant, LangChain, LlamaIndex and Haystack return.
+    """Any of these as documents: strings, `Retrieved`, what Qdrant, LangChain, LlamaIndex and Haystack return, and data
+    frames, tables and dictionaries that have their texts under ``"text"``.
 
     Raises:
-        TypeError: they are one string, or of no known kind.
-        ValueError: there are none, or one of them has no text; named by its place.
+        TypeError: they are one string, or of no known kind; of tables and dictionaries, without ``"text"``.
+        ValueError: there are none, or one of them has no text, or no Unicode text; named by its place.
     """
     if isinstance(documents, (str, Mapping)):
         raise TypeError(f"documents must hold texts, got {type(documents).__name__}: {documents!r:.60}")
-    items = list(getattr(documents, "points", documents))
+    # Tables, which would give the names of their columns, or the columns.
+    columns = getattr(documents, "column_names", getattr(documents, "columns", None))
+    if columns is not None and not callable(columns):
+        names = [str(name) for name in columns]
+        if "text" not in names:
+            raise TypeError(_without_text(type(documents).__name__, names))
+        items = from_lancedb(documents)
+    else:
+        items = list(getattr(documents, "points", documents))
     if not items:
         raise ValueError("documents must hold at least one text, got none")
     return [_retrieved(item, place) for place, item in enumerate(items)]
@@ -223,10 +234,13 @@ def _retrieved(item: Any, place: int) -> Retrieved:
     if isinstance(item, str):
         return Retrieved(_checked(item, place, "text"))
     reader = _reader(item)
+    if reader is None and isinstance(item, Mapping):
+        raise TypeError(f"documents[{place}]: {_without_text(type(item).__name__, [*map(str, item)])}")
     if reader is None:
+        readers = ", ".join(name for name in __all__ if name.startswith("from_"))
         raise TypeError(
             f"documents[{place}] must be a string or what a known retriever returns, got {type(item).__name__}; "
-            "see xsbert.retrieval"
+            f"xsbert.retrieval has {readers}"
         )
     try:
         (found,) = reader([item])
@@ -237,6 +251,8 @@ def _retrieved(item: Any, place: int) -> Retrieved:
 
 def _reader(item: Any) -> Any:
     """What reads a document, by the names of its fields."""
+    if isinstance(item, Mapping):
+        return from_lancedb if "text" in item else None
     if isinstance(item, tuple) and len(item) == 2 and hasattr(item[0], "page_content"):
         return from_langchain
     for field, reader in (
@@ -249,6 +265,16 @@ def _reader(item: Any) -> Any:
         if hasattr(item, field):
             return reader
     return None
+
+
+def _without_text(kind: str, names: Sequence[str]) -> str:
+    """What to do with rows whose texts are under another name, or elsewhere."""
+    if "corpus_id" in names:
+        return f"{kind} holds places of texts: give xsbert.retrieval.from_semantic_search(hits, corpus)"
+    return (
+        f"{kind} has nothing under 'text', it has {', '.join(names)}: give a list of strings, or "
+        "xsbert.retrieval.from_lancedb(documents, text=…) with the name of the texts, which reads any rows"
+    )
 
 
 def _of_corpus(
@@ -267,6 +293,14 @@ def _of_corpus(
 def _checked(text: Any, place: int, where: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"documents[{place}] must hold some text, and its {where} is {text!r:.60}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        # No model embeds it, so that it has no score by which it could be ranked.
+        raise ValueError(
+            f"documents[{place}] must be Unicode text, and its {where} has half of a surrogate pair at character "
+            f"{error.start}: {text!r:.60}"
+        ) from None
     return text
 
 

@@ -11,8 +11,9 @@ __all__ = ["parse"]
 UNITS = ("tokens", "words", "sentences")
 
 EPILOG = """\
-The file holds one document per line: JSON objects where the first line begins with {, whose text has the key "text"
-(--text-key names another, --id-key that of a name), or else plain text. Empty lines of plain text are skipped.
+The file is a table where its name ends in .csv, .tsv or .parquet, with its texts in the column "text" (--text-key names
+another, --id-key that of a name). Otherwise it holds one document per line: JSON objects with such keys where the first
+line begins with { or the name ends in .jsonl, or else plain text. Empty lines are skipped.
 
 examples:
   xsbert rank "how do plants make sugar" documents.jsonl --top-k 10 --html ranking.html
@@ -31,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("query", metavar="QUERY")
     found.add_argument("documents", metavar="FILE", help="documents, - for standard input")
     found.add_argument("--top-k", type=int, default=10, help="explain the best k (default: 10)")
-    found.add_argument("--text-key", default="text", help='key of the text in JSON lines (default: "text")')
-    found.add_argument("--id-key", help="key of a document's name in JSON lines")
+    found.add_argument("--text-key", default="text", help='key or column of the text (default: "text")')
+    found.add_argument("--id-key", help="key or column of a document's name")
 
     model = found.add_argument_group("model")
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")

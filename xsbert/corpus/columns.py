@@ -57,11 +57,14 @@ def explain_columns(
         the rows with what the task asks for. A row that could not be explained has a ``reason`` instead.
 
     Raises:
-        ValueError: a column of texts is missing.
+        ValueError: a column of texts is missing, or another has the name of a column of results.
     """
     missing = [name for name in task.columns if name not in columns.column_names]
     if missing:
         raise ValueError(f"columns must have {', '.join(task.columns)}, got {', '.join(columns.column_names)}")
+    clashing = sorted(set(schema_of(task, pa.schema([])).names) & set(columns.column_names))
+    if clashing:
+        raise ValueError(f"columns have names that the results have already: {', '.join(clashing)}")
     rows = columns.to_pylist()
     limits = {"memory_budget": memory_budget, "show_progress_bar": show_progress_bar}
     if task.what == "highlights":
@@ -71,9 +74,10 @@ def explain_columns(
         wanted = [key for row in rows for key in keys_of(row, task) if key not in found]
         found.update(factors_or_failures(model, wanted, task, **limits))
         explained = [_explained(row, task, [found[key] for key in keys_of(row, task)]) for row in rows]
-    kept = [name for name in columns.column_names if not name.startswith("bad_")]
+    schema = schema_of(task, columns.schema)
+    kept = [name for name in columns.column_names if name in schema.names]
     whole = [{**{name: row[name] for name in kept}, **one} for row, one in zip(rows, explained, strict=True)]
-    return table_of(whole, schema_of(task, columns.schema))
+    return table_of(whole, schema)
 
 
 def keys_of(row: Mapping[str, Any], task: Task) -> list[Key]:

@@ -34,8 +34,9 @@ from ..storage import library_versions
 from .columns import Key, explain_columns, factors_or_failures, keys_of
 from .folder import FORMAT_VERSION, Folder
 from .reading import Corpus, read_corpus
+from .rows import names_of
 from .sources import Fingerprint, rows_of_source
-from .task import OPTIONS, Task, model_identity
+from .task import OPTIONS, Task, model_identity, resolved_options
 
 __all__ = ["Job", "explain_corpus"]
 
@@ -195,7 +196,7 @@ class Job:
             "shard_size": shard_size,
             "versions": library_versions(),
         }
-        tables = rows_of_source(source, task.columns, **reading)
+        tables = rows_of_source(source, task.columns, reserved=names_of(task), **reading)
         manifest = folder.read_manifest()
         if manifest is None:
             limit = _share(memory_budget)
@@ -211,7 +212,7 @@ class Job:
             }
             folder.write_json(folder.manifest, manifest)
         else:
-            _check_same(folder, manifest, identity, tables)
+            _check_same(folder, _resolved(manifest, model), _resolved(identity, model), tables)
         return cls(folder, task, manifest["source"]["n_rows"], memory_budget)
 
     def run(self, model: XSTransformer, show_progress_bar: bool | None) -> None:
@@ -442,6 +443,16 @@ def _check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, An
             f"the job in {folder.path} cannot be resumed, it was begun with {'; '.join(differences)}. "
             "Take another folder"
         )
+
+
+def _resolved(identity: dict[str, Any], model: XSTransformer) -> dict[str, Any]:
+    """With the options of the task by name, all of them: version 0.1.0 wrote those alone that were given, as given."""
+    try:
+        task = identity["task"]
+        return {**identity, "task": {**task, "options": dict(resolved_options(model, dict(task["options"])))}}
+    except (KeyError, TypeError, ValueError):
+        # The model has no such layer, say. Then it is another one, which is told.
+        return identity
 
 
 def _differences(name: str, before: Any, now: Any) -> list[str]:

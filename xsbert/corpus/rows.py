@@ -24,6 +24,7 @@ __all__ = [
     "factors_row",
     "highlights_of_row",
     "highlights_row",
+    "names_of",
     "pairs_row",
     "schema_of",
     "side_of_row",
@@ -32,6 +33,8 @@ __all__ = [
 
 FLOATS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}
 TOP = pa.list_(pa.struct([("a", pa.int32()), ("b", pa.int32()), ("value", pa.float64())]))
+# Of factors as they are stored; half precision leaves 2e-4 of those that it can hold.
+MOST_ROUNDING = 1e-2
 # Of one text, in every kind of row.
 SIDE_FIELDS = {
     "prompt": pa.string(),
@@ -54,7 +57,7 @@ def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
     Args:
         given: of the rows that are to be explained; what it has beside texts is kept.
     """
-    fields = [field for field in given if not field.name.startswith("bad_")]
+    fields = [field for field in given if field.name not in _problem_names(task)]
     if task.what == "factors":
         number = FLOATS["float64" if task.dtype == "float64" else "float32"]
         added = {
@@ -82,6 +85,16 @@ def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
         added |= {"matrix": pa.list_(pa.list_(pa.float32()))} if task.top_k is None else {"top": TOP}
     added |= {"settings": pa.string(), "reason": pa.string()}
     return pa.schema([*fields, *(pa.field(name, kind) for name, kind in added.items())])
+
+
+def names_of(task: Task) -> frozenset[str]:
+    """Names that columns of the source cannot keep."""
+    return frozenset({"row", "id", *task.columns, *_problem_names(task), *schema_of(task, pa.schema([])).names})
+
+
+def _problem_names(task: Task) -> set[str]:
+    """Of the columns that tell what is wrong with a text, which are no columns of results."""
+    return {f"bad_{name}" for name in task.columns}
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -139,12 +152,18 @@ def factors_row(text: TextFactors, dtype: str) -> dict[str, Any]:
     """One text with its factors.
 
     Raises:
-        ValueError: a number does not fit into the dtype.
+        ValueError: a number does not fit into the dtype, or they are so small that it rounds most of them away.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         factors = text.factors.astype(dtype)
     if not np.isfinite(factors).all():
         raise ValueError(f"a factor of {np.abs(text.factors).max():.3g} does not fit into {dtype}")
+    lost, length = (float(np.linalg.norm(each)) for each in (factors.astype(np.float64) - text.factors, text.factors))
+    if lost > MOST_ROUNDING * length:
+        raise ValueError(
+            f"factors of at most {np.abs(text.factors).max():.3g} are too small for {dtype}, which changes them by "
+            f"{lost / length:.1%}"
+        )
     return {
         **_side(text),
         "factors": factors,

@@ -14,7 +14,8 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,15 @@ __all__ = ["Fingerprint", "rows_of_source"]
 
 CHUNK = 4096
 Row = Mapping[str, Any] | Sequence[Any] | str
-RESERVED = frozenset({"row", "id", "reason", "settings", "score", "factors", "embedding"})
 
 
 def rows_of_source(
-    source: Any, wanted: Sequence[str], columns: Sequence[str] | None, id_column: str | None, keep: Sequence[str]
+    source: Any,
+    wanted: Sequence[str],
+    columns: Sequence[str] | None,
+    id_column: str | None,
+    keep: Sequence[str],
+    reserved: Collection[str] = (),
 ) -> Iterator[pa.Table]:
     """Tables of a few thousand rows each.
 
@@ -41,24 +46,34 @@ def rows_of_source(
         columns: their names in the source; None takes ``wanted``. Tuples and strings have no names.
         id_column: name of the column of ids.
         keep: names of further columns.
+        reserved: names that these cannot have.
 
     Raises:
         TypeError: there is no reading the source.
-        ValueError: it lacks a column, or a file is malformed.
+        ValueError: it lacks a column, a file is malformed, or a column that is kept is of several types or clashes.
         OSError: a file cannot be read.
     """
     names = tuple(wanted if columns is None else columns)
     if isinstance(columns, str) or len(names) != len(wanted):
         raise ValueError(f"columns must name {len(wanted)} columns, of {' and '.join(wanted)}, got {columns!r}")
-    clashing = sorted((RESERVED | set(wanted)) & set(keep))
+    if isinstance(keep, str):
+        raise ValueError(f"keep must be a sequence of names of columns, got {keep!r}")
+    clashing = sorted({*reserved, *wanted} & set(keep))
     if clashing:
         raise ValueError(f"keep names columns that the results have already: {', '.join(clashing)}")
+    stated = _stated_types(source, keep)
     schema: pa.Schema | None = None
     start = 0
     for chunk in _chunks(source):
         table = _table(chunk, start, wanted, names, id_column, keep)
-        # What a column is, its first rows say.
-        schema = table.schema if schema is None else schema
+        if schema is None:
+            # What a column is, its first rows say; where they are null, the source's own schema.
+            schema = pa.schema(
+                [
+                    field.with_type(stated[field.name]) if field.name in stated and _is_open(field.type) else field
+                    for field in table.schema
+                ]
+            )
         try:
             yield table.cast(schema)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -84,6 +99,29 @@ class Fingerprint:
 
     def __str__(self) -> str:
         return self._digest.hexdigest()
+
+
+def _stated_types(source: Any, keep: Sequence[str]) -> dict[str, pa.DataType]:
+    """Types of columns, where the source has a schema."""
+    schema: Any = None
+    if isinstance(source, (str, PathLike)):
+        if _is_parquet(Path(source)) and Path(source).exists():
+            schema = ds.dataset(source, format="parquet").schema
+    elif isinstance(source, pa.Table):
+        schema = source.schema
+    elif hasattr(source, "features") and hasattr(source, "iter"):
+        schema = getattr(source.features, "arrow_schema", None)
+    if schema is None:
+        return {}
+    types = {name: schema.field(name).type for name in keep if name in schema.names}
+    return {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in types.items()}
+
+
+def _is_open(kind: pa.DataType) -> bool:
+    """Whether the values so far do not tell a type, or not that of what is in them."""
+    if pa.types.is_nested(kind):
+        return any(_is_open(kind.field(place).type) for place in range(kind.num_fields))
+    return pa.types.is_null(kind)
 
 
 def _chunks(source: Any) -> Iterator[Sequence[Row]]:
@@ -116,7 +154,7 @@ def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no source {path}")
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix in (".parquet", ".pq"):
+    if _is_parquet(path):
         dataset = ds.dataset(path, format="parquet")
         return (batch.to_pylist() for batch in dataset.to_batches(batch_size=CHUNK) if len(batch))
     if suffix in (".csv", ".tsv"):
@@ -124,6 +162,10 @@ def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
     if suffix in (".jsonl", ".ndjson"):
         return _cut(_json_rows(path))
     raise ValueError(f"source {path} must end in .parquet, .csv, .tsv or .jsonl, or be a folder of Parquet files")
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in (".parquet", ".pq")
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
@@ -165,8 +207,35 @@ def _table(
         columns[name] = pa.array([text for text, _ in checked], pa.string())
         columns[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
     for place, name in enumerate(keep):
-        columns[name] = pa.array([others[place] for _, _, others in read])
+        columns[name] = _kept([others[place] for _, _, others in read], name, start)
     return pa.table(columns)
+
+
+def _kept(values: Sequence[Any], name: str, start: int) -> pa.Array:
+    """A column that is kept.
+
+    Raises:
+        ValueError: its values are of several types, or of one that Arrow does not have.
+    """
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        # As many of the first as fit together: what fits no more fits no better with others behind it.
+        n_good = bisect_left(range(1, len(values)), True, key=lambda n: not _fit(values[:n]))
+    before = f" after {pa.array(values[:n_good]).type}" if n_good else ""
+    value = values[n_good]
+    raise ValueError(
+        f"the column {name!r} that is to be kept has {type(value).__name__} {value!r:.60} in row {start + n_good}"
+        f"{before}: a column is of one type, and null or None where nothing is known"
+    )
+
+
+def _fit(values: Sequence[Any]) -> bool:
+    try:
+        pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def _read_row(
@@ -174,10 +243,12 @@ def _read_row(
 ) -> tuple[Any, Sequence[Any], Sequence[Any]]:
     """Id, texts, and columns that are kept."""
     if isinstance(row, Mapping):
-        missing = [name for name in (*names, *([id_column] if id_column else []), *keep) if name not in row]
+        # Whether the columns of texts are named rightly, the first row tells; one that lacks a text is as with null.
+        needed = [*(names if number == 0 else ()), *([id_column] if id_column else []), *keep]
+        missing = [name for name in needed if name not in row]
         if missing:
             raise ValueError(f"row {number} has no column {', '.join(missing)}; it has {', '.join(map(str, row))}")
-        return row.get(id_column or ""), [row[name] for name in names], [row[name] for name in keep]
+        return row.get(id_column or ""), [row.get(name) for name in names], [row[name] for name in keep]
     if id_column is not None or keep:
         raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
     # One text without a name, whatever it is: what is no string becomes a row with a reason.

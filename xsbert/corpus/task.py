@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..engine import Options
 from ..engine.options import check_keywords, keywords_of
+from ..engine.reference import positions_of_reference
 from ..factors import settings_of
 from ..models import XSTransformer
 from ..similarity import resolved_similarity
 from ..units import check_units
 
-__all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet"]
+__all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet", "resolved_options"]
 
 TEXT_COLUMNS = {"pairs": ("text_a", "text_b"), "factors": ("text",), "highlights": ("query", "document")}
 DTYPES = ("float16", "float32", "float64")
@@ -47,7 +48,7 @@ class Task:
     """Of each column of texts its prompt, and ``"query"``, ``"document"`` or None, as `XSTransformer.text_factors`
     takes them."""
     options: tuple[tuple[str, Any], ...]
-    """Further arguments of `XSTransformer.text_factors`, by name."""
+    """Further arguments of `XSTransformer.text_factors`, by name, as `resolved_options` gives them."""
     fingerprint: str
     """Of the model, as in `xsbert.attribution.Settings`."""
     width: int
@@ -87,9 +88,9 @@ class Task:
             if top_k < 1 or what != "pairs":
                 raise ValueError(f"top_k must be at least 1 and goes with what='pairs', got {top_k} and {what!r}")
         check_keywords(options, [*keywords_of(cls.of), *OPTIONS])
-        given = tuple(sorted((name, value) for name, value in options.items() if value is not None))
+        resolved = resolved_options(model, options)
         with quiet():
-            (probe,) = model.text_factors(["a"], units=units, prompt="", show_progress_bar=False, **dict(given))
+            (probe,) = model.text_factors(["a"], units=units, prompt="", show_progress_bar=False, **dict(resolved))
         return cls(
             what=what,
             similarity=resolved_similarity(similarity, model.similarity_fn_name),
@@ -97,7 +98,7 @@ class Task:
             top_k=top_k,
             dtype=dtype,
             sides=_sides(model, what, prompt, prompt_name, side),
-            options=given,
+            options=resolved,
             fingerprint=settings_of(probe).fingerprint,
             width=len(probe.embedding),
         )
@@ -116,6 +117,24 @@ class Task:
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of texts."""
         return TEXT_COLUMNS[self.what]
+
+
+def resolved_options(model: XSTransformer, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Options with all defaults filled in, in the order of their names: equal for the same settings however spelled.
+
+    Layers are counted from 0. The model's own reference, which the fingerprint covers, is left out, as is None.
+
+    Raises:
+        TypeError: an option is of the wrong type.
+        ValueError: an option is outside what is allowed.
+    """
+    explainer = model.explainer(**{name: value for name, value in options.items() if value is not None})
+    found = {name: getattr(explainer.options, name) for name in OPTIONS}
+    found |= {"layer": explainer.layer, "tolerance": explainer.options.target}
+    own = explainer.reference == model.reference
+    found["reference"] = None if own else explainer.reference.token
+    found["reference_positions"] = None if own else positions_of_reference(explainer.model[0], explainer.reference)
+    return tuple(sorted((name, value) for name, value in found.items() if value is not None))
 
 
 def model_identity(model: XSTransformer) -> dict[str, Any]:

@@ -70,20 +70,23 @@ class Explainer:
         """
         return resolved_prompt(self.model, prompt, prompt_name, task)
 
-    def tokenized(self, text: Text, prompt: Prompt | None = None, *, name: str = "text") -> TokenizedText:
+    def tokenized(
+        self, text: Text, prompt: Prompt | None = None, *, name: str = "text", warn: bool = True
+    ) -> TokenizedText:
         """A text as the model sees it. What is tokenized already is returned as it is.
 
         Args:
             text: not empty.
             prompt: put before it; None takes the model's default.
             name: what messages call it.
+            warn: of a text that the model's limit cuts; False leaves that to the caller, who finds it in ``n_cut``.
 
         >>> model.explainer().tokenized("A cold day.").tokens
         ('[CLS]', 'a', 'cold', 'day', '.', '[SEP]')
         """
         if isinstance(text, TokenizedText):
             return text
-        return tokenize(self.model, text, prompt or self.prompt(), name)
+        return tokenize(self.model, text, prompt or self.prompt(), name, warn=warn)
 
     @overload
     def tokenized_all(

@@ -88,7 +88,7 @@ def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | N
     return Prompt(None if names[0] is None else model.prompts[names[0]], encoded_by)
 
 
-def tokenize(model: Explainable, text: str, prompt: Prompt, name: str) -> TokenizedText:
+def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: bool = True) -> TokenizedText:
     """Tokenize a text with its prompt.
 
     Args:
@@ -96,6 +96,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str) -> Tokeni
         text: not empty.
         prompt: put before the text.
         name: the argument's name, for messages.
+        warn: of a text that is cut; False leaves that to the caller.
 
     Raises:
         TypeError: ``text`` is not a string.
@@ -139,7 +140,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str) -> Tokeni
         word_ids, spans, n_cut = None, None, 0
     n_prompt = int(features.get("prompt_length") or 0)
     roles = tuple(SPECIAL if flag else PROMPT if place < n_prompt else TEXT for place, flag in enumerate(special))
-    if n_cut:
+    if n_cut and warn:
         warnings.warn(
             f"{name} is longer than the model's limit of {len(ids)} tokens: the last {n_cut} tokens are cut off, "
             "and the explanation is of what the model saw",

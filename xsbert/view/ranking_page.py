@@ -172,6 +172,8 @@ def _how(ranking: Ranking) -> list[str]:
             f"reference {how.described_reference}",
             how.precision,
         ]
+    if ranking.query_factors.n_cut:
+        lines.append(f"{ranking.query_factors.n_cut} tokens of the query were cut off by the model's limit")
     residuals = [hit.residual for hit in ranking if hit.explained]
     if residuals:
         lines.append(f"residuals up to {max(residuals):.1e}")

@@ -48,6 +48,11 @@ def _head(ranking: Ranking) -> list[str]:
             f"  {how.model}, {ranking.similarity} similarity, layer {how.layer} of {how.n_layers}, "
             f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
         )
+    if ranking.query_factors.n_cut:
+        lines.append(
+            f"  {ranking.query_factors.n_cut} tokens of the query were cut off by the model's limit and have no share "
+            "in the scores"
+        )
     if ranking.pooling is not None:
         lines.append(f"  documents score the {ranking.pooling} of their passages")
     return lines
