@@ -171,7 +171,7 @@ def damaged(
 def disk_full(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, bytes]) -> dict[str, Any]:
     """A folder on disks of few kilobytes; then there is room, and the job goes on."""
     found = []
-    for share in (0.5, 0.75, 1, 1.25, 1.5, 2.5):
+    for share in (0.5, 0.75, 1, 1.25, 2):
         size = int(share * sum(map(len, undisturbed.values())))
         folder = place / f"full-{share}"
         folder.mkdir()
@@ -195,7 +195,8 @@ def small_disk(folder: Path, size: int) -> Iterator[Callable[[], None]]:
     try:
         yield lambda: subprocess.run(["mount", "-o", "remount,size=1g", str(folder)], check=True)
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        # pyarrow's threads close what they read a moment later.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def two_jobs(model: XSTransformer, rows: Any, place: Path, undisturbed: dict[str, bytes]) -> dict[str, Any]:

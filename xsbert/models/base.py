@@ -388,7 +388,8 @@ class XSTransformer(ReferencedTransformer):
 
         Args:
             query: S tokens.
-            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one.
+            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one; of data frames and
+                tables the column ``"text"``.
             top_k: explain and return the best k; None all.
             detail: ``"highlights"`` for the contributions of document's units, and of the query's; ``"pairs"`` for
                 the pairs of both as well, by whichever direction is cheaper for a document.
@@ -411,10 +412,12 @@ class XSTransformer(ReferencedTransformer):
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: an argument is outside what is allowed; a document without text is named by its place.
+            ValueError: an argument is outside what is allowed; a document without text, or of no Unicode text
+                and so without a score, is named by its place.
 
         Warns:
-            UserWarning: as `attribute_prediction`; or given embeddings score far from the model's own.
+            UserWarning: the model's limit cuts the query, or documents, once for all of them; or given embeddings score
+                far from the model's own.
             ShiftWarning: once, at the first hit whose score an added shift changes by more than 0.05.
 
         >>> ranking = model.explain_ranking("weather", ["Stock prices fell.", "A cold day."], layer=5)
