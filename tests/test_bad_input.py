@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +38,10 @@ BAD = [
     ({"rule": "midpoint"}, ValueError, "rule='midpoint' needs n_steps"),
     ({"tolerance": 0}, ValueError, "tolerance must be above 0, got 0"),
     ({"tolerance": float("nan")}, ValueError, "tolerance must be above 0, got nan"),
+    ({"tolerance": True}, TypeError, "tolerance must be a number, got True"),
+    ({"tolerance": np.True_}, TypeError, "tolerance must be a number, got"),
+    ({"max_steps": np.float32(3)}, ValueError, "max_steps must be an integer of at least 1"),
+    ({"chunk_size": True}, ValueError, "chunk_size must be None or an integer of at least 1, got True"),
     ({"tolerance": "1e-3"}, TypeError, "tolerance must be a number, got '1e-3'"),
     ({"tolerance": 0.1, "n_steps": 4}, ValueError, "give tolerance or n_steps, not both: got 0.1 and 4"),
     ({"max_steps": 0}, ValueError, "max_steps must be an integer of at least 1, got 0"),

@@ -13,7 +13,7 @@ PACKAGE = Path(xsbert.__file__).parent
 
 # Each room, from the ground up, imports from rooms below it alone; those in one line do not import from each other.
 STOREYS = [
-    ["caller", "correlations", "largest", "optional", "similarity", "torch_private", "version"],
+    ["caller", "correlations", "largest", "optional", "plain", "similarity", "torch_private", "version"],
     ["memory", "quadrature"],
     ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
     ["factors", "placement", "retrieval"],

@@ -30,6 +30,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from .memory import peak_bytes
+from .plain import is_integer
 from .quadrature import Quadrature, quadrature
 
 __all__ = [
@@ -738,7 +739,7 @@ def _progress(total: int, description: str, show: bool | None) -> tqdm:
 
 def check_chunk_size(chunk_size: int | None) -> None:
     """Raise ValueError unless ``chunk_size`` is None or an integer of at least 1."""
-    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1):
+    if chunk_size is not None and (not is_integer(chunk_size) or chunk_size < 1):
         raise ValueError(f"chunk_size must be None or an integer of at least 1, got {chunk_size!r}")
 
 

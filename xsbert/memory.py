@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .plain import is_real
 from .torch_private import TorchDispatchMode, storage_key, tree_leaves
 
 __all__ = ["check_memory_budget", "peak_bytes"]
@@ -35,7 +36,7 @@ def check_memory_budget(memory_budget: float | None, chunk_size: int | None) -> 
     """Raise unless the budget is None or a number of bytes above 0, in place of a chunk size."""
     if memory_budget is None:
         return
-    if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, float)):
+    if not is_real(memory_budget):
         raise TypeError(f"memory_budget must be None or a number of bytes, got {memory_budget!r}")
     if not 0 < memory_budget < math.inf:
         raise ValueError(f"memory_budget must be above 0 bytes and finite, got {memory_budget}")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .integrated_jacobian import derivatives_along_paths, values_along_paths, values_and_derivatives_along_paths
 from .panels import Graded, Request, ask, composite, fewest_on_panels, graded
+from .plain import is_integer, is_real
 from .quadrature import Quadrature, equidistributed, quadrature
 
 __all__ = ["Placement", "Request", "check_tolerance", "place_nodes", "place_nodes_together", "search"]
@@ -382,11 +383,11 @@ def _crossing(fewer: Placement, more: Placement, residual: float) -> float:
 
 def check_tolerance(tolerance: float, max_steps: int, name: str = "tolerance") -> None:
     """Raise unless the tolerance is a number above 0 and ``max_steps`` an integer of at least 1."""
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)):
+    if not is_real(tolerance):
         raise TypeError(f"{name} must be a number, got {tolerance!r}")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ValueError(f"{name} must be above 0, got {tolerance}")
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+    if not is_integer(max_steps) or max_steps < 1:
         raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from .plain import is_integer
+
 __all__ = ["RULES", "Quadrature", "equidistributed", "quadrature"]
 
 
@@ -97,7 +99,7 @@ def quadrature(rule: str, n_steps: int) -> Quadrature:
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {sorted(RULES)}, got {rule!r}")
-    if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)):
+    if not is_integer(n_steps):
         raise TypeError(f"n_steps must be an integer, got {n_steps!r}")
     if n_steps < 1:
         raise ValueError(f"n_steps must be at least 1, got {n_steps}")

@@ -21,6 +21,7 @@ from .engine.skipping import OF_A_TEXT
 from .engine.texts import Prompt, TokenizedText
 from .factors import TextFactors
 from .passages import passages_of
+from .plain import is_integer
 from .ranking import Hit, Passage, Ranking
 from .retrieval import Retrieved, retrieved
 from .units import UNITS
@@ -50,12 +51,12 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("top_k", "passages"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and (not is_integer(value) or value < 1):
                 raise ValueError(f"{name} must be None or an integer of at least 1, got {value!r}")
         for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
-        fits = isinstance(self.overlap, int) and not isinstance(self.overlap, bool) and self.overlap >= 0
+        fits = is_integer(self.overlap) and self.overlap >= 0
         if not fits or (self.passages is not None and self.overlap >= self.passages):
             raise ValueError(
                 f"overlap must be an integer from 0 to below passages={self.passages}, got {self.overlap!r}"

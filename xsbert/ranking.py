@@ -16,6 +16,7 @@ from .contrasts import Contrast, ModelContrast, contrast_models, contrast_of
 from .factors import ProjectedFactors, TextFactors
 from .highlights import Highlight, highlights_of, tagged
 from .optional import pandas
+from .plain import is_integer
 from .ranking_files import as_dict, load_ranking, save_ranking
 from .shares import Shares, by_sentence, shares_of, summed_shares
 from .storage import write_text
@@ -182,7 +183,7 @@ class Hit:
                 `xsbert.highlights`. Words are those of the tokenizer, also where `units` are tokens or sentences.
             k: most of them.
         """
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        if k is not None and (not is_integer(k) or k < 1):
             raise ValueError(f"k must be None or an integer of at least 1, got {k!r}")
         return highlights_of(self.over("words").document, merge)[:k]
 

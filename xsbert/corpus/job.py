@@ -30,6 +30,7 @@ from ..factors import TextFactors
 from ..integrated_jacobian import PROGRESS_DELAY
 from ..memory import check_memory_budget
 from ..models import XSTransformer
+from ..plain import is_integer, plain_number
 from ..storage import library_versions
 from .columns import Key, explain_columns, factors_or_failures, keys_of
 from .folder import FORMAT_VERSION, Folder
@@ -186,14 +187,14 @@ class Job:
         Raises:
             ValueError: the folder holds another job.
         """
-        if isinstance(shard_size, bool) or not isinstance(shard_size, int):
+        if not is_integer(shard_size):
             raise TypeError(f"shard_size must be an integer, got {shard_size!r}")
         if shard_size < 1:
             raise ValueError(f"shard_size must be at least 1, got {shard_size}")
         identity = {
             "task": task.to_json(),
             "model": model_identity(model),
-            "shard_size": shard_size,
+            "shard_size": plain_number(shard_size),
             "versions": library_versions(),
         }
         tables = rows_of_source(source, task.columns, reserved=names_of(task), **reading)
@@ -208,7 +209,7 @@ class Job:
                 "source": {"fingerprint": str(source_fingerprint), "n_rows": source_fingerprint.n_rows},
                 "starts": starts,
                 "model_name": model.label,
-                "first_run": _circumstances(model, memory_budget),
+                "first_run": _circumstances(model, plain_number(memory_budget)),
             }
             folder.write_json(folder.manifest, manifest)
         else:

@@ -15,6 +15,7 @@ from ..engine.options import check_keywords, keywords_of
 from ..engine.reference import positions_of_reference
 from ..factors import settings_of
 from ..models import XSTransformer
+from ..plain import is_integer, plain_number
 from ..similarity import resolved_similarity
 from ..units import check_units
 
@@ -83,7 +84,7 @@ class Task:
         check_units(units)
         _check_one_of("dtype", dtype, DTYPES)
         if top_k is not None:
-            if isinstance(top_k, bool) or not isinstance(top_k, int):
+            if not is_integer(top_k):
                 raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
             if top_k < 1 or what != "pairs":
                 raise ValueError(f"top_k must be at least 1 and goes with what='pairs', got {top_k} and {what!r}")
@@ -95,7 +96,7 @@ class Task:
             what=what,
             similarity=resolved_similarity(similarity, model.similarity_fn_name),
             units=units,
-            top_k=top_k,
+            top_k=plain_number(top_k),
             dtype=dtype,
             sides=_sides(model, what, prompt, prompt_name, side),
             options=resolved,

@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
-import numpy as np
 import torch
 
 from ..integrated_jacobian import check_chunk_size
 from ..memory import check_memory_budget
 from ..placement import check_tolerance
+from ..plain import is_integer, plain_number
 from ..quadrature import Quadrature, quadrature
 
 __all__ = ["OptionKeywords", "Options", "check_keywords", "keywords_of", "takes_options"]
@@ -91,7 +91,7 @@ class Options:
     show_progress_bar: bool | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.layer, bool) or not isinstance(self.layer, (int, np.integer)):
+        if not is_integer(self.layer):
             raise TypeError(f"layer must be an integer, got {self.layer!r}")
         quadrature(self.rule, 1 if self.n_steps is None else self.n_steps)
         if self.n_steps is not None and self.tolerance is not None:
@@ -113,6 +113,8 @@ class Options:
             raise ValueError(f"derivative_dtype must be None or one of {known}, got {self.derivative_dtype!r}")
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
+        for each in fields(self):
+            object.__setattr__(self, each.name, plain_number(getattr(self, each.name)))
 
     @property
     def target(self) -> float | None:

@@ -1,0 +1,38 @@
+"""Numbers as they are given: Python's own, or those of numpy and others that are as good."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = ["is_integer", "is_real", "plain_number"]
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, of Python, numpy or another library; True and False are none.
+
+    >>> is_integer(3), is_integer(np.int64(3)), is_integer(True), is_integer(3.0)
+    (True, True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is a real number, of Python, numpy or another library; True and False are none.
+
+    >>> is_real(0.5), is_real(np.float32(0.5)), is_real(1), is_real(np.True_), is_real("1")
+    (True, True, True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def plain_number(value: Any) -> Any:
+    """Python's own number, which JSON can hold, for an integer or a real number; anything else as it is.
+
+    >>> plain_number(np.int64(3)), plain_number(np.float32(0.5)), plain_number(None)
+    (3, 0.5, None)
+    """
+    if is_integer(value):
+        return operator.index(value)
+    return float(value) if is_real(value) else value
