@@ -127,12 +127,12 @@ def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: O
         traces = measured.traces.reshape(*rows.shape[:2], *measured.traces.shape[1:])
         assert placement.changes is not None
         changes = way.outputs(place, placement.changes)
-        size = float(measured.factors.double().norm())
+        size, n_nodes = float(measured.factors.double().norm()), len(placement.rule.nodes)
         results.append(
             Integrated(
                 factors=measured.factors,
                 placement=placement,
-                factor_error=factor_error(traces, changes, size, torch.finfo(path.x.dtype).eps),
+                factor_error=factor_error(traces, changes, size, torch.finfo(path.x.dtype).eps, n_nodes),
                 n_float64=int(_fine(path, placement).sum()),
             )
         )
