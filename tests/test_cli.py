@@ -103,6 +103,15 @@ def test_tolerance(capsys, shifted):
     assert content["settings"]["tolerance"] == 0.1
 
 
+def test_a_tolerance_of_the_factors(capsys, shifted):
+    argv = [A, B, *PAD, "--tolerance", "0.1", "--factor-tolerance", "0.02", "--json", "-"]
+    status, out, _ = run(capsys, *argv)
+    assert status == 0
+    expected = shifted.attribute_prediction(A, B, tolerance=0.1, factor_tolerance=0.02)
+    assert expected.settings.n_steps > shifted.attribute_prediction(A, B, tolerance=0.1).settings.n_steps
+    same_numbers(json.loads(out), expected)
+
+
 def test_words(capsys, shifted):
     status, out, _ = run(capsys, "unbelievable coffee", B, *PAD, "--words", *FEW, "--json", "-")
     assert status == 0
@@ -151,6 +160,8 @@ def test_prompts_for_both_or_one_each(capsys):
         ([A, B, "--n-steps", "many"], "invalid int value: 'many'"),
         ([A, B, "--tolerance", "nan"], "must be above 0, got nan"),
         ([A, B, "--tolerance", "0.1", "--n-steps", "3"], "not both"),
+        ([A, B, "--factor-tolerance", "0.1", "--n-steps", "3"], "give --factor-tolerance or --n-steps, not both"),
+        ([A, B, "--factor-tolerance", "-1"], "must be above 0, got -1"),
         ([A, B, "--rule", "midpoint"], "--rule needs --n-steps"),
         ([A, B, "--rule", "simpson"], "invalid choice: 'simpson'"),
         ([A, B, "--similarity", "euclidean"], "invalid choice: 'euclidean'"),

@@ -40,6 +40,14 @@ def test_a_ranking_is_told_and_written(documents, tmp_path, capsys):
         assert file.read() == ranking.to_html()
 
 
+def test_a_tolerance_of_the_factors_costs_nodes(documents, capsys):
+    nodes = []
+    for more in ([], ["--factor-tolerance", "0.001"]):
+        assert main(["rank", "who sings", documents, "--pairs", "--tolerance", "0.1", *more, "--json", "-"]) == 0
+        nodes.append(json.loads(capsys.readouterr().out)["settings"]["n_steps"])
+    assert nodes[1] > nodes[0]
+
+
 def test_numbers_on_standard_output(documents, capsys):
     arguments = ["--pairs", "--top-k", "1", "--units", "tokens", "--layer", "6", "--json", "-"]
     assert main(["rank", "who sings", documents, *arguments]) == 0

@@ -398,10 +398,22 @@ def test_the_command_line(tmp_path, tiny_path, capsys, monkeypatch):
         f"pairs of {len(ROWS) - 1} of {len(ROWS) - 1} rows in 4 of 4 shards; 0 could not be explained"
     )
     assert len(read_corpus(tmp_path / "out").row(0)["top"]) == 3
-    for wrong in (["--top", "3", "--what", "factors"], ["--columns", "a"], ["--rule", "midpoint"]):
+    for wrong in (
+        ["--top", "3", "--what", "factors"],
+        ["--columns", "a"],
+        ["--rule", "midpoint"],
+        ["--factor-tolerance", "0.1", "--n-steps", "3"],
+    ):
         with pytest.raises(SystemExit) as ended:
             main([*command[:5], *wrong])
         assert ended.value.code == 2
+
+
+def test_a_tolerance_of_the_factors_on_the_command_line(tmp_path, tiny_path):
+    (tmp_path / "rows.tsv").write_text("a\tb\n" + "".join(f"{a}\t{b}\n" for a, b in ROWS[:1]))
+    command = ["corpus", str(tmp_path / "rows.tsv"), str(tmp_path / "out"), "--model", tiny_path, "--columns", "a", "b"]
+    assert main([*command, "--tolerance", "0.1", "--factor-tolerance", "0.003"]) == 0
+    assert dict(read_corpus(tmp_path / "out").task.options)["factor_tolerance"] == 0.003
 
 
 @pytest.mark.slow

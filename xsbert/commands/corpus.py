@@ -69,6 +69,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.tolerance is not None and options.n_steps is not None:
         parser.error("give --tolerance or --n-steps, not both")
+    if options.factor_tolerance is not None and options.n_steps is not None:
+        parser.error("give --factor-tolerance or --n-steps, not both")
     if options.rule is not None and options.n_steps is None:
         parser.error("--rule needs --n-steps: for a tolerance the nodes are placed where they are needed")
     if options.top is not None and options.what != "pairs":
@@ -103,6 +105,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--layer", type=int, default=-2, help="layer whose inputs are explained (default: -2)")
     model.add_argument("--similarity", choices=("cosine", "dot"), help="default: the model's own")
     model.add_argument("--tolerance", type=positive(float), help="relative residual to be reached (default: 0.01)")
+    model.add_argument(
+        "--factor-tolerance",
+        type=positive(float),
+        help="relative error of the factors to be held as well (default: none)",
+    )
     model.add_argument("--n-steps", type=positive(int), help="number of nodes, in place of a tolerance")
     model.add_argument("--rule", choices=RULES, help="where they lie (default: gauss-legendre)")
 
@@ -127,6 +134,7 @@ def _run(options: argparse.Namespace) -> str:
         prompt=_one_or_two(options.prompt),
         prompt_name=_one_or_two(options.prompt_name),
         tolerance=options.tolerance,
+        factor_tolerance=options.factor_tolerance,
         shard_size=options.shard_size,
         resume=options.resume,
         memory_budget=options.memory_budget,

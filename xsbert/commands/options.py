@@ -101,6 +101,11 @@ def _add_attribution(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--layer", type=int, default=-2, help="layer whose inputs are explained, 0 … L (default: -2)")
     how.add_argument("--similarity", choices=("cosine", "dot"), help="default: the model's own")
     how.add_argument("--tolerance", type=positive(float), help="relative residual to be reached (default: 0.01)")
+    how.add_argument(
+        "--factor-tolerance",
+        type=positive(float),
+        help="relative error of the tokens' factors to be held as well, by its estimate (default: none)",
+    )
     how.add_argument("--n-steps", type=positive(int), help="number of nodes, in place of a tolerance")
     how.add_argument("--rule", choices=RULES, help="where they lie (default: gauss-legendre)")
 
@@ -142,6 +147,8 @@ def _problem(options: argparse.Namespace) -> str | None:
         return "--text-a and --text-b belong together"
     if options.tolerance is not None and options.n_steps is not None:
         return "give --tolerance or --n-steps, not both"
+    if options.factor_tolerance is not None and options.n_steps is not None:
+        return "give --factor-tolerance or --n-steps, not both"
     if options.rule is not None and options.n_steps is None:
         return "--rule needs --n-steps: for a tolerance the nodes are placed where they are needed"
     return None

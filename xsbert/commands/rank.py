@@ -50,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--layer", type=int, default=-2, help="layer whose inputs are explained, 0 … L (default: -2)")
     how.add_argument("--similarity", choices=("cosine", "dot"), help="default: the model's own")
     how.add_argument("--tolerance", type=float, help="relative residual to be reached (default: 0.01)")
+    how.add_argument(
+        "--factor-tolerance", type=float, help="relative error of the factors to be held as well (default: none)"
+    )
 
     output = found.add_argument_group("output")
     output.add_argument("--html", metavar="FILE", help="write the interactive page")

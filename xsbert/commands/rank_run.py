@@ -50,6 +50,7 @@ def rank_file(options: argparse.Namespace) -> None:
         pooling=options.pooling,
         layer=options.layer,
         tolerance=options.tolerance,
+        factor_tolerance=options.factor_tolerance,
         show_progress_bar=None if sys.stderr.isatty() else False,
     )
     _write(ranking, options)

@@ -179,6 +179,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "layer": options.layer,
         "tolerance": options.tolerance,
+        "factor_tolerance": options.factor_tolerance,
         "n_steps": options.n_steps,
         "rule": options.rule or "gauss-legendre",
         "similarity": options.similarity,
