@@ -2,9 +2,11 @@
 
     python benchmarks/references.py MODEL TEXTS [--json FILE]
 
-MODEL is "minilm", an id or a path; TEXTS holds tab-separated lines with one text in each of the two --columns, by
-default as in the STS benchmark. Nothing is trained, and no ratings are read. Measured are
+MODEL is "minilm", "mpnet", an id or a path; TEXTS holds tab-separated lines with one text in each of the two --columns,
+and a human score in --score-column, by default as in the STS benchmark. Nothing is trained. Measured are
 
+- `shift_cost` on the pairs of the file: how well scores agree with the human ones, shifted by each reference and not.
+  No other part reads these, and --score-column 0 leaves it out;
 - `choose_reference` on all pairs of some distinct texts, and on the pairs of the file themselves, which are more alike;
 - for pairs of the file that are not too long, of the model as it is: the medians of the four parts of the score, the
   share of cells between words that are negative, and their median size beside the largest cell.
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 from common import distinct_texts, environment, load, settings, table, write_json
 
-from xsbert import XSTransformer, choose_reference
+from xsbert import XSTransformer, choose_reference, shift_cost
 from xsbert.units import TEXT
 
 
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("model", help='"minilm", a model id or a local path')
     parser.add_argument("texts", type=Path, help="tab-separated file of pairs of texts")
     parser.add_argument("--columns", type=int, nargs=2, default=(6, 7), help="columns of the two texts, from 1")
+    parser.add_argument("--score-column", type=int, default=5, help="column of the human score, from 1; 0 for none")
     parser.add_argument("--n-texts", type=int, default=400, help="distinct texts of which all pairs are scored")
     parser.add_argument("--n-pairs", type=int, default=50, help="pairs that are explained")
     parser.add_argument("--max-characters", type=int, default=70, help="of each text that is explained")
@@ -40,6 +43,11 @@ def main() -> None:
     lines = [line.split("\t") for line in options.texts.read_text(encoding="utf-8").splitlines()]
     pairs = [tuple(line[column - 1].strip() for column in options.columns) for line in lines]
     texts = distinct_texts(options.texts, options.columns, options.n_texts)
+    cost = None
+    if options.score_column:
+        scores = [float(line[options.score_column - 1]) for line in lines]
+        cost = shift_cost(model, *zip(*pairs, strict=True), scores)
+        print(f"{cost}\n", flush=True)
     flat = [text for pair in pairs for text in pair]
     chosen = {
         f"all pairs of {len(texts)} texts": choose_reference(model, texts),
@@ -64,6 +72,7 @@ def main() -> None:
             "environment": environment(str(model.device)),
             "chosen": {name: asdict(choice) for name, choice in chosen.items()},
             "parts": split,
+            "shift cost": cost and asdict(cost),
         },
     )
 
