@@ -58,8 +58,8 @@ def main() -> None:
                 ]
                 for layer in layers
             }
-            results.setdefault(name, {})[reference] = found
-            rows = [row(f"{name}, {reference}", layer, cases) for layer, cases in found.items()]
+            results.setdefault(Path(name).name, {})[reference] = found
+            rows = [row(f"{Path(name).name}, {reference}", layer, cases) for layer, cases in found.items()]
             print(table(rows), flush=True)
             print()
     ratios = [
@@ -76,7 +76,8 @@ def main() -> None:
         print(f"least {min(ratios):.2f}, median {statistics.median(ratios):.2f}, most {max(ratios):.2f}")
     where = environment(options.device)
     print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
-    write_json(options.json, {"options": settings(options), "environment": where, "results": results})
+    known = settings(options) | {"models": [Path(name).name for name in options.models]}
+    write_json(options.json, {"options": known, "environment": where, "results": results})
 
 
 def measured(

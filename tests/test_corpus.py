@@ -56,8 +56,9 @@ def same_parts(out, expected, tolerance=1e-12):
     for side in "ab":
         name = f"main_effects_{side}"
         np.testing.assert_allclose(getattr(out, name), getattr(expected, name), atol=tolerance)
-        assert getattr(out, f"residual_{side}") == getattr(expected, f"residual_{side}")
-        assert getattr(out, f"factor_error_{side}") == getattr(expected, f"factor_error_{side}")
+        for name in (f"residual_{side}", f"factor_error_{side}"):
+            # Texts of one length are computed together, or not: the last digits differ.
+            assert getattr(out, name) == pytest.approx(getattr(expected, name), rel=1e-9)
         one, other = getattr(out, side), getattr(expected, side)
         for name in ("text", "prompt", "tokens", "roles", "word_ids", "spans", "n_cut"):
             assert getattr(one, name) == getattr(other, name)
