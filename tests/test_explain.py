@@ -179,7 +179,7 @@ def test_words_keep_every_sum(model):
         assert words.parts[name] == pytest.approx(value, abs=1e-12)
     piece = [i for i, word in enumerate(out.a.word_ids) if word == out.a.word_ids[out.tokens_a.index("un")]]
     np.testing.assert_allclose(words.matrix[5].sum(), out.matrix[piece].sum(), atol=1e-12)
-    with pytest.raises(ValueError, match="words already"):
+    with pytest.raises(ValueError, match="these units are words or other stretches of text already"):
         words.words()
     with pytest.raises(ValueError, match="original result"):
         words.feature_pairs()
