@@ -130,6 +130,10 @@ def test_score_parts_error_and_settings_are_stated():
     how = " ".join(data["how"])
     for stated in ("some/model", "layer 4 of 6", "16 gauss-legendre nodes", "[PAD]", "approximate", "float32"):
         assert stated in how
+    assert "factors' errors" not in how
+    sides = (replace(side, factor_error=error) for side, error in ((result.a, 0.012), (result.b, 0.25)))
+    (data,) = embedded(replace(result, **dict(zip("ab", sides, strict=True))).to_html())
+    assert data["how"][-1] == "factors' errors up to: a 1.2e-02, b 2.5e-01"
     assert "exact attributions" in replace(result, settings=replace(SETTINGS, shift=True)).to_html()
 
 
@@ -631,7 +635,8 @@ def test_the_explained_score_is_named_where_a_model_has_two_sides():
     prompted = replace(result, a=replace(result.a, prompt="query: "))
     name = "of texts with prompts, a: “query:”, b: no prompt"
     (data,) = embedded(prompted.to_html())
-    assert data["summary"][0][0] == f"cosine similarity {name}"
+    assert data["summary"][0][0] == "cosine similarity"
+    assert data["notes"] == [f"The similarity is that {name}."]
     assert name in str(prompted)
     sides = replace(
         result, a=replace(result.a, encoded_by="encode_query"), b=replace(result.b, encoded_by="encode_document")

@@ -404,6 +404,17 @@ def test_bipartite_draws_the_planted_pair_and_no_other():
     assert bipartite(planted(1, 3, -0.5))[1].lines[0].get_color() == style.NEGATIVE
 
 
+def test_the_title_of_bipartite_is_short_and_speaks_of_no_cells():
+    fig, ax = bipartite(random_result(6, 7))
+    title = ax.get_title("left")
+    assert "(the cells)" not in title
+    assert "(the cells)" in heatmap(random_result(6, 7))[1].get_title("left")
+    lines = title.split("\n")
+    assert len(lines) <= 4
+    assert sum("= " in line or "+ " in line for line in lines) <= 2
+    assert inside(fig, ax, [ax.title])
+
+
 def test_bipartite_draws_the_k_strongest_pairs():
     result = random_result(6, 7)
     _, ax = bipartite(result, k=4)

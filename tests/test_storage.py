@@ -217,6 +217,13 @@ def test_a_link_stays_a_link(tmp_path, save, exists):
     assert [entry.name for entry in real.parent.iterdir()] == ["real"]
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path, save):
+    with pytest.raises(FileNotFoundError, match="No such file or directory") as caught:
+        save(tmp_path / "missing" / "file")
+    assert caught.value.filename == str(tmp_path / "missing")
+    assert "unfinished" not in str(caught.value)
+
+
 def test_a_loop_of_links(tmp_path, save):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

@@ -32,6 +32,7 @@ def write(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarray]) -> No
     pipes are written to as they are. What a killed call has left behind is removed by the next one for the same file.
 
     Raises:
+        FileNotFoundError: the folder that it is to be in is not there.
         OSError: the file cannot be written, or a pipe has no reader.
     """
     try:
@@ -104,6 +105,8 @@ def _claim(target: Path) -> tuple[Path, int]:
         except FileExistsError:
             place += not _remove_left_behind(path)
             continue
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent)) from None
         # Another call may have taken the new file for left behind before it was locked.
         if _lock(number) and os.fstat(number).st_nlink:
             return path, number

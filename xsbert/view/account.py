@@ -14,7 +14,16 @@ from .effects import top_pairs
 from .shown import Shown, shown_parts
 from .terminal import columns
 
-__all__ = ["Sentence", "account", "read_score", "score_name", "sentence", "spell"]
+__all__ = [
+    "Sentence",
+    "account",
+    "factor_error_lines",
+    "read_score",
+    "score_name",
+    "sentence",
+    "side_lines",
+    "spell",
+]
 
 N_FOR, N_AGAINST = 3, 2
 LEAST_SHARE = 0.1
@@ -93,10 +102,11 @@ def score_name(result: Shown) -> str:
 
     That is which of the model's methods embed the texts so or, where these do the same, what stands before the texts.
     """
-    return f"{result.similarity} similarity{''.join(f' {line}' for line in _side_lines(result))}"
+    return f"{result.similarity} similarity{''.join(f' {line}' for line in side_lines(result))}"
 
 
-def _side_lines(result: Shown) -> list[str]:
+def side_lines(result: Shown) -> list[str]:
+    """What tells the two sides of a model apart: its methods, or what stands before the texts; none for most models."""
     a, b = result.a, result.b
     if a.encoded_by and b.encoded_by:
         return [f"of {a.encoded_by}(a) and {b.encoded_by}(b)"]
@@ -122,7 +132,7 @@ def account(result: Shown, k: int = 6) -> str:
     how = result.settings
     lines = [
         f"{result.similarity} similarity {result.score:.4f}",
-        *(f"  {line}" for line in _side_lines(result)),
+        *(f"  {line}" for line in side_lines(result)),
         *_unshifted_lines(result),
         f"  a  {shorten(result.a.text, LONGEST_TEXT)}{_cut(result.a)}",
         f"  b  {shorten(result.b.text, LONGEST_TEXT)}{_cut(result.b)}",
@@ -137,7 +147,7 @@ def account(result: Shown, k: int = 6) -> str:
         f"    {'sum':<16}{sum(result.parts.values()):>10.4f}",
         f"    {'error':<16}{result.error:>10.1e}",
         f"    residuals: a {result.residual_a:.1e}, b {result.residual_b:.1e}",
-        *_factor_error_lines(result),
+        *(f"    {line}" for line in factor_error_lines(result)),
         "",
         "  strongest pairs",
         *_strongest_lines(result, k),
@@ -145,10 +155,11 @@ def account(result: Shown, k: int = 6) -> str:
     return "\n".join(lines)
 
 
-def _factor_error_lines(result: Shown) -> list[str]:
+def factor_error_lines(result: Shown) -> list[str]:
+    """The stated errors of the factors of both texts; none where a text has none."""
     if result.factor_error_a is None or result.factor_error_b is None:
         return []
-    return [f"    factors' errors up to: a {result.factor_error_a:.1e}, b {result.factor_error_b:.1e}"]
+    return [f"factors' errors up to: a {result.factor_error_a:.1e}, b {result.factor_error_b:.1e}"]
 
 
 def _unshifted_lines(result: Shown) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..factors import TextFactors
 from ..units import TEXT
-from .account import score_name, sentence
+from .account import factor_error_lines, score_name, sentence, side_lines
 from .effects import top_pairs, unknown_units
 from .shown import Shown, shown_parts
 
@@ -135,7 +135,7 @@ def _summary(result: Shown) -> list[list[str]]:
     parts = shown_parts(result)
     signs = ["=", *["+"] * len(parts)]
     summed = [[name, _signed(value), sign] for (name, value), sign in zip(parts.items(), signs, strict=False)]
-    score = [score_name(result), _signed(result.score).removeprefix("+"), ""]
+    score = [f"{result.similarity} similarity", _signed(result.score).removeprefix("+"), ""]
     return [score, *summed, ["error", f"{result.error:.1e}", ""]]
 
 
@@ -149,6 +149,7 @@ def _how(result: Shown) -> list[str]:
         result.kind,
         how.precision,
         f"residuals a {result.residual_a:.1e}, b {result.residual_b:.1e}",
+        *factor_error_lines(result),
     ]
 
 
@@ -162,11 +163,15 @@ def _notes(result: Shown) -> list[str]:
             f"{_signed(result.score_unshifted).removeprefix('+')}."
         ]
     )
-    return unshifted + [
-        f"Text {name}: {side.n_cut} tokens were cut off by the model's limit."
-        for name, side in sides.items()
-        if side.n_cut
-    ]
+    return (
+        [f"The similarity is that {line}." for line in side_lines(result)]
+        + unshifted
+        + [
+            f"Text {name}: {side.n_cut} tokens were cut off by the model's limit."
+            for name, side in sides.items()
+            if side.n_cut
+        ]
+    )
 
 
 def _caption(result: Shown) -> str:

@@ -40,6 +40,8 @@ LONGEST_COLUMN = 40
 """Units that are all shown, whether they have a line or not."""
 LARGEST = 12.5
 """Inches of a column at most."""
+TITLE = 5.4
+"""Inches that a line of the title takes at most; it is placed from the column of a on."""
 
 
 def bipartite(
@@ -106,7 +108,7 @@ def bipartite(
             f"of the interactions the {len(pairs)} strongest pairs{among} {together}",
         ],
     )
-    set_title(ax, chunks, 3.5, pad=2.4 * size)
+    set_title(ax, chunks, TITLE, pad=2.4 * size)
     return fig, ax
 
 

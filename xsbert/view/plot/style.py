@@ -75,16 +75,16 @@ def unshifted_chunks(result: Shown, decimals: int) -> list[str]:
 def part_chunks(result: Shown, shown: np.ndarray | None = None) -> list[str]:
     """What the score is the sum of: without a shift it is not the sum of the cells.
 
-    ``shown`` are the cells that are drawn, where these are not all.
+    ``shown`` are the cells that are drawn; None where the picture has no cells.
     """
     interactions, main_a, main_b, baseline = result.parts.values()
     complete = shown is None or shown.size == result.matrix.size
-    drawn = "the cells" if shown is None or complete else f"cells shown {written(shown.sum(), 3)}"
+    drawn = "" if shown is None else " (the cells)" if complete else f" (cells shown {written(shown.sum(), 3)})"
     if not (np.any(result.main_effects_a) or np.any(result.main_effects_b)):
-        left_out = "" if complete else f" ({drawn})"
+        left_out = "" if complete else drawn
         return [f"interactions {written(interactions, 3)}{left_out}", "no main effects", baseline_chunk(baseline)]
     return [
-        f"= interactions {written(interactions, 3)} ({drawn})",
+        f"= interactions {written(interactions, 3)}{drawn}",
         f"+ main effects a {written(main_a, 3)}",
         f"+ main effects b {written(main_b, 3)}",
         f"+ {baseline_chunk(baseline)}",
