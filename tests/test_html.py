@@ -590,11 +590,20 @@ def test_browser_numbers_stand_under_words_only_where_they_fit(tmp_path):
     const units = [...root.querySelectorAll('.unit')];
     const fitting = units.filter((unit) => unit.classList.contains('fits'));
     out.fit = fitting.length;
-    out.short = fitting.filter((unit) => unit.firstChild.textContent.length === 1).length;
+    const sizes = units.map((unit) => Math.abs(Number(unit.lastChild.textContent.replace('\\u2212', '-'))));
+    const most = Math.max(...sizes.filter((_, at) => units[at].classList.contains('text')));
+    const strong = units.filter((_, at) => sizes[at] > 0.32 * most);
+    out.strong = strong.map((unit) => unit.firstChild.textContent);
+    out.bare = strong.filter((unit) => !fitting.includes(unit)).length;
+    const short = fitting.filter((unit) => unit.firstChild.textContent.length === 1);
+    out.short = short.filter((unit) => !strong.includes(unit)).length;
     """
     out = drive(long_result().to_html(), script, tmp_path)
     assert out["wide"] == out["short"] == 0
     assert out["fit"] > 0
+    # The strongest words have theirs, however short they are.
+    assert out["bare"] == 0
+    assert {"a", "understanding"} <= set(out["strong"])
 
 
 def test_browser_what_no_range_holds_is_on_the_scale_of_the_text(tmp_path):
@@ -628,6 +637,18 @@ def test_pieces_that_the_model_did_not_know_are_marked():
     for level in data["levels"]:
         assert [side["unknown"] for side in level["sides"]] == [[1], []]
     assert data["levels"][0]["sides"][0]["labels"][1] == "snow!"
+
+
+def test_browser_the_mark_of_an_unknown_piece_leaves_its_number_free(tmp_path):
+    script = """
+    const heights = [...b.children].map((unit) => unit.getBoundingClientRect().height);
+    out.heights = [...new Set(heights)].length; out.unknown = b.querySelectorAll('.unknown').length;
+    const style = getComputedStyle(b.querySelector('.unknown .label'));
+    out.offset = parseFloat(style.textUnderlineOffset);
+    """
+    side = text_factors(["[CLS]", "[UNK]", "un", "[SEP]"], np.eye(4))
+    out = drive(Attribution(side, replace(side, text="snow! un"), "dot", SETTINGS).to_html(), script, tmp_path)
+    assert out == {"heights": 1, "unknown": 1, "offset": 0}
 
 
 def test_the_explained_score_is_named_where_a_model_has_two_sides():

@@ -10,6 +10,7 @@ const POWER = 0.7; // of a share of the largest number: its colour. Below 1, so 
 const MUTED = 0.4; // how much of its colour a pair with a special token keeps
 const N_PAIRS = 8; // in the table
 const N_LINES = 5; // between the texts
+const STRONG = 0.3; // of the largest number of a word, above which a word is made wide enough for its own
 const ROOMY = 60; // units of both texts together, up to which every unit has room for its number
 const lists = [...root.querySelectorAll(".units")];
 const canvas = $("canvas");

@@ -5,6 +5,7 @@ let digitWidth = 6.2;
 
 function fillTexts() {
   const roomy = level.rows + level.columns <= ROOMY;
+  measureDigits();
   level.sides.forEach((side, which) => {
     lists[which].classList.toggle("roomy", roomy);
     lists[which].replaceChildren(...side.labels.map((label, at) => {
@@ -16,16 +17,25 @@ function fillTexts() {
       if (side.roles[at] !== "text") unit.title = side.roles[at] === "rest" ? "in no range" : side.roles[at];
       if (unknown) unit.title = "unknown to the model";
       unit.append(element("span", "label", label), element("span", "value"));
+      // The strongest words have room for their number from the start, so that nothing moves when it is shown.
+      const total = level.totals[which][at];
+      if (Math.abs(total) > STRONG * level.most) unit.style.minWidth = numberWidth(signed(total, level.most)) + "px";
       return unit;
     }));
   });
   measureTexts();
 }
 
-function measureTexts() {
+function measureDigits() {
   const context = canvas.getContext("2d");
   context.font = "10.5px system-ui, sans-serif";
   digitWidth = Math.max(context.measureText("0").width, 5.5);
+}
+
+const numberWidth = (text) => Math.ceil(text.length * digitWidth + 2);
+
+function measureTexts() {
+  measureDigits();
   widths = lists.map((list) => [...list.children].map((unit) => unit.clientWidth));
 }
 
@@ -38,7 +48,7 @@ function paint(which, at, number, largest, state) {
   unit.style.setProperty("--alpha", (muted * strength ** POWER).toFixed(3));
   unit.lastChild.textContent = text;
   const worth = lists[which].classList.contains("roomy") || strength > 0.1 || state === "selected";
-  unit.classList.toggle("fits", worth && text.length * digitWidth + 2 <= widths[which][at]);
+  unit.classList.toggle("fits", worth && numberWidth(text) <= widths[which][at]);
   unit.classList.toggle("strong", strength > 0.1);
   unit.classList.toggle("selected", state === "selected");
   unit.classList.toggle("partner", state === "partner");
