@@ -191,6 +191,14 @@ def test_browser_contrast_of_two_hits(tmp_path):
     assert out["cleared"] == [True, False, False, False]
 
 
+def test_browser_numbers_of_the_query_have_two_digits_as_those_of_a_pair(tmp_path):
+    ranking = ranking_of(["one two three", "four five"])
+    out = drive(ranking.to_html(), "out.chips = all('.word .value').map(plain);", tmp_path)
+    means = np.mean([hit.query.values for hit in ranking], axis=0)
+    assert 0.1 <= np.abs(means[1:-1]).max() < 1
+    assert out["chips"] == [f"{value:+.2f}" for value in means]
+
+
 def test_browser_long_documents_are_folded(tmp_path):
     text = " ".join(f"word{n}" for n in range(300))
     ranking = ranking_of([text, "short one"])

@@ -320,7 +320,7 @@ class Attribution:
 
         Returns:
             the words of a, and those of b, in the order of the texts: each with ``word``, ``value``, ``role`` and
-            ``span``. Tokens, where the tokenizer tells no words.
+            ``span``. Tokens, where the tokenizer has no word ids.
 
         >>> of_a, of_b = out.word_effects()
         >>> max(of_a, key=lambda effect: effect.value)[0]

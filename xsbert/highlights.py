@@ -36,7 +36,7 @@ def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
     shares less their mean.
 
     Raises:
-        ValueError: ``merge`` is none of these, or the tokenizer tells no characters.
+        ValueError: ``merge`` is none of these, or the tokenizer has no character offsets.
     """
     if merge not in MERGES:
         raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")

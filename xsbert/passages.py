@@ -51,7 +51,7 @@ def passages_of(text: str, tokenizer: Callable[..., Any], size: int, overlap: in
     """`passage_ranges` of a text by a fast tokenizer, of all of it whatever the model's limit.
 
     Raises:
-        ValueError: the tokenizer tells no characters.
+        ValueError: the tokenizer has no character offsets.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError("passages need the tokenizer's offsets, which only fast tokenizers have")

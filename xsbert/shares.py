@@ -119,7 +119,7 @@ def by_sentence(shares: Shares) -> Shares:
     """The same with the units of each sentence summed, those that begin in it; other units stay as they are.
 
     Raises:
-        ValueError: the tokenizer tells no characters.
+        ValueError: the tokenizer has no character offsets.
     """
     if shares.spans is None:
         raise ValueError("sentences need the tokenizer's offsets, which only fast tokenizers have")

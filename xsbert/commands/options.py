@@ -1,4 +1,4 @@
-"""What may be asked for on the command line. Nothing heavy is imported: a usage error is told at once."""
+"""What may be asked for on the command line. Nothing heavy is imported: a usage error is reported at once."""
 
 from __future__ import annotations
 

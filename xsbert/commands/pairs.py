@@ -1,4 +1,4 @@
-"""Pairs of texts in CSV, TSV and JSON lines, read as they come. A line that cannot be used is told from the others."""
+"""Pairs of texts in CSV, TSV and JSON lines, read as they come. Lines that cannot be used do not stop the others."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_pairs(
         name: of the file, whose ending tells its format.
         kind: ``"csv"``, ``"tsv"``, ``"jsonl"`` or ``"auto"``, which goes by the ending and else by the first line.
         columns: where the texts are.
-        note: is told what was taken for a header.
+        note: called with what was taken for a header.
 
     Yields:
         a pair, or a line that cannot be used, or None for an empty line; as soon as its line has come.

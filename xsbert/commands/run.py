@@ -48,10 +48,10 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
     """Explain the pairs of a file in its order, as they come.
 
     Args:
-        say: is told what a person should know.
+        say: called with each message for the user.
 
     Returns:
-        how many lines could not be explained; each has been told.
+        how many lines could not be explained; each has been reported.
 
     Raises:
         ValueError: there are no pairs, or what is asked for makes no sense for any of them.
@@ -147,7 +147,7 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
         line, side = pairs[int(found[1])].line, "ab"[int(found[2])]
         if issubclass(category, SkippedWarning):
             named = PLACE.sub(f"text_{side}", str(message).removeprefix("left out: "))
-            # A text that stands in several pairs is told of once.
+            # A text that stands in several pairs is reported once.
             for pair in pairs:
                 if pairs[int(found[1])].texts[int(found[2])] in pair.texts:
                     problems[pair.line].append(named)

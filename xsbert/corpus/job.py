@@ -88,7 +88,7 @@ def explain_corpus(
         what: ``"pairs"``: score, parts, and the matrix of pairs of units, or its strongest cells. ``"factors"``: what
             any later explanation needs of a text. ``"highlights"``: what each unit of a document contributes to its
             score for a query.
-        top_k: with pairs, keep so many cells between units of the texts themselves, of largest absolute value, and
+        top_k: with pairs, keep the top_k cells of largest absolute value between units of the texts themselves, and
             what each unit contributes; None keeps the whole matrix.
         units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `XSTransformer.text_factors`.
         similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.

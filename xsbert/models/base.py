@@ -400,7 +400,7 @@ class XSTransformer(ReferencedTransformer):
                 for both where the model does not tell the sides apart.
             document_embeddings: (n, E) what `encode_document` made of the documents, used for the scores in place of
                 embedding them again.
-            passages: split documents into windows of at most so many tokens, between words, and score a document by
+            passages: split documents into windows of at most this many tokens, between words, and score a document by
                 its passages; None takes documents as they are, cut by the model's limit, which hits and a warning say.
             overlap: tokens that a passage shares with the one before.
             pooling: ``"max"``: the score of a document is that of its best passage, which is what is explained.

@@ -51,7 +51,7 @@ def read_error(entries: dict[str, Any], key: str, name: str) -> float | None:
 
 
 def read_list(entries: dict[str, Any], key: str, length: int, fits: Callable[[Any], bool]) -> tuple:
-    """A list with one fitting entry for each of so many units."""
+    """A list of ``length`` entries, each of which ``fits``."""
     values = read_entry(entries, key, list)
     require(len(values) == length, f"{key!r} has {len(values)} entries for {length} units")
     for value in values:

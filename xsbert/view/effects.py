@@ -42,12 +42,12 @@ class WordEffect(NamedTuple):
 
 
 def words_of(text: TextFactors) -> Any:
-    """The text in words, or in the units that it has where its tokenizer tells no words."""
+    """The text in words, or in its own units where the tokenizer has no word ids."""
     return text if text.word_ids is None or text.spans is None else text.words()
 
 
 def by_word(result: Any) -> Any:
-    """The result in words, on each side whose tokenizer tells them."""
+    """The result in words, on each side whose tokenizer has word ids."""
     return replace(result, a=words_of(result.a), b=words_of(result.b), compute_feature_pairs=None)
 
 

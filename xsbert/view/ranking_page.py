@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fragment", "page"]
 
-# A document of more words is folded to its best passages of so many words.
+# A document of more than FOLDED_ABOVE words is folded to its N_PASSAGES best passages of N_WORDS words each.
 FOLDED_ABOVE, N_PASSAGES, N_WORDS = 90, 3, 24
 
 PAGE = """<!doctype html>

@@ -27,9 +27,9 @@ def account(ranking: Ranking, width: int = 100, most: int = 20, colours: bool = 
     """Lines: the query, then each hit with its score, its marked words and what the words of the query have in it.
 
     Args:
-        ranking: what is told.
+        ranking: the hits to describe.
         width: columns.
-        most: hits that are told one by one; the rest is counted.
+        most: hits that are listed; the others are counted.
         colours: mark words by ANSI colours.
     """
     lines = _head(ranking)

@@ -74,7 +74,7 @@ function prepare(raw) {
   };
 }
 
-// So many decimals that the largest number has two digits; null where it is too small to be written so.
+// Decimals that give the largest number two digits; null where it is too small to be written so.
 function decimals(largest) {
   const order = Math.floor(Math.log10(largest || 1));
   return order < -5 ? null : Math.max(0, 1 - order);

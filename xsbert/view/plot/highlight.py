@@ -40,7 +40,7 @@ def highlight(
     """Draw the texts themselves, each word shaded by all that it contributes.
 
     That is its row (text a) or column (text b) of the matrix, summed, plus its main effect. Each interaction is thus
-    counted once in either text. Tokens are summed to words first, where the tokenizer tells words. Lines of a
+    counted once in either text. Tokens are summed to words first, where the tokenizer has word ids. Lines of a
     right-to-left text start at the right.
 
     Args:

@@ -146,7 +146,7 @@ def magnitude(value: float) -> str:
 
 
 def decimals_of(*values: Any) -> int:
-    """So many that the largest value has two or three digits that count."""
+    """The decimals that give the largest value two or three significant digits."""
     largest = max(float(np.abs(array).max()) for array in values)
     order = math.floor(math.log10(largest)) if largest else 0
     return min(6, max(0, 2 - order if order >= 0 else 1 - order))

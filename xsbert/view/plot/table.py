@@ -313,12 +313,12 @@ def colour_bars(
 
 
 def _main_label(cell: float) -> str:
-    """On two lines where the cell, of so many inches, has room for them."""
+    """On two lines where the cell has room for them; ``cell`` is its width in inches."""
     return "main\neffect" if _fits(["main\neffect"], cell) else "main effect"
 
 
 def _fits(labels: list[str], cell: float) -> bool:
-    """Whether the labels can be written upright over cells of so many inches."""
+    """Whether the labels can be written upright over cells; ``cell`` is the width of one in inches."""
     return max(map(ems, labels)) * _label_size(cell) < 0.95 * 72 * cell
 
 

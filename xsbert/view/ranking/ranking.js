@@ -32,6 +32,11 @@ function (host, data) {
     return (Number(text) === 0 ? "" : number < 0 ? "\u2212" : "+") + text;
   }
 
+  // Decimals that give the largest number two digits, as on the page of a pair.
+  function decimals(largest) {
+    return Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(largest || 1))));
+  }
+
   function paint(node, number, largest) {
     const strength = largest ? Math.min(1, Math.abs(number) / largest) : 0;
     node.style.setProperty("--hue", number < 0 ? "var(--negative)" : "var(--positive)");
@@ -82,7 +87,7 @@ function (host, data) {
     const largest = size(values.filter((_, s) => data.roles[s] === "text"));
     $(".words").replaceChildren(...data.words.map((label, s) => {
       const button = element("button", "word");
-      button.append(element("span", "label", label), element("span", "value", explained.length ? signed(values[s]) : ""));
+      button.append(element("span", "label", label), element("span", "value", explained.length ? signed(values[s], decimals(largest)) : ""));
       button.hidden = data.roles[s] !== "text";
       if (button.hidden) button.dir = "ltr"; // not to decide the direction of all
       button.tabIndex = -1;
