@@ -106,11 +106,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     tuned = XSTransformer(str(options.output), device=str(args.device))
     after = scores_of(tuned, evaluators)
     announce("after training", after)
-    if abs(after["dev"]["spearman"] - trainer.state.best_metric) > 0.01:
-        raise RuntimeError(
-            f"the saved model has a Spearman correlation of {after['dev']['spearman']:.4f} on dev, the best "
-            f"checkpoint had {trainer.state.best_metric:.4f}"
-        )
+    check_saved(after["dev"]["spearman"], trainer.state.best_metric)
     report = {
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
         "data": {name: {"source": pairs.source, "n_pairs": len(pairs)} for name, pairs in data.items()},
@@ -125,18 +121,30 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "device": str(args.device),
         "n_processes": args.world_size,
-        "versions": {
-            "xsbert": xsbert.__version__,
-            "sentence-transformers": sentence_transformers.__version__,
-            "transformers": transformers.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }
     if is_first_process():
         write_json(options.output / "report.json", report)
         add_to_card(options.output / "README.md", report)
     return report
+
+
+def check_saved(saved: float, best: float) -> None:
+    """Raise RuntimeError where the saved model scores otherwise than the best checkpoint, both on dev."""
+    if abs(saved - best) > 0.01:
+        raise RuntimeError(
+            f"the saved model has a Spearman correlation of {saved:.4f} on dev, the best checkpoint had {best:.4f}"
+        )
+
+
+def versions() -> dict[str, str]:
+    return {
+        "xsbert": xsbert.__version__,
+        "sentence-transformers": sentence_transformers.__version__,
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 # Options

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,86 @@ def complete(out: Attribution) -> Attribution:
     return out
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Measured:
+    """Seconds and results of both ways."""
+
+    before: list[float]
+    """Of each pair that was explained by itself before `explain_matrix`."""
+    after: list[float]
+    """The same after it."""
+    matrix: float
+    """Of `explain_matrix`, all pairs together."""
+    outs: dict[tuple[int, int], Attribution]
+    """Pairs of the sample, explained one at a time."""
+    kept: dict[tuple[int, int], Attribution]
+    """The same pairs out of `explain_matrix`."""
+
+    @property
+    def per_pair(self) -> float:
+        return statistics.mean(self.before + self.after)
+
+    def comparison(self) -> dict[str, Any]:
+        """How the results of both ways differ, and how good they are."""
+        outs, kept = self.outs, self.kept
+        return {
+            "pairs in reverse mode": sum(
+                out.a.known_residual is not None or out.b.known_residual is not None for out in outs.values()
+            ),
+            "largest difference": max(float(np.abs(outs[pair].matrix - kept[pair].matrix).max()) for pair in outs),
+            "same nodes": all(nodes(outs[pair]) == nodes(kept[pair]) for pair in outs),
+            "largest residual": max(max(out.residual_a, out.residual_b) for out in [*outs.values(), *kept.values()]),
+        }
+
+
+def nodes(out: Attribution) -> tuple[int, int]:
+    return out.a.settings.n_steps, out.b.settings.n_steps
+
+
+def measure(
+    model: XSTransformer, queries: list[str], documents: list[str], sample: Pairs, options: argparse.Namespace
+) -> Measured:
+    """Both ways, after each has run once on a few pairs."""
+    accuracy, device = {"layer": options.layer, "tolerance": options.tolerance}, options.device
+    one_by_one(model, queries, documents, sample[:3], accuracy, device)
+    all_at_once(model, queries[:2], documents[:2], [], accuracy)
+    before, outs_before = one_by_one(model, queries, documents, sample[::2], accuracy, device)
+    matrix, kept = timed(lambda: all_at_once(model, queries, documents, sample, accuracy), device)
+    after, outs_after = one_by_one(model, queries, documents, sample[1::2], accuracy, device)
+    outs = dict(zip(sample[::2] + sample[1::2], outs_before + outs_after, strict=True))
+    return Measured(before, after, matrix, outs, kept)
+
+
+def report(found: Measured, options: argparse.Namespace) -> str:
+    """The table and what is to be known with it."""
+    n_pairs, per_pair, sample = options.n * options.m, found.per_pair, len(found.outs)
+    title = f"{options.n} × {options.m} texts, {options.model}, layer {options.layer}, tolerance {options.tolerance:g}"
+    rows = [
+        {
+            title: f"one pair at a time ({sample} pairs, × {n_pairs})",
+            "per pair": f"{per_pair:.4f} s",
+            "all pairs": f"{per_pair * n_pairs:.0f} s",
+            "× faster": "1.0",
+        },
+        {
+            title: "explain_matrix",
+            "per pair": f"{found.matrix / n_pairs:.4f} s",
+            "all pairs": f"{found.matrix:.1f} s",
+            "× faster": f"{per_pair * n_pairs / found.matrix:.1f}",
+        },
+    ]
+    compared = found.comparison()
+    return (
+        f"{table(rows)}\n"
+        f"\nMean seconds of a pair: {statistics.mean(found.before):.3f} before explain_matrix, "
+        f"{statistics.mean(found.after):.3f} after; {compared['pairs in reverse mode']} of {sample} pairs in reverse "
+        f"mode.\nLargest difference of the matrices: {compared['largest difference']:.1e} (allowed: "
+        f"{LARGEST_DIFFERENCE:g}), same nodes: {'yes' if compared['same nodes'] else 'no'}, "
+        f"largest residual {compared['largest residual']:.1e}"
+    )
+
+
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=Path, required=True, help="tab-separated file of texts")
     parser.add_argument("--columns", type=int, nargs="+", default=[6, 7], help="columns that hold texts, from 1")
@@ -74,74 +154,35 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", help="write the full record here")
-    options = parser.parse_args()
+    return parser.parse_args()
 
-    model, device = load(options.model, options.device), options.device
-    accuracy = {"layer": options.layer, "tolerance": options.tolerance}
+
+def main() -> None:
+    options = parse_options()
+    model = load(options.model, options.device)
     texts = distinct_texts(options.texts, options.columns, options.n + options.m)
     random.Random(0).shuffle(texts)
     queries, documents = texts[: options.n], texts[options.n :]
-    places = np.linspace(0, options.n * options.m - 1, min(options.n_pairs, options.n * options.m)).astype(int)
-    sample = [divmod(int(place), options.m) for place in places]
-
-    one_by_one(model, queries, documents, sample[:3], accuracy, device)
-    all_at_once(model, queries[:2], documents[:2], [], accuracy)
-    seconds_before, outs_before = one_by_one(model, queries, documents, sample[::2], accuracy, device)
-    seconds_matrix, kept = timed(lambda: all_at_once(model, queries, documents, sample, accuracy), device)
-    seconds_after, outs_after = one_by_one(model, queries, documents, sample[1::2], accuracy, device)
-
-    outs = dict(zip(sample[::2] + sample[1::2], outs_before + outs_after, strict=True))
     n_pairs = options.n * options.m
-    per_pair = statistics.mean(seconds_before + seconds_after)
-    difference = max(float(np.abs(outs[pair].matrix - kept[pair].matrix).max()) for pair in sample)
-    same_nodes = all(
-        (outs[pair].a.settings.n_steps, outs[pair].b.settings.n_steps)
-        == (kept[pair].a.settings.n_steps, kept[pair].b.settings.n_steps)
-        for pair in sample
-    )
-    reverse = sum(out.a.known_residual is not None or out.b.known_residual is not None for out in outs.values())
-    residual = max(max(out.residual_a, out.residual_b) for out in [*outs.values(), *kept.values()])
-
-    title = f"{options.n} × {options.m} texts, {options.model}, layer {options.layer}, tolerance {options.tolerance:g}"
-    rows = [
-        {
-            title: f"one pair at a time ({len(sample)} pairs, × {n_pairs})",
-            "per pair": f"{per_pair:.4f} s",
-            "all pairs": f"{per_pair * n_pairs:.0f} s",
-            "× faster": "1.0",
-        },
-        {
-            title: "explain_matrix",
-            "per pair": f"{seconds_matrix / n_pairs:.4f} s",
-            "all pairs": f"{seconds_matrix:.1f} s",
-            "× faster": f"{per_pair * n_pairs / seconds_matrix:.1f}",
-        },
-    ]
-    print(table(rows))
-    print(
-        f"\nMean seconds of a pair: {statistics.mean(seconds_before):.3f} before explain_matrix, "
-        f"{statistics.mean(seconds_after):.3f} after; {reverse} of {len(sample)} pairs in reverse mode."
-        f"\nLargest difference of the matrices: {difference:.1e} (allowed: {LARGEST_DIFFERENCE:g}), "
-        f"same nodes: {'yes' if same_nodes else 'no'}, largest residual {residual:.1e}"
-    )
-    where = environment(device)
+    places = np.linspace(0, n_pairs - 1, min(options.n_pairs, n_pairs)).astype(int)
+    found = measure(model, queries, documents, [divmod(int(place), options.m) for place in places], options)
+    print(report(found, options))
+    where = environment(options.device)
     print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
+    compared = found.comparison()
     record = {
         "options": settings(options),
         "environment": where,
-        "seconds": {"pairs before": seconds_before, "pairs after": seconds_after, "explain_matrix": seconds_matrix},
+        "seconds": {"pairs before": found.before, "pairs after": found.after, "explain_matrix": found.matrix},
         "tokens": {
             "queries": [len(model[0].tokenizer(text)["input_ids"]) for text in queries],
             "documents": [len(model[0].tokenizer(text)["input_ids"]) for text in documents],
         },
-        "ratio": per_pair * n_pairs / seconds_matrix,
-        "pairs in reverse mode": reverse,
-        "largest difference": difference,
-        "same nodes": same_nodes,
-        "largest residual": residual,
+        "ratio": found.per_pair * n_pairs / found.matrix,
+        **compared,
     }
     write_json(options.json, record)
-    if difference > LARGEST_DIFFERENCE:
+    if compared["largest difference"] > LARGEST_DIFFERENCE:
         raise SystemExit("the matrices of both ways differ by more than rounding")
 
 

@@ -131,9 +131,13 @@ def test_imports_within_functions_are_for_weight_or_optionality(path):
 
 
 MOST_LINES = 60
+FOLDER = PACKAGE.parent
+SCRIPTS = [*FOLDER.glob("benchmarks/*.py"), *FOLDER.glob("demos/*.py"), FOLDER / "train.py"]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", sorted([*PACKAGE.rglob("*.py"), *SCRIPTS]), ids=lambda path: str(path.relative_to(FOLDER))
+)
 def test_functions_are_short(path):
     """Lines of code: a docstring is for readers, and as long as they need it."""
     long = []
@@ -155,10 +159,8 @@ def test_private_names_of_torch_are_in_one_file(path):
     assert bool(found) == (path.name == "torch_private.py")
 
 
-FOLDER = PACKAGE.parent
 # The one public name of Python that begins so: os._exit.
 ENDS_AT_ONCE = {"_exit"}
-SCRIPTS = [*FOLDER.glob("benchmarks/*.py"), *FOLDER.glob("demos/*.py"), FOLDER / "train.py"]
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPTS), ids=lambda path: str(path.relative_to(FOLDER)))
