@@ -49,7 +49,13 @@ HEAVY_OR_OPTIONAL = {
     "transformers",
 }
 # Modules of the package that import such a library, or torch, which a usage error need not wait for.
-HEAVY_MODULES = {"xsbert.corpus", "xsbert.view.plot", "xsbert.view.plot.contrast", "xsbert.view.plot.estimates"}
+HEAVY_MODULES = {
+    "xsbert.corpus",
+    "xsbert.view.plot",
+    "xsbert.view.plot.contrast",
+    "xsbert.view.plot.difference",
+    "xsbert.view.plot.estimates",
+}
 WAITED_FOR = {
     "xsbert.commands.loading",
     "xsbert.commands.rank_run",

@@ -1,5 +1,7 @@
 """Plots show the result's numbers, at the right place, and nothing else."""
 
+import inspect
+import re
 import subprocess
 import sys
 import warnings
@@ -849,3 +851,39 @@ def test_plot_is_a_heat_map_and_refuses_other_kinds():
     )
     with pytest.raises(ValueError, match=r"kind must be one of 'heatmap', .* got 'pie'"):
         result.plot("pie")
+
+
+@pytest.mark.parametrize(
+    "function", [heatmap, bipartite, highlight, waterfall, difference], ids=lambda each: each.__name__
+)
+def test_methods_of_the_result_show_the_keywords_of_the_function(function):
+    method = getattr(Attribution, f"plot_{function.__name__}")
+    own, expected = (
+        {name: each for name, each in inspect.signature(each).parameters.items() if each.kind is each.KEYWORD_ONLY}
+        for each in (method, function)
+    )
+    assert own == expected
+    assert all(re.search(rf"[ ,]{name}[,:]", method.__doc__) for name in own)
+    assert "options" not in inspect.signature(method).parameters
+
+
+def test_a_keyword_that_a_plot_lacks_is_named_with_the_method():
+    result = random_result(2, 2)
+    with pytest.raises(TypeError, match=r"plot_heatmap\(\) got an unexpected keyword argument 'foo'"):
+        result.plot_heatmap(foo=1)
+    with pytest.raises(
+        TypeError, match=r"plot\('waterfall'\) got an unexpected keyword argument 'k'\. It has title, ax"
+    ):
+        result.plot("waterfall", k=1)
+    with pytest.raises(
+        TypeError, match=r"plot\('heatmap'\) got an unexpected keyword argument 'foo'\. It has special_"
+    ):
+        result.plot(foo=1)
+
+
+def test_plot_difference_names_its_own_argument():
+    result = random_result(2, 3)
+    with pytest.raises(TypeError, match=r"before must be an Attribution, .* got 'x'"):
+        result.plot_difference("x")
+    with pytest.raises(ValueError, match="before and this result differ in text b: 2 units against 3"):
+        result.plot_difference(random_result(2, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -10,7 +12,7 @@ from .checks import check_result, check_same_pair
 from .style import magnitude, title_chunks, written
 from .table import Table, draw_figure, table_of
 
-__all__ = ["difference"]
+__all__ = ["difference", "named_difference"]
 
 
 def difference(
@@ -46,10 +48,25 @@ def difference(
     Warns:
         UserWarning: as for `heatmap`.
     """
-    check_result(result_1, "result_1")
-    check_result(result_2, "result_2")
-    check_same_pair({"result_1": result_1, "result_2": result_2})
-    _check_same_sum(result_1, result_2)
+    results = {"result_1": result_1, "result_2": result_2}
+    return named_difference(results, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
+
+
+def named_difference(
+    results: Mapping[str, Shown],
+    *,
+    special_tokens: bool,
+    values: bool | None,
+    title: bool | str,
+    limit: float | None,
+    ax: Axes | None,
+) -> tuple[Figure, Axes]:
+    """`difference` of two results, the second minus the first, under the names that messages call them by."""
+    for name, result in results.items():
+        check_result(result, name)
+    check_same_pair(results)
+    _check_same_sum(results)
+    result_1, result_2 = results.values()
     one, two = table_of(result_1, special_tokens), table_of(result_2, special_tokens)
     table = Table(
         matrix=two.matrix - one.matrix,
@@ -73,9 +90,10 @@ def difference(
     return draw_figure(table, values, chunks, limit, ax, "change of attribution")
 
 
-def _check_same_sum(one: Shown, two: Shown) -> None:
+def _check_same_sum(results: Mapping[str, Shown]) -> None:
+    # Those that are shifted come first.
+    (shifted, one), (other, two) = sorted(results.items(), key=lambda item: not item[1].settings.shift)
     if one.settings.shift != two.settings.shift:
-        shifted, other = ("result_1", "result_2") if one.settings.shift else ("result_2", "result_1")
         raise ValueError(
             f"{shifted} is of a shifted model, whose cells sum to its score, and {other} is not: its cells leave out "
             "main effects and baseline, so that a difference of cells says nothing. Draw each with heatmap"
