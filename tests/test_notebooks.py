@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -66,10 +67,9 @@ def test_a_notebook_runs_and_shows_what_is_committed(path, tmp_path, monkeypatch
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(DEMOS.parent), prepend=os.pathsep)
     if "XSBERT_MPNET" in path.read_text(encoding="utf-8"):
-        # Results are headed by the last two parts of a model's path.
+        # Results are headed by the last two parts of a model's path, links resolved: so the files alone are links.
         folder = tmp_path / "sentence-transformers" / "all-mpnet-base-v2"
-        folder.parent.mkdir()
-        folder.symlink_to(real_or_skipped(), target_is_directory=True)
+        shutil.copytree(real_or_skipped(), folder, copy_function=os.symlink)
         monkeypatch.setenv("XSBERT_MPNET", str(folder))
     committed = nbformat.read(path, as_version=4)
     notebook = nbformat.read(path, as_version=4)
