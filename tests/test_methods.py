@@ -214,6 +214,12 @@ def test_shapley_interactions_are_exact_within_the_budget_and_approached_by_samp
     assert perturber.cost([EditedText(pair[0], frozenset([2, 3]))]) == 1, "embeddings of coalitions are not kept"
 
 
+@pytest.mark.parametrize("budget", [0, 1, 2.5, True])
+def test_a_budget_of_no_coalitions_is_refused(planted, budget):
+    with pytest.raises(ValueError, match="budget must be an integer of at least 2"):
+        explain_with("shapley", planted, [("the cat", "cat")], budget=budget)
+
+
 def test_shapley_finds_the_planted_words(planted):
     pair = ("the cat sees", "old cat")
     one, again = (explain_with("shapley", planted, [pair], budget=32, seed=1)[0] for _ in range(2))

@@ -103,7 +103,7 @@ def stated_and_true(name, n_steps, seed):
     functionals = error_functionals(name, rule.weights, (n_steps,))
     (measured,) = measured_factors(f, [x], [r], [rule], [functionals.reshape(-1, n_steps)])
     traces = measured.traces.reshape(3, 1, *measured.traces.shape[1:])
-    stated = factor_error(traces, (f(x) - f(r))[None], float(measured.factors.norm()), n_nodes=n_steps)
+    stated = factor_error(traces, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)
     truth = token_factors(f, x, r, quadrature("gauss-legendre", 120))
     return stated, float((measured.factors - truth).norm() / truth.norm())
 

@@ -71,9 +71,7 @@ def _null_rules(rule: str, order: int) -> np.ndarray:
     return found
 
 
-def factor_error(
-    traces: Tensor, changes: Tensor, size: float, rounding: float = 0.0, n_nodes: int | None = None
-) -> float:
+def factor_error(traces: Tensor, changes: Tensor, size: float, n_nodes: int, rounding: float = 0.0) -> float:
     """An upper estimate of ‖V − V*‖ / ‖V*‖, with V* the exact factors; below the truth in one case of twenty.
 
     A single node has no null rule. Its estimate takes the tokens to err as much as their sum does, relative to what is
@@ -86,8 +84,8 @@ def factor_error(
             the tokens' parts in it whose squares sum to the sum of the tokens' squares.
         changes: (P, E), by how much f changes along each panel.
         size: ‖V‖.
+        n_nodes: of all panels.
         rounding: relative rounding of the model's numbers. That of half precision shows in completeness by itself.
-        n_nodes: of all panels, where it is known.
 
     Returns:
         the estimate, 0 where nothing changes.

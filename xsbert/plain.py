@@ -1,4 +1,4 @@
-"""Numbers as they are given: Python's own, or those of numpy and others that are as good."""
+"""What is given, before anything is done with it: numbers, of Python or as good as those, and text that is Unicode."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import operator
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["is_integer", "is_real", "plain_number"]
+__all__ = ["half_surrogate", "is_integer", "is_real", "plain_number"]
 
 
 def is_integer(value: Any) -> bool:
@@ -36,3 +36,16 @@ def plain_number(value: Any) -> Any:
     if is_integer(value):
         return operator.index(value)
     return float(value) if is_real(value) else value
+
+
+def half_surrogate(text: str) -> int | None:
+    """Where the first half of a surrogate pair stands alone, so that the text is no Unicode; None where none does.
+
+    >>> half_surrogate("a dog"), half_surrogate("a \\ud800 dog")
+    (None, 2)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None

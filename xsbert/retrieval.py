@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .plain import half_surrogate
 from .retrieval_llama import postprocessor
 
 __all__ = [
@@ -293,14 +294,13 @@ def _of_corpus(
 def _checked(text: Any, place: int, where: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"documents[{place}] must hold some text, and its {where} is {text!r:.60}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
+    broken = half_surrogate(text)
+    if broken is not None:
         # No model embeds it, so that it has no score by which it could be ranked.
         raise ValueError(
             f"documents[{place}] must be Unicode text, and its {where} has half of a surrogate pair at character "
-            f"{error.start}: {text!r:.60}"
-        ) from None
+            f"{broken}: {text!r:.60}"
+        )
     return text
 
 

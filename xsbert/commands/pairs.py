@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from ..plain import half_surrogate
+
 __all__ = ["BadLine", "Columns", "Pair", "read_pairs"]
 
 # Of text a and text b, where they are not named; whatever their case.
@@ -271,7 +273,7 @@ def _pair(line: int, values: dict[str, Any]) -> Pair | BadLine:
         if not isinstance(text, str) or not text.strip():
             return BadLine(line, f"{name} must hold some text, got {text!r:.80}")
     for name, value in values.items():
-        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        if isinstance(value, str) and half_surrogate(value) is not None:
             escaped = value.encode("ascii", "backslashreplace").decode()
             return BadLine(line, f"{name} is not UTF-8 or holds half a surrogate pair: '{escaped:.80}'")
     return Pair(line, values["text_a"], values["text_b"], values.get("id"))

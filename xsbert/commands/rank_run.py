@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..optional import optional
+from ..plain import half_surrogate
 from ..ranking import Ranking
 from ..retrieval import Retrieved
 from ..storage import write_text
@@ -142,10 +143,9 @@ def _document(row: str | Mapping[str, Any], text_key: str, id_key: str | None) -
     if id_key is not None and id_key not in fields:
         raise ValueError(f"there is nothing under {id_key!r}")
     text, name = fields[text_key], None if id_key is None else fields[id_key]
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"half of a surrogate pair at character {error.start}, which is no Unicode text") from None
+    broken = half_surrogate(text)
+    if broken is not None:
+        raise ValueError(f"half of a surrogate pair at character {broken}, which is no Unicode text")
     return Retrieved(text, None if name is None else str(name))
 
 

@@ -132,7 +132,7 @@ def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: O
             Integrated(
                 factors=measured.factors,
                 placement=placement,
-                factor_error=factor_error(traces, changes, size, torch.finfo(path.x.dtype).eps, n_nodes),
+                factor_error=factor_error(traces, changes, size, n_nodes, torch.finfo(path.x.dtype).eps),
                 n_float64=int(_fine(path, placement).sum()),
             )
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..caller import caller_level
+from ..plain import half_surrogate
 from ..units import PROMPT, SPECIAL, TEXT
 from .explainable import Explainable
 
@@ -110,12 +111,11 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         raise TypeError(f"{name} must be a string, got {type(text).__name__}: {text!r:.80}")
     if not text.strip():
         raise ValueError(f"{name} must hold some text, got {text!r:.80}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
+    broken = half_surrogate(text)
+    if broken is not None:
         raise ValueError(
-            f"{name} must be Unicode text, got half of a surrogate pair at character {error.start}: {text!r:.80}"
-        ) from None
+            f"{name} must be Unicode text, got half of a surrogate pair at character {broken}: {text!r:.80}"
+        )
     transformer = model[0]
     features = model.preprocess([text], prompt=prompt.text)
     if features.get("modality", "text") != "text":

@@ -13,6 +13,7 @@ from ..factors import TextFactors, settings_of
 from ..method_attribution import MethodAttribution
 from ..models import XSTransformer
 from ..perturbation import Perturber, text_layout
+from ..plain import is_integer
 
 __all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "renamed", "resolved_layer", "sides"]
 
@@ -49,6 +50,11 @@ class MethodOptions:
     perturber: Perturber | None = field(default=None, repr=False)
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
     show_progress_bar: bool | None = None
+
+    def __post_init__(self) -> None:
+        # A text of one unit has two coalitions.
+        if not is_integer(self.budget) or self.budget < 2:
+            raise ValueError(f"budget must be an integer of at least 2, got {self.budget!r}")
 
     def perturber_for(self, model: XSTransformer) -> Perturber:
         """The given one, or a new one."""
