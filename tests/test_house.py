@@ -13,6 +13,7 @@ PACKAGE = Path(xsbert.__file__).parent
 
 # Each room, from the ground up, imports from rooms below it alone; those in one line do not import from each other.
 STOREYS = [
+    ["cached", "progress"],
     ["caller", "correlations", "largest", "optional", "plain", "similarity", "torch_private", "version"],
     ["memory", "quadrature"],
     ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
@@ -163,6 +164,19 @@ PRIVATE_TORCH = re.compile(r"\btorch(\.\w+)*\._|\b_cdata\b|\b_version\b|\b_curre
 def test_private_names_of_torch_are_in_one_file(path):
     found = PRIVATE_TORCH.findall(path.read_text(encoding="utf-8"))
     assert bool(found) == (path.name == "torch_private.py")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "only"), [("tqdm", "tqdm", {"progress.py", "run.py"}), ("functools", "cached_property", set())]
+)
+def test_what_takes_locks_is_imported_in_one_place(module, name, only):
+    """Locks that a fork beside an explanation would find held for ever; the command line has no threads."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == module and name in {a.name for a in node.names}:
+                found.add(path.name)
+    assert found == only
 
 
 # The one public name of Python that begins so: os._exit.

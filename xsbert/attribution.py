@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from inspect import signature
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +21,7 @@ import numpy as np
 from typing_extensions import Self, deprecated
 
 from .alignment import Alignments, ContrastView, alignments, contrast_view
+from .cached import cached_property
 from .factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
 from .results import load_result, save_result, to_dataframe
 from .similarity import check_similarity, similarity_hint

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .cached import cached_property
 from .units import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
 
 __all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable", "settings_of"]

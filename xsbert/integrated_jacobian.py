@@ -27,10 +27,10 @@ from scipy.linalg import block_diag
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from .memory import peak_bytes
 from .plain import is_integer
+from .progress import Progress
 from .quadrature import Quadrature, quadrature
 
 __all__ = [
@@ -71,7 +71,6 @@ if hasattr(os, "register_at_fork"):
     )
 # Combinations of tokens with random signs, whose squares sum to that of all tokens in the mean.
 N_SIGNS = 8
-PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
 
 
 class Measured(NamedTuple):
@@ -688,7 +687,8 @@ def _accumulate(
 ) -> None:
     """Evaluate all rows at all nodes, at most ``passes`` at a time, and sum up the values."""
     n_rows = sums.n_rows
-    with torch.no_grad(), _progress(len(nodes) * n_rows, description, show_progress_bar) as bar:
+    total = len(nodes) * n_rows
+    with torch.no_grad(), Progress(total, description, show=show_progress_bar, unit="pass") as progress:
         for h, whose, shares in nodes.chunks(passes // n_rows):
             for part in _parts(n_rows, passes):
                 with EVALUATION:
@@ -697,7 +697,7 @@ def _accumulate(
                 values = values.to(shares.dtype)
                 sums.add(values, shares, part)
                 del values  # not to be held beside the next ones
-                bar.update(n_passes)
+                progress.update(n_passes)
 
 
 def _parts(n_items: int, chunk: int) -> Iterator[slice]:
@@ -724,17 +724,6 @@ def default_chunk_size(x: Tensor) -> int:
     n_tokens, width = x.shape
     # A layer holds about 4 H numbers a token, and its attention heads × S numbers, which is more in long texts.
     return max(1, numbers // (n_tokens * max(width, 3 * n_tokens)))
-
-
-def _progress(total: int, description: str, show: bool | None) -> tqdm:
-    return tqdm(
-        total=total,
-        desc=description,
-        unit="pass",
-        leave=False,
-        disable=show is False,
-        delay=0 if show else PROGRESS_DELAY,
-    )
 
 
 def check_chunk_size(chunk_size: int | None) -> None:

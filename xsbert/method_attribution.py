@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
 from .attribution import Attribution
+from .cached import cached_property
 from .factors import TextFactors
 
 __all__ = ["MethodAttribution"]

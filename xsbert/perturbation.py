@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .engine.encoder import private_copy
 from .factors import TextFactors
-from .integrated_jacobian import PROGRESS_DELAY
 from .models import XSTransformer
+from .progress import Progress
 from .similarity import check_similarity
 from .units import TEXT, check_units
 
@@ -156,15 +155,13 @@ class Perturber:
                 missing.setdefault((len(key), prompt_length), {})[key] = edit
         known = self._known if keep else dict(self._known)
         total = sum(map(len, missing.values()))
-        show = self.show_progress_bar
-        delay = 0 if show else PROGRESS_DELAY
-        with tqdm(total=total, desc=description, leave=False, disable=show is False, delay=delay) as bar:
+        with Progress(total, description, show=self.show_progress_bar) as progress:
             for group in missing.values():
-                self._embed(group, known, bar)
+                self._embed(group, known, progress)
         return np.stack([known[key] for key in ids]) if ids else np.zeros((0, 0))
 
     def _embed(
-        self, group: dict[tuple[int, ...], EditedText], known: dict[tuple[int, ...], np.ndarray], bar: Any
+        self, group: dict[tuple[int, ...], EditedText], known: dict[tuple[int, ...], np.ndarray], progress: Progress
     ) -> None:
         items = list(group.items())
         for start in range(0, len(items), self.batch_size):
@@ -187,7 +184,7 @@ class Perturber:
                 found = np.divide(found, norms, out=np.zeros_like(found), where=norms > 0)
             known.update((key, row) for (key, _), row in zip(batch, found, strict=True))
             self.n_passes += len(batch)
-            bar.update(len(batch))
+            progress.update(len(batch))
 
     def _positions(self, edit: EditedText) -> list[int]:
         groups = self._texts[edit.text].groups

@@ -5,13 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from .attribution import Attribution
+from .cached import cached_property
 from .contrasts import Contrast, ModelContrast, contrast_models, contrast_of
 from .factors import ProjectedFactors, TextFactors
 from .highlights import Highlight, highlights_of, tagged

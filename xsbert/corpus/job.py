@@ -22,15 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 
 from ..engine.options import check_keywords, keywords_of
 from ..factor_files import load_factors, save_factors
 from ..factors import TextFactors
-from ..integrated_jacobian import PROGRESS_DELAY
 from ..memory import check_memory_budget
 from ..models import XSTransformer
 from ..plain import is_integer, plain_number
+from ..progress import Progress
 from ..storage import library_versions
 from .columns import Key, explain_columns, factors_or_failures, keys_of
 from .folder import FORMAT_VERSION, Folder
@@ -221,14 +220,17 @@ class Job:
         shards = self.pending_shards()
         units = self.pending_units(shards)
         n_left = sum(self.n_rows_of(number) for number in shards)
-        with _bar(len(units), 0, "unit", "texts of several shards", show_progress_bar) as bar:
+        shared = Progress(len(units), "texts of several shards", show=show_progress_bar, unit="unit", leave=True)
+        with shared as progress:
             for number in units:
                 self.run_unit(model, number, show_progress_bar)
-                bar.update()
-        with _bar(self.n_rows, self.n_rows - n_left, "row", "corpus", show_progress_bar) as bar:
+                progress.update()
+        n_done = self.n_rows - n_left
+        rows = Progress(self.n_rows, "corpus", show=show_progress_bar, unit="row", initial=n_done, leave=True)
+        with rows as progress:
             for number in shards:
                 self.run_shard(model, number, show_progress_bar)
-                bar.update(self.n_rows_of(number))
+                progress.update(self.n_rows_of(number))
         self.clean_up()
 
     def pending_shards(self) -> list[int]:
@@ -489,14 +491,3 @@ def _circumstances(model: XSTransformer, memory_budget: float | None) -> dict[st
         "memory_budget": memory_budget,
         "dtype": str(next(model.parameters()).dtype),
     }
-
-
-def _bar(total: int, initial: int, unit: str, label: str, show: bool | None) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=initial,
-        unit=unit,
-        desc=label,
-        disable=show is False or not total,
-        delay=0 if show else PROGRESS_DELAY,
-    )

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..engine.options import check_keywords, keywords_of
 from ..models import XSTransformer
 from ..optional import optional
+from ..progress import Progress
 from .folder import Folder
 from .job import Job, check_folder
 from .reading import Corpus, read_corpus
@@ -92,10 +92,9 @@ def ray_job(
         del model
         shards = job.pending_shards()
         for kind, numbers in (("unit", job.pending_units(shards)), ("shard", shards)):
-            progress = tqdm(total=len(numbers), unit=kind, disable=show_progress_bar is False or not numbers)
-            with progress as bar:
+            with Progress(len(numbers), f"{kind}s", show=show_progress_bar, unit=kind, leave=True) as progress:
                 for n_done in _run(data, numbers, make, job, kind, n_actors, actors):
-                    bar.update(n_done)
+                    progress.update(n_done)
         job.clean_up()
     return read_corpus(folder.path)
 

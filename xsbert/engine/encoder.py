@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
+from ..cached import cached_property
 from .derivatives import Differentiable
 from .explainable import Explainable
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..caller import caller_level
 from ..factors import ProjectedFactors, TextFactors, settings_of
-from ..integrated_jacobian import PROGRESS_DELAY, derivatives_along_paths
+from ..integrated_jacobian import derivatives_along_paths
+from ..progress import Progress
 from .context import check_run
 from .described import described, numpy_of
 from .encoder import Encoder
@@ -78,13 +78,11 @@ class Run:
 
     def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
         """Places of texts that are computed together, with a bar that counts texts."""
-        show = self.options.show_progress_bar
-        delay = 0 if show else PROGRESS_DELAY
-        with tqdm(total=len(texts), desc="texts", leave=False, disable=show is False, delay=delay) as bar:
+        with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
             for batch in batches(texts, self.reference):
                 for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
                     yield places
-                    bar.update(len(places))
+                    progress.update(len(places))
 
     def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
         """The factors of texts that are alike (see `batches`), by forward mode; or, with more tokens than outputs, by

@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..alignment import content_cells
 from ..attribution import Attribution
@@ -19,6 +18,7 @@ from ..methods.occlusion import single_edits
 from ..methods.shapley import coalitions_needed
 from ..models import XSTransformer
 from ..perturbation import OPERATORS, Perturber
+from ..progress import Progress
 from .metrics import Effects, correlation, curves_of, deletion_effects, found_strongest, word_numbers
 from .table import Faithfulness, FaithfulnessRow
 
@@ -79,8 +79,8 @@ def faithfulness(
 
     Raises:
         ValueError: a name is not known or given twice, a method cannot explain the model, a text is longer than the
-            model reads or has no units, nothing is left of a text by deletion, or the tokenizer lacks a token. Nothing
-            is computed before.
+            model reads or has no units, nothing is left of a text by deletion, or the tokenizer lacks a token. Names
+            of methods, and whether each can explain the model, are checked before anything is computed.
         TypeError: pairs are not pairs of strings, or an argument is no list.
         ImportError: a method needs a library that is not installed.
 
@@ -107,11 +107,11 @@ def faithfulness(
     variants = list(_variants(chosen, *_grid(model, layers, references, recommend), options))
     effects = _all_effects(perturber, checked, operators)
     rows = []
-    show = show_progress_bar
-    with tqdm(variants, desc="methods", leave=False, disable=show is False, delay=0 if show else 2) as bar:
-        for name, each in bar:
-            bar.set_postfix_str(name)
+    with Progress(len(variants), "methods", show=show_progress_bar) as progress:
+        for name, each in variants:
+            progress.note(name)
             rows.append(_row(model, checked, name, each, effects, perturber))
+            progress.update()
     whole = [
         perturber.embeddings([single_edits(perturber, text, operators[0])[0] for text in pair]) for pair in checked
     ]

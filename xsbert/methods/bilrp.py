@@ -37,10 +37,10 @@ import torch.nn.functional as F
 from sentence_transformers.sentence_transformer.modules import Dense, Dropout, Pooling, Transformer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from tqdm import tqdm
 
 from ..engine.encoder import private_copy
 from ..models import XSTransformer
+from ..progress import Progress
 from .common import MethodOptions, Pairs, of_factors, sides
 
 __all__ = ["MODEL_TYPES", "bilrp", "bilrp_obstacle", "relevance"]
@@ -161,9 +161,11 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
 def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     """BiLRP with the rules for transformers, to the input embeddings. Costs S products for a text of S tokens."""
     texts = sides(pairs)
-    show = options.show_progress_bar
-    with tqdm(texts, desc="BiLRP", leave=False, disable=show is False, delay=0 if show else 2) as bar:
-        factors = {text: relevance(model, text)[0] for text in bar}
+    factors = {}
+    with Progress(len(texts), "BiLRP", show=options.show_progress_bar) as progress:
+        for text in texts:
+            factors[text] = relevance(model, text)[0]
+            progress.update()
     left_out = "what biases make, and what attention weights and norms owe to words"
     return of_factors(model, pairs, options, "bilrp", factors, left_out, 0)
 

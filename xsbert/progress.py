@@ -1,0 +1,75 @@
+"""Progress bars that come only when there is something to wait for."""
+
+from __future__ import annotations
+
+import time
+
+from tqdm import tqdm
+
+__all__ = ["PROGRESS_DELAY", "Progress"]
+
+PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
+
+
+class Progress:
+    """A tqdm bar, made when it is to be seen: quick work starts no thread of tqdm's, and takes none of its locks, which
+    a fork beside it would find held.
+
+    Args:
+        total: how many steps there are; with 0 there is no bar.
+        description: what stands before the bar.
+        show: True for a bar at once, False for none, None for one after ``PROGRESS_DELAY`` seconds.
+        unit: of what the steps are.
+        initial: how many of the steps were done before.
+        leave: whether the bar stays when the work is done.
+
+    >>> with Progress(3, "texts", show=False) as progress:
+    ...     for _ in range(3):
+    ...         progress.update()
+    >>> progress.n
+    3
+    """
+
+    def __init__(
+        self,
+        total: int,
+        description: str,
+        *,
+        show: bool | None,
+        unit: str = "it",
+        initial: int = 0,
+        leave: bool = False,
+    ) -> None:
+        self.n = initial
+        self._show = False if not total else show
+        self._how = {"total": total, "desc": description, "unit": unit, "initial": initial, "leave": leave}
+        self._note = ""
+        self._bar: tqdm | None = None
+        self._started = time.time()
+
+    def __enter__(self) -> Progress:
+        self._started = time.time()
+        if self._show:
+            self._bar = tqdm(**self._how)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, n: int = 1) -> None:
+        """n further steps are done."""
+        self.n += n
+        if self._bar is None and self._show is None and time.time() - self._started >= PROGRESS_DELAY:
+            self._bar = tqdm(**self._how, delay=PROGRESS_DELAY)
+            # The time that is left is told from the beginning of the work.
+            self._bar.start_t = self._bar.last_print_t = self._started
+            self._bar.set_postfix_str(self._note, refresh=False)
+        if self._bar is not None:
+            self._bar.update(self.n - self._bar.n)
+
+    def note(self, text: str) -> None:
+        """What is being done, behind the bar."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
