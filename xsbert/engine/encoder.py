@@ -85,7 +85,6 @@ class Encoder:
     Args:
         model: left untouched.
         layer: 0 … L, counted from the embeddings; L is the last hidden state.
-        derivative_dtype: of the products that linear layers take of derivatives; None for the model's.
         dtype: run a copy of the model in this dtype; None shares the model's weights.
     """
 
@@ -93,7 +92,6 @@ class Encoder:
         self,
         model: Explainable,
         layer: int,
-        derivative_dtype: torch.dtype | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self._model = model
@@ -102,7 +100,6 @@ class Encoder:
         self.device = model.device
         self.model_name = type(self._transformer.model).__name__
         self.layer = layer
-        self._derivative_dtype = derivative_dtype
         self._recorded: dict[int, Any] = {}
         self._replayed: Recording | None = None
         self._entering: Tensor | None = None
@@ -131,13 +128,16 @@ class Encoder:
             earlier=tuple(self._recorded[index] for index in range(self.layer)),
         )
 
-    def function(self, recording: Recording) -> Callable[[Tensor], Tensor]:
-        """f: (S, H) → (E,), the model from layer l on, for the one text that was recorded."""
+    def function(self, recording: Recording, derivative_dtype: torch.dtype | None = None) -> Callable[[Tensor], Tensor]:
+        """f: (S, H) → (E,), the model from layer l on, for the one text that was recorded.
+
+        Linear layers take their products of derivatives in ``derivative_dtype``; None for the model's.
+        """
         reads: list[Any] = []
 
         def f(hidden: Tensor) -> Tensor:
             features = dict(recording.features)
-            with Differentiable(reads, self._derivative_dtype):
+            with Differentiable(reads, derivative_dtype):
                 if self.layer == self._n_layers:
                     return self._pool({**features, "token_embeddings": hidden.unsqueeze(0)})[0]
                 self._replayed, self._entering = recording, hidden.unsqueeze(0)

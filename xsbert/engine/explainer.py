@@ -330,7 +330,7 @@ class Explainer:
         """
         tokenized = self.tokenized(text)
         check_run(self.model)
-        encoder = Encoder(self.model, self.layer, self.options.derivatives)
+        encoder = Encoder(self.model, self.layer)
         (path,) = paths_of(encoder, [tokenized], self.reference, self.options)
         return path
 

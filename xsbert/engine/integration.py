@@ -227,7 +227,8 @@ def placements(paths: Sequence[TextPath], options: Options) -> list[Placement]:
     bounds = {"tolerance": tolerance, "max_steps": options.max_steps}
     finer = all(path.in_float64 is not None for path in paths)
     chunk_size = chunk_for(paths[0], 1, options)
-    found = place_nodes_together(paths[0].f, xs, rs, changes, **bounds, finer=finer, chunk_size=chunk_size)
+    f = paths[0].precise or paths[0].f
+    found = place_nodes_together(f, xs, rs, changes, **bounds, finer=finer, chunk_size=chunk_size)
     for place, path in enumerate(paths):
         if found[place].unresolved and path.in_float64 is not None:
             fine = path.in_float64()

@@ -43,10 +43,13 @@ class TextPath:
     """(E,)"""
     in_float64: Callable[[], TextPath] | None = None
     """Makes the same path in float64; None where that would not be finer, or the device has no float64."""
+    precise: Callable[[Tensor], Tensor] | None = None
+    """f with derivatives in the model's own precision, where those of ``f`` have less: what nodes are placed by, lest
+    rounding be taken for the path."""
 
 
 def paths_of(
-    encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference, options: Options | None = None
+    encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference, options: Options
 ) -> list[TextPath]:
     """The straight lines from the reference to texts that are alike, at the encoder's layer, and f along them.
 
@@ -54,7 +57,7 @@ def paths_of(
         encoder: of the model and the layer.
         texts: as `batches` puts them together.
         reference: what they are compared with.
-        options: bounds the memory.
+        options: bound the memory, and name the precision of the derivatives.
 
     Raises:
         FloatingPointError: an embedding is not finite.
@@ -76,9 +79,10 @@ def paths_of(
     for text, embedding in zip(texts, embeddings, strict=True):
         check_finite(embedding, f"the embedding of {text.name}, {text.text!r:.60},")
     check_finite(f_r, f"the embedding of the reference of {texts[0].name}, {texts[0].text!r:.60},")
-    f = encoder.function(at_first)
+    precise = encoder.function(at_first)
+    f = precise if options.derivatives is None else encoder.function(at_first, options.derivatives)
     paths = [
-        TextPath(f, x, r, f_x, f_r, _in_float64(encoder, inputs, x, r))
+        TextPath(f, x, r, f_x, f_r, _in_float64(encoder, inputs, x, r), None if f is precise else precise)
         for inputs, x, f_x in zip(features, hidden, embeddings, strict=True)
     ]
     expected = torch.cat([at_reference.embeddings, embeddings[1:]])
@@ -87,11 +91,11 @@ def paths_of(
 
 
 def _check_depends_on_states_alone(
-    encoder: Encoder, paths: Sequence[TextPath], expected: Tensor, options: Options | None
+    encoder: Encoder, paths: Sequence[TextPath], expected: Tensor, options: Options
 ) -> None:
     """Refuse models in which f, made of the first text, does not give the reference and the other texts."""
     elsewhere = [paths[0].r, *(path.x for path in paths[1:])]
-    chunk_size = None if options is None else chunk_for(paths[0], 1, options)
+    chunk_size = chunk_for(paths[0], 1, options)
     starts = [np.zeros(1)] * len(elsewhere)
     found = torch.cat(values_along_paths(paths[0].f, elsewhere, elsewhere, starts, chunk_size=chunk_size))
     gaps = (found - expected).double().norm(dim=1)

@@ -52,7 +52,7 @@ class Run:
         check_run(model)
         self.model, self.options, self.reference, self.layer = model, options, reference, layer
         self.fingerprint = model_fingerprint(model, reference)
-        self.encoder = Encoder(model, layer, options.derivatives)
+        self.encoder = Encoder(model, layer)
 
     def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
         """The factors of texts; None for those that are skipped."""
@@ -202,6 +202,9 @@ def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFacto
 
 def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> None:
     """Warn of residuals, and of errors of the factors, above their tolerances."""
+    advice = "A deeper layer, more precision (float32, float64) or more max_steps"
+    if options.derivative_dtype is not None:
+        advice = f"Leaving out derivative_dtype={options.derivative_dtype!r}, whose rounding more nodes cannot mend,"
     asked = {"tolerance": options.target, "factor_tolerance": options.factor_tolerance}
     for result in results:
         reached = {"tolerance": result.residual, "factor_tolerance": result.factor_error or 0.0}
@@ -211,8 +214,7 @@ def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> No
             warnings.warn(
                 f"the {' and the '.join(missed)} {'is' if len(missed) == 1 else 'are'} out of reach for "
                 f"{result.text!r:.60}: with up to {options.max_steps} nodes the residual is {result.residual:.1e}"
-                f"{factors}, which {settings_of(result).n_steps} nodes reach. A deeper layer, more precision (float32, "
-                "float64) or more max_steps may help",
+                f"{factors}, which {settings_of(result).n_steps} nodes reach. {advice} may help",
                 stacklevel=caller_level(),
             )
 
