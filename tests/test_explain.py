@@ -12,6 +12,8 @@ from tests.pairs import PAIRS
 from xsbert import XSTransformer
 from xsbert.engine import Options
 from xsbert.engine.described import precision_of_derivatives
+from xsbert.integrated_jacobian import derivatives_along_path
+from xsbert.placement import place_nodes
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 
@@ -257,6 +259,20 @@ def test_what_is_pulled_back_in_less_precision_states_its_error(model):
     assert full.residual_b < 1e-4 < less.residual_b < 1e-2
     difference = np.linalg.norm(less.matrix - full.matrix) / np.linalg.norm(full.matrix)
     assert 1e-5 < difference < 1e-2
+
+
+def test_what_is_pulled_back_in_less_precision_states_its_error_beside_a_tolerance(model):
+    """In all directions of the embedding, although the nodes were placed by precise derivatives."""
+    long = "The harbour was closed all winter, and nobody on the quay could say why."
+    with pytest.warns(UserWarning, match="out of reach"):
+        out = model.attribute_prediction("Ships.", long, layer=5, tolerance=1e-4, derivative_dtype="bfloat16")
+    path = model.explainer(layer=5, tolerance=1e-4, derivative_dtype="bfloat16").path(long)
+    placed = place_nodes(path.precise, path.x, path.r, path.f_x - path.f_r, 1e-4, 512)
+    slopes = derivatives_along_path(path.f, path.x, path.r, placed.rule.nodes)
+    change = (path.f_x - path.f_r).double()
+    gap = torch.from_numpy(placed.rule.weights) @ slopes.double() - change
+    assert out.b.known_residual is not None
+    assert out.residual_b >= 0.9 * float(gap.norm() / change.norm()) > 1e-4
 
 
 def test_what_rounding_of_derivatives_puts_out_of_reach_is_said_and_not_sought(model):

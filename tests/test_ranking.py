@@ -422,6 +422,7 @@ def test_a_tolerance_is_reached_by_a_few_nodes_or_by_those_that_are_placed(model
     assert (loose.settings.n_steps, loose.settings.n_looks, loose.settings.tolerance) == (12, 0, 0.02)
     fine = model.explain_ranking("A stove", DOCUMENTS[1:2], tolerance=1e-6)[0].passages[0].side
     assert fine.residual <= 1e-6
+    assert fine.settings.n_steps > 10
     assert fine.settings.n_looks > 0
     shallow = model.explain_ranking("A stove", DOCUMENTS[1:2], tolerance=0.1, layer=2)[0].passages[0].side
     assert shallow.settings.n_looks > 0

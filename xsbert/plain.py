@@ -39,7 +39,7 @@ def plain_number(value: Any) -> Any:
 
 
 def half_surrogate(text: str) -> int | None:
-    """Where the first half of a surrogate pair stands alone, so that the text is no Unicode; None where none does.
+    """The index of the first lone half of a surrogate pair, which makes a text no Unicode; None where there is none.
 
     >>> half_surrogate("a dog"), half_surrogate("a \\ud800 dog")
     (None, 2)

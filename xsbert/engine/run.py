@@ -152,7 +152,9 @@ class Run:
     ) -> list[float]:
         """The residuals that the nodes leave in all directions of the embedding, measured where they are not known."""
         placed = [each.placement for each in found]
-        if self.model.truncate_dim is None and all(placement.residual is not None for placement in placed):
+        # What placing measured was by precise derivatives, which these factors may not be of.
+        known = paths[0].precise is None and all(placement.residual is not None for placement in placed)
+        if known and self.model.truncate_dim is None:
             return [float(placement.residual or 0.0) for placement in placed]
         chunk_size = chunk_for(paths[0], 1, options)
         ends = [path.x for path in paths], [path.r for path in paths]
