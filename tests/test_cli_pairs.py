@@ -32,7 +32,9 @@ def run(capsys, *argv):
 
 @pytest.fixture(autouse=True)
 def _loaded_once(monkeypatch, request):
-    """The model of the other tests, where one is loaded."""
+    """The model of the other tests, where one is loaded: before output is captured, since loading shows a bar."""
+    if "capsys" in request.fixturenames:
+        request.getfixturevalue("model")
     monkeypatch.setattr(commands, "load_model", lambda options: request.getfixturevalue("model"))
 
 
@@ -428,6 +430,19 @@ def test_results_of_another_kind_are_not_gone_on_with(capsys, tmp_path, whole, a
     assert status == 1
     assert problem in err
     assert (tmp_path / "part").read_bytes() == part
+
+
+def test_results_of_another_tolerance_of_factors_are_not_gone_on_with(capsys, tmp_path):
+    (tmp_path / "p.tsv").write_text("coffee\ttea\nrain\tsnow\n")
+    argv = ["--pairs", tmp_path / "p.tsv", "--output", tmp_path / "part", "--layer", "5", "--factor-tolerance", "0.1"]
+    assert run(capsys, *argv)[0] == 0
+    first = (tmp_path / "part").read_bytes().splitlines(keepends=True)[0]
+    (tmp_path / "part").write_bytes(first)
+    status, _, err = run(capsys, *argv[:-1], "0.05", "--resume")
+    assert status == 1
+    assert "results of factor_tolerance 0.1, these would be of 0.05" in err
+    assert (tmp_path / "part").read_bytes() == first
+    assert run(capsys, *argv, "--resume")[0] == 0
 
 
 def test_results_of_other_pairs(capsys, tmp_path, whole):

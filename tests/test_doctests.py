@@ -83,6 +83,12 @@ WITHOUT = {
 }
 
 
+def own_and_inherited(kind):
+    """Attributes of a class, those from other classes of the package included."""
+    classes = [each for each in reversed(kind.__mro__) if each.__module__.startswith("xsbert")]
+    return {name: value for each in classes for name, value in vars(each).items()}.items()
+
+
 def public():
     """Functions and classes of the modules whose names are promised, and the methods of these classes."""
     for module in map(importlib.import_module, PUBLIC):
@@ -91,7 +97,7 @@ def public():
             if not callable(thing) or not thing.__module__.startswith("xsbert"):
                 continue
             yield name, thing
-            for own, method in vars(thing).items() if inspect.isclass(thing) else ():
+            for own, method in own_and_inherited(thing) if inspect.isclass(thing) else ():
                 function = getattr(method, "__func__", method)
                 if not own.startswith("_") and inspect.isfunction(function):
                     yield f"{name}.{own}", function

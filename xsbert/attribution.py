@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,14 +26,13 @@ from .results import load_result, save_result, to_dataframe
 from .similarity import check_similarity, similarity_hint
 from .storage import write_text
 from .view.account import account, spell
+from .view.drawn import Drawn
 from .view.effects import WordEffect, top_pairs, word_effects
 from .view.html import fragment, page
 from .view.record import to_dict
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
@@ -56,8 +54,10 @@ def _length(text: TextFactors, similarity: str) -> float:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution:
+class Attribution(Drawn):
     """Explanation of one predicted similarity. S and T count the units of text a and text b.
+
+    The numbers come first, other units of the same result next, then the ways to read, keep and show it.
 
     >>> out.similarity, round(out.score, 2), out.matrix.shape
     ('cosine', 0.79, (7, 9))
@@ -402,123 +402,6 @@ class Attribution:
         (63, 'word_b')
         """
         return to_dataframe(self)
-
-    def plot(self, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
-        """Draw a picture of the result; the same as the method ``plot_`` with the name of the kind.
-
-        Args:
-            kind: ``"heatmap"``, ``"bipartite"``, ``"highlight"`` or ``"waterfall"``.
-            options: keywords of that method.
-
-        Returns:
-            (fig, ax), not shown yet.
-
-        Raises:
-            ValueError: there is no such kind; other errors as for the method.
-            TypeError: the method has no such keyword.
-
-        >>> fig, ax = out.plot()
-        """
-        kinds = ("heatmap", "bipartite", "highlight", "waterfall")
-        if kind not in kinds:
-            raise ValueError(f"kind must be one of {', '.join(map(repr, kinds))}, got {kind!r}")
-        draw = getattr(self, f"plot_{kind}")
-        known = [*signature(draw).parameters]
-        unknown = [name for name in options if name not in known]
-        if unknown:
-            raise TypeError(
-                f"plot({kind!r}) got an unexpected keyword argument {unknown[0]!r}. It has {', '.join(known)}"
-            )
-        return draw(**options)
-
-    def plot_heatmap(
-        self,
-        *,
-        special_tokens: bool = True,
-        values: bool | None = None,
-        title: bool | str = True,
-        limit: float | None = None,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """Draw `matrix` and main effects.
-
-        Args:
-            special_tokens, values, title, limit, ax: as for `xsbert.utils.heatmap`.
-
-        >>> fig, ax = out.plot_heatmap()
-        """
-        from .view.plot import heatmap
-
-        return heatmap(self, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
-
-    def plot_bipartite(
-        self,
-        *,
-        k: int | None = None,
-        special_tokens: bool = False,
-        title: bool | str = True,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """Draw lines between the strongest pairs.
-
-        Args:
-            k, special_tokens, title, ax: as for `xsbert.utils.bipartite`.
-
-        >>> fig, ax = out.plot_bipartite()
-        """
-        from .view.plot import bipartite
-
-        return bipartite(self, k=k, special_tokens=special_tokens, title=title, ax=ax)
-
-    def plot_highlight(
-        self, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
-    ) -> tuple[Figure, Axes]:
-        """Draw both texts, words shaded by `word_effects`.
-
-        Args:
-            special_tokens, title, width: as for `xsbert.utils.highlight`.
-
-        >>> fig, ax = out.plot_highlight()
-        """
-        from .view.plot import highlight
-
-        return highlight(self, special_tokens=special_tokens, title=title, width=width)
-
-    def plot_waterfall(self, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
-        """Draw how the parts add up to the score.
-
-        Args:
-            title, ax: as for `xsbert.utils.waterfall`.
-
-        >>> fig, ax = out.plot_waterfall()
-        """
-        from .view.plot import waterfall
-
-        return waterfall(self, title=title, ax=ax)
-
-    def plot_difference(
-        self,
-        before: Attribution,
-        *,
-        special_tokens: bool = True,
-        values: bool | None = None,
-        title: bool | str = True,
-        limit: float | None = None,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """Draw what changes from another result of the same pair to this one.
-
-        Args:
-            before: what is subtracted, with the same units.
-            special_tokens, values, title, limit, ax: as for `xsbert.utils.difference`.
-
-        >>> other = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=5)
-        >>> fig, ax = out.plot_difference(other)
-        """
-        from .view.plot.difference import named_difference
-
-        results = {"before": before, "this result": self}
-        return named_difference(results, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
         """An interactive page: both texts, whose words show their partners, and the matrix.

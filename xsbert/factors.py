@@ -43,6 +43,16 @@ class Settings:
     """Nodes that were computed in float64, since the embedding jumps there within what float32 resolves."""
     reference_positions: str = "text"
     """Positions of the reference's tokens: the text's own, or ``"padding"``, all at the position of padding."""
+    factor_tolerance: float | None = None
+    """The relative error of the tokens' factors that was asked for as well, None where it was only stated."""
+
+    @property
+    def described_tolerance(self) -> str:
+        """What the nodes were placed for; empty with a given number of nodes."""
+        if self.tolerance is None:
+            return ""
+        of_factors = "" if self.factor_tolerance is None else f", of {self.factor_tolerance:g} for the factors"
+        return f" for a tolerance of {self.tolerance:g}{of_factors}"
 
     @property
     def described_reference(self) -> str:

@@ -321,7 +321,7 @@ def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[Token
         options = replace(explainer.options, tolerance=None, factor_tolerance=None, n_steps=n_tried)
         tried = Explainer(explainer.model, options).projected(texts, [direction] * len(texts))
         found = {
-            at: _asked_for(each, target)
+            at: _asked_for(each, explainer)
             for at, each in enumerate(tried)
             if each.residual <= target and (each.factor_error or 0.0) <= of_factors
         }
@@ -332,9 +332,13 @@ def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[Token
     return [found[at] for at in range(len(texts))]
 
 
-def _asked_for(side: TextFactors, tolerance: float) -> TextFactors:
-    """With the tolerance that was asked for among its settings."""
-    return side if side.settings is None else replace(side, settings=replace(side.settings, tolerance=tolerance))
+def _asked_for(side: TextFactors, explainer: Explainer) -> TextFactors:
+    """With the tolerances that were asked for among its settings."""
+    if side.settings is None:
+        return side
+    of_factors = explainer.options.factor_tolerance
+    settings = replace(side.settings, tolerance=explainer.options.target, factor_tolerance=of_factors)
+    return replace(side, settings=settings)
 
 
 def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:

@@ -54,6 +54,7 @@ def described(
             shift=model.shifted,
             dtype=_name(model.dtype),
             tolerance=options.target,
+            factor_tolerance=options.factor_tolerance,
             fingerprint=fingerprint,
             derivative_dtype=precision_of_derivatives(options, model.dtype, model.device),
             reference_positions=positions_of_reference(model[0], reference),

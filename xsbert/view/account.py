@@ -138,7 +138,7 @@ def account(result: Shown, k: int = 6) -> str:
         f"  b  {shorten(result.b.text, LONGEST_TEXT)}{_cut(result.b)}",
         f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.described_nodes}"
         f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
-        f"{'' if how.tolerance is None else f' for a tolerance of {how.tolerance:g}'}, "
+        f"{how.described_tolerance}, "
         f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
         f"{f', {result.pulled_back} pulled back' if result.pulled_back else ''}",
         "",
