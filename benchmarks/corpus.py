@@ -1,8 +1,8 @@
 """What a job of `xsbert.corpus` costs, against explaining one pair at a time and against the bare factors in memory.
 
 Besides the wall clock the processor time is taken, which other processes on the machine do not add to. Sizes are those
-of files of the same rows in all forms, from which those of larger corpora are computed. With ``--ray`` the job is also
-run by two local actors.
+of files of the same rows in all forms, from which those of larger corpora are computed. With ``--ray`` the job is run
+by two local actors instead, and with ``--rows`` a job of factors of that many texts is measured as a whole.
 
     python benchmarks/corpus.py --texts sts-test.csv --json benchmarks/results/corpus.json
 """
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from common import MODEL_HELP, environment, load, path_of, settings, table, write_json
+from common import MODEL_HELP, distinct_texts, environment, load, path_of, settings, table, write_json
 
 from xsbert import Attribution, XSTransformer
 from xsbert.attribution import TextFactors
@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--layer", type=int, default=-2)
     parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--ray", action="store_true", help="run two local actors instead")
+    parser.add_argument("--rows", type=int, help="measure a job of the factors of that many distinct texts instead")
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
     accuracy = {"layer": options.layer, "tolerance": options.tolerance}
@@ -160,9 +161,28 @@ def main() -> None:
         if options.ray:
             record["ray"] = by_ray(options.model, pairs, accuracy, options.shard_size, Path(folder))
             print(table([{name: f"{seconds:.2f} s" for name, seconds in record["ray"].items()}]))
+        elif options.rows:
+            record["job of factors"] = of_factors(options, accuracy, Path(folder))
+            print(record["job of factors"])
         else:
             record |= here(options, pairs, accuracy, Path(folder))
     write_json(options.json, record)
+
+
+def of_factors(options: argparse.Namespace, accuracy: dict[str, Any], place: Path) -> dict[str, Any]:
+    """A job of factors in half precision, one row a text, from its call to its last shard."""
+    texts = distinct_texts(options.texts, (6, 7), options.rows)
+    model = load(options.model, shift=False, reference="unk")
+    how = {"what": "factors", "shard_size": options.shard_size, **accuracy}
+    seconds, corpus = measured(lambda: explain_corpus(model, texts, place / "out", **how))
+    rows = corpus.to_dataframe(["tokens", "residual"])
+    return {
+        **corpus.counts(),
+        "tokens of a text": float(rows["tokens"].map(len).mean()),
+        "largest residual": float(rows["residual"].max()),
+        "seconds": seconds,
+        "bytes": sum(file.stat().st_size for file in (place / "out").glob("*.parquet")),
+    }
 
 
 def here(options: argparse.Namespace, pairs: Pairs, accuracy: dict[str, Any], place: Path) -> dict[str, Any]:

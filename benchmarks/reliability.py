@@ -268,26 +268,29 @@ def survived(model: XSTransformer, place: Path, n_texts: int, seed: int) -> dict
     return {"texts": len(table), "counts": corpus.counts(), "reasons": dict(reasons)}
 
 
-def memory(options: Any) -> dict[str, Any]:
-    """Peak memory of processes that explain many and few texts."""
+def memory(options: Any, most: int, *more: str) -> dict[str, Any]:
+    """Peak memory of processes that explain many texts and a tenth of them."""
     peaks = {}
-    for n_texts in (options.n_memory // 10, options.n_memory):
+    for n_texts in (most // 10, most):
         command = [sys.executable, __file__, "--texts", str(options.texts), "--model", options.model]
-        out = subprocess.run([*command, "--measure", str(n_texts)], check=True, capture_output=True, text=True)
+        out = subprocess.run([*command, "--measure", str(n_texts), *more], check=True, capture_output=True, text=True)
         peaks[n_texts] = int(json.loads(out.stdout)["peak"])
     few, many = peaks.values()
     return {"peak bytes": peaks, "ratio": many / few}
 
 
 def measure(options: Any) -> None:
-    """Print the peak of this process after it explained distinct texts, cheaply: at the last layer, with one node."""
+    """Print the peak of this process after it explained distinct texts, at the last layer with one node, which is
+    cheap, or as is the default."""
     model = load(options.model, shift=False, reference="unk")
     lines = [line.split("\t") for line in options.texts.read_text(encoding="utf-8").splitlines()]
     own = [line[5] for line in lines]
     texts = (f"{own[place % len(own)]} {place}" for place in range(options.measure))
-    cheap = {"what": "factors", "layer": model.n_layers, "n_steps": 1, "shard_size": 1000}
+    how: dict[str, Any] = {"what": "factors", "shard_size": 1000}
+    if not options.placed:
+        how |= {"layer": model.n_layers, "n_steps": 1}
     with tempfile.TemporaryDirectory() as folder:
-        explain_corpus(model, texts, Path(folder) / "out", show_progress_bar=False, **cheap)
+        explain_corpus(model, texts, Path(folder) / "out", show_progress_bar=False, **how)
     print(json.dumps({"peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
 
 
@@ -304,7 +307,9 @@ def main() -> None:
     parser.add_argument("--trials", nargs="+", help="some of them, by the names in the record (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", help="write the full record here")
+    parser.add_argument("--n-placed", type=int, default=1000, help="the same with nodes placed for a tolerance")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--placed", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
         measure(options)
@@ -327,7 +332,8 @@ def main() -> None:
             "disk full": lambda: disk_full(model, rows, place, undisturbed),
             "damaged shards": lambda: damaged(model, rows, place, undisturbed, options),
             "odd texts": lambda: survived(model, place, options.n_odd, options.seed),
-            "memory": lambda: memory(options),
+            "memory": lambda: memory(options, options.n_memory),
+            "memory, nodes placed": lambda: memory(options, options.n_placed, "--placed"),
             "kill -9": lambda: killed(model, rows, place, undisturbed, options),
         }
         for title, trial in trials.items():

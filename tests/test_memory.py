@@ -1,11 +1,16 @@
 """How many bytes a computation takes: counted, foretold, and kept within a budget."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from tests.pairs import PAIRS
-from xsbert.memory import peak_bytes
+from xsbert import memory
+from xsbert.memory import give_back_memory, peak_bytes
 
 ANIMALS = ("Cats", "Dogs", "Birds", "Horses", "Cows", "Fish")
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
@@ -120,3 +125,28 @@ def test_a_budget_is_kept_on_cuda(minilm_path):
     model.token_factors([PAIRS[0][0]], layer=4, n_steps=64, memory_budget=2e8)
     # Matrix products take a workspace, and each tensor is rounded up to 512 bytes.
     assert torch.cuda.max_memory_allocated() - before <= 1.1 * 2e8 + 64e6
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_between_what_stays_is_given_back():
+    if memory._malloc_trim is None:
+        pytest.skip("not glibc")
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    # Too small to be mapped by themselves, and every eighth stays.
+    blocks = [np.ones(8_000) for _ in range(4_000)]
+    kept = blocks[::8]
+    held = resident()
+    del blocks
+    give_back_memory()
+    assert held - resident() > 100e6
+    assert all(block.sum() == 8_000 for block in kept)
+
+
+def test_memory_is_given_back_after_each_batch(model, monkeypatch):
+    calls = []
+    monkeypatch.setattr("xsbert.engine.run.give_back_memory", lambda: calls.append(1))
+    model.text_factors(["One.", "Two.", "A longer text.", "One."], n_steps=1, show_progress_bar=False)
+    assert len(calls) == 2

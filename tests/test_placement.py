@@ -10,8 +10,8 @@ from tests.pairs import PAIRS
 from tests.tiny import write_model
 from xsbert import XSTransformer
 from xsbert.integrated_jacobian import derivatives_along_path, token_factors
-from xsbert.placement import place_nodes, search
-from xsbert.quadrature import quadrature
+from xsbert.placement import place_nodes, place_nodes_together, search
+from xsbert.quadrature import drawn_to_middle, quadrature
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 S, H = 4, 3
@@ -64,6 +64,33 @@ def test_fewer_nodes_than_the_plain_rule():
 
     plain = next(n for n in range(1, 400) if residual(n) <= 1e-4)
     assert len(place(bent, 1e-4).rule.nodes) < 0.7 * plain
+
+
+def normalised(h):
+    """A layer normalisation: between states of one length its poles lie over the middle of the path."""
+    return (h / h.square().sum(-1, keepdim=True).sqrt()).sum(0) @ W
+
+
+@pytest.mark.parametrize(("tolerance", "serves"), [(1e-2, True), (1e-9, False)])
+def test_nodes_that_are_tried_first_are_taken_where_they_serve(tolerance, serves):
+    x, r = (h / h.norm(dim=-1, keepdim=True) for h in (X, R))
+    change = normalised(x) - normalised(r)
+    (plain,) = place_nodes_together(normalised, [x], [r], [change], tolerance, 64)
+    (found,) = place_nodes_together(normalised, [x], [r], [change], tolerance, 64, n_first=8)
+    assert found.reached
+    if serves:
+        np.testing.assert_array_equal(found.rule.nodes, drawn_to_middle(8).nodes)
+        assert found.n_passes == 2 * 8
+        total = token_factors(normalised, x, r, found.rule).sum(0)
+        assert float((total - change).norm() / change.norm()) == pytest.approx(found.residual, rel=1e-6)
+    else:
+        np.testing.assert_array_equal(found.rule.nodes, plain.rule.nodes)
+        assert found.n_passes == plain.n_passes + 2 * 8
+
+
+def test_more_nodes_than_allowed_are_not_tried():
+    (found,) = place_nodes_together(bent, [X], [R], [bent(X) - bent(R)], 0.5, 6, n_first=8)
+    assert len(found.rule.nodes) <= 6
 
 
 def test_a_linear_function_takes_next_to_nothing():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xsbert.quadrature import RULES, equidistributed, quadrature
+from xsbert.quadrature import RULES, drawn_to_middle, equidistributed, quadrature
 
 # Highest degree of a polynomial that N nodes integrate exactly. A new rule gets a row here.
 DEGREE = {"gauss-legendre": lambda n: 2 * n - 1, "midpoint": lambda n: 1, "riemann-right": lambda n: 0}
@@ -102,3 +102,19 @@ def test_equidistributed_nodes_serve_a_near_pole():
 
     assert error(equidistributed(SPEEDS["bend"])(6)) < 1e-6
     assert error(quadrature("gauss-legendre", 72)) > 1e-4
+
+
+@pytest.mark.parametrize("n", [6, 8, 12])
+@pytest.mark.parametrize("height", [0.1, 0.15, 0.3])
+def test_nodes_drawn_to_the_middle_serve_poles_over_it(n, height):
+    """∫ h/(h² + (α − ½)²) dα = 2 arctan(1/2h), with poles at ½ ± ih."""
+    exact = 2 * np.arctan(0.5 / height)
+
+    def error(rule):
+        return abs(rule.weights @ (height / (height**2 + (rule.nodes - 0.5) ** 2)) / exact - 1)
+
+    rule = drawn_to_middle(n)
+    assert (np.diff(rule.nodes) > 0).all()
+    np.testing.assert_allclose(rule.nodes, 1 - rule.nodes[::-1], atol=1e-12)
+    assert abs(rule.weights.sum() - 1) < 0.02 ** (n / 4)
+    assert error(rule) < error(quadrature("gauss-legendre", n)) / 5

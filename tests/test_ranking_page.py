@@ -275,5 +275,19 @@ def test_terminal():
     assert str(ranking) == text
     marked = "\n".join(account(ranking, colours=True))
     assert re.sub(r"\x1b\[[\d;]*m", "", marked) == text.replace("«", "").replace("»", "")
-    best = max((w for hit in ranking for w in hit.highlights()), key=lambda each: each.weight)
+    best = max(ranking[0].highlights(), key=lambda each: each.weight)
     assert re.search(rf"\x1b\[1;31m[^\x1b]*{re.escape(best.text)}", marked)
+
+
+def test_a_long_document_that_scores_is_marked_beside_a_short_one_and_what_hardly_scores_is_not(model):
+    long = (
+        "The committee met in the small hall on the second floor, as every month, and went through the minutes of the "
+        "last meeting before it turned to the old clock of the station, which a mechanic from the next town had "
+        "repaired in spring. Then everybody had tea, and the treasurer told of his journey to the south."
+    )
+    documents = ["Who repairs old clocks?", long, "Bread is baked in the morning."]
+    ranking = model.explain_ranking("Who repairs old clocks?", documents, show_progress_bar=False)
+    texts = re.split(r"^ *\d+  [+-]\d.*$", "\n".join(account(ranking)), flags=re.MULTILINE)[1:]
+    assert ranking.order == [0, 1, 2]
+    assert [bool(re.search("«[^»]*clock", text)) for text in texts] == [True, True, False]
+    assert "«" not in texts[2]

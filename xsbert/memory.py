@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,7 @@ from torch import Tensor
 from .plain import is_real
 from .torch_private import TorchDispatchMode, storage_key, tree_leaves
 
-__all__ = ["check_memory_budget", "peak_bytes"]
+__all__ = ["check_memory_budget", "give_back_memory", "peak_bytes"]
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
@@ -42,6 +44,27 @@ def check_memory_budget(memory_budget: float | None, chunk_size: int | None) -> 
         raise ValueError(f"memory_budget must be above 0 bytes and finite, got {memory_budget}")
     if chunk_size is not None:
         raise ValueError(f"give memory_budget or chunk_size, not both: got {memory_budget!r} and {chunk_size!r}")
+
+
+def give_back_memory() -> None:
+    """Let the C library return what is free to the system, where it is one that keeps it (glibc).
+
+    Between the large tensors of one batch and the next, small results that stay lie here and there; glibc then finds
+    less and less room, and asks for more: 400 texts of 14 tokens left 600 MB behind. Nothing that is in use moves.
+
+    >>> give_back_memory()
+    """
+    if _malloc_trim is not None:
+        _malloc_trim(0)
+
+
+def _found_malloc_trim() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+_malloc_trim = _found_malloc_trim()
 
 
 class _Storages(TorchDispatchMode):

@@ -23,7 +23,7 @@ from torch import Tensor
 from .integrated_jacobian import derivatives_along_paths, values_along_paths, values_and_derivatives_along_paths
 from .panels import Graded, Request, ask, composite, fewest_on_panels, graded
 from .plain import is_integer, is_real
-from .quadrature import Quadrature, equidistributed, quadrature
+from .quadrature import Quadrature, drawn_to_middle, equidistributed, quadrature
 
 __all__ = ["Placement", "Request", "check_tolerance", "place_nodes", "place_nodes_together", "search"]
 
@@ -144,12 +144,15 @@ def place_nodes_together(
     max_steps: int,
     *,
     finer: bool = False,
+    n_first: int = 0,
     chunk_size: int | None = None,
 ) -> list[Placement]:
     """`place_nodes` of n texts of one length, for all of which f is the same: their derivatives are taken together.
 
     ``finer`` says that a path which jumps within what the dtype resolves will be looked at again in a finer one, so
-    that it is left as it is, without nodes to speak of.
+    that it is left as it is, without nodes to speak of. ``n_first`` nodes of `drawn_to_middle` are tried before the
+    path is looked at, none where it is 0: where a node costs no more than a few looks, one too many is cheaper than
+    they.
     """
     looks = {
         "values": values_along_paths,
@@ -158,7 +161,7 @@ def place_nodes_together(
     }
     resolution = ROUNDINGS * torch.finfo(xs[0].dtype).eps
     searches = [
-        search(torch.zeros_like(change) if x.equal(r) else change, tolerance, max_steps, resolution, finer)
+        search(torch.zeros_like(change) if x.equal(r) else change, tolerance, max_steps, resolution, finer, n_first)
         for x, r, change in zip(xs, rs, map(_on_cpu, changes), strict=True)
     ]
     placements: dict[int, Placement] = {}
@@ -189,7 +192,12 @@ def place_nodes_together(
 
 
 def search(
-    change: Tensor, tolerance: float, max_steps: int, resolution: float = 0.0, finer: bool = False
+    change: Tensor,
+    tolerance: float,
+    max_steps: int,
+    resolution: float = 0.0,
+    finer: bool = False,
+    n_first: int = 0,
 ) -> Generator[Request, Tensor, Placement]:
     """The search behind `place_nodes`, which requests values of f and derivatives along the path.
 
@@ -198,7 +206,7 @@ def search(
     Args:
         change: (E,), f(x) − f(r), float64 on the CPU; zero where x is r.
         resolution: length of the path within which rounding hides what f does; 0 for none.
-        finer: as for `place_nodes_together`.
+        finer, n_first: as for `place_nodes_together`.
 
     Yields:
         requests, to be answered by (N, E), or (N, 2, E) for ``"both"``, float64 on the CPU.
@@ -210,6 +218,11 @@ def search(
     if size == 0:
         return _smooth(quadrature("midpoint", 1), 0.0, True, change)
     goal = MARGIN * tolerance
+    if 0 < n_first <= max_steps:
+        rule = drawn_to_middle(n_first)
+        residual = yield from _residual(rule, change)
+        if residual <= goal:
+            return _smooth(rule, residual, True, change)
     values: dict[float, Tensor] = {}
     curve = yield from _look(tolerance * size, values, resolution)
     found: list[Placement] = []
@@ -233,19 +246,23 @@ def _panels_are_fewer(curve: _Curve, goal: float, max_steps: int) -> bool:
     return PANELS_OPTIMISM * fewest_on_panels(places, values, derivatives, goal * curve.size, max_steps) < n_steps
 
 
+def _residual(rule: Quadrature, change: Tensor) -> Generator[Request, Tensor, float]:
+    """What a rule on the whole path leaves, relative to the change."""
+    derivatives = yield from ask("derivatives", rule.nodes)
+    return float((torch.from_numpy(rule.weights) @ derivatives - change).norm() / change.norm())
+
+
 def _spread(
     curve: _Curve, change: Tensor, goal: float, max_steps: int, resolution: float
 ) -> Generator[Request, Tensor, Placement]:
     """Nodes spread over the length of a smooth path, more of them until the relative residual is within the goal."""
-    size = float(change.norm())
     tried: list[Placement] = []
     rule_of, n_steps = curve.fewest(goal, max_steps)
     most = max_steps if resolution > COARSEST else min(max_steps, max(n_steps + 4, int(MISJUDGED * n_steps)))
     stagnant = 0
     while True:
         rule = rule_of(n_steps)
-        derivatives = yield from ask("derivatives", rule.nodes)
-        residual = float((torch.from_numpy(rule.weights) @ derivatives - change).norm()) / size
+        residual = yield from _residual(rule, change)
         tried.append(_smooth(rule, residual, residual <= (goal if n_steps > 1 else LINEAR * goal), change))
         if tried[-1].reached:
             return tried[-1]

@@ -11,7 +11,10 @@ from scipy.interpolate import CubicSpline
 
 from .plain import is_integer
 
-__all__ = ["RULES", "Quadrature", "equidistributed", "quadrature"]
+__all__ = ["RULES", "Quadrature", "drawn_to_middle", "equidistributed", "quadrature"]
+
+# Half the distance of two poles over the middle of the path, which `drawn_to_middle` is made for.
+WIDTH = 0.15
 
 
 class Quadrature(NamedTuple):
@@ -40,6 +43,24 @@ def midpoint(n_steps: int) -> Quadrature:
 def riemann_right(n_steps: int) -> Quadrature:
     """Right ends of N equal intervals, the rule of both papers: exact to degree 0, error O(N⁻¹)."""
     return Quadrature(np.arange(1, n_steps + 1) / n_steps, np.full(n_steps, 1 / n_steps))
+
+
+def drawn_to_middle(n_steps: int) -> Quadrature:
+    """Gauss-Legendre in the variable u of α = ½ + b sinh u, whose nodes lie dense in the middle of the path.
+
+    Behind a layer normalisation reference and text have one length, so that between them hidden states are shortest in
+    the middle, and the next normalisation has its poles over it: at ½ ± ½ i cot(θ/2), with θ the angle between both.
+    The change of variable moves such poles away (Johnston & Elliott, International Journal for Numerical Methods in
+    Engineering 62, 2005). Later layers bend the path more sharply than the first one does, hence the small b.
+
+    >>> rule, plain = drawn_to_middle(8), quadrature("gauss-legendre", 8)
+    >>> bool(rule.nodes[3] > plain.nodes[3]), round(float(rule.weights.sum()), 4)
+    (True, 1.0)
+    """
+    nodes, weights = gauss_legendre(n_steps)
+    end = np.arcsinh(0.5 / WIDTH)
+    places = end * (2 * nodes - 1)
+    return Quadrature(0.5 + WIDTH * np.sinh(places), 2 * end * WIDTH * np.cosh(places) * weights)
 
 
 def equidistributed(speed: np.ndarray) -> Callable[[int], Quadrature]:

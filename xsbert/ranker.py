@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,6 @@ DETAILS = ("highlights", "pairs")
 POOLINGS = ("max", "mean")
 # Between a score of given embeddings and the model's own, in units of the embeddings' lengths: what eight bits leave.
 BEARABLE_DIFFERENCE = 0.02
-# Gauss-Legendre nodes that are tried before any are placed, by the layer's distance from the last hidden state, near
-# which paths are smooth. With MiniLM twelve reached 0.01 at layer −2 for all of 24 Cranfield abstracts (ten for 15 of
-# them) and seven at layer −1; to place the seven to sixteen that it takes otherwise costs more.
-TRIED_NODES = {1: 7, 2: 12}
 
 
 @dataclass(frozen=True)
@@ -310,35 +306,9 @@ def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedT
 
 
 def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """One direction for each text. Where a few nodes reach the tolerance, none are looked for: with so few passes for
-    each node, that would be most of the cost."""
+    """One direction for each text."""
     direction = query.embedding[None] / np.linalg.norm(query.embedding)
-    target = explainer.options.target
-    found: dict[int, TextFactors] = {}
-    n_tried = TRIED_NODES.get(explainer.model.n_layers - explainer.layer)
-    if target is not None and n_tried is not None:
-        of_factors = explainer.options.factor_tolerance or np.inf
-        options = replace(explainer.options, tolerance=None, factor_tolerance=None, n_steps=n_tried)
-        tried = Explainer(explainer.model, options).projected(texts, [direction] * len(texts))
-        found = {
-            at: _asked_for(each, explainer)
-            for at, each in enumerate(tried)
-            if each.residual <= target and (each.factor_error or 0.0) <= of_factors
-        }
-    left = [at for at in range(len(texts)) if at not in found]
-    if left:
-        placed = explainer.projected([texts[at] for at in left], [direction] * len(left))
-        found.update(zip(left, placed, strict=True))
-    return [found[at] for at in range(len(texts))]
-
-
-def _asked_for(side: TextFactors, explainer: Explainer) -> TextFactors:
-    """With the tolerances that were asked for among its settings."""
-    if side.settings is None:
-        return side
-    of_factors = explainer.options.factor_tolerance
-    settings = replace(side.settings, tolerance=explainer.options.target, factor_tolerance=of_factors)
-    return replace(side, settings=settings)
+    return [*explainer.projected(texts, [direction] * len(texts))]
 
 
 def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:

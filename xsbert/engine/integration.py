@@ -39,6 +39,11 @@ class Integrated:
 class Way(Protocol):
     """Forward or reverse mode, along paths of texts that are alike."""
 
+    @property
+    def n_first(self) -> int:
+        """Nodes that are tried before a path is looked at; 0 for none."""
+        ...
+
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
     ) -> list[Measured]:
@@ -69,7 +74,7 @@ def integrated(paths: Sequence[TextPath], options: Options, way: Way) -> list[In
         FloatingPointError: f is not finite everywhere between reference and text.
         MemoryError: the budget is too small for a single product.
     """
-    found = _computed(paths, placements(paths, options), options, way)
+    found = _computed(paths, placements(paths, options, way.n_first), options, way)
     if options.factor_tolerance is None:
         return found
     return [
@@ -103,6 +108,7 @@ class _Alone:
 
     place: int
     way: Way
+    n_first: int = 0
 
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
@@ -161,6 +167,7 @@ class SummedOver:
 
     groups: Sequence[Sequence[Sequence[int]]] | None
     options: Options
+    n_first: int = 0
 
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
@@ -187,6 +194,7 @@ class ProjectedBy:
 
     directions: Sequence[Tensor]
     options: Options
+    n_first: int = 0
 
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
@@ -206,10 +214,11 @@ class ProjectedBy:
         return values @ self.directions[place].cpu().to(values.dtype).T
 
 
-def placements(paths: Sequence[TextPath], options: Options) -> list[Placement]:
+def placements(paths: Sequence[TextPath], options: Options, n_first: int = 0) -> list[Placement]:
     """Nodes placed for the tolerance; or the rule that was asked for, whose residual is not known yet.
 
-    Where a path jumps within what float32 resolves, its nodes are placed in float64.
+    Where a path jumps within what float32 resolves, its nodes are placed in float64. ``n_first`` as for
+    `place_nodes_together`.
     """
     rule, tolerance = options.steps, options.target
     if rule is not None or tolerance is None:
@@ -224,11 +233,11 @@ def placements(paths: Sequence[TextPath], options: Options) -> list[Placement]:
             for path in paths
         ]
     xs, rs, changes = zip(*((path.x, path.r, path.f_x - path.f_r) for path in paths), strict=True)
-    bounds = {"tolerance": tolerance, "max_steps": options.max_steps}
+    bounds: dict[str, Any] = {"tolerance": tolerance, "max_steps": options.max_steps}
     finer = all(path.in_float64 is not None for path in paths)
     chunk_size = chunk_for(paths[0], 1, options)
     f = paths[0].precise or paths[0].f
-    found = place_nodes_together(f, xs, rs, changes, **bounds, finer=finer, chunk_size=chunk_size)
+    found = place_nodes_together(f, xs, rs, changes, **bounds, finer=finer, n_first=n_first, chunk_size=chunk_size)
     for place, path in enumerate(paths):
         if found[place].unresolved and path.in_float64 is not None:
             fine = path.in_float64()

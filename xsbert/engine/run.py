@@ -13,6 +13,7 @@ import torch
 from ..caller import caller_level
 from ..factors import ProjectedFactors, TextFactors, settings_of
 from ..integrated_jacobian import derivatives_along_paths
+from ..memory import give_back_memory
 from ..progress import Progress
 from .context import check_run
 from .described import described, numpy_of
@@ -32,6 +33,10 @@ __all__ = ["BACKWARD_COST", "Run", "reverse_is_cheaper", "spanning"]
 # texts of 12 to 250 tokens), and more memory. Where factors that are pulled back serve one pair only, they must save
 # more.
 REVERSE_COST, BACKWARD_COST = 1.1, 1.5
+# Nodes of `drawn_to_middle` that are tried before a path is looked at, by the layer's distance from the last hidden
+# state, and the tolerance that they are for; docs/rankings.md has the figures for four models. With many directions a
+# node too many costs more than the looks that it saves.
+FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
 
 
 class Run:
@@ -83,6 +88,7 @@ class Run:
                 for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
                     yield places
                     progress.update(len(places))
+                    give_back_memory()
 
     def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
         """The factors of texts that are alike (see `batches`), by forward mode; or, with more tokens than outputs, by
@@ -134,7 +140,8 @@ class Run:
         n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])
         wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
         on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
-        found = _checked(integrated(paths, options, ProjectedBy(on_device, options)), texts)
+        way = ProjectedBy(on_device, options, self._n_first(options, max(map(len, directions))))
+        found = _checked(integrated(paths, options, way), texts)
         of_nodes = self._residuals_of_nodes(paths, found, options)
         results = []
         for text, path, each, own, full, residual in zip(texts, paths, found, directions, wide, of_nodes, strict=True):
@@ -146,6 +153,11 @@ class Run:
             results.append(ProjectedFactors.of(_finished(self._described(text, path), each, **known), own))
         _warn_unless_reached(results, options)
         return results
+
+    def _n_first(self, options: Options, n_directions: int) -> int:
+        """Nodes that are tried before a path is looked at."""
+        few = n_directions <= FEW_DIRECTIONS and (options.target or 0.0) >= FIRST_TOLERANCE
+        return FIRST_NODES.get(self.model.n_layers - self.layer, 0) if few else 0
 
     def _residuals_of_nodes(
         self, paths: Sequence[TextPath], found: Sequence[Integrated], options: Options

@@ -17,7 +17,7 @@ __all__ = ["account"]
 
 BAR = 10
 N_STRONGEST = 6
-# Of the largest weight in the ranking: words above it are marked.
+# Of the largest weight in the best hit: words above it are marked. In others the less is marked the less they score.
 THRESHOLD = 0.3
 # Marked words are bold on a terminal, and between these without colours.
 PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
@@ -76,7 +76,7 @@ def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[s
         used = "its best passage" if len(hit.passages) == 1 else "all of its passages"
         yield f"     {used} of {hit.n_passages}"
     if hit.document.spans is not None:
-        shown = _shown(hit, _largest(ranking))
+        shown = _shown(hit, _scale(hit, ranking))
         yield from _wrapped(shown, width, marks)
     strongest = sorted(
         zip(hit.query.units, hit.query.roles, hit.query.values, strict=True), key=lambda row: -abs(row[2])
@@ -92,10 +92,13 @@ def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[s
     yield f"     baseline {hit.baseline:+.4f}, error {hit.error:.1e}, residual {hit.residual:.1e}"
 
 
-def _largest(ranking: Ranking) -> float:
-    """The largest weight of a word of any document: what hardly scores has no marks."""
-    weights = [float(hit.contributions.max()) for hit in ranking if hit.explained and hit.contributions.size]
-    return max(weights, default=0.0)
+def _scale(hit: Hit, ranking: Ranking) -> float:
+    """What marks of a hit are measured by: its own largest weight, since words of long documents have little each, or
+    more the less it scores, so that what hardly scores has no marks."""
+    own = float(hit.contributions.max()) if hit.contributions.size else 0.0
+    best = max(ranking.scores)
+    share = hit.score / best if best > 0 else 1.0
+    return own / share if own > 0 and share > 0 else float("inf")
 
 
 def _shown(hit: Hit, largest: float) -> str:
