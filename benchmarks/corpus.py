@@ -10,6 +10,8 @@ by two local actors instead, and with ``--rows`` a job of factors of that many t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import statistics
 import tempfile
 import time
@@ -152,12 +154,14 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--ray", action="store_true", help="run two local actors instead")
     parser.add_argument("--rows", type=int, help="measure a job of the factors of that many distinct texts instead")
+    parser.add_argument("--folder", type=Path, help="of that job, to go on with what lies there")
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
     accuracy = {"layer": options.layer, "tolerance": options.tolerance}
     pairs = pairs_of(options.texts, options.n_pairs)
     record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu")}
-    with tempfile.TemporaryDirectory() as folder:
+    temporary = tempfile.TemporaryDirectory() if options.folder is None else contextlib.nullcontext(options.folder)
+    with temporary as folder:
         if options.ray:
             record["ray"] = by_ray(options.model, pairs, accuracy, options.shard_size, Path(folder))
             print(table([{name: f"{seconds:.2f} s" for name, seconds in record["ray"].items()}]))
@@ -174,13 +178,23 @@ def of_factors(options: argparse.Namespace, accuracy: dict[str, Any], place: Pat
     texts = distinct_texts(options.texts, (6, 7), options.rows)
     model = load(options.model, shift=False, reference="unk")
     how = {"what": "factors", "shard_size": options.shard_size, **accuracy}
-    seconds, corpus = measured(lambda: explain_corpus(model, texts, place / "out", **how))
+    # A job that is stopped and gone on with has taken the seconds of all its runs.
+    log = place / "seconds.json"
+    runs: list[dict[str, float]] = json.loads(log.read_text()) if log.exists() else []
+    begun, begun_processor = time.perf_counter(), time.process_time()
+    try:
+        corpus = explain_corpus(model, texts, place / "out", **how)
+    finally:
+        runs.append({"wall": time.perf_counter() - begun, "processor": time.process_time() - begun_processor})
+        log.write_text(json.dumps(runs))
+    seconds = {clock: sum(run[clock] for run in runs) for clock in runs[0]}
     rows = corpus.to_dataframe(["tokens", "residual"])
     return {
         **corpus.counts(),
         "tokens of a text": float(rows["tokens"].map(len).mean()),
         "largest residual": float(rows["residual"].max()),
         "seconds": seconds,
+        "runs": len(runs),
         "bytes": sum(file.stat().st_size for file in (place / "out").glob("*.parquet")),
     }
 
