@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import resource
 import statistics
 import tempfile
 import time
@@ -195,6 +196,7 @@ def of_factors(options: argparse.Namespace, accuracy: dict[str, Any], place: Pat
         "largest residual": float(rows["residual"].max()),
         "seconds": seconds,
         "runs": len(runs),
+        "peak bytes of the last run": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "bytes": sum(file.stat().st_size for file in (place / "out").glob("*.parquet")),
     }
 

@@ -263,7 +263,7 @@ def test_a_hit_without_explanation_is_shown_with_its_reason(tmp_path):
 
 
 def test_terminal():
-    ranking = ranking_of(["one two three", "four \x1b[31m five", "six"])
+    ranking = ranking_of(["one two three", "four \x1b[31m five", "six seven eight nine"])
     lines = account(ranking, 60)
     assert "\x1b" not in "".join(lines)
     assert max(map(len, lines[2:])) <= 75

@@ -93,9 +93,9 @@ def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[s
 
 
 def _scale(hit: Hit, ranking: Ranking) -> float:
-    """What marks of a hit are measured by: its own largest weight, since words of long documents have little each, or
+    """What marks of a hit are measured by: its own largest word, since those of long documents have little each, or
     more the less it scores, so that what hardly scores has no marks."""
-    own = float(hit.contributions.max()) if hit.contributions.size else 0.0
+    own = max((each.weight for each in hit.highlights()), default=0.0)
     best = max(ranking.scores)
     share = hit.score / best if best > 0 else 1.0
     return own / share if own > 0 and share > 0 else float("inf")
