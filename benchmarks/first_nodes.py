@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from common import distinct_texts, environment, path_of, settings, table, write_json
 from numpy.polynomial import chebyshev
-from ranking import read_cranfield
+from ranking import abstracts, read_cranfield
 from tqdm import tqdm
 
 from xsbert import XSTransformer
@@ -30,14 +30,6 @@ RULES: dict[str, Callable[[int], Quadrature]] = {
     "plain": lambda n: quadrature("gauss-legendre", n),
     "drawn": drawn_to_middle,
 }
-
-
-def abstracts(folder: Path, model: XSTransformer, n_texts: int) -> list[str]:
-    """Abstracts of 150 to 250 tokens, spread evenly over the collection."""
-    documents, _ = read_cranfield(folder)
-    lengths = [len(model.tokenizer(text, truncation=False)["input_ids"]) for text in documents]
-    fitting = [text for text, length in zip(documents, lengths, strict=True) if 150 <= length <= 250]
-    return [fitting[place] for place in np.linspace(0, len(fitting) - 1, n_texts).astype(int)]
 
 
 def slopes_of(model: XSTransformer, layer: int, text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -70,10 +62,11 @@ def main() -> None:
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
     record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu"), "rows": []}
+    documents, _ = read_cranfield(options.cranfield)
     short = distinct_texts(options.texts, (6, 7), options.n_short)
     for name in options.models:
         model = XSTransformer(path_of(name), device="cpu")
-        kinds = {"short": short, "abstracts": abstracts(options.cranfield, model, options.n_long)}
+        kinds = {"short": short, "abstracts": abstracts(documents, model, options.n_long)}
         for layer in options.layers:
             for kind, texts in kinds.items():
                 with torch.no_grad():

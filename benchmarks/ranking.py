@@ -53,6 +53,13 @@ def _records(path: Path) -> list[dict[str, str]]:
     return found
 
 
+def abstracts(documents: Sequence[str], model: XSTransformer, n_texts: int) -> list[str]:
+    """Those of 150 to 250 tokens, spread evenly over the collection."""
+    lengths = [len(model.tokenizer(text, truncation=False)["input_ids"]) for text in documents]
+    fitting = [text for text, length in zip(documents, lengths, strict=True) if 150 <= length <= 250]
+    return [fitting[place] for place in np.linspace(0, len(fitting) - 1, n_texts).astype(int)]
+
+
 class Statistics:
     """What term weights need to know of a collection."""
 
@@ -190,9 +197,7 @@ def cost(
     model: XSTransformer, documents: list[str], query: str, options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """Seconds of highlights and pairs of ten abstracts, of the loop, and of encoding one."""
-    lengths = [len(model.preprocess([text])["input_ids"][0]) for text in documents]
-    fitting = [text for text, length in zip(documents, lengths, strict=True) if 150 <= length <= 250]
-    chosen = [fitting[place] for place in np.linspace(0, len(fitting) - 1, options.n_documents).astype(int)]
+    chosen = abstracts(documents, model, options.n_documents)
     how = {"layer": options.layer, "tolerance": options.tolerance, "show_progress_bar": False}
     works: dict[str, Callable[[], Any]] = {
         "encode": lambda: [model.encode(text) for text in chosen],

@@ -320,3 +320,16 @@ def test_an_explainer_sees_new_weights(own):
     assert before.settings.fingerprint != after.settings.fingerprint == alone.settings.fingerprint
     np.testing.assert_array_equal(after.factors, alone.factors)
     assert not np.allclose(after.factors, before.factors)
+
+
+@pytest.mark.parametrize(
+    ("n_directions", "tolerance", "tried"), [(24, 0.005, True), (25, 0.005, False), (1, 0.004, False)]
+)
+def test_nodes_are_tried_first_along_few_directions_for_loose_tolerances(model, n_directions, tolerance, tried):
+    text = ["The harbour was closed."]
+    (placed,) = model.text_factors(text, tolerance=tolerance)
+    (found,) = model.explainer(tolerance=tolerance).projected(text, [np.eye(384)[:n_directions]])
+    if tried:
+        assert (found.settings.n_steps, found.settings.n_looks) == (8, 16)
+    else:
+        assert (found.settings.n_steps, found.settings.n_looks) == (placed.settings.n_steps, placed.settings.n_looks)

@@ -116,5 +116,5 @@ def test_nodes_drawn_to_the_middle_serve_poles_over_it(n, height):
     rule = drawn_to_middle(n)
     assert (np.diff(rule.nodes) > 0).all()
     np.testing.assert_allclose(rule.nodes, 1 - rule.nodes[::-1], atol=1e-12)
-    assert abs(rule.weights.sum() - 1) < 0.02 ** (n / 4)
+    assert abs(rule.weights.sum() - 1) < 1e-8
     assert error(rule) < error(quadrature("gauss-legendre", n)) / 5

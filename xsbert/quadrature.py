@@ -13,7 +13,7 @@ from .plain import is_integer
 
 __all__ = ["RULES", "Quadrature", "drawn_to_middle", "equidistributed", "quadrature"]
 
-# Half the distance of two poles over the middle of the path, which `drawn_to_middle` is made for.
+# b of `drawn_to_middle`: how far from the path, in units of its length, the poles lie that it serves best.
 WIDTH = 0.15
 
 
@@ -52,6 +52,8 @@ def drawn_to_middle(n_steps: int) -> Quadrature:
     the middle, and the next normalisation has its poles over it: at ½ ± ½ i cot(θ/2), with θ the angle between both.
     The change of variable moves such poles away (Johnston & Elliott, International Journal for Numerical Methods in
     Engineering 62, 2005). Later layers bend the path more sharply than the first one does, hence the small b.
+
+    The weights sum to one as far as N nodes integrate cosh: to 2e-9 for 6 nodes, to rounding from 8 on.
 
     >>> rule, plain = drawn_to_middle(8), quadrature("gauss-legendre", 8)
     >>> bool(rule.nodes[3] > plain.nodes[3]), round(float(rule.weights.sum()), 4)

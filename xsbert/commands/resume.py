@@ -12,8 +12,15 @@ __all__ = ["Results"]
 
 # What must be the same in all results of a file. The rule and its nodes are added where there is no tolerance.
 HOW = (
-    *("model", "fingerprint", "layer", "reference", "reference_positions", "shift", "dtype"),
-    *("tolerance", "factor_tolerance"),
+    "model",
+    "fingerprint",
+    "layer",
+    "reference",
+    "reference_positions",
+    "shift",
+    "dtype",
+    "tolerance",
+    "factor_tolerance",
 )
 FIXED = ("rule", "n_steps")
 

@@ -39,11 +39,6 @@ class Integrated:
 class Way(Protocol):
     """Forward or reverse mode, along paths of texts that are alike."""
 
-    @property
-    def n_first(self) -> int:
-        """Nodes that are tried before a path is looked at; 0 for none."""
-        ...
-
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
     ) -> list[Measured]:
@@ -59,13 +54,14 @@ class Way(Protocol):
         ...
 
 
-def integrated(paths: Sequence[TextPath], options: Options, way: Way) -> list[Integrated]:
+def integrated(paths: Sequence[TextPath], options: Options, way: Way, n_first: int = 0) -> list[Integrated]:
     """Place nodes along the paths, integrate, and tell the error.
 
     Args:
         paths: n paths, of texts that are alike, with one f.
         options: how accurately, and within which memory.
         way: `SummedOver` or `ProjectedBy`.
+        n_first: nodes that are tried before the paths are looked at; 0 for none.
 
     Returns:
         the factors of n texts.
@@ -74,7 +70,7 @@ def integrated(paths: Sequence[TextPath], options: Options, way: Way) -> list[In
         FloatingPointError: f is not finite everywhere between reference and text.
         MemoryError: the budget is too small for a single product.
     """
-    found = _computed(paths, placements(paths, options, way.n_first), options, way)
+    found = _computed(paths, placements(paths, options, n_first), options, way)
     if options.factor_tolerance is None:
         return found
     return [
@@ -108,7 +104,6 @@ class _Alone:
 
     place: int
     way: Way
-    n_first: int = 0
 
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
@@ -167,7 +162,6 @@ class SummedOver:
 
     groups: Sequence[Sequence[Sequence[int]]] | None
     options: Options
-    n_first: int = 0
 
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]
@@ -194,7 +188,6 @@ class ProjectedBy:
 
     directions: Sequence[Tensor]
     options: Options
-    n_first: int = 0
 
     def together(
         self, paths: Sequence[TextPath], rules: Sequence[Quadrature], functionals: Sequence[np.ndarray]

@@ -34,7 +34,7 @@ __all__ = ["BACKWARD_COST", "Run", "reverse_is_cheaper", "spanning"]
 # more.
 REVERSE_COST, BACKWARD_COST = 1.1, 1.5
 # Nodes of `drawn_to_middle` that are tried before a path is looked at, by the layer's distance from the last hidden
-# state, and the tolerance that they are for; docs/rankings.md has the figures for four models. With many directions a
+# state, and the tolerance that they are for; docs/placement.md has the figures for four models. With many directions a
 # node too many costs more than the looks that it saves.
 FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
 
@@ -140,8 +140,8 @@ class Run:
         n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])
         wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
         on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
-        way = ProjectedBy(on_device, options, self._n_first(options, max(map(len, directions))))
-        found = _checked(integrated(paths, options, way), texts)
+        n_first = self._n_first(options, max(map(len, directions)))
+        found = _checked(integrated(paths, options, ProjectedBy(on_device, options), n_first), texts)
         of_nodes = self._residuals_of_nodes(paths, found, options)
         results = []
         for text, path, each, own, full, residual in zip(texts, paths, found, directions, wide, of_nodes, strict=True):

@@ -17,7 +17,7 @@ __all__ = ["account"]
 
 BAR = 10
 N_STRONGEST = 6
-# Of the largest weight in the best hit: words above it are marked. In others the less is marked the less they score.
+# Of the weight of the largest word: what is above it is marked in the best hit; in others less, the less they score.
 THRESHOLD = 0.3
 # Marked words are bold on a terminal, and between these without colours.
 PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
