@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.pairs import PAIRS
 from xsbert import XSMPNet, XSTransformer
 from xsbert.accuracy import error_functionals, factor_error
-from xsbert.integrated_jacobian import measured_factors, token_factors
+from xsbert.integrated_jacobian import (
+    derivatives_along_paths,
+    measured_factors,
+    measured_pulled_back_together,
+    token_factors,
+)
 from xsbert.panels import Panel, composite
 from xsbert.placement import place_nodes
 from xsbert.quadrature import quadrature
@@ -103,7 +109,8 @@ def stated_and_true(name, n_steps, seed):
     functionals = error_functionals(name, rule.weights, (n_steps,))
     (measured,) = measured_factors(f, [x], [r], [rule], [functionals.reshape(-1, n_steps)])
     traces = measured.traces.reshape(3, 1, *measured.traces.shape[1:])
-    stated = factor_error(traces, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)
+    sums, tokens = traces[:, :, 0], traces[:, :, 1:]
+    stated = factor_error(sums, tokens, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)
     truth = token_factors(f, x, r, quadrature("gauss-legendre", 120))
     return stated, float((measured.factors - truth).norm() / truth.norm())
 
@@ -128,6 +135,53 @@ def test_one_or_two_nodes_tell_it_less_surely():
     ratios = found[:, 0] / found[:, 1]
     assert 0.6 <= (ratios >= 1).mean() < 0.9
     assert (ratios <= 3).mean() >= 0.9
+
+
+@pytest.mark.parametrize("n_steps", [2, 3, 4, 6])
+def test_along_one_direction_errors_that_cancel_are_stated(n_steps):
+    """Two tokens err against each other there, so that their sum is exact."""
+    x, r = torch.full((2, 1), 3.0, dtype=torch.float64), torch.full((2, 1), -1.0, dtype=torch.float64)
+
+    def f(h):
+        bent = torch.tanh(h[:, 0])
+        return torch.stack([bent[0] - bent[1], bent[0] + bent[1]])
+
+    direction = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    rule = quadrature("gauss-legendre", n_steps)
+    functionals = error_functionals("gauss-legendre", rule.weights, (n_steps,)).reshape(-1, n_steps)
+    (measured,) = measured_pulled_back_together(f, [x], [r], [rule], [direction], [functionals])
+    (slopes,) = derivatives_along_paths(f, [x], [r], [rule.nodes])
+    tokens = measured.traces.reshape(3, 1, *measured.traces.shape[1:])[:, :, 1:]
+    assert abs(measured.factors.sum()) < 1e-12
+    sums = (torch.from_numpy(functionals) @ slopes)[:, None]
+    stated = factor_error(sums, tokens, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)
+    truth = token_factors(f, x, r, quadrature("gauss-legendre", 120))[:, :1]
+    true = float((measured.factors - truth).norm() / truth.norm())
+    assert true > 1e-4
+    assert true <= stated <= 4 * true
+
+
+def test_the_stated_error_along_few_directions_on_real_weights(model):
+    """As rankings have it: the embedding of a query, or the span of several."""
+    documents = list(dict.fromkeys(text for pair in PAIRS for text in pair))[:8]
+    embeddings = model.encode(documents).astype(float)
+    spans = [np.linalg.qr(np.roll(embeddings, 1 + n, axis=0)[:4].T)[0].T for n in range(len(documents))]
+
+    def projected(n_directions, **how):
+        explainer = model.explainer(show_progress_bar=False, **how)
+        return explainer.projected(documents, [span[:n_directions] for span in spans])
+
+    ratios = []
+    for layer in (-2, -1):
+        exact = projected(4, layer=layer, n_steps=32)
+        for n_directions in (1, 4):
+            for how in ({"tolerance": 0.01}, {"n_steps": 12}):
+                for one, truth in zip(projected(n_directions, layer=layer, **how), exact, strict=True):
+                    gap = one.factors - truth.factors[:, :n_directions]
+                    size = np.linalg.norm(truth.factors[:, :n_directions])
+                    ratios.append(one.factor_error / (np.linalg.norm(gap) / size))
+    assert np.mean(np.array(ratios) >= 1) >= 0.9
+    assert np.median(ratios) <= 3
 
 
 def test_the_stated_error_of_one_node_on_real_weights(plain):

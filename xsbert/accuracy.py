@@ -4,7 +4,9 @@ Completeness tells the error of the factors' sum, a vector, on every panel of no
 That of single tokens it does not tell. But a rule's error comes from what the integrand has beyond polynomials of low
 degree, and combinations of the node values that vanish for low degrees, null rules (Berntsen & Espelid, BIT 24, 1984),
 see that for the tokens as well as for their sum. So the error of the tokens is e times the ratio of the two. It costs
-nothing, because the values at the nodes are computed for the factors in any case.
+nothing, because the values at the nodes are computed for the factors in any case. Where the factors are projected on a
+few directions, e and what null rules see of the sum are still those in all dimensions, which placing nodes has looked
+at: along a single direction both may vanish by chance.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ __all__ = ["error_functionals", "factor_error"]
 SAFETY = 1.75
 # The same for a single node, relative to the change along the path (docs/concepts.md).
 SAFETY_OF_ONE = 1.35
+# How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/accuracy.py with --directions).
+SCATTER = 0.45
 # The error that rounding alone leaves, where the integral is exact.
 ROUNDINGS = 8
 
@@ -71,7 +75,9 @@ def _null_rules(rule: str, order: int) -> np.ndarray:
     return found
 
 
-def factor_error(traces: Tensor, changes: Tensor, size: float, n_nodes: int, rounding: float = 0.0) -> float:
+def factor_error(
+    sums: Tensor, tokens: Tensor, changes: Tensor, size: float, n_nodes: int, rounding: float = 0.0
+) -> float:
     """An upper estimate of ‖V − V*‖ / ‖V*‖, with V* the exact factors; below the truth in one case of twenty.
 
     A single node has no null rule. Its estimate takes the tokens to err as much as their sum does, relative to what is
@@ -80,8 +86,10 @@ def factor_error(traces: Tensor, changes: Tensor, size: float, n_nodes: int, rou
     the truth in one case of three.
 
     Args:
-        traces: (3, P, 1 + M, E), `error_functionals` of the derivative of f along the path, and of M combinations of
-            the tokens' parts in it whose squares sum to the sum of the tokens' squares.
+        sums: (3, P, E), `error_functionals` of the derivative of f along the path, in all dimensions of f, also where
+            the factors are projected on a few.
+        tokens: (3, P, M, K), the same of M combinations of the tokens' parts in it whose squares sum to the sum of the
+            tokens' squares.
         changes: (P, E), by how much f changes along each panel.
         size: ‖V‖.
         n_nodes: of all panels.
@@ -90,9 +98,9 @@ def factor_error(traces: Tensor, changes: Tensor, size: float, n_nodes: int, rou
     Returns:
         the estimate, 0 where nothing changes.
     """
-    traces, changes = traces.double().cpu(), changes.double().cpu()
-    local = (traces[0, :, 0] - changes).norm(dim=-1)
-    of_sum, of_tokens = traces[1:, :, 0].norm(dim=-1), traces[1:, :, 1:].flatten(2).norm(dim=-1)
+    sums, tokens, changes = (given.double().cpu() for given in (sums, tokens, changes))
+    local = (sums[0] - changes).norm(dim=-1)
+    of_sum, of_tokens = sums[1:].norm(dim=-1), tokens[1:].flatten(2).norm(dim=-1)
     # Both null rules of a panel together: one alone may be small by chance.
     of_sum, of_tokens = of_sum.norm(dim=0), of_tokens.norm(dim=0)
     ratio = torch.where(of_sum > 0, of_tokens / of_sum, 0.0)
@@ -104,4 +112,5 @@ def factor_error(traces: Tensor, changes: Tensor, size: float, n_nodes: int, rou
         # Near a bend the node's factors are several times as large as the exact ones, by which the error is measured;
         # but of these the sum is known.
         estimate = max(estimate, SAFETY_OF_ONE * float(local.norm()) / change)
-    return math.hypot(estimate, floor)
+    scatter = 1 + SCATTER * (tokens.shape[-1] ** -0.5 - sums.shape[-1] ** -0.5)
+    return math.hypot(scatter * estimate, floor)

@@ -78,6 +78,8 @@ class Graded:
     """The larger of ‖Σ errors‖ and (Σ ‖error‖²)^½, so that no chance cancellation counts; absolute."""
     resolved: bool
     """False where the path still jumps within the narrowest interval allowed."""
+    slopes: Tensor | None = None
+    """(N, E), derivatives of f along the path at the nodes; None where they were not asked for."""
 
     @property
     def n_steps(self) -> int:
@@ -149,7 +151,8 @@ def graded(
         squares = missed.square().sum(1)
         residual = max(float(missed.sum(0).norm()), float(squares.sum().sqrt()))
         changes = torch.stack([path.values[panel.high] - path.values[panel.low] for panel in panels])
-        found = Graded(panels, changes, residual, resolved)
+        slopes = torch.stack([path.derivatives[node] for node in composite(panels).nodes.tolist()])
+        found = Graded(panels, changes, residual, resolved, slopes)
         if found.n_steps <= max_steps and (best is None or residual < best.residual):
             best = found
         if residual <= goal:

@@ -75,6 +75,8 @@ class Placement:
     """(P, E), by how much f changes along each panel, float64 on the CPU; None where that was not looked at."""
     widths: tuple[float, ...] = ()
     """Of the panels."""
+    slopes: Tensor | None = None
+    """(N, E), derivatives of f along the path at the nodes, float64 on the CPU; None where they were not looked at."""
     unresolved: bool = False
     """Whether the path jumps within what the dtype resolves, so that another dtype would see more."""
     in_float64: bool = False
@@ -220,9 +222,9 @@ def search(
     goal = MARGIN * tolerance
     if 0 < n_first <= max_steps:
         rule = drawn_to_middle(n_first)
-        residual = yield from _residual(rule, change)
-        if residual <= goal:
-            return _smooth(rule, residual, True, change)
+        tried = yield from _tried(rule, change, goal)
+        if tried.reached:
+            return tried
     values: dict[float, Tensor] = {}
     curve = yield from _look(tolerance * size, values, resolution)
     found: list[Placement] = []
@@ -246,10 +248,11 @@ def _panels_are_fewer(curve: _Curve, goal: float, max_steps: int) -> bool:
     return PANELS_OPTIMISM * fewest_on_panels(places, values, derivatives, goal * curve.size, max_steps) < n_steps
 
 
-def _residual(rule: Quadrature, change: Tensor) -> Generator[Request, Tensor, float]:
+def _tried(rule: Quadrature, change: Tensor, goal: float) -> Generator[Request, Tensor, Placement]:
     """What a rule on the whole path leaves, relative to the change."""
-    derivatives = yield from ask("derivatives", rule.nodes)
-    return float((torch.from_numpy(rule.weights) @ derivatives - change).norm() / change.norm())
+    slopes = yield from ask("derivatives", rule.nodes)
+    residual = float((torch.from_numpy(rule.weights) @ slopes - change).norm() / change.norm())
+    return _smooth(rule, residual, residual <= goal, change, slopes)
 
 
 def _spread(
@@ -261,13 +264,11 @@ def _spread(
     most = max_steps if resolution > COARSEST else min(max_steps, max(n_steps + 4, int(MISJUDGED * n_steps)))
     stagnant = 0
     while True:
-        rule = rule_of(n_steps)
-        residual = yield from _residual(rule, change)
-        tried.append(_smooth(rule, residual, residual <= (goal if n_steps > 1 else LINEAR * goal), change))
+        tried.append((yield from _tried(rule_of(n_steps), change, goal if n_steps > 1 else LINEAR * goal)))
         if tried[-1].reached:
             return tried[-1]
         if len(tried) > 1:
-            stagnant = stagnant + 1 if residual > STAGNATION * tried[-2].measured else 0
+            stagnant = stagnant + 1 if tried[-1].measured > STAGNATION * tried[-2].measured else 0
         if n_steps >= most or stagnant >= PATIENCE:
             best = min(placement.measured for placement in tried)
             found = next(placement for placement in tried if placement.measured <= 1.25 * best)
@@ -276,9 +277,11 @@ def _spread(
         n_steps = int(min(most, 2 * n_steps, max(n_steps + 1, wanted)))
 
 
-def _smooth(rule: Quadrature, residual: float, reached: bool, change: Tensor) -> Placement:
+def _smooth(
+    rule: Quadrature, residual: float, reached: bool, change: Tensor, slopes: Tensor | None = None
+) -> Placement:
     """A placement on one panel, the whole path."""
-    return Placement(rule, residual, reached, (len(rule.nodes),), change[None], (1.0,))
+    return Placement(rule, residual, reached, (len(rule.nodes),), change[None], (1.0,), slopes)
 
 
 def _on_panels(found: Graded, size: float, goal: float, resolution: float) -> Placement:
@@ -293,6 +296,7 @@ def _on_panels(found: Graded, size: float, goal: float, resolution: float) -> Pl
         orders=tuple(panel.n_steps for panel in found.panels),
         changes=found.changes,
         widths=widths,
+        slopes=found.slopes,
         unresolved=blurred and residual > goal,
     )
 

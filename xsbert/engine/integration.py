@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from ..accuracy import error_functionals, factor_error
-from ..integrated_jacobian import Measured, measured_factors, measured_pulled_back_together
+from ..integrated_jacobian import (
+    Measured,
+    derivatives_along_paths,
+    measured_factors,
+    measured_pulled_back_together,
+)
 from ..placement import Placement, place_nodes, place_nodes_together
 from ..quadrature import Quadrature
 from .options import Options
@@ -34,6 +39,8 @@ class Integrated:
     """See `xsbert.accuracy.factor_error`."""
     n_float64: int
     """Nodes that were computed in float64."""
+    slopes: Tensor | None
+    """(N, E), derivatives of f along the path at the nodes, float64 on the CPU, where the factors are projected."""
 
 
 class Way(Protocol):
@@ -49,8 +56,8 @@ class Way(Protocol):
         """The text of that place, on another path."""
         ...
 
-    def outputs(self, place: int, values: Tensor) -> Tensor:
-        """(…, E) outputs of f, float64 on the CPU, to those that the factors of a text speak of."""
+    def slopes(self, paths: Sequence[TextPath], placed: Sequence[Placement]) -> Sequence[Tensor | None]:
+        """(N, E) of each text, derivatives of f along the path at the nodes; None where the traces tell them."""
         ...
 
 
@@ -114,8 +121,8 @@ class _Alone:
     def alone(self, place: int, path: TextPath, rule: Quadrature, functionals: np.ndarray) -> Measured:
         return self.way.alone(self.place, path, rule, functionals)
 
-    def outputs(self, place: int, values: Tensor) -> Tensor:
-        return self.way.outputs(self.place, values)
+    def slopes(self, paths: Sequence[TextPath], placed: Sequence[Placement]) -> Sequence[Tensor | None]:
+        return self.way.slopes(paths, placed)
 
 
 def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: Options, way: Way) -> list[Integrated]:
@@ -124,17 +131,21 @@ def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: O
     ]
     found = _measured(paths, placed, [rows.reshape(-1, rows.shape[-1]) for rows in functionals], way)
     results = []
-    for place, (path, placement, rows, measured) in enumerate(zip(paths, placed, functionals, found, strict=True)):
+    every = zip(paths, placed, functionals, found, way.slopes(paths, placed), strict=True)
+    for path, placement, rows, measured, slopes in every:
         traces = measured.traces.reshape(*rows.shape[:2], *measured.traces.shape[1:])
+        # What one direction shows of the sum may vanish by chance, what all of them show does not.
+        sums = traces[:, :, 0] if slopes is None else torch.from_numpy(rows) @ slopes
         assert placement.changes is not None
-        changes = way.outputs(place, placement.changes)
         size, n_nodes = float(measured.factors.double().norm()), len(placement.rule.nodes)
+        rounding = torch.finfo(path.x.dtype).eps
         results.append(
             Integrated(
                 factors=measured.factors,
                 placement=placement,
-                factor_error=factor_error(traces, changes, size, n_nodes, torch.finfo(path.x.dtype).eps),
+                factor_error=factor_error(sums, traces[:, :, 1:], placement.changes, size, n_nodes, rounding),
                 n_float64=int(_fine(path, placement).sum()),
+                slopes=slopes,
             )
         )
     return results
@@ -178,8 +189,8 @@ class SummedOver:
         bounds = limits(path, len(path.x) if group is None else len(group), self.options)
         return measured_factors(path.f, [path.x], [path.r], [rule], [functionals], groups=group, **bounds)[0]
 
-    def outputs(self, place: int, values: Tensor) -> Tensor:
-        return values
+    def slopes(self, paths: Sequence[TextPath], placed: Sequence[Placement]) -> Sequence[Tensor | None]:
+        return [None] * len(paths)
 
 
 @dataclass(frozen=True)
@@ -203,8 +214,16 @@ class ProjectedBy:
         ends = [path.x], [path.r]
         return measured_pulled_back_together(path.f, *ends, [rule], [directions], [functionals], **bounds)[0]
 
-    def outputs(self, place: int, values: Tensor) -> Tensor:
-        return values @ self.directions[place].cpu().to(values.dtype).T
+    def slopes(self, paths: Sequence[TextPath], placed: Sequence[Placement]) -> Sequence[Tensor | None]:
+        # What placing looked at is of precise derivatives, which these factors may not be of.
+        known = [placement.slopes for placement in placed if paths[0].precise is None]
+        if known and all(slopes is not None for slopes in known):
+            return known
+        chunk_size = chunk_for(paths[0], 1, self.options)
+        ends = [path.x for path in paths], [path.r for path in paths]
+        nodes = [placement.rule.nodes for placement in placed]
+        found = derivatives_along_paths(paths[0].f, *ends, nodes, chunk_size=chunk_size)
+        return [slopes.cpu().double() for slopes in found]
 
 
 def placements(paths: Sequence[TextPath], options: Options, n_first: int = 0) -> list[Placement]:

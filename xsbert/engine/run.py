@@ -12,7 +12,6 @@ import torch
 
 from ..caller import caller_level
 from ..factors import ProjectedFactors, TextFactors, settings_of
-from ..integrated_jacobian import derivatives_along_paths
 from ..memory import give_back_memory
 from ..progress import Progress
 from .context import check_run
@@ -22,7 +21,7 @@ from .explainable import Explainable
 from .fingerprint import model_fingerprint
 from .integration import Integrated, ProjectedBy, SummedOver, Way, integrated
 from .options import Options
-from .paths import TextPath, batches, check_finite, chunk_for, paths_of, within_budget
+from .paths import TextPath, batches, check_finite, paths_of, within_budget
 from .reference import Reference
 from .skipping import OF_A_TEXT, skip_or_raise
 from .texts import TokenizedText
@@ -142,14 +141,13 @@ class Run:
         on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
         n_first = self._n_first(options, max(map(len, directions)))
         found = _checked(integrated(paths, options, ProjectedBy(on_device, options), n_first), texts)
-        of_nodes = self._residuals_of_nodes(paths, found, options)
         results = []
-        for text, path, each, own, full, residual in zip(texts, paths, found, directions, wide, of_nodes, strict=True):
+        for text, path, each, own, full in zip(texts, paths, found, directions, wide, strict=True):
             values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)
             # Completeness in the directions that were pulled back: nodes and rounding of this very run.
             size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
             seen = _within_span(values.sum(0) - full @ change, own) / size
-            known = {"factors": values, "known_residual": max(residual, seen)}
+            known = {"factors": values, "known_residual": max(self._residual_of_nodes(path, each), seen)}
             results.append(ProjectedFactors.of(_finished(self._described(text, path), each, **known), own))
         _warn_unless_reached(results, options)
         return results
@@ -159,25 +157,15 @@ class Run:
         few = n_directions <= FEW_DIRECTIONS and (options.target or 0.0) >= FIRST_TOLERANCE
         return FIRST_NODES.get(self.model.n_layers - self.layer, 0) if few else 0
 
-    def _residuals_of_nodes(
-        self, paths: Sequence[TextPath], found: Sequence[Integrated], options: Options
-    ) -> list[float]:
-        """The residuals that the nodes leave in all directions of the embedding, measured where they are not known."""
-        placed = [each.placement for each in found]
-        # What placing measured was by precise derivatives, which these factors may not be of.
-        known = paths[0].precise is None and all(placement.residual is not None for placement in placed)
-        if known and self.model.truncate_dim is None:
-            return [float(placement.residual or 0.0) for placement in placed]
-        chunk_size = chunk_for(paths[0], 1, options)
-        ends = [path.x for path in paths], [path.r for path in paths]
-        nodes = [placement.rule.nodes for placement in placed]
-        derivatives = derivatives_along_paths(paths[0].f, *ends, nodes, chunk_size=chunk_size)
-        residuals = []
-        for path, placement, slopes in zip(paths, placed, derivatives, strict=True):
-            change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
-            total = (placement.rule.weights @ numpy_of(slopes))[: self.model.truncate_dim]
-            residuals.append(float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0)))
-        return residuals
+    def _residual_of_nodes(self, path: TextPath, found: Integrated) -> float:
+        """The residual that the nodes leave in all directions of the embedding."""
+        placement = found.placement
+        if path.precise is None and placement.residual is not None and self.model.truncate_dim is None:
+            return placement.residual
+        assert found.slopes is not None
+        change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
+        total = (placement.rule.weights @ numpy_of(found.slopes))[: self.model.truncate_dim]
+        return float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0))
 
     def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
         return described(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
