@@ -167,6 +167,28 @@ def test_returns_figure_and_axes_shows_nothing_and_leaves_settings_alone(draw, m
     assert plt.fignum_exists(fig.number)
 
 
+@pytest.mark.parametrize("look", ["default", "dark_background"])
+@pytest.mark.parametrize("draw", EVERY.values(), ids=EVERY)
+def test_everything_written_can_be_read_on_light_and_on_dark(draw, look):
+    with plt.style.context(look):
+        fig, _ = draw(random_result(4, 5))
+        fig.set_dpi(200)
+        fig.canvas.draw()
+    image = np.asarray(fig.canvas.buffer_rgba())[::-1, :, :3] / 255
+    luminances = np.where(image <= 0.04, image / 12.92, ((image + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    ticks = [
+        (tick, ax.axison and min(ends) <= tick.get_loc() <= max(ends))
+        for ax in fig.axes
+        for axis, ends in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim()))
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    ]
+    beyond = {label for tick, is_drawn in ticks if not is_drawn for label in (tick.label1, tick.label2)}
+    for text in set(all_texts(fig)) - beyond:
+        left, low, right, high = text.get_window_extent().extents.round().astype(int)
+        seen = luminances[max(low, 0) : high, max(left, 0) : right]
+        assert (seen.max() + 0.05) / (seen.min() + 0.05) > 3, text.get_text()
+
+
 @pytest.mark.parametrize("draw", ONE_RESULT.values(), ids=ONE_RESULT)
 @pytest.mark.parametrize("wrong", [None, "text", np.eye(3)], ids=str)
 def test_what_is_no_result_is_refused(draw, wrong):

@@ -16,12 +16,12 @@ from .checks import check_flag, check_result, figure_of
 from .fonts import Fonts, find_fonts
 from .style import (
     FONT_SIZE,
-    INK,
     MUTED,
     NEGATIVE,
     POSITIVE,
     decimals_of,
     inches_of,
+    ink,
     magnitude,
     part_chunks,
     score_chunks,
@@ -155,7 +155,7 @@ def _draw_column(ax: Axes, column: _Column, x: float, fonts: Fonts, size: float)
             (x, (row + 0.5) / len(column.labels)),
             xytext=(offset, 0),
             va="center",
-            color=MUTED if is_muted else INK,
+            color=MUTED if is_muted else ink(),
             annotation_clip=False,
             **at,
             **fonts.style(fonts.shown(label)),

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from .checks import figure_of, is_number
-from .style import FONT_SIZE, GRID, MUTED, set_title, title_chunks
+from .style import FONT_SIZE, MUTED, grid, ink, set_title, title_chunks
 
 __all__ = ["CYCLE", "MARKERS", "convergence"]
 
-# Okabe and Ito's colours, in an order that also differs in lightness; black first.
-CYCLE = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Okabe and Ito's colours, in an order that also differs in lightness; the ink comes first.
+CYCLE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^vPX"
 
 
@@ -55,8 +55,9 @@ def convergence(
     floor = min(positive, default=1.0) / 3
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
+    colours = (ink(), *CYCLE)
     for place, (rule, curve) in enumerate(curves.items()):
-        colour = CYCLE[place % len(CYCLE)]
+        colour = colours[place % len(colours)]
         marker = MARKERS[place % len(MARKERS)]
         zero = curve[:, 1] == 0
         steps, heights = curve[:, 0], np.where(zero, floor, curve[:, 1])
@@ -83,7 +84,7 @@ def convergence(
     ax.set_xlabel("nodes", fontsize=FONT_SIZE)
     ax.set_ylabel("error", fontsize=FONT_SIZE)
     ax.tick_params(labelsize=FONT_SIZE - 1)
-    ax.grid(True, color=GRID, linewidth=0.6)
+    ax.grid(True, color=grid(), linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     legend = ax.legend(fontsize=FONT_SIZE - 1, frameon=False)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .convergence import CYCLE
-from .style import FONT_SIZE, GRID
+from .style import FONT_SIZE, grid, ink
 
 __all__ = ["estimates"]
 
@@ -39,13 +39,13 @@ def estimates(
     fig, ax = plt.subplots(figsize=(7, 0.32 * len(order) + 1.2), layout="constrained")
     ax.hlines(heights, low, high, color=INTERVAL, linewidth=2, zorder=1)
     for place, (name, values) in enumerate(marks.items()):
-        colour, mark = CYCLE[1 + place % (len(CYCLE) - 1)], MARKS[place % len(MARKS)]
+        colour, mark = CYCLE[place % len(CYCLE)], MARKS[place % len(MARKS)]
         ax.plot(np.array(values)[order], heights, mark, color=colour, mfc="none", ms=5, zorder=2, label=name)
-    ax.plot(value, heights, "o", color="black", ms=6, zorder=3)
+    ax.plot(value, heights, "o", color=ink(), ms=6, zorder=3)
     ax.set_yticks(heights, [labels[place] for place in order], fontsize=FONT_SIZE - 1)
     ax.tick_params(axis="x", labelsize=FONT_SIZE - 1)
     ax.set_xlabel(axis, fontsize=FONT_SIZE)
-    ax.grid(True, axis="x", color=GRID, linewidth=0.6)
+    ax.grid(True, axis="x", color=grid(), linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     if marks:

@@ -6,10 +6,11 @@ import math
 import unicodedata
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_hex, to_rgb
 
 from ...factors import TextFactors
 from ...spelling import display_tokens, shorten
@@ -21,8 +22,6 @@ from .fonts import find_fonts
 __all__ = [
     "COLOURS",
     "FONT_SIZE",
-    "GRID",
-    "INK",
     "LONGEST_LABEL",
     "MAIN_COLOURS",
     "MUTED",
@@ -33,7 +32,9 @@ __all__ = [
     "colours_of",
     "decimals_of",
     "ems",
+    "grid",
     "inches_of",
+    "ink",
     "ink_on",
     "is_wide",
     "labels_of",
@@ -50,7 +51,9 @@ __all__ = [
 
 COLOURS, MAIN_COLOURS = "RdBu_r", "PuOr_r"
 POSITIVE, NEGATIVE, NEUTRAL = "#b2182b", "#2166ac", "#4d4d4d"
-INK, MUTED, GRID = "#1a1a1a", "#7a7a7a", "#dddddd"
+# Read as well on white as on black.
+MUTED = "#7a7a7a"
+NEAR_BLACK, GRIDS = "#1a1a1a", {"light": "#dddddd", "dark": "#444444"}
 
 FONT_SIZE = 9.0
 LONGEST_LABEL = 28
@@ -160,15 +163,30 @@ def colours_of(limit: float) -> ScalarMappable:
     return ScalarMappable(Normalize(-limit, limit), COLOURS)
 
 
+def ink() -> str:
+    """The colour of text and marks on the background, as matplotlib's style has it."""
+    chosen = to_hex(matplotlib.rcParams["text.color"])
+    return NEAR_BLACK if chosen == "#000000" else chosen
+
+
+def grid() -> str:
+    """The colour of lines that stay in the background: where text is light, that is dark."""
+    return GRIDS["dark" if _luminance(to_rgb(ink())) > 0.5 else "light"]
+
+
 def ink_on(colour: Any, muted: bool = False) -> str:
     """Black or white, whichever can be read on the colour (red, green, blue, opacity), each from 0 to 1."""
+    luminance = _luminance(colour)
+    if luminance < 0.22:
+        return "white"
+    return "#5a5a5a" if muted and luminance > 0.7 else NEAR_BLACK
+
+
+def _luminance(colour: Any) -> float:
     red, green, blue = (
         channel / 12.92 if channel <= 0.04 else ((channel + 0.055) / 1.055) ** 2.4 for channel in colour[:3]
     )
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    if luminance < 0.22:
-        return "white"
-    return "#5a5a5a" if muted and luminance > 0.7 else INK
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def inches_of(ax: Axes) -> tuple[float, float]:

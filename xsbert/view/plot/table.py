@@ -21,13 +21,13 @@ from .fonts import Fonts, find_fonts
 from .style import (
     COLOURS,
     FONT_SIZE,
-    GRID,
-    INK,
     MAIN_COLOURS,
     MUTED,
     decimals_of,
     ems,
+    grid,
     inches_of,
+    ink,
     ink_on,
     labels_of,
     limit_of,
@@ -195,8 +195,8 @@ def _image(
     )
     edges = (np.arange(n_columns + 1) + left, np.arange(n_rows + 1) + top)
     edges = edges if lines else (edges[0][[0, -1]], edges[1][[0, -1]])
-    ax.vlines(edges[0], top, bottom, color=GRID, linewidth=0.4)
-    ax.hlines(edges[1], left, right, color=GRID, linewidth=0.4)
+    ax.vlines(edges[0], top, bottom, color=grid(), linewidth=0.4)
+    ax.hlines(edges[1], left, right, color=grid(), linewidth=0.4)
     return image
 
 
@@ -281,7 +281,7 @@ def _label_axis(ax: Axes, axis: Literal["x", "y"], names: _Labels, fonts: Fonts,
         ax.tick_params(axis=axis, length=2, width=0.4)
     ticks = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
     for tick, is_muted in zip(ticks, muted, strict=True):
-        tick.set(color=MUTED if is_muted else INK, fontfamily=fonts.families_of(tick.get_text()))
+        tick.set(color=MUTED if is_muted else ink(), fontfamily=fonts.families_of(tick.get_text()))
 
 
 def colour_bars(

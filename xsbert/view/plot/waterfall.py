@@ -11,11 +11,11 @@ from ..shown import Shown
 from .checks import check_result, figure_of
 from .style import (
     FONT_SIZE,
-    INK,
     MUTED,
     NEGATIVE,
     NEUTRAL,
     POSITIVE,
+    ink,
     magnitude,
     score_chunks,
     set_title,
@@ -56,7 +56,7 @@ def waterfall(result: Shown, *, title: bool | str = True, ax: Axes | None = None
         ax.plot([ends[row]] * 2, [row - 0.3, row + 1.3], color=MUTED, linewidth=0.8, zorder=0)
     ax.barh(len(parts), result.score, height=0.6, color=NEUTRAL)
     _bar_label(ax, max(result.score, 0.0) + 0.015 * span, len(parts), written(result.score, 4))
-    ax.axvline(0, color=INK, linewidth=0.8)
+    ax.axvline(0, color=ink(), linewidth=0.8)
     ax.set_yticks(range(len(parts) + 1), [*parts, "score"], fontsize=FONT_SIZE)
     ax.invert_yaxis()
     ax.set_xlim(min(0.0, *ends) - 0.03 * span, max(0.0, *ends) + 0.17 * span)
@@ -70,4 +70,4 @@ def waterfall(result: Shown, *, title: bool | str = True, ax: Axes | None = None
 
 
 def _bar_label(ax: Axes, x: float, row: int, label: str) -> None:
-    ax.text(x, row, label, ha="left", va="center", fontsize=FONT_SIZE - 1, color=INK)
+    ax.text(x, row, label, ha="left", va="center", fontsize=FONT_SIZE - 1, color=ink())
