@@ -1,8 +1,9 @@
 """Whether the stated error is true where factors are pulled back along a few directions, as rankings do.
 
 The directions are embeddings of other texts: one for highlights, the span of several as for pairs. The true error
-‖V − V*‖ / ‖V*‖ is that of the projected factors, with V* of the same directions for a tolerance that is far smaller.
-Stated errors should be above the true ones in 95 % of cases; with one direction they scatter most.
+‖V − V*‖ / ‖V*‖ is that of the projected factors, with V* of the same directions for a tolerance that is far smaller;
+cases count whose true error is three times what V* itself may err, at least. Stated errors should be above the true
+ones in 95 % of them; with one direction they scatter most.
 
     python benchmarks/projected_accuracy.py --texts sts-test.csv --cranfield FOLDER --models minilm mpnet \
         --json benchmarks/results/projected_accuracy.json
@@ -11,6 +12,7 @@ Stated errors should be above the true ones in 95 % of cases; with one direction
 from __future__ import annotations
 
 import argparse
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,9 @@ from tqdm import tqdm
 
 from xsbert import XSTransformer
 from xsbert.factors import ProjectedFactors
+
+# How far above what the truth may err a true error has to be.
+CERTAIN = 3
 
 
 def projected(model: XSTransformer, texts: Sequence[str], spans: Sequence[np.ndarray], how: Any) -> Any:
@@ -47,7 +52,7 @@ def main() -> None:
     parser.add_argument("--n-short", type=int, default=24)
     parser.add_argument("--n-long", type=int, default=6)
     parser.add_argument("--n-steps", type=int, nargs="*", default=[8], help="tried beside the default tolerance")
-    parser.add_argument("--true-tolerance", type=float, default=1e-4, help="tolerance of the reference")
+    parser.add_argument("--true-tolerance", type=float, default=2e-5, help="tolerance of V*")
     parser.add_argument("--json", help="write the full record here")
     options = parser.parse_args()
     record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu"), "rows": []}
@@ -76,22 +81,33 @@ def main() -> None:
                             "texts": "short" if texts is short else "abstracts",
                             "stated": [each.factor_error for each in found],
                             "true": [true_error(*each) for each in zip(found, exact, strict=True)],
+                            "stated of the truth": [each.factor_error for each in exact],
                             "nodes": [each.settings.n_steps for each in found],
                         }
                         record["rows"].append(row)
                 write_json(options.json, record)
-    print(table([summary(record["rows"], n_directions) for n_directions in options.directions]))
+    kinds = itertools.product(options.directions, ("short", "abstracts"))
+    print(table([summary(record["rows"], directions=n_directions, texts=texts) for n_directions, texts in kinds]))
 
 
-def summary(rows: list[dict[str, Any]], n_directions: int) -> dict[str, str]:
-    ratios = np.concatenate(
-        [np.divide(row["stated"], row["true"]) for row in rows if row["directions"] == n_directions]
+def summary(rows: list[dict[str, Any]], **chosen: Any) -> dict[str, str]:
+    """Of the rows that have these entries."""
+    ratios = np.array(
+        [
+            stated / true
+            for row in rows
+            if all(row[name] == value for name, value in chosen.items())
+            for stated, true, uncertain in zip(row["stated"], row["true"], row["stated of the truth"], strict=True)
+            if true > CERTAIN * uncertain
+        ]
     )
+    if not len(ratios):
+        return {**{name: str(value) for name, value in chosen.items()}, "cases": "0"}
     return {
-        "directions": str(n_directions),
+        **{name: str(value) for name, value in chosen.items()},
         "cases": str(len(ratios)),
-        "stated above true": f"{np.mean(ratios >= 1):.1%}",
-        "above three times": f"{np.mean(ratios > 3):.1%}",
+        "stated above true": f"{np.mean(ratios >= 1):.0%}",
+        "above three times": f"{np.mean(ratios > 3):.0%}",
         "least, median, most": f"{ratios.min():.2f}, {np.median(ratios):.2f}, {ratios.max():.2f}",
     }
 

@@ -27,8 +27,8 @@ __all__ = ["error_functionals", "factor_error"]
 SAFETY = 1.75
 # The same for a single node, relative to the change along the path (docs/concepts.md).
 SAFETY_OF_ONE = 1.35
-# How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/accuracy.py with --directions).
-SCATTER = 0.45
+# How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/projected_accuracy.py).
+SCATTER = 0.25
 # The error that rounding alone leaves, where the integral is exact.
 ROUNDINGS = 8
 
@@ -103,7 +103,10 @@ def factor_error(
     of_sum, of_tokens = sums[1:].norm(dim=-1), tokens[1:].flatten(2).norm(dim=-1)
     # Both null rules of a panel together: one alone may be small by chance.
     of_sum, of_tokens = of_sum.norm(dim=0), of_tokens.norm(dim=0)
-    ratio = torch.where(of_sum > 0, of_tokens / of_sum, 0.0)
+    # What is finer than null rules see is no more alike from token to token than independent numbers are, whose squares
+    # sum to those of their sum: in long texts the null rules' ratio is below that, and the error's is not.
+    ratio = (of_tokens / of_sum).clamp(min=(tokens.shape[-1] / sums.shape[-1]) ** 0.5)
+    ratio = torch.where(of_sum > 0, ratio, 0.0)
     floor = ROUNDINGS * min(rounding, torch.finfo(torch.float32).eps)
     if not size:
         return 0.0
