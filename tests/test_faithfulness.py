@@ -10,6 +10,7 @@ from xsbert.controls import planted_lexical_model
 from xsbert.fidelity import Faithfulness, FaithfulnessRow, cost_of_faithfulness, faithfulness
 from xsbert.fidelity.metrics import correlation, curve_edits, deletion_effects, found_strongest
 from xsbert.perturbation import Perturber
+from xsbert.view.plot import style
 
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "hears", "old", "tree", "house", "red", "blue"]
 PAIRS = [
@@ -90,7 +91,7 @@ def test_the_table_in_words_pictures_and_numbers(table):
     for metric in ("pearson", "curve"):
         fig, ax = table.plot(metric)
         assert len(ax.get_yticklabels()) == len(table.rows)
-        dots = next(line for line in ax.lines if line.get_color() == "black").get_xdata()
+        dots = next(line for line in ax.lines if line.get_color() == style.ink()).get_xdata()
         assert sorted(table.estimate(row, metric).value for row in table.rows) == pytest.approx(list(dots), nan_ok=True)
         drawn = dict(zip((label.get_text() for label in ax.get_yticklabels()), dots, strict=True))
         assert drawn[table.rows[0].label] == pytest.approx(table.estimate(0, metric).value)

@@ -337,7 +337,7 @@ def test_special_tokens_are_muted():
     result = planted(shape=(3, 5))
     special = text_of(result.a.tokens, result.a.factors, roles=["special", "text", "prompt"])
     _, ax = heatmap(Attribution(special, result.b, "dot", result.settings))
-    assert [label.get_color() for label in ax.get_yticklabels()] == [style.MUTED, style.INK, style.MUTED]
+    assert [label.get_color() for label in ax.get_yticklabels()] == [style.MUTED, style.ink(), style.MUTED]
 
 
 @pytest.mark.parametrize("shape", [(220, 190), (20, 220), (260, 8)], ids=str)
