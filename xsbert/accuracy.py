@@ -29,6 +29,9 @@ SAFETY = 1.75
 SAFETY_OF_ONE = 1.35
 # How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/projected_accuracy.py).
 SCATTER = 0.25
+# Below which a ratio of tokens to their sum is not believed in all dimensions. With the 1 of independent tokens, which is
+# taken along a few, the estimate for short texts would be up to 4.3 times the truth.
+LEAST_RATIO = 0.65
 # The error that rounding alone leaves, where the integral is exact.
 ROUNDINGS = 8
 
@@ -105,7 +108,8 @@ def factor_error(
     of_sum, of_tokens = of_sum.norm(dim=0), of_tokens.norm(dim=0)
     # What is finer than null rules see is no more alike from token to token than independent numbers are, whose squares
     # sum to those of their sum: in long texts the null rules' ratio is below that, and the error's is not.
-    ratio = (of_tokens / of_sum).clamp(min=(tokens.shape[-1] / sums.shape[-1]) ** 0.5)
+    share = tokens.shape[-1] / sums.shape[-1]
+    ratio = (of_tokens / of_sum).clamp(min=share**0.5 if share < 1 else LEAST_RATIO)
     ratio = torch.where(of_sum > 0, ratio, 0.0)
     floor = ROUNDINGS * min(rounding, torch.finfo(torch.float32).eps)
     if not size:
