@@ -29,8 +29,8 @@ SAFETY = 1.75
 SAFETY_OF_ONE = 1.35
 # How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/projected_accuracy.py).
 SCATTER = 0.25
-# Below which a ratio of tokens to their sum is not believed in all dimensions. With the 1 of independent tokens, which is
-# taken along a few, the estimate for short texts would be up to 4.3 times the truth.
+# Below which a ratio of tokens to their sum is not believed in all dimensions. With the 1 of independent tokens, taken
+# along a few directions, the estimate for short texts would be up to 4.3 times the truth.
 LEAST_RATIO = 0.65
 # The error that rounding alone leaves, where the integral is exact.
 ROUNDINGS = 8
