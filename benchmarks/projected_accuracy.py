@@ -101,11 +101,10 @@ def summary(rows: list[dict[str, Any]], **chosen: Any) -> dict[str, str]:
             if true > CERTAIN * uncertain
         ]
     )
+    known = {name: str(value) for name, value in chosen.items()} | {"cases": str(len(ratios))}
     if not len(ratios):
-        return {**{name: str(value) for name, value in chosen.items()}, "cases": "0"}
-    return {
-        **{name: str(value) for name, value in chosen.items()},
-        "cases": str(len(ratios)),
+        return known
+    return known | {
         "stated above true": f"{np.mean(ratios >= 1):.0%}",
         "above three times": f"{np.mean(ratios > 3):.0%}",
         "least, median, most": f"{ratios.min():.2f}, {np.median(ratios):.2f}, {ratios.max():.2f}",

@@ -158,3 +158,10 @@ def test_a_path_need_not_be_a_string(tmp_path):
     found = XSTransformer(path, device="cpu").token_factors(TEXTS, layer=1, n_steps=2)
     np.testing.assert_array_equal(found[0].factors, named[0].factors)
     assert found[0].settings == named[0].settings
+
+
+def test_a_mistyped_argument_is_told_what_was_meant(tmp_path):
+    path = write_model("bert", tmp_path)
+    for name, meant in (("refrence", "reference"), ("devise", "device")):
+        with pytest.raises(TypeError, match=f"'{name}'; did you mean '{meant}'"):
+            XSTransformer(path, **{name: "cpu"})

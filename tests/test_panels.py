@@ -137,6 +137,19 @@ def test_one_or_two_nodes_tell_it_less_surely():
     assert (ratios <= 3).mean() >= 0.9
 
 
+def stated_and_true_along(f, x, r, directions, n_steps):
+    """The same of factors that are projected on directions (K, E), the first dimensions of f."""
+    rule = quadrature("gauss-legendre", n_steps)
+    functionals = error_functionals("gauss-legendre", rule.weights, (n_steps,)).reshape(-1, n_steps)
+    (measured,) = measured_pulled_back_together(f, [x], [r], [rule], [directions], [functionals])
+    (slopes,) = derivatives_along_paths(f, [x], [r], [rule.nodes])
+    sums = (torch.from_numpy(functionals) @ slopes)[:, None]
+    tokens = measured.traces.reshape(3, 1, *measured.traces.shape[1:])[:, :, 1:]
+    stated = factor_error(sums, tokens, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)
+    truth = token_factors(f, x, r, quadrature("gauss-legendre", 120))[:, : len(directions)]
+    return stated, float((measured.factors - truth).norm() / truth.norm())
+
+
 @pytest.mark.parametrize("n_steps", [2, 3, 4, 6])
 def test_along_one_direction_errors_that_cancel_are_stated(n_steps):
     """Two tokens err against each other there, so that their sum is exact."""
@@ -146,19 +159,25 @@ def test_along_one_direction_errors_that_cancel_are_stated(n_steps):
         bent = torch.tanh(h[:, 0])
         return torch.stack([bent[0] - bent[1], bent[0] + bent[1]])
 
-    direction = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
-    rule = quadrature("gauss-legendre", n_steps)
-    functionals = error_functionals("gauss-legendre", rule.weights, (n_steps,)).reshape(-1, n_steps)
-    (measured,) = measured_pulled_back_together(f, [x], [r], [rule], [direction], [functionals])
-    (slopes,) = derivatives_along_paths(f, [x], [r], [rule.nodes])
-    tokens = measured.traces.reshape(3, 1, *measured.traces.shape[1:])[:, :, 1:]
-    assert abs(measured.factors.sum()) < 1e-12
-    sums = (torch.from_numpy(functionals) @ slopes)[:, None]
-    stated = factor_error(sums, tokens, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)
-    truth = token_factors(f, x, r, quadrature("gauss-legendre", 120))[:, :1]
-    true = float((measured.factors - truth).norm() / truth.norm())
+    assert abs(f(x)[0] - f(r)[0]) < 1e-12
+    stated, true = stated_and_true_along(f, x, r, torch.tensor([[1.0, 0.0]], dtype=torch.float64), n_steps)
     assert true > 1e-4
     assert true <= stated <= 4 * true
+
+
+@pytest.mark.parametrize("n_directions", [24, 8, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_finer_than_null_rules_see_is_no_more_alike_than_independent_tokens(n_directions, seed):
+    """Many tokens bend alike, which null rules see; each also has waves of its own, which the rule misses."""
+    x, r = torch.ones(64, 1, dtype=torch.float64), torch.zeros(64, 1, dtype=torch.float64)
+    common, own, phases = random(24, seed=3 * seed), random(64, 24, seed=3 * seed + 1), random(64, seed=3 * seed + 2)
+
+    def f(h):
+        places = h[:, 0]
+        return torch.tanh(3 * places - 1).sum() * common + 0.02 * torch.sin(18.85 * places + 9 * phases) @ own
+
+    stated, true = stated_and_true_along(f, x, r, torch.eye(24, dtype=torch.float64)[:n_directions], 6)
+    assert 0.9 * true <= stated <= 3 * true
 
 
 def test_the_stated_error_along_few_directions_on_real_weights(model):

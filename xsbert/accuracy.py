@@ -29,9 +29,10 @@ SAFETY = 1.75
 SAFETY_OF_ONE = 1.35
 # How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/projected_accuracy.py).
 SCATTER = 0.25
-# Below which a ratio of tokens to their sum is not believed in all dimensions. With the 1 of independent tokens, taken
-# along a few directions, the estimate for short texts would be up to 4.3 times the truth.
-LEAST_RATIO = 0.65
+# By which share the ratio of tokens to their sum may be below that of independent tokens in all dimensions of f; in few
+# by less. With none, the estimate for short texts would be up to 4.3 times the truth; with as much along few directions
+# too, it would be below the truth in one case of thirteen (two models of benchmarks/projected_accuracy.py).
+ALIKE = 0.35
 # The error that rounding alone leaves, where the integral is exact.
 ROUNDINGS = 8
 
@@ -109,7 +110,7 @@ def factor_error(
     # What is finer than null rules see is no more alike from token to token than independent numbers are, whose squares
     # sum to those of their sum: in long texts the null rules' ratio is below that, and the error's is not.
     share = tokens.shape[-1] / sums.shape[-1]
-    ratio = (of_tokens / of_sum).clamp(min=share**0.5 if share < 1 else LEAST_RATIO)
+    ratio = (of_tokens / of_sum).clamp(min=(1 - ALIKE * share) * share**0.5)
     ratio = torch.where(of_sum > 0, ratio, 0.0)
     floor = ROUNDINGS * min(rounding, torch.finfo(torch.float32).eps)
     if not size:

@@ -129,10 +129,9 @@ class Hit:
 
     @property
     def factor_error(self) -> float | None:
-        """Estimate of the relative error of the tokens' shares; see `xsbert.accuracy`.
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' shares V; see `xsbert.accuracy`.
 
-        An upper estimate, above the truth in 95 % of cases at least. Along the query's direction alone few numbers
-        tell it, so that it is wide: in half of the cases more than three times the true error, with pairs in a fifth.
+        Along the query's direction alone few numbers tell it, so that it is wide (docs/rankings.md).
         """
         self._require_explained()
         errors = [passage.side.factor_error for passage in self.passages]

@@ -215,9 +215,9 @@ class ProjectedBy:
         return measured_pulled_back_together(path.f, *ends, [rule], [directions], [functionals], **bounds)[0]
 
     def slopes(self, paths: Sequence[TextPath], placed: Sequence[Placement]) -> Sequence[Tensor | None]:
+        known = [placement.slopes for placement in placed]
         # What placing looked at is of precise derivatives, which these factors may not be of.
-        known = [placement.slopes for placement in placed if paths[0].precise is None]
-        if known and all(slopes is not None for slopes in known):
+        if paths[0].precise is None and all(slopes is not None for slopes in known):
             return known
         chunk_size = chunk_for(paths[0], 1, self.options)
         ends = [path.x for path in paths], [path.r for path in paths]

@@ -15,6 +15,7 @@ from torch import nn
 from typing_extensions import Self
 
 from ..engine.encoder import encoder_layers
+from ..engine.options import check_keywords, keywords_of
 from ..engine.quantised import check_not_to_be_quantised
 from ..engine.reference import (
     Reference,
@@ -58,6 +59,10 @@ class ReferencedTransformer(SentenceTransformer):
         path = None if model_name_or_path is None else fspath(model_name_or_path)
         try:
             super().__init__(path, **kwargs)
+        except TypeError:
+            own = ("shift", "reference", "reference_positions")
+            check_keywords(kwargs, [*keywords_of(SentenceTransformer.__init__), *own])
+            raise
         except SafetensorError as error:
             raise OSError(
                 f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
