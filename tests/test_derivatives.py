@@ -58,7 +58,7 @@ def precision(request):
 def ours(f):
     def replaced(h):
         with Differentiable([]):
-            return f(h)
+            return f(h)[...]
 
     return replaced
 
@@ -102,7 +102,7 @@ def test_products_of_derivatives_in_less_precision(products, close):
 
     def f(h):
         with Differentiable([], products):
-            return F.linear(h, weight, bias)
+            return F.linear(h, weight, bias)[...]
 
     value, derivative = jvp(f, (h,), (tangent,))
     exact = tangent @ weight.T

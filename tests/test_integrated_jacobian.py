@@ -56,6 +56,29 @@ def test_linear_function_has_its_weights_for_jacobian(ends):
     torch.testing.assert_close(jacobian, weights)
 
 
+class MovedByItself:
+    """`smooth`, which is told what its input is moved by."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, h):
+        return smooth(h)
+
+    def moved(self, h, vectors, shares):
+        self.asked.append((vectors.shape, shares.shape))
+        return smooth(h + shares[:, None] * vectors)
+
+
+def test_a_function_may_take_derivatives_by_shares_itself(ends):
+    f = MovedByItself()
+    for groups in (None, [[0, 2], [4]]):
+        torch.testing.assert_close(
+            token_factors(f, *ends, GAUSS, groups=groups), token_factors(smooth, *ends, GAUSS, groups=groups)
+        )
+    assert set(f.asked) == {((S, H), (S,))}
+
+
 def test_quadratic_function_in_closed_form(ends):
     x, r = ends
     jacobian = integrated_jacobian(lambda h: (h**2).sum().reshape(1), x, r, quadrature("midpoint", 1))

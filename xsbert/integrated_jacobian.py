@@ -199,7 +199,7 @@ def _factors(
     """The factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
 
     def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
-        return _derivative(f, h, member[:, None] * difference)
+        return _derivative_by_shares(f, h, difference, member)
 
     per_group = vmap(directional, in_dims=(None, None, 0))
     # Where all nodes are of one text, its first tangents are the same at all of them, and computed once.
@@ -335,6 +335,19 @@ def _along_paths(
 def _derivative(f: Function, h: Tensor, tangent: Tensor) -> Tensor:
     """The derivative of f at h along a tangent (S, H)."""
     return jvp(f, (h,), (tangent,))[1]
+
+
+def _derivative_by_shares(f: Function, h: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
+    """The derivative of f at h along shares (S,) ∘ vectors (S, H).
+
+    A function with a method ``moved(h, vectors, shares)``, which is f(h + shares ∘ vectors), may take it with fewer
+    products, since the vectors are the same for all shares.
+    """
+    moved = getattr(f, "moved", None)
+    if moved is None:
+        return _derivative(f, h, shares[:, None] * vectors)
+    # Zeros of their own: those of shares that are one of many would make f(h) one of many, too.
+    return jvp(lambda by: moved(h, vectors, by), (vectors.new_zeros(len(vectors)),), (shares,))[1]
 
 
 def integrated_jacobian(

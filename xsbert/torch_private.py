@@ -15,7 +15,7 @@ from torch._C._functorch import (
 )
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 __all__ = [
     "TorchDispatchMode",
@@ -24,6 +24,7 @@ __all__ = [
     "open_transform",
     "storage_key",
     "tree_leaves",
+    "tree_map_only",
     "write_count",
 ]
 

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.autograd.forward_ad import make_dual, unpack_dual
 from torch.overrides import TorchFunctionMode
 
-from ..torch_private import is_batched
+from ..torch_private import is_batched, tree_map_only
+from .deferred import Deferred, Product, Rows, across, standardised, step
 
 __all__ = ["Differentiable"]
 
@@ -34,6 +35,8 @@ class Differentiable(TorchFunctionMode):
     What a model reads on the host, such as whether a mask is all true, cannot depend on the hidden states, which
     `torch.func.vmap` would not let it read. So it is read in the first run and remembered: reading it again would make
     the host wait for all that the device has still to do.
+
+    Derivatives of linear layers wait (`xsbert.engine.deferred`): what a function returns is to be read within.
 
     Args:
         reads: what was read in earlier runs of the same function; an empty list before the first.
@@ -48,9 +51,16 @@ class Differentiable(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        named = kwargs or {}
+        if Deferred in types:
+            found = step(func, args, named)
+            if found is not NotImplemented:
+                return found
+            if func is not F.linear:
+                args, named = tree_map_only(Deferred, Deferred.dual, (args, named))
         if func in READS and not is_batched(args[0]):
             return self._read(func, args[0])
-        return self._replacements.get(func, func)(*args, **(kwargs or {}))
+        return self._replacements.get(func, func)(*args, **named)
 
     def _read(self, func: Callable, constant: Tensor) -> Any:
         if self._n_read == len(self._reads):
@@ -64,15 +74,22 @@ READS = {Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Te
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
     """y = W x + b, so dy = W dx."""
-    x, dx = unpack_dual(input)
 
     def product(derivative: Tensor) -> Tensor:
-        if dtype is None or dtype == x.dtype:
+        if dtype is None or dtype == derivative.dtype:
             return F.linear(derivative, weight)
-        return F.linear(derivative.to(dtype), weight.to(dtype)).to(x.dtype)
+        return F.linear(derivative.to(dtype), weight.to(dtype)).to(derivative.dtype)
 
+    if isinstance(input, Deferred):
+        rows = input.waiting
+        if isinstance(rows, Rows):
+            return Deferred(Rows(F.linear(rows.value, weight, bias), product(rows.vectors), rows.dshares))
+        input = input.dual()
+    x, dx = unpack_dual(input)
     if dx is not None:
-        return make_dual(F.linear(x, weight, bias), product(dx))
+        y = F.linear(x, weight, bias)
+        # Half precision is computed in float32 here and there, which is best done where torch does it.
+        return Deferred(Product(y, weight, dx, product)) if x.dtype.itemsize > 2 else make_dual(y, product(dx))
     if dtype is not None and x.requires_grad:
         # The second term is zero, and in reverse mode the one through which derivatives pass.
         return F.linear(x.detach(), weight, bias) + product(x - x.detach())
@@ -103,12 +120,8 @@ def _layer_norm(
     # The statistics in float32 at least, as torch computes them.
     wide = x.float() if x.dtype.itemsize == 2 else x
     axes = tuple(range(-len(normalized_shape), 0))
-    variance, mean = torch.var_mean(wide, axes, correction=0, keepdim=True)
-    inverse = (variance + eps).rsqrt()
-    standardised = (wide - mean) * inverse
-    along = (dx * standardised).mean(axes, keepdim=True)
-    across = torch.addcmul(dx - dx.mean(axes, keepdim=True), standardised, along, value=-1)
-    return make_dual(y, (across * (inverse if weight is None else inverse * weight)).to(y.dtype))
+    unit, inverse = standardised(wide, axes, eps)
+    return make_dual(y, (across(dx, unit, axes) * (inverse if weight is None else inverse * weight)).to(y.dtype))
 
 
 def _attention(

@@ -8,7 +8,7 @@ exception, and other threads go on using it unaffected.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,10 +17,11 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from ..cached import cached_property
+from .deferred import moved
 from .derivatives import Differentiable
 from .explainable import Explainable
 
-__all__ = ["Encoder", "Recording", "encoder_layers", "private_copy"]
+__all__ = ["Encoder", "Recording", "Rest", "encoder_layers", "private_copy"]
 
 
 @dataclass(frozen=True)
@@ -128,25 +129,23 @@ class Encoder:
             earlier=tuple(self._recorded[index] for index in range(self.layer)),
         )
 
-    def function(self, recording: Recording, derivative_dtype: torch.dtype | None = None) -> Callable[[Tensor], Tensor]:
+    def function(self, recording: Recording, derivative_dtype: torch.dtype | None = None) -> Rest:
         """f: (S, H) → (E,), the model from layer l on, for the one text that was recorded.
 
         Linear layers take their products of derivatives in ``derivative_dtype``; None for the model's.
         """
-        reads: list[Any] = []
+        return Rest(self, recording, derivative_dtype)
 
-        def f(hidden: Tensor) -> Tensor:
-            features = dict(recording.features)
-            with Differentiable(reads, derivative_dtype):
-                if self.layer == self._n_layers:
-                    return self._pool({**features, "token_embeddings": hidden.unsqueeze(0)})[0]
-                self._replayed, self._entering = recording, hidden.unsqueeze(0)
-                try:
-                    return self._pool(self._transformer(features))[0]
-                finally:
-                    self._replayed, self._entering = None, None
-
-        return f
+    def run(self, recording: Recording, entering: Tensor) -> Tensor:
+        """(E,) what the model makes of hidden states (1, S, H) that enter layer l, all else as it was recorded."""
+        features = dict(recording.features)
+        if self.layer == self._n_layers:
+            return self._pool({**features, "token_embeddings": entering})[0]
+        self._replayed, self._entering = recording, entering
+        try:
+            return self._pool(self._transformer(features))[0]
+        finally:
+            self._replayed, self._entering = None, None
 
     def _pool(self, features: dict[str, Any]) -> Tensor:
         for module in self._head:
@@ -181,3 +180,23 @@ def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) 
     if args:
         return (hidden, *args[1:]), kwargs
     return args, {**kwargs, "hidden_states": hidden}
+
+
+class Rest:
+    """f: (S, H) → (E,), the model from a layer on, made for derivatives; see `Encoder.function`."""
+
+    def __init__(self, encoder: Encoder, recording: Recording, derivative_dtype: torch.dtype | None) -> None:
+        self._encoder, self._recording, self._derivative_dtype = encoder, recording, derivative_dtype
+        self._reads: list[Any] = []
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        with Differentiable(self._reads, self._derivative_dtype):
+            return self._encoder.run(self._recording, hidden.unsqueeze(0))
+
+    def moved(self, hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
+        """f(hidden + shares ∘ vectors), to be differentiated by the shares (S,).
+
+        What linear layers make of the vectors (S, H) is computed once for all shares.
+        """
+        with Differentiable(self._reads, self._derivative_dtype):
+            return self._encoder.run(self._recording, moved(hidden[None], vectors[None], shares[None, :, None]))

@@ -1,0 +1,160 @@
+"""Derivatives of linear layers that wait: what they come to, by torch's own derivatives, and what they save."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import jvp, vmap
+from torch.utils.flop_counter import FlopCounterMode
+
+from xsbert import XSTransformer
+from xsbert.engine import derivatives
+from xsbert.engine.deferred import Deferred, moved
+from xsbert.engine.derivatives import Differentiable
+from xsbert.integrated_jacobian import token_factors
+from xsbert.quadrature import quadrature
+
+S, H, WIDE = 5, 6, 24
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+UP, DOWN, GAMMA, BETA = random(WIDE, H, seed=1), random(H, WIDE, seed=2), random(H, seed=3), random(H, seed=4)
+OFFSET, WIDE_OFFSET = random(1, S, H, seed=9), random(WIDE, seed=5)
+MASK = torch.tensor([1.0, 1, 0, 1, 1], dtype=torch.float64)[None, :, None]
+SECOND = torch.tensor([[[1]]]).expand(1, 1, H)
+
+
+def layer(h, norm=lambda z: F.layer_norm(z, (H,), GAMMA, BETA)):
+    """A feed-forward layer of a transformer, (1, S, H) to the same."""
+    return norm(F.dropout(F.linear(F.gelu(F.linear(h, UP)), DOWN, BETA), 0.1, training=False) + h)
+
+
+def in_place(h):
+    z = F.linear(h, UP)
+    z.mul_(2)
+    return F.linear(z, DOWN)
+
+
+SAVES = {
+    "masked sum": lambda h: (layer(h) * MASK).sum(dim=1, dtype=torch.float64) / MASK.sum(1),
+    "sum of what a mask is times": lambda h: torch.sum(torch.mul(MASK, layer(h)), -2, keepdim=True),
+    "sum with two masks": lambda h: (layer(h) * MASK * (MASK + 1)).sum(1),
+    "sum without weights": lambda h: layer(h, lambda z: F.layer_norm(z, [H], eps=1e-3)).sum(1),
+    "sum without a residual": lambda h: F.layer_norm(F.linear(h, UP, WIDE_OFFSET), (WIDE,)).sum(1),
+    "residual first": lambda h: F.layer_norm(torch.add(h, F.linear(F.linear(h, UP), DOWN)), (H,), GAMMA).sum(1),
+    "two residuals": lambda h: F.layer_norm(h.sin() + F.linear(F.linear(h, UP), DOWN) + h, (H,), GAMMA).sum(1),
+    "constant added": lambda h: F.layer_norm(F.linear(F.linear(h, UP), DOWN) + OFFSET, (H,), GAMMA).sum(1),
+    "first token": lambda h: F.linear(layer(h)[:, 0], GAMMA[None]).tanh(),
+    "one token and the sum": lambda h: (lambda out: out[:, -1].tanh() + (out * MASK).sum(1))(layer(h)),
+    "token by its place": lambda h: torch.gather(layer(h) * MASK, 1, SECOND).squeeze(1),
+}
+OTHERS = {
+    "linear": lambda h: F.linear(h, UP)[...],
+    "in place": in_place,
+    "added twice": lambda h: F.linear(h, UP).add(F.linear(h, UP), alpha=2),
+    "two linear layers": lambda h: F.linear(h, UP) + F.linear(h.sin(), UP),
+    "same one twice": lambda h: (lambda y: y * y.sigmoid() + y)(F.linear(h, UP)),
+    "input by name": lambda h: torch.sum(input=layer(h), dim=1),
+    "sum over features": lambda h: layer(h).sum(-1),
+    "sum over everything": lambda h: layer(h).sum(),
+    "sum over two axes": lambda h: layer(h).sum((0, 1)),
+    "weights by feature": lambda h: (layer(h) * GAMMA).sum(1),
+    "weights that have a derivative": lambda h: (layer(h) * h[..., :1]).sum(1),
+    "tokens by feature": lambda h: layer(h).gather(1, torch.arange(H)[None, None] % S),
+    "several tokens": lambda h: layer(h)[:, 1:3],
+    "list of them": lambda h: torch.cat([layer(h), F.linear(h, UP)[..., :H]], -1),
+    "broadcast residual": lambda h: F.linear(h, UP) + h.sum(-1, keepdim=True),
+    "norm over two axes": lambda h: F.layer_norm(F.linear(h, DOWN @ UP), (S, H)).sum(1),
+    "shape is looked at": lambda h: (lambda y: y.reshape(y.size(0), y.shape[1] * WIDE))(F.linear(h, UP)),
+}
+CHAINS = {**SAVES, **OTHERS}
+
+
+def ours(f):
+    def replaced(h):
+        with Differentiable([]):
+            return f(h)[...]
+
+    return replaced
+
+
+def along(f, h, tangents):
+    return vmap(lambda tangent: jvp(f, (h,), (tangent,))[1])(tangents)
+
+
+def operations(run):
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_derivatives_are_those_of_torch(name):
+    h, tangents = random(1, S, H, seed=6), random(S, 1, S, H, seed=7)
+    torch.testing.assert_close(ours(CHAINS[name])(h), CHAINS[name](h))
+    found = along(ours(CHAINS[name]), h, tangents)
+    torch.testing.assert_close(found, along(CHAINS[name], h, tangents), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", SAVES)
+def test_fewer_products_are_taken(name, monkeypatch):
+    h, tangents = random(1, S, H, seed=6), random(S, 1, S, H, seed=7)
+    waiting = operations(lambda: along(ours(SAVES[name]), h, tangents))
+    monkeypatch.setattr(derivatives, "step", lambda *_: NotImplemented)
+    at_once = operations(lambda: along(ours(SAVES[name]), h, tangents))
+    one_product = 2 * S * S * H * WIDE
+    assert at_once - one_product < waiting < at_once - one_product / 10
+
+
+@pytest.mark.parametrize("first", ["linear", "norm", "neither"])
+def test_moved_by_shares(first):
+    starts = {
+        "linear": lambda h: F.linear(h, UP).sin() + F.linear(h, UP + 1) + h.sum(-1, keepdim=True),
+        "norm": lambda h: F.linear(F.dropout(F.layer_norm(h, (H,), GAMMA, BETA), training=False), UP).sin(),
+        "neither": lambda h: F.linear(h * h, UP),
+    }
+    h, vectors, shares = random(1, S, H, seed=6), random(1, S, H, seed=7), random(S, S, seed=8)
+    f = starts[first]
+
+    def by(share):
+        with Differentiable([]):
+            return f(moved(h, vectors, share[None, :, None]))[...]
+
+    found = vmap(lambda share: jvp(by, (torch.zeros(S, dtype=h.dtype),), (share,))[1])(shares)
+    expected = along(f, h, shares[:, None, :, None] * vectors)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(by(shares[0]), f(h + shares[0][None, :, None] * vectors))
+
+
+def test_it_is_told_apart_from_numbers():
+    def f(h):
+        with Differentiable([]):
+            out = F.linear(h, UP)
+            assert isinstance(out, Deferred)
+            assert (out.shape, out.dtype, out.device, out.ndim) == ((1, S, WIDE), torch.float64, h.device, 3)
+            escaped.append(out)
+            return h
+
+    h, escaped = random(1, S, H), []
+    jvp(f, (h,), (h,))
+    with pytest.raises(Exception, match="meta"):
+        escaped[0].tolist()
+
+
+@pytest.mark.parametrize("name", ["minilm_path", "roberta_path", "mpnet_path"])
+def test_the_last_layer_of_real_models_is_multiplied_once(name, request, monkeypatch):
+    model = XSTransformer(request.getfixturevalue(name), device="cpu")
+    path = model.explainer(layer=-1).path("The quick brown fox jumps over the lazy dog.")
+    rule = quadrature("gauss-legendre", 2)
+
+    def explain():
+        return token_factors(path.f, path.x, path.r, rule, show_progress_bar=False)
+
+    factors, waiting = explain(), operations(explain)
+    monkeypatch.setattr(derivatives, "step", lambda *_: NotImplemented)
+    expected, at_once = explain(), operations(explain)
+    torch.testing.assert_close(factors, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+    # In one layer of 12 H² numbers the second product of the feed-forward layer has 4 H², query, key and value have 3.
+    assert waiting < 0.66 * at_once
