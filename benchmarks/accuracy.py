@@ -6,7 +6,8 @@ For each model, reference and layer the factors of texts of 6 to 14 words are co
 nodes, those in float64, the evaluations spent on finding them, the residual, and the stated error of the factors. For
 some of the texts the true error ‖V − V*‖ / ‖V*‖ is taken, too, with V* from the model in float64 and a tolerance that
 is far smaller. Stated errors should be above the true ones in 95 % of cases, and at most three times as large.
-With --n-steps the factors are those of so many nodes.
+With --factor-tolerance nodes are placed until the stated error is within it, too, with --n-steps the factors are those
+of so many nodes.
 
 TEXTS holds tab-separated lines; texts are spread evenly over the file.
 """
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--n-true", type=int, default=0, help="texts whose true error is taken")
     parser.add_argument("--true-tolerance", type=float, default=3e-4, help="tolerance of the reference, in float64")
     parser.add_argument("--tolerance", type=float, default=0.01)
+    parser.add_argument("--factor-tolerance", type=float, help="for the stated error of the factors, too")
     parser.add_argument("--n-steps", type=int, help="Gauss-Legendre nodes, in place of a tolerance")
     parser.add_argument("--models", nargs="+", default=["minilm"], help=MODEL_HELP)
     parser.add_argument("--references", nargs="+", default=["pad", "unk"])
@@ -85,7 +87,8 @@ def measured(
 ) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        how = {"tolerance": options.tolerance} if options.n_steps is None else {"n_steps": options.n_steps}
+        asked = {"tolerance": options.tolerance, "factor_tolerance": options.factor_tolerance}
+        how = asked if options.n_steps is None else {"n_steps": options.n_steps}
         (out,) = model.text_factors([text], layer=layer, **how)
         truth = fine and fine.text_factors([text], layer=layer, tolerance=options.true_tolerance, max_steps=4096)[0]
     found = {

@@ -225,9 +225,9 @@ def words(n_tokens):
     return " ".join(["giant"] * (n_tokens - 2))
 
 
-@pytest.mark.parametrize(("cost", "first"), [(None, 12), (1.0, 11)], ids=["as measured", "equal costs"])
+@pytest.mark.parametrize(("cost", "first"), [(None, 13), (1.0, 11)], ids=["as measured", "equal costs"])
 def test_from_which_length_on_outputs_are_pulled_back(cost, first, tmp_path, monkeypatch):
-    """S + 1 forward products a node against 1.1 · (10 + 1) reverse ones; of equals, forward."""
+    """S + 1 forward products a node against 1.2 · (10 + 1) reverse ones; of equals, forward."""
     model = XSTransformer(write_model("bert", tmp_path, dense=True), device="cpu")
     if cost is not None:
         monkeypatch.setattr(xsbert.engine.run, "REVERSE_COST", cost)

@@ -19,6 +19,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -199,7 +200,8 @@ def _factors(
     """The factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
 
     def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
-        return _derivative_by_shares(f, h, difference, member)
+        by_shares, zeros = _by_shares(f, h, difference)
+        return jvp(by_shares, (zeros,), (member,))[1]
 
     per_group = vmap(directional, in_dims=(None, None, 0))
     # Where all nodes are of one text, its first tangents are the same at all of them, and computed once.
@@ -337,17 +339,18 @@ def _derivative(f: Function, h: Tensor, tangent: Tensor) -> Tensor:
     return jvp(f, (h,), (tangent,))[1]
 
 
-def _derivative_by_shares(f: Function, h: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
-    """The derivative of f at h along shares (S,) ∘ vectors (S, H).
+def _by_shares(f: Function, h: Tensor, vectors: Tensor) -> tuple[Function, Tensor]:
+    """Shares (S,) to f(h + shares ∘ vectors) with vectors (S, H), and the shares at which it is to be differentiated.
 
-    A function with a method ``moved(h, vectors, shares)``, which is f(h + shares ∘ vectors), may take it with fewer
-    products, since the vectors are the same for all shares.
+    A function may bring this along as a method ``moved(h, vectors, shares)``, since it can save products where the
+    vectors are the same for all directions.
     """
-    moved = getattr(f, "moved", None)
-    if moved is None:
-        return _derivative(f, h, shares[:, None] * vectors)
-    # Zeros of their own: those of shares that are one of many would make f(h) one of many, too.
-    return jvp(lambda by: moved(h, vectors, by), (vectors.new_zeros(len(vectors)),), (shares,))[1]
+    own = getattr(f, "moved", None)
+    # Not made of other shares, which may be of many directions: f(h) would be computed for each.
+    zeros = vectors.new_zeros(len(vectors))
+    if own is not None:
+        return partial(own, h, vectors), zeros
+    return lambda shares: f(h + shares[:, None] * vectors), zeros
 
 
 def integrated_jacobian(
@@ -489,8 +492,9 @@ def measured_pulled_back_together(
     cotangents = pad_sequence([each.to(xs[0].dtype) for each in directions], batch_first=True)
 
     def pull_back(h: Tensor, difference: Tensor, cotangents: Tensor) -> Tensor:
-        pull = vjp(f, h)[1]
-        return vmap(lambda cotangent: (pull(cotangent)[0] * difference).sum(-1))(cotangents)
+        by_shares, zeros = _by_shares(f, h, difference)
+        pull = vjp(by_shares, zeros)[1]
+        return vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
 
     # Where all nodes are of one text, they share its directions.
     one_text, several_texts = vmap(pull_back, in_dims=(0, None, None)), vmap(pull_back)

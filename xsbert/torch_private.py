@@ -11,6 +11,7 @@ from torch._C._functorch import (
     get_unwrapped,
     is_batchedtensor,
     is_functorch_wrapped_tensor,
+    is_gradtrackingtensor,
     peek_interpreter_stack,
 )
 from torch.autograd import forward_ad
@@ -21,6 +22,7 @@ __all__ = [
     "TorchDispatchMode",
     "forward_mode_is_on",
     "is_batched",
+    "is_tracked",
     "open_transform",
     "storage_key",
     "tree_leaves",
@@ -36,6 +38,11 @@ def is_batched(tensor: Tensor) -> bool:
             return True
         tensor = get_unwrapped(tensor)
     return False
+
+
+def is_tracked(tensor: Tensor) -> bool:
+    """Whether `torch.func.vjp` follows a tensor, which a model's weights are not though they require gradients."""
+    return is_gradtrackingtensor(tensor) and tensor.requires_grad
 
 
 def forward_mode_is_on() -> bool:

@@ -2,15 +2,18 @@
 
 Behind the last feed-forward layer of a transformer come a residual connection, a layer normalisation and a sum over
 the tokens. With z = W u + rest, its mean and deviation σ for each token, ẑ = (z − mean) / σ, a share m of each token
-and weights γ, the derivative of the sum in one direction is
+and weights γ, the derivative of the sum is
 
     d Σₜ mₜ γ ẑₜ = γ ∘ Σₜ mₜ/σₜ (dzₜ − mean(dzₜ) − ẑₜ mean(ẑₜ ∘ dzₜ)),    dzₜ = W duₜ + drestₜ
 
 Its first two terms need W Σₜ mₜ/σₜ duₜ, one product with W for all tokens. Its last needs ẑₜ · W duₜ = (Wᵀ ẑₜ) · duₜ,
 in which Wᵀ ẑₜ is the same for all directions. So a product for each token and direction becomes one for each token and
-one for each direction.
+one for each direction, in forward and in reverse mode.
 
-A model need not say which layer is its last: each linear layer's derivative waits, and is computed as soon as anything
+Before the first layer, tokens are moved by shares of vectors of their own. What linear layers make of the vectors is
+the same for all directions, too.
+
+A model need not say which layer is its first or its last: every derivative waits, and is computed as soon as anything
 but these steps asks for it.
 """
 
@@ -26,119 +29,158 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.forward_ad import make_dual, unpack_dual
 
-__all__ = ["Deferred", "Product", "Rows", "across", "moved", "standardised", "step"]
+from ..torch_private import is_tracked
+
+__all__ = [
+    "Deferred",
+    "Product",
+    "Rows",
+    "across",
+    "change_of",
+    "moved",
+    "moves",
+    "standardised",
+    "step",
+    "value_of",
+]
+
+
+def moves(x: Tensor) -> bool:
+    """Whether a tensor has a derivative, in forward or in reverse mode."""
+    return is_tracked(x) or unpack_dual(x).tangent is not None
+
+
+def value_of(x: Tensor) -> Tensor:
+    """A tensor without its derivative."""
+    return x.detach() if is_tracked(x) else unpack_dual(x).primal
+
+
+def change_of(x: Tensor) -> Tensor:
+    """The derivative of a tensor that moves: in reverse mode zeros, through which derivatives pass."""
+    if is_tracked(x):
+        return x - x.detach()
+    change = unpack_dual(x).tangent
+    assert change is not None
+    return change
+
+
+def with_change(value: Tensor, change: Tensor) -> Tensor:
+    """The tensor of that value and derivative."""
+    return value + change if is_tracked(change) else make_dual(value, change)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What moves each token by a share of one vector of its own, with the derivative dshares ∘ vectors."""
+    """Tokens, each moved by a share of a vector of its own. All shares are zero, but have derivatives."""
 
     value: Tensor
     """(…, S, H)"""
     vectors: Tensor
     """(…, S, H), the same for all directions."""
-    dshares: Tensor
+    shares: Tensor
     """(…, S, 1)"""
 
-    def derivative(self) -> Tensor:
-        return self.dshares * self.vectors
+    def tensor(self) -> Tensor:
+        return self.value + self.shares * self.vectors
 
 
 @dataclass(frozen=True)
 class Product:
-    """z = W u + rest of a linear layer and what was added to its output, with dz = W du + drest."""
+    """z = W u + rest: the output of a linear layer, and what was added to it."""
 
-    z: Tensor
-    """(…, S, H)"""
+    value: Tensor
+    """(…, S, H) z; in reverse mode with its derivative, which costs nothing until it is asked for."""
     weight: Tensor
     """(H, F)"""
-    du: Tensor
-    """(…, S, F)"""
+    u: Tensor
+    """(…, S, F), which moves."""
     multiply: Callable[[Tensor], Tensor]
     """du to W du."""
-    drest: Tensor | None = None
-    """(…, S, H), None for zero."""
+    rest: Tensor | None = None
+    """(…, S, H), which moves; None where nothing was added that does."""
 
-    @property
-    def value(self) -> Tensor:
-        return self.z
+    def tensor(self) -> Tensor:
+        """z, whose derivative takes a product for each token."""
+        return self.value if is_tracked(self.value) else with_change(self.value, self.change())
 
-    def derivative(self) -> Tensor:
-        """dz, with one product for each token."""
-        dz = self.multiply(self.du)
-        return dz if self.drest is None else dz + self.drest
+    def change(self) -> Tensor:
+        """dz."""
+        product = self.multiply(change_of(self.u))
+        return product if self.rest is None else product + change_of(self.rest)
 
     def plus(self, term: Tensor) -> Product:
-        """With a dual number, or a constant, added."""
-        value, change = unpack_dual(term)
-        if change is not None and self.drest is not None:
-            change = change + self.drest
-        return replace(self, z=self.z + value, drest=self.drest if change is None else change)
+        """With a tensor of the same shape added."""
+        value = self.value + (term if is_tracked(self.value) else value_of(term))
+        rest = self.rest
+        if moves(term):
+            rest = term if rest is None else rest + term
+        return replace(self, value=value, rest=rest)
+
+    def rows(self, choose: Callable[[Tensor], Tensor]) -> Product:
+        """Some of the tokens only, as ``choose`` takes them from (…, S, any)."""
+        rest = None if self.rest is None else choose(self.rest)
+        return replace(self, value=choose(value_of(self.value)), u=choose(self.u), rest=rest)
 
 
 @dataclass(frozen=True)
 class Normalised:
-    """m γ ẑ + b, token by token, where ẑ is z without its mean and of deviation 1."""
+    """m (γ ẑ + β) for each token, where ẑ is z without its mean, and of deviation 1."""
 
     value: Tensor
-    """(…, S, H)"""
+    """(…, S, H); in reverse mode with its derivative."""
     product: Product
-    inverse: Tensor
-    """(…, S, 1) 1/σ."""
-    unit: Tensor
-    """(…, S, H) ẑ."""
+    """z."""
     gamma: Tensor | None
+    eps: float
     shares: Tensor | None = None
-    """m, (…, S, 1)."""
+    """m, (…, S, 1), constant; None for one."""
 
-    def derivative(self) -> Tensor:
-        """γ m/σ · (dz without its components along 1 and ẑ)."""
-        scale = self._scale if self.gamma is None else self._scale * self.gamma
-        return across(self.product.derivative(), self.unit, (-1,)) * scale
+    def tensor(self) -> Tensor:
+        """The derivative is γ m/σ · (dz without its components along 1 and ẑ)."""
+        if is_tracked(self.value):
+            return self.value
+        unit, scale = self._unit_and_scale()
+        return with_change(self.value, self._weighted(across(self.product.change(), unit, (-1,)) * scale))
 
     def rows(self, choose: Callable[[Tensor], Tensor]) -> Normalised:
         """Some of the tokens only, as ``choose`` takes them from (…, S, any)."""
-        product = self.product
-        drest = None if product.drest is None else choose(product.drest)
-        return replace(
-            self,
-            value=choose(self.value),
-            product=replace(product, z=choose(product.z), du=choose(product.du), drest=drest),
-            inverse=choose(self.inverse),
-            unit=choose(self.unit),
-            shares=None if self.shares is None else choose(self.shares),
-        )
+        shares = None if self.shares is None else choose(self.shares)
+        return replace(self, value=choose(value_of(self.value)), product=self.product.rows(choose), shares=shares)
 
     def times(self, shares: Tensor) -> Normalised:
         """With each token multiplied by its share (…, S, 1), a constant."""
         return replace(self, value=self.value * shares, shares=shares if self.shares is None else self.shares * shares)
 
     def summed(self, *, keepdim: bool) -> Tensor:
-        """The sum over the tokens, a dual number."""
-        scale, drest = self._scale, self.product.drest
-        width = self.unit.shape[-1]
-        along = (self.product.du * (self.unit @ self.product.weight)).sum(-1, keepdim=True)
-        change = self.product.multiply(scale.transpose(-2, -1) @ self.product.du)
-        if drest is not None:
-            along = along + (drest * self.unit).sum(-1, keepdim=True)
+        """The sum over the tokens."""
+        (unit, scale), product = self._unit_and_scale(), self.product
+        du = change_of(product.u)
+        along = (du * (unit @ product.weight)).sum(-1, keepdim=True)
+        change = product.multiply(scale.transpose(-2, -1) @ du)
+        if product.rest is not None:
+            drest = change_of(product.rest)
+            along = along + (drest * unit).sum(-1, keepdim=True)
             change = change + scale.transpose(-2, -1) @ drest
-        change = change - change.mean(-1, keepdim=True) - (scale * along).transpose(-2, -1) @ self.unit / width
-        if self.gamma is not None:
-            change = change * self.gamma
-        return make_dual(self.value.sum(-2, keepdim=keepdim), change if keepdim else change.squeeze(-2))
+        change = change - change.mean(-1, keepdim=True) - (scale * along).transpose(-2, -1) @ unit / unit.shape[-1]
+        change = self._weighted(change if keepdim else change.squeeze(-2))
+        return with_change(value_of(self.value).sum(-2, keepdim=keepdim), change)
 
-    @property
-    def _scale(self) -> Tensor:
-        return self.inverse if self.shares is None else self.inverse * self.shares
+    def _unit_and_scale(self) -> tuple[Tensor, Tensor]:
+        """ẑ (…, S, H) and m/σ (…, S, 1)."""
+        unit, inverse = standardised(value_of(self.product.value), (-1,), self.eps)
+        return unit, inverse if self.shares is None else inverse * self.shares
+
+    def _weighted(self, change: Tensor) -> Tensor:
+        return change if self.gamma is None else change * self.gamma
 
 
 class Deferred(Tensor):
-    """Stands for a dual number whose derivative waits. It has no numbers of its own that could be taken for it."""
+    """Stands for a tensor whose derivative waits. It has no numbers of its own that could be taken for its value."""
 
     value: Tensor
     waiting: Rows | Product | Normalised | None
     """None once the derivative was asked for."""
-    _dual: Tensor
+    _tensor: Tensor
 
     @staticmethod
     def __new__(cls: type[Deferred], waiting: Rows | Product | Normalised) -> Deferred:
@@ -147,11 +189,11 @@ class Deferred(Tensor):
         self.value, self.waiting = value, waiting
         return self
 
-    def dual(self) -> Tensor:
+    def tensor(self) -> Tensor:
         """With the derivative: the same tensor each time, lest what is written to it in place be lost."""
         if self.waiting is not None:
-            self._dual, self.waiting = make_dual(self.value, self.waiting.derivative()), None
-        return self._dual
+            self._tensor, self.waiting = self.waiting.tensor(), None
+        return self._tensor
 
 
 def standardised(z: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
@@ -168,10 +210,13 @@ def across(derivative: Tensor, unit: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def moved(hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
-    """Hidden states + shares ∘ vectors, to be differentiated by the shares (…, S, 1)."""
-    share, dshares = unpack_dual(shares)
-    value = hidden + share * vectors
-    return value if dshares is None else Deferred(Rows(value, vectors, dshares))
+    """Hidden states + shares ∘ vectors.
+
+    Args:
+        hidden, vectors: (…, S, H).
+        shares: (…, S, 1), zeros wherever they have a derivative.
+    """
+    return Deferred(Rows(hidden, vectors, shares)) if moves(shares) else hidden + shares * vectors
 
 
 def _first(one: Any, other: Any) -> tuple[Deferred, Any]:
@@ -190,9 +235,9 @@ def _plus(one: Any, other: Any) -> Any:
     """A product plus a tensor of its shape."""
     deferred, other = _first(one, other)
     if isinstance(other, Deferred):
-        other = other.dual()
+        other = other.tensor()
     product = deferred.waiting
-    if not isinstance(product, Product) or not isinstance(other, Tensor) or other.shape != product.z.shape:
+    if not isinstance(product, Product) or not isinstance(other, Tensor) or other.shape != product.value.shape:
         return NotImplemented
     return Deferred(product.plus(other))
 
@@ -207,12 +252,12 @@ def _layer_norm(
     z, waiting = deferred.value, deferred.waiting
     if not isinstance(waiting, (Rows, Product)) or len(normalized_shape) != 1 or z.dtype.itemsize == 2:
         return NotImplemented
-    unit, inverse = standardised(z, (-1,), eps)
     value = F.layer_norm(z, normalized_shape, weight, bias, eps)
     if isinstance(waiting, Product):
-        return Deferred(Normalised(value, waiting, inverse, unit, weight))
+        return Deferred(Normalised(value, waiting, weight, eps))
+    unit, inverse = standardised(z, (-1,), eps)
     vectors = across(waiting.vectors, unit, (-1,)) * (inverse if weight is None else inverse * weight)
-    return Deferred(Rows(value, vectors, waiting.dshares))
+    return Deferred(Rows(value, vectors, waiting.shares))
 
 
 def _times(one: Any, other: Any) -> Any:
@@ -222,7 +267,7 @@ def _times(one: Any, other: Any) -> Any:
     if not isinstance(waiting, Normalised) or not isinstance(other, Tensor) or isinstance(other, Deferred):
         return NotImplemented
     shape, whole = other.shape, waiting.value.shape
-    if shape[-1:] != (1,) or torch.broadcast_shapes(shape, whole) != whole or unpack_dual(other).tangent is not None:
+    if shape[-1:] != (1,) or torch.broadcast_shapes(shape, whole) != whole or moves(other):
         return NotImplemented
     return Deferred(waiting.times(other))
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.autograd.forward_ad import make_dual, unpack_dual
 from torch.overrides import TorchFunctionMode
 
-from ..torch_private import is_batched, tree_map_only
-from .deferred import Deferred, Product, Rows, across, standardised, step
+from ..torch_private import is_batched, is_tracked, tree_map_only
+from .deferred import Deferred, Product, Rows, across, change_of, moves, standardised, step, value_of
 
 __all__ = ["Differentiable"]
 
@@ -57,7 +57,7 @@ class Differentiable(TorchFunctionMode):
             if found is not NotImplemented:
                 return found
             if func is not F.linear:
-                args, named = tree_map_only(Deferred, Deferred.dual, (args, named))
+                args, named = tree_map_only(Deferred, Deferred.tensor, (args, named))
         if func in READS and not is_batched(args[0]):
             return self._read(func, args[0])
         return self._replacements.get(func, func)(*args, **named)
@@ -83,17 +83,19 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, dtype:
     if isinstance(input, Deferred):
         rows = input.waiting
         if isinstance(rows, Rows):
-            return Deferred(Rows(F.linear(rows.value, weight, bias), product(rows.vectors), rows.dshares))
-        input = input.dual()
-    x, dx = unpack_dual(input)
-    if dx is not None:
-        y = F.linear(x, weight, bias)
-        # Half precision is computed in float32 here and there, which is best done where torch does it.
-        return Deferred(Product(y, weight, dx, product)) if x.dtype.itemsize > 2 else make_dual(y, product(dx))
-    if dtype is not None and x.requires_grad:
-        # The second term is zero, and in reverse mode the one through which derivatives pass.
-        return F.linear(x.detach(), weight, bias) + product(x - x.detach())
-    return F.linear(x, weight, bias)
+            return Deferred(Rows(F.linear(rows.value, weight, bias), product(rows.vectors), rows.shares))
+        input = input.tensor()
+    if not moves(input):
+        return F.linear(input, weight, bias)
+    if not is_tracked(input):
+        y = F.linear(value_of(input), weight, bias)
+    elif dtype is None:
+        y = F.linear(input, weight, bias)
+    else:
+        y = F.linear(input.detach(), weight, bias) + product(change_of(input))
+    waiting = Product(y, weight, input, product)
+    # Half precision is computed in float32 here and there, which is best done where torch does it.
+    return waiting.tensor() if input.dtype.itemsize == 2 else Deferred(waiting)
 
 
 def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:

@@ -194,9 +194,9 @@ class Rest:
             return self._encoder.run(self._recording, hidden.unsqueeze(0))
 
     def moved(self, hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
-        """f(hidden + shares ∘ vectors), to be differentiated by the shares (S,).
+        """f(hidden + shares ∘ vectors), to be differentiated by shares (S,) of zero.
 
-        What linear layers make of the vectors (S, H) is computed once for all shares.
+        What linear layers make of the vectors (S, H) is computed once for all directions.
         """
         with Differentiable(self._reads, self._derivative_dtype):
             return self._encoder.run(self._recording, moved(hidden[None], vectors[None], shares[None, :, None]))

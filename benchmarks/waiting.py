@@ -1,0 +1,105 @@
+"""What it saves that derivatives of linear layers wait (`xsbert/engine/deferred.py`), in forward and reverse mode.
+
+    python benchmarks/waiting.py --model minilm --layers 5 4 2 0 --json benchmarks/results/waiting_minilm.json
+    python benchmarks/waiting.py --model mpnet --layers 11 10 6 --tokens 25 --json benchmarks/results/waiting_mpnet.json
+
+Full nodes of one text, as they are and with each derivative computed at once, in turn in one warm process; the ratio
+is the median of the rounds' ratios. Times are of the process, not of the clock, for the sake of machines that do other
+work meanwhile: use one thread. Differences are those of the factors, relative to the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from common import MODEL_HELP, environment, load, settings, table, text_of, write_json
+from torch import Tensor
+
+from xsbert import XSTransformer
+from xsbert.engine import derivatives
+from xsbert.integrated_jacobian import pulled_back_factors, token_factors
+from xsbert.quadrature import quadrature
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="minilm", help=MODEL_HELP)
+    parser.add_argument("--layers", type=int, nargs="+", default=[5, 4])
+    parser.add_argument("--tokens", type=int, nargs="+", default=[12, 50, 200], help="lengths of the texts")
+    parser.add_argument("--directions", type=int, nargs="+", default=[1, 20], help="in reverse mode")
+    parser.add_argument("--n-steps", type=int, default=5, help="Gauss-Legendre nodes")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", help="write the full record here")
+    options = parser.parse_args()
+
+    model = load(options.model, shift=False)
+    found = [compare(model, layer, n_tokens, options) for layer in options.layers for n_tokens in options.tokens]
+    for way in found[0]["ways"]:
+        print(f"{options.model}, {way}, {options.n_steps} nodes: times faster\n")
+        print(table([row(layer, way, found) for layer in options.layers]), "\n")
+    print(f"Differences at most {max(way['difference'] for case in found for way in case['ways'].values()):.1e}")
+    where = environment("cpu")
+    print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
+    write_json(options.json, {"options": settings(options), "environment": where, "found": found})
+
+
+def row(layer: int, way: str, found: list[dict[str, Any]]) -> dict[str, str]:
+    cases = [case for case in found if case["layer"] == layer]
+    return {"layer": f"{layer}", **{f"{case['tokens']} tokens": f"{case['ways'][way]['ratio']:.2f}" for case in cases}}
+
+
+def compare(model: XSTransformer, layer: int, n_tokens: int, options: argparse.Namespace) -> dict[str, Any]:
+    path = model.explainer(layer=layer).path(text_of(model, n_tokens))
+    rule = quadrature("gauss-legendre", options.n_steps)
+    directions = torch.randn(max(options.directions), len(path.f_x), generator=torch.Generator().manual_seed(0))
+
+    def forward(f: Callable[[Tensor], Tensor]) -> Tensor:
+        return token_factors(f, path.x, path.r, rule, show_progress_bar=False)
+
+    def reverse(f: Callable[[Tensor], Tensor], n_directions: int) -> Tensor:
+        return pulled_back_factors(f, path.x, path.r, rule, directions[:n_directions], show_progress_bar=False)
+
+    works = {"forward mode": forward}
+    for n_directions in options.directions:
+        works[f"reverse mode along {n_directions}"] = lambda f, n=n_directions: reverse(f, n)
+    return {
+        "layer": layer,
+        "tokens": len(path.x),
+        "ways": {name: side_by_side(work, path.f, options.rounds) for name, work in works.items()},
+    }
+
+
+def side_by_side(
+    work: Callable[[Callable[[Tensor], Tensor]], Tensor], f: Callable[[Tensor], Tensor], n_rounds: int
+) -> dict[str, Any]:
+    def waiting() -> Tensor:
+        return work(f)
+
+    def at_once() -> Tensor:
+        # A plain function has no `moved`.
+        with patch.object(derivatives, "step", lambda *_: NotImplemented):
+            return work(lambda hidden: f(hidden))
+
+    difference = (waiting() - at_once()).abs().max() / at_once().abs().max()
+    seconds = [(processor_time(waiting), processor_time(at_once)) for _ in range(n_rounds)]
+    return {
+        "seconds": seconds,
+        "ratio": statistics.median(slow / fast for fast, slow in seconds),
+        "difference": float(difference),
+    }
+
+
+def processor_time(work: Callable[[], Any]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()
