@@ -84,6 +84,8 @@ def factor_error(
 ) -> float:
     """An upper estimate of ‖V − V*‖ / ‖V*‖, with V* the exact factors; below the truth in one case of twenty.
 
+    For texts of a hundred tokens, whose factors are those in all dimensions, it was so in four cases of 24.
+
     A single node has no null rule. Its estimate takes the tokens to err as much as their sum does, relative to what is
     exact, at least: that is the residual, which was 0.8 to 2.1 times the true error in 52 cases (MiniLM and MPNet). A
     single panel of two nodes on a path that is far from straight tells little of the tokens, too: there it was below
