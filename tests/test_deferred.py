@@ -210,3 +210,18 @@ def test_the_last_layer_of_real_models_is_multiplied_once(name, request, monkeyp
         torch.testing.assert_close(factors, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
         # Of 12 H² numbers in a layer the second product of the feed-forward layer takes 4 H², query, key and value 3.
         assert waiting < 0.66 * operations(work), mode
+
+
+def test_nothing_waits_along_a_single_direction(model, monkeypatch):
+    path = model.explainer(layer=-1).path("The quick brown fox jumps over the lazy dog.")
+    rule, direction = quadrature("gauss-legendre", 2), torch.eye(path.f_x.shape[0])[:1]
+
+    def explain():
+        return pulled_back_factors(path.f, path.x, path.r, rule, direction, show_progress_bar=False)
+
+    factors, waiting = explain(), operations(explain)
+    monkeypatch.setattr(derivatives, "step", lambda *_: NotImplemented)
+    torch.testing.assert_close(factors, explain())
+    assert waiting == operations(explain)
+    full = token_factors(path.f, path.x, path.r, rule, show_progress_bar=False)
+    torch.testing.assert_close(factors, full[:, :1], rtol=0, atol=1e-6 * float(full.abs().max()))

@@ -343,7 +343,7 @@ def _by_shares(f: Function, h: Tensor, vectors: Tensor) -> tuple[Function, Tenso
     """Shares (S,) to f(h + shares ∘ vectors) with vectors (S, H), and the shares at which it is to be differentiated.
 
     A function may bring this along as a method ``moved(h, vectors, shares)``, since it can save products where the
-    vectors are the same for all directions.
+    vectors are the same for several directions.
     """
     own = getattr(f, "moved", None)
     # Not made of other shares, which may be of many directions: f(h) would be computed for each.
@@ -492,6 +492,8 @@ def measured_pulled_back_together(
     cotangents = pad_sequence([each.to(xs[0].dtype) for each in directions], batch_first=True)
 
     def pull_back(h: Tensor, difference: Tensor, cotangents: Tensor) -> Tensor:
+        if len(cotangents) == 1:
+            return (vjp(f, h)[1](cotangents[0])[0] * difference).sum(-1, keepdim=True).T
         by_shares, zeros = _by_shares(f, h, difference)
         pull = vjp(by_shares, zeros)[1]
         return vmap(lambda cotangent: pull(cotangent)[0])(cotangents)

@@ -41,12 +41,14 @@ class Differentiable(TorchFunctionMode):
     Args:
         reads: what was read in earlier runs of the same function; an empty list before the first.
         dtype: of the products that linear layers take of derivatives, None for their own. Values are not affected.
+        reverse_waits: whether derivatives wait in reverse mode, too, which is for several directions: along a single
+            one as many products are added as are saved.
     """
 
-    def __init__(self, reads: list[Any], dtype: torch.dtype | None = None) -> None:
+    def __init__(self, reads: list[Any], dtype: torch.dtype | None = None, *, reverse_waits: bool = True) -> None:
         super().__init__()
         self._reads, self._n_read = reads, 0
-        self._replacements = {**REPLACEMENTS, F.linear: partial(_linear, dtype=dtype)}
+        self._replacements = {**REPLACEMENTS, F.linear: partial(_linear, dtype=dtype, reverse_waits=reverse_waits)}
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -72,7 +74,14 @@ class Differentiable(TorchFunctionMode):
 READS = {Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist}
 
 
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
+def _linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    reverse_waits: bool = True,
+) -> Tensor:
     """y = W x + b, so dy = W dx."""
 
     def product(derivative: Tensor) -> Tensor:
@@ -93,6 +102,8 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, dtype:
         y = F.linear(input, weight, bias)
     else:
         y = F.linear(input.detach(), weight, bias) + product(change_of(input))
+    if is_tracked(y) and not reverse_waits:
+        return y
     waiting = Product(y, weight, input, product)
     # Half precision is computed in float32 here and there, which is best done where torch does it.
     return waiting.tensor() if input.dtype.itemsize == 2 else Deferred(waiting)

@@ -190,13 +190,13 @@ class Rest:
         self._reads: list[Any] = []
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        with Differentiable(self._reads, self._derivative_dtype):
+        with Differentiable(self._reads, self._derivative_dtype, reverse_waits=False):
             return self._encoder.run(self._recording, hidden.unsqueeze(0))
 
     def moved(self, hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
         """f(hidden + shares ∘ vectors), to be differentiated by shares (S,) of zero.
 
-        What linear layers make of the vectors (S, H) is computed once for all directions.
+        What linear layers make of the vectors (S, H) is computed once for all directions, of which there are several.
         """
         with Differentiable(self._reads, self._derivative_dtype):
             return self._encoder.run(self._recording, moved(hidden[None], vectors[None], shares[None, :, None]))
