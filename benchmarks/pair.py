@@ -139,7 +139,8 @@ def ours(model: XSTransformer, text_a: str, text_b: str, layer: int, **accuracy:
 
 
 def child(options: argparse.Namespace) -> dict[str, Any]:
-    model = load(options.model, options.device, reference_positions=options.reference_positions)
+    how = {"reference": options.reference, "reference_positions": options.reference_positions}
+    model = load(options.model, options.device, **how)
     texts = TEXTS[options.texts]
     if options.child == "published":
         check_fits(model, texts, options.n_published)
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--texts", choices=sorted(TEXTS), default="long", help="20 × 25 or 7 × 9 tokens")
     parser.add_argument("--tolerance", type=float, help="residual asked for in the last row (default: the published)")
     parser.add_argument("--skip", nargs="+", choices=SKIPPABLE, default=[], help="rows of the table to leave out")
+    parser.add_argument("--reference", default="pad", help="reference token (default: %(default)s, as published)")
     parser.add_argument("--reference-positions", choices=("text", "padding"), help="padding is the published reference")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", help="write the full record here")

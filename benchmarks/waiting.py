@@ -20,13 +20,15 @@ from unittest.mock import patch
 import torch
 from common import MODEL_HELP, environment, load, settings, table, text_of, write_json
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from xsbert import XSTransformer
 from xsbert.engine import derivatives
 from xsbert.integrated_jacobian import pulled_back_factors, token_factors
 from xsbert.quadrature import quadrature
+from xsbert.torch_private import TorchDispatchMode
+
+REVERSE = "reverse mode along"
 
 
 def main() -> None:
@@ -45,6 +47,8 @@ def main() -> None:
     for way in found[0]["ways"]:
         print(f"{options.model}, {way}, {options.n_steps} nodes: times faster, and times fewer operations\n")
         print(table([row(layer, way, found) for layer in options.layers]), "\n")
+    print("A pass of reverse mode, in passes of forward mode (one beside the directions, and beside the tokens)\n")
+    print(table([cost_row(case) for case in found]), "\n")
     print(f"Differences at most {max(way['difference'] for case in found for way in case['ways'].values()):.1e}")
     where = environment("cpu")
     print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
@@ -55,6 +59,16 @@ def row(layer: int, way: str, found: list[dict[str, Any]]) -> dict[str, str]:
     cases = [case for case in found if case["layer"] == layer]
     ways = {f"{case['tokens']} tokens": case["ways"][way] for case in cases}
     return {"layer": f"{layer}", **{title: ratios(found) for title, found in ways.items()}}
+
+
+def cost_row(case: dict[str, Any]) -> dict[str, str]:
+    def seconds(way: str) -> float:
+        return statistics.median(waiting for waiting, _ in case["ways"][way]["seconds"])
+
+    forward = seconds("forward mode") / (case["tokens"] + 1)
+    directions = {way: int(way.split()[-1]) for way in case["ways"] if way.startswith(REVERSE)}
+    costs = {f"{n} directions": f"{seconds(way) / (n + 1) / forward:.2f}" for way, n in directions.items()}
+    return {"layer": f"{case['layer']}, {case['tokens']} tokens", **costs}
 
 
 def ratios(found: dict[str, Any]) -> str:
@@ -75,7 +89,7 @@ def compare(model: XSTransformer, layer: int, n_tokens: int, options: argparse.N
 
     works = {"forward mode": forward}
     for n_directions in options.directions:
-        works[f"reverse mode along {n_directions}"] = lambda f, n=n_directions: reverse(f, n)
+        works[f"{REVERSE} {n_directions}"] = lambda f, n=n_directions: reverse(f, n)
     return {
         "layer": layer,
         "tokens": len(path.x),

@@ -16,16 +16,18 @@ from sentence_transformers.sentence_transformer.modules import (
     WordWeights,
 )
 from torch.func import jvp
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import ARCHITECTURES, LAYERS, H, tokenizer, write_model, write_transformer
 from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
 from xsbert.engine.encoder import Encoder
+from xsbert.engine.reference import reference_features, resolve_reference
 from xsbert.integrated_jacobian import _Nodes, derivatives_along_path, pulled_back_factors, token_factors
 from xsbert.quadrature import quadrature
+from xsbert.torch_private import TorchDispatchMode, tree_leaves
 
 TEXT_A = "the gentle giant did not unpack his bags ."
 TEXT_B = "a tall traveller left them as they were ."
+TEXTS_OF_ONE_LENGTH = ["the gentle giant", "a tall traveller"]
 DOUBLE = {"dtype": torch.float64}
 
 # Nodes, and the residual that they must reach at every layer. T5's rectifiers have kinks, where Gauss-Legendre nodes
@@ -107,6 +109,52 @@ def test_texts_of_one_length_together_and_apart(architecture, path):
             atol = 1e-5 * scale if architecture in PARTLY_SINGLE else 1e-10 * scale
             np.testing.assert_allclose(factors.factors, apart.factors, rtol=0, atol=atol)
             np.testing.assert_allclose(factors.embedding, apart.embedding, rtol=0, atol=max(atol, 1e-12))
+
+
+def test_a_text_recorded_with_others_leaves_behind_what_it_does_alone(architecture, path):
+    """Two texts, as there are heads and other things of which models have two."""
+    model = XSTransformer(path, reference="pad", device="cpu", model_kwargs=DOUBLE)
+    encoder = Encoder(model, LAYERS)
+    together = encoder.record(dict(model.preprocess(TEXTS_OF_ONE_LENGTH)))
+    for place in range(2):
+        alone = encoder.record(dict(model.preprocess([TEXTS_OF_ONE_LENGTH[place]])))
+        found, expected = together.of(place), tree_leaves([alone.hidden, alone.embeddings, alone.earlier])
+        for own, other in zip(tree_leaves([found.hidden, found.embeddings, found.earlier]), expected, strict=True):
+            torch.testing.assert_close(own, other, rtol=0, atol=1e-6 if architecture in PARTLY_SINGLE else 1e-12)
+        assert torch.equal(found.features["input_ids"], alone.features["input_ids"])
+        assert found.features.keys() == alone.features.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "token", "n_passes"),
+    [("bert", "pad", 1), ("mpnet", "unk", 1), ("roberta", "mask", 1), ("mpnet", "pad", 2)],
+)
+def test_texts_and_their_reference_run_together(kind, token, n_passes, tmp_path, monkeypatch):
+    """Except for a reference of padding at positions of its own."""
+    model = XSTransformer(write_model(kind, tmp_path), reference=token, device="cpu", model_kwargs=DOUBLE)
+    record, sizes = Encoder.record, []
+
+    def counted(self, features):
+        sizes.append(len(features["input_ids"]))
+        return record(self, features)
+
+    monkeypatch.setattr(Encoder, "record", counted)
+    found = model.token_factors(TEXTS_OF_ONE_LENGTH, layer=1, n_steps=2)
+    assert (len(sizes), sum(sizes)) == (n_passes, 3)
+    assert found[0].residual < 1
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "roberta"])
+def test_only_padding_has_to_be_told_its_positions(kind, tmp_path):
+    model = XSTransformer(write_model(kind, tmp_path), device="cpu", model_kwargs=DOUBLE)
+    features, encoder = dict(model.preprocess([TEXT_A])), Encoder(model, 0)
+    of_padding = reference_features(resolve_reference(model[0], "pad"), features)
+    of_unknown = reference_features(resolve_reference(model[0], "unk"), features)
+    assert "position_ids" not in of_unknown
+    told = encoder.record({**of_unknown, "position_ids": of_padding["position_ids"]})
+    torch.testing.assert_close(encoder.record(of_unknown).hidden, told.hidden)
+    untold = encoder.record({name: rows for name, rows in of_padding.items() if name != "position_ids"})
+    assert not torch.allclose(encoder.record(of_padding).hidden, untold.hidden)
 
 
 def test_shifted_embeddings_do_not_depend_on_the_batch(path):

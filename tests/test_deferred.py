@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import jvp, vjp, vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from xsbert import XSTransformer
@@ -13,6 +12,7 @@ from xsbert.engine.deferred import Deferred, moved
 from xsbert.engine.derivatives import Differentiable
 from xsbert.integrated_jacobian import pulled_back_factors, token_factors
 from xsbert.quadrature import quadrature
+from xsbert.torch_private import TorchDispatchMode
 
 S, H, WIDE = 5, 6, 24
 
@@ -76,7 +76,7 @@ CHAINS = {**SAVES, **OTHERS}
 
 def ours(f):
     def replaced(h):
-        with Differentiable([]):
+        with Differentiable([], waits=True):
             return f(h)[...]
 
     return replaced
@@ -156,7 +156,7 @@ def test_moved_by_shares(first):
     f = starts[first]
 
     def by(share):
-        with Differentiable([]):
+        with Differentiable([], waits=True):
             return f(moved(h, vectors, share[None, :, None]))[...]
 
     found = vmap(lambda share: jvp(by, (torch.zeros(S, dtype=h.dtype),), (share,))[1])(shares)
@@ -170,7 +170,7 @@ def test_moved_by_shares(first):
 
 def test_dropout_that_is_on_is_not_skipped():
     def f(h):
-        with Differentiable([]):
+        with Differentiable([], waits=True):
             return F.dropout(F.linear(h, UP), 1.0, training=True)[...]
 
     h = random(1, S, H)
@@ -179,7 +179,7 @@ def test_dropout_that_is_on_is_not_skipped():
 
 def test_it_is_told_apart_from_numbers():
     def f(h):
-        with Differentiable([]):
+        with Differentiable([], waits=True):
             out = F.linear(h, UP)
             assert isinstance(out, Deferred)
             assert (out.shape, out.dtype, out.device, out.ndim) == ((1, S, WIDE), torch.float64, h.device, 3)

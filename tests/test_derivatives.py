@@ -57,7 +57,7 @@ def precision(request):
 
 def ours(f):
     def replaced(h):
-        with Differentiable([]):
+        with Differentiable([], waits=True):
             return f(h)[...]
 
     return replaced
@@ -95,13 +95,14 @@ def test_both_directions_at_all_precisions(name, precision):
     torch.testing.assert_close(reverse.double(), expected, rtol=0, atol=atol * float(expected.abs().max() + 1))
 
 
+@pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize(("products", "close"), [(torch.bfloat16, 1e-2), (torch.float16, 1e-3)])
-def test_products_of_derivatives_in_less_precision(products, close):
+def test_products_of_derivatives_in_less_precision(products, close, waits):
     weight, bias = random(5, 6, seed=1, dtype=torch.float32), random(5, seed=2, dtype=torch.float32)
     h, tangent = random(3, 6, seed=6, dtype=torch.float32), random(3, 6, seed=7, dtype=torch.float32)
 
     def f(h):
-        with Differentiable([], products):
+        with Differentiable([], products, waits=waits):
             return F.linear(h, weight, bias)[...]
 
     value, derivative = jvp(f, (h,), (tangent,))
@@ -126,7 +127,7 @@ def test_what_is_read_on_the_host_is_read_once():
             return func(*args, **(kwargs or {}))
 
     def f(h):
-        with Differentiable(reads):
+        with Differentiable(reads, waits=False):
             return h * 2 if mask.all() and mask.sum().item() == 3 else h
 
     reads, h = [], random(4, 3)
@@ -140,7 +141,7 @@ def test_what_is_read_on_the_host_is_read_once():
 
 def test_what_depends_on_the_hidden_states_is_not_remembered():
     def f(h):
-        with Differentiable(reads):
+        with Differentiable(reads, waits=False):
             return h * 2 if h.sum() > 0 else h
 
     reads = []
@@ -151,6 +152,6 @@ def test_what_depends_on_the_hidden_states_is_not_remembered():
 
 def test_nothing_is_replaced_outside():
     h = random(3, 6)
-    with Differentiable([]):
+    with Differentiable([], waits=False):
         pass
     assert F.gelu(h.requires_grad_()).grad_fn.name().startswith("GeluBackward")

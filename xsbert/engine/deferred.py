@@ -42,6 +42,7 @@ __all__ = [
     "standardised",
     "step",
     "value_of",
+    "weighted",
 ]
 
 
@@ -140,7 +141,7 @@ class Normalised:
         if is_tracked(self.value):
             return self.value
         unit, scale = self._unit_and_scale()
-        return with_change(self.value, self._weighted(across(self.product.change(), unit, (-1,)) * scale))
+        return with_change(self.value, across(self.product.change(), unit, (-1,)) * weighted(scale, self.gamma))
 
     def rows(self, choose: Callable[[Tensor], Tensor]) -> Normalised:
         """Some of the tokens only, as ``choose`` takes them from (…, S, any)."""
@@ -162,16 +163,13 @@ class Normalised:
             along = along + (drest * unit).sum(-1, keepdim=True)
             change = change + scale.transpose(-2, -1) @ drest
         change = change - change.mean(-1, keepdim=True) - (scale * along).transpose(-2, -1) @ unit / unit.shape[-1]
-        change = self._weighted(change if keepdim else change.squeeze(-2))
+        change = weighted(change if keepdim else change.squeeze(-2), self.gamma)
         return with_change(value_of(self.value).sum(-2, keepdim=keepdim), change)
 
     def _unit_and_scale(self) -> tuple[Tensor, Tensor]:
         """ẑ (…, S, H) and m/σ (…, S, 1)."""
         unit, inverse = standardised(value_of(self.product.value), (-1,), self.eps)
         return unit, inverse if self.shares is None else inverse * self.shares
-
-    def _weighted(self, change: Tensor) -> Tensor:
-        return change if self.gamma is None else change * self.gamma
 
 
 class Deferred(Tensor):
@@ -209,6 +207,11 @@ def across(derivative: Tensor, unit: Tensor, axes: tuple[int, ...]) -> Tensor:
     return torch.addcmul(derivative - derivative.mean(axes, keepdim=True), unit, along, value=-1)
 
 
+def weighted(scale: Tensor, weight: Tensor | None) -> Tensor:
+    """The scale times the weights of a normalisation, if it has any."""
+    return scale if weight is None else scale * weight
+
+
 def moved(hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
     """Hidden states + shares ∘ vectors.
 
@@ -220,14 +223,17 @@ def moved(hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
 
 
 def _first(one: Any, other: Any) -> tuple[Deferred, Any]:
+    """What waits, of the two that are added or multiplied, and the other."""
     return (one, other) if isinstance(one, Deferred) else (other, one)
 
 
 def _of_value(getter: Callable) -> Callable:
+    """What a getter of shape, dtype or device finds."""
     return lambda deferred, *args: getter(deferred.value, *args)
 
 
 def _dropout(deferred: Deferred, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Does nothing outside of training."""
     return NotImplemented if training else deferred
 
 
@@ -249,6 +255,7 @@ def _layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Any:
+    """A product waits on, normalised; vectors are normalised as a derivative is."""
     z, waiting = deferred.value, deferred.waiting
     if not isinstance(waiting, (Rows, Product)) or len(normalized_shape) != 1 or z.dtype.itemsize == 2:
         return NotImplemented
@@ -256,7 +263,7 @@ def _layer_norm(
     if isinstance(waiting, Product):
         return Deferred(Normalised(value, waiting, weight, eps))
     unit, inverse = standardised(z, (-1,), eps)
-    vectors = across(waiting.vectors, unit, (-1,)) * (inverse if weight is None else inverse * weight)
+    vectors = across(waiting.vectors, unit, (-1,)) * weighted(inverse, weight)
     return Deferred(Rows(value, vectors, waiting.shares))
 
 
@@ -273,6 +280,7 @@ def _times(one: Any, other: Any) -> Any:
 
 
 def _sum(deferred: Deferred, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+    """Of the tokens: what all of this is for."""
     value, waiting = deferred.value, deferred.waiting
     if not isinstance(waiting, Normalised) or dim not in (-2, value.ndim - 2) or dtype not in (None, value.dtype):
         return NotImplemented

@@ -22,7 +22,7 @@ from torch.autograd.forward_ad import make_dual, unpack_dual
 from torch.overrides import TorchFunctionMode
 
 from ..torch_private import is_batched, is_tracked, tree_map_only
-from .deferred import Deferred, Product, Rows, across, change_of, moves, standardised, step, value_of
+from .deferred import Deferred, Product, Rows, across, change_of, moves, standardised, step, value_of, weighted
 
 __all__ = ["Differentiable"]
 
@@ -36,19 +36,18 @@ class Differentiable(TorchFunctionMode):
     `torch.func.vmap` would not let it read. So it is read in the first run and remembered: reading it again would make
     the host wait for all that the device has still to do.
 
-    Derivatives of linear layers wait (`xsbert.engine.deferred`): what a function returns is to be read within.
-
     Args:
         reads: what was read in earlier runs of the same function; an empty list before the first.
         dtype: of the products that linear layers take of derivatives, None for their own. Values are not affected.
-        reverse_waits: whether derivatives wait in reverse mode, too, which is for several directions: along a single
-            one as many products are added as are saved.
+        waits: whether derivatives of linear layers wait (`xsbert.engine.deferred`), which is for several directions:
+            along a single one as many products are added as are saved. What a function returns is then to be read
+            within.
     """
 
-    def __init__(self, reads: list[Any], dtype: torch.dtype | None = None, *, reverse_waits: bool = True) -> None:
+    def __init__(self, reads: list[Any], dtype: torch.dtype | None = None, *, waits: bool) -> None:
         super().__init__()
         self._reads, self._n_read = reads, 0
-        self._replacements = {**REPLACEMENTS, F.linear: partial(_linear, dtype=dtype, reverse_waits=reverse_waits)}
+        self._replacements = {**REPLACEMENTS, F.linear: partial(_linear, dtype=dtype, waits=waits)}
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -79,8 +78,8 @@ def _linear(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    dtype: torch.dtype | None = None,
-    reverse_waits: bool = True,
+    dtype: torch.dtype | None,
+    waits: bool,
 ) -> Tensor:
     """y = W x + b, so dy = W dx."""
 
@@ -102,11 +101,9 @@ def _linear(
         y = F.linear(input, weight, bias)
     else:
         y = F.linear(input.detach(), weight, bias) + product(change_of(input))
-    if is_tracked(y) and not reverse_waits:
-        return y
     waiting = Product(y, weight, input, product)
     # Half precision is computed in float32 here and there, which is best done where torch does it.
-    return waiting.tensor() if input.dtype.itemsize == 2 else Deferred(waiting)
+    return Deferred(waiting) if waits and input.dtype.itemsize > 2 else waiting.tensor()
 
 
 def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
@@ -134,7 +131,7 @@ def _layer_norm(
     wide = x.float() if x.dtype.itemsize == 2 else x
     axes = tuple(range(-len(normalized_shape), 0))
     unit, inverse = standardised(wide, axes, eps)
-    return make_dual(y, (across(dx, unit, axes) * (inverse if weight is None else inverse * weight)).to(y.dtype))
+    return make_dual(y, (across(dx, unit, axes) * weighted(inverse, weight)).to(y.dtype))
 
 
 def _attention(

@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from ..cached import cached_property
+from ..torch_private import tree_map_only
 from .deferred import moved
 from .derivatives import Differentiable
 from .explainable import Explainable
@@ -36,6 +37,21 @@ class Recording:
     """(B, E), f(x): unshifted, before a trailing normalisation."""
     earlier: tuple[Any, ...]
     """What the layers before l returned."""
+
+    def of(self, place: int) -> Recording:
+        """One of the texts by itself."""
+        n_texts = len(self.hidden)
+
+        def chosen(values: Tensor) -> Tensor:
+            # A copy, lest all of what it was taken from be kept.
+            return values[place : place + 1].clone() if values.ndim and len(values) == n_texts else values
+
+        return Recording(
+            features=tree_map_only(Tensor, chosen, self.features),
+            hidden=chosen(self.hidden),
+            embeddings=chosen(self.embeddings),
+            earlier=tree_map_only(Tensor, chosen, self.earlier),
+        )
 
 
 def encoder_layers(transformer: Transformer) -> nn.ModuleList:
@@ -190,7 +206,7 @@ class Rest:
         self._reads: list[Any] = []
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        with Differentiable(self._reads, self._derivative_dtype, reverse_waits=False):
+        with Differentiable(self._reads, self._derivative_dtype, waits=False):
             return self._encoder.run(self._recording, hidden.unsqueeze(0))
 
     def moved(self, hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
@@ -198,5 +214,5 @@ class Rest:
 
         What linear layers make of the vectors (S, H) is computed once for all directions, of which there are several.
         """
-        with Differentiable(self._reads, self._derivative_dtype):
+        with Differentiable(self._reads, self._derivative_dtype, waits=True):
             return self._encoder.run(self._recording, moved(hidden[None], vectors[None], shares[None, :, None]))

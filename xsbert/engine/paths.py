@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..integrated_jacobian import bytes_per_pass, values_along_paths
 from ..memory import peak_bytes
-from .encoder import Encoder
+from .encoder import Encoder, Recording
 from .options import Options
 from .reference import Reference, reference_features
 from .texts import TokenizedText
@@ -67,15 +67,12 @@ def paths_of(
     device = encoder.device
     features = [batch_to_device(dict(text.features), device) for text in texts]
     referenced = reference_features(reference, features[0])
-    at_reference = encoder.record(referenced)
-    r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
     if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
+        at_reference = encoder.record(referenced)
+        r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
         check_finite(f_r, f"the embedding of {texts[0].name}, {texts[0].text!r:.60},")
         return [TextPath(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
-    at_first = encoder.record(features[0])
-    at_texts = at_first if len(texts) == 1 else encoder.record(_together(features))
-    hidden, embeddings = at_texts.hidden, at_texts.embeddings
-    del at_texts  # and with it what earlier layers returned
+    at_first, (*hidden, r), (*embeddings, f_r) = _recorded(encoder, features, referenced)
     for text, embedding in zip(texts, embeddings, strict=True):
         check_finite(embedding, f"the embedding of {text.name}, {text.text!r:.60},")
     check_finite(f_r, f"the embedding of the reference of {texts[0].name}, {texts[0].text!r:.60},")
@@ -85,9 +82,25 @@ def paths_of(
         TextPath(f, x, r, f_x, f_r, _in_float64(encoder, inputs, x, r), None if f is precise else precise)
         for inputs, x, f_x in zip(features, hidden, embeddings, strict=True)
     ]
-    expected = torch.cat([at_reference.embeddings, embeddings[1:]])
+    expected = torch.stack([f_r, *embeddings[1:]])
     _check_depends_on_states_alone(encoder, paths, expected, options)
     return paths
+
+
+def _recorded(
+    encoder: Encoder, features: Sequence[dict[str, Any]], referenced: dict[str, Any]
+) -> tuple[Recording, Tensor, Tensor]:
+    """What the first of n texts leaves behind; hidden states and embeddings of all of them, and last of the reference.
+
+    To read the weights of a large model takes as long as to run a short text, so the fewest passes are the fastest.
+    """
+    if referenced.keys() == features[0].keys():
+        recorded = encoder.record(_together([*features, referenced]))
+        return recorded.of(0), recorded.hidden, recorded.embeddings
+    # A reference of padding has positions of its own, and those of texts are the model's business.
+    recorded, at_reference = encoder.record(_together(features)), encoder.record(referenced)
+    hidden = torch.cat([recorded.hidden, at_reference.hidden])
+    return recorded.of(0), hidden, torch.cat([recorded.embeddings, at_reference.embeddings])
 
 
 def _check_depends_on_states_alone(
@@ -168,7 +181,8 @@ def within_budget(encoder: Encoder, places: list[int], first: TokenizedText, opt
     if options.memory_budget is not None:
         features = batch_to_device(dict(first.features), encoder.device)
         beside = (1 - BUDGET_OF_DERIVATIVES) * options.memory_budget
-        size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))))
+        # Beside the texts goes their reference.
+        size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))) - 1)
     for start in range(0, len(places), size):
         yield places[start : start + size]
 

@@ -151,7 +151,7 @@ def reference_features(reference: Reference, features: dict[str, Any]) -> dict[s
     length = mask.sum(1, keepdim=True)
     content = mask & (place >= reference.n_prefix) & (place < length - reference.n_suffix)
     referenced = {**features, "input_ids": features["input_ids"].masked_fill(content, reference.token_id)}
-    if reference.position_offset is not None:
+    if reference.position_offset is not None and reference.token_id == reference.position_offset - 1:
         # These models would number every padding token alike; the reference keeps the text's positions.
         referenced["position_ids"] = (place + reference.position_offset) * mask
     return referenced

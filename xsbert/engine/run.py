@@ -28,8 +28,8 @@ from .texts import TokenizedText
 
 __all__ = ["BACKWARD_COST", "Run", "reverse_is_cheaper", "spanning"]
 
-# What a vector-Jacobian product costs, counted in Jacobian-vector products: 0.9 to 1.2 times the time far from the last
-# layer, 1.2 to 1.4 times at layer −2, and more memory. Where factors that are pulled back serve one pair only, they
+# What a vector-Jacobian product costs, counted in Jacobian-vector products: 0.8 to 1.3 times the time
+# (benchmarks/waiting.py, 20 directions), and more memory. Where factors that are pulled back serve one pair only, they
 # must save more.
 REVERSE_COST, BACKWARD_COST = 1.2, 1.5
 # Nodes of `drawn_to_middle` that are tried before a path is looked at, by the layer's distance from the last hidden
