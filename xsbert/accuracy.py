@@ -7,6 +7,10 @@ see that for the tokens as well as for their sum. So the error of the tokens is 
 nothing, because the values at the nodes are computed for the factors in any case. Where the factors are projected on a
 few directions, e and what null rules see of the sum are still those in all dimensions, which placing nodes has looked
 at: along a single direction both may vanish by chance.
+
+In long texts null rules say too little of what single tokens miss. There a few combinations of all tokens with random
+signs cost little beside the tokens, and are compared with a finer rule: their squared errors are, in the mean, those of
+the tokens, summed.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from torch import Tensor
 
 from .quadrature import gauss_legendre
 
-__all__ = ["error_functionals", "factor_error"]
+__all__ = ["N_SIGNS", "checked_error", "error_functionals", "factor_error", "signs_worth_their_cost"]
 
 # By how much the estimate is raised, so that it is above the truth in 95 % of cases, and seldom three times as large
 # (benchmarks/accuracy.py).
@@ -35,6 +39,10 @@ SCATTER = 0.25
 ALIKE = 0.35
 # The error that rounding alone leaves, where the integral is exact.
 ROUNDINGS = 8
+# Random signs are drawn so often, once for each so many products of a node, but not less often than that.
+N_SIGNS, PRODUCTS_OF_A_SIGN, FEWEST_SIGNS = 8, 8, 4
+# What is added for the scatter of M random signs, by 1/√M (benchmarks/accuracy.py).
+SCATTER_OF_SIGNS = 1.5
 
 
 def error_functionals(rule: str, weights: np.ndarray, orders: tuple[int, ...]) -> np.ndarray:
@@ -84,7 +92,8 @@ def factor_error(
 ) -> float:
     """An upper estimate of ‖V − V*‖ / ‖V*‖, with V* the exact factors; below the truth in one case of twenty.
 
-    For texts of a hundred tokens, whose factors are those in all dimensions, it was so in four cases of 24.
+    For texts of a hundred tokens, whose factors are those in all dimensions, it was so in four cases of 24: see
+    `checked_error`.
 
     A single node has no null rule. Its estimate takes the tokens to err as much as their sum does, relative to what is
     exact, at least: that is the residual, which was 0.8 to 2.1 times the true error in 52 cases (MiniLM and MPNet). A
@@ -124,3 +133,35 @@ def factor_error(
         estimate = max(estimate, SAFETY_OF_ONE * float(local.norm()) / change)
     scatter = 1 + SCATTER * (tokens.shape[-1] ** -0.5 - sums.shape[-1] ** -0.5)
     return math.hypot(scatter * estimate, floor)
+
+
+def signs_worth_their_cost(n_products: int) -> int:
+    """How many combinations of tokens with random signs are compared with a finer rule, for so many products a node.
+
+    They cost at most a fifth of the factors; 0 for short texts, and along few directions.
+
+    >>> signs_worth_their_cost(20), signs_worth_their_cost(40), signs_worth_their_cost(400)
+    (0, 5, 8)
+    """
+    n_signs = min(N_SIGNS, n_products // PRODUCTS_OF_A_SIGN)
+    return n_signs if n_signs >= FEWEST_SIGNS else 0
+
+
+def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0.0) -> float:
+    """An upper estimate of ‖V − V*‖ / ‖V*‖, as `factor_error`, from a finer rule.
+
+    What the finer rule misses of the tokens it does not tell. There the tokens are taken for independent of each other,
+    so that they miss as much together as their sum does.
+
+    Args:
+        gaps: (M, K), what M combinations of the tokens with random signs, whose squares sum to the sum of the tokens'
+            squares in the mean, differ by from the finer rule.
+        missed: (E,), the error of the sum of all tokens by the finer rule, which is known.
+        size: ‖V‖.
+        rounding: as for `factor_error`.
+    """
+    if not size:
+        return 0.0
+    seen = (1 + SCATTER_OF_SIGNS / len(gaps) ** 0.5) * float(gaps.norm())
+    floor = ROUNDINGS * min(rounding, torch.finfo(torch.float32).eps)
+    return math.hypot(seen / size, float(missed.norm()) / size, floor)

@@ -38,6 +38,8 @@ __all__ = [
     "Measured",
     "bytes_per_pass",
     "check_chunk_size",
+    "combinations_of",
+    "combined_factors",
     "default_chunk_size",
     "derivatives_along_path",
     "derivatives_along_paths",
@@ -177,6 +179,38 @@ def measured_factors(
     return _factors(f, xs, rs, rules, functionals, _members(xs[0], groups), chunk_size, show_progress_bar)
 
 
+def combined_factors(
+    f: Function,
+    x: Tensor,
+    r: Tensor,
+    rule: Quadrature,
+    combinations: Tensor,
+    *,
+    chunk_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> Tensor:
+    """Linear combinations of `token_factors`, at C + 1 evaluations of f per node. Other arguments as for these.
+
+    Args:
+        combinations: (C, S).
+
+    Returns:
+        (C, E), float64 (float32 on devices without it).
+
+    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
+    >>> f = lambda h: torch.tanh(h).sum(0)
+    >>> rule = quadrature("gauss-legendre", 8)
+
+    >>> combined = combined_factors(f, x, r, rule, torch.tensor([[1.0, -1.0, 1.0]]))
+    >>> factors = token_factors(f, x, r, rule)
+    >>> torch.allclose(combined[0], factors[0] - factors[1] + factors[2], atol=1e-6)
+    True
+    """
+    _check(x, r, chunk_size)
+    how = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar, "description": "check of the factors"}
+    return _factors(f, [x], [r], [rule], None, combinations.to(x), **how)[0].factors
+
+
 def _members(x: Tensor, groups: Sequence[Sequence[int]] | None) -> Tensor:
     """(G, S) one where a token belongs to a group; every token for itself where there are none."""
     if groups is None:
@@ -196,8 +230,9 @@ def _factors(
     members: Tensor,
     chunk_size: int | None,
     show_progress_bar: bool | None,
+    description: str = "token factors",
 ) -> list[Measured]:
-    """The factors of G groups of tokens; ``members`` (G, S) is one where a token belongs to a group."""
+    """The factors of G combinations of tokens; ``members`` (G, S) is one where a token belongs to a group."""
 
     def directional(h: Tensor, difference: Tensor, member: Tensor) -> Tensor:
         by_shares, zeros = _by_shares(f, h, difference)
@@ -207,7 +242,7 @@ def _factors(
     # Where all nodes are of one text, its first tangents are the same at all of them, and computed once.
     one_text, several_texts = vmap(per_group, in_dims=(0, None, None)), vmap(per_group, in_dims=(0, 0, None))
     nodes = _Nodes(xs, rs, rules, functionals)
-    combinations = _combinations(len(members)).to(nodes.shares)
+    combinations = combinations_of(len(members)).to(nodes.shares)
 
     def look(h: Tensor, whose: Whose, part: slice) -> Tensor:
         differences = nodes.differences[whose]
@@ -220,7 +255,7 @@ def _factors(
 
     def run(passes: int) -> list[Measured]:
         sums = _Sums(nodes, len(members), len(combinations), trace)
-        _accumulate(nodes, look, sums, passes, "token factors", show_progress_bar)
+        _accumulate(nodes, look, sums, passes, description, show_progress_bar)
         return [Measured(*each) for each in zip(sums.total, sums.traces, strict=True)]
 
     return _within_memory(run, chunk_size or default_chunk_size(xs[0]))
@@ -501,7 +536,7 @@ def measured_pulled_back_together(
     # Where all nodes are of one text, they share its directions.
     one_text, several_texts = vmap(pull_back, in_dims=(0, None, None)), vmap(pull_back)
     nodes = _Nodes(xs, rs, rules, functionals)
-    combinations = _combinations(len(xs[0])).to(nodes.shares)
+    combinations = combinations_of(len(xs[0])).to(nodes.shares)
 
     def look(h: Tensor, whose: Whose, part: slice) -> Tensor:
         differences, own = nodes.differences[whose], cotangents[whose][:, part]
@@ -590,13 +625,19 @@ def bytes_per_pass(f: Function, x: Tensor, r: Tensor, n_groups: int, *, reverse:
     return math.ceil(peak_bytes(backward if reverse else forward) / n_passes)
 
 
-def _combinations(n_tokens: int) -> Tensor:
-    """(1 + M, S): all tokens, and combinations whose squares sum to the sum of the tokens' squares in the mean."""
-    if n_tokens <= N_SIGNS:
+def combinations_of(n_tokens: int, n_signs: int = N_SIGNS) -> Tensor:
+    """(1 + M, S): all tokens, and M combinations whose squares sum to the sum of the tokens' squares in the mean.
+
+    They have random signs, always the same ones; where M would be S or more, they are the tokens.
+
+    >>> combinations_of(100, 4).shape, combinations_of(3, 4).shape
+    (torch.Size([5, 100]), torch.Size([4, 3]))
+    """
+    if n_tokens <= n_signs:
         each = torch.eye(n_tokens, dtype=torch.float64)
     else:
-        coins = torch.randint(2, (N_SIGNS, n_tokens), generator=torch.Generator().manual_seed(0))
-        each = (2.0 * coins - 1).double() / N_SIGNS**0.5
+        coins = torch.randint(2, (n_signs, n_tokens), generator=torch.Generator().manual_seed(0))
+        each = (2.0 * coins - 1).double() / n_signs**0.5
     return torch.cat([torch.ones(1, n_tokens, dtype=torch.float64), each])
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,6 +60,8 @@ ROUNDINGS, COARSEST = 8, 1e-3
 NARROW = 80
 # What a look at one place costs, in evaluations of f.
 PASSES = {"values": 1, "derivatives": 2, "both": 2}
+# By how many nodes a rule that checks another one has more, on each panel: with one more it errs too much itself.
+MORE_NODES = 2
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Placement:
     """Nodes, and the relative residual that they leave, None where it was not measured."""
 
     rule: Quadrature
+    finer: Callable[[int], Quadrature]
+    """Makes a rule of the same kind with so many more nodes on each panel."""
     residual: float | None = None
     reached: bool = False
     """Whether the residual is within the tolerance."""
@@ -82,13 +87,19 @@ class Placement:
     in_float64: bool = False
     """Whether it was placed in float64, which the narrowest panels then need for their nodes as well."""
     n_passes: int = 0
-    """Evaluations of f that were spent on finding the nodes."""
+    """Evaluations of f that were spent on finding the nodes, and on checking what they leave of the tokens."""
 
     @property
     def measured(self) -> float:
         """The residual of a placement that was measured."""
         assert self.residual is not None
         return self.residual
+
+    def with_more_nodes(self) -> Placement:
+        """The same with a few more nodes on each panel, what they leave unmeasured."""
+        finer, orders = self.finer, tuple(order + MORE_NODES for order in self.orders)
+        known = {"rule": finer(MORE_NODES), "finer": lambda more: finer(MORE_NODES + more), "orders": orders}
+        return replace(self, **known, residual=None, slopes=None)
 
     def in_need_of_float64(self, dtype: torch.dtype) -> np.ndarray:
         """(N,) whether a node has to be computed in float64, in a model of some dtype."""
@@ -218,11 +229,10 @@ def search(
     """
     size = float(change.norm())
     if size == 0:
-        return _smooth(quadrature("midpoint", 1), 0.0, True, change)
+        return _smooth(partial(quadrature, "midpoint"), 1, 0.0, True, change)
     goal = MARGIN * tolerance
     if 0 < n_first <= max_steps:
-        rule = drawn_to_middle(n_first)
-        tried = yield from _tried(rule, change, goal)
+        tried = yield from _tried(drawn_to_middle, n_first, change, goal)
         if tried.reached:
             return tried
     values: dict[float, Tensor] = {}
@@ -248,11 +258,14 @@ def _panels_are_fewer(curve: _Curve, goal: float, max_steps: int) -> bool:
     return PANELS_OPTIMISM * fewest_on_panels(places, values, derivatives, goal * curve.size, max_steps) < n_steps
 
 
-def _tried(rule: Quadrature, change: Tensor, goal: float) -> Generator[Request, Tensor, Placement]:
+def _tried(
+    rule_of: Callable[[int], Quadrature], n_steps: int, change: Tensor, goal: float
+) -> Generator[Request, Tensor, Placement]:
     """What a rule on the whole path leaves, relative to the change."""
+    rule = rule_of(n_steps)
     slopes = yield from ask("derivatives", rule.nodes)
     residual = float((torch.from_numpy(rule.weights) @ slopes - change).norm() / change.norm())
-    return _smooth(rule, residual, residual <= goal, change, slopes)
+    return _smooth(rule_of, n_steps, residual, residual <= goal, change, slopes)
 
 
 def _spread(
@@ -264,7 +277,7 @@ def _spread(
     most = max_steps if resolution > COARSEST else min(max_steps, max(n_steps + 4, int(MISJUDGED * n_steps)))
     stagnant = 0
     while True:
-        tried.append((yield from _tried(rule_of(n_steps), change, goal if n_steps > 1 else LINEAR * goal)))
+        tried.append((yield from _tried(rule_of, n_steps, change, goal if n_steps > 1 else LINEAR * goal)))
         if tried[-1].reached:
             return tried[-1]
         if len(tried) > 1:
@@ -278,10 +291,16 @@ def _spread(
 
 
 def _smooth(
-    rule: Quadrature, residual: float, reached: bool, change: Tensor, slopes: Tensor | None = None
+    rule_of: Callable[[int], Quadrature],
+    n_steps: int,
+    residual: float,
+    reached: bool,
+    change: Tensor,
+    slopes: Tensor | None = None,
 ) -> Placement:
     """A placement on one panel, the whole path."""
-    return Placement(rule, residual, reached, (len(rule.nodes),), change[None], (1.0,), slopes)
+    rule, known = rule_of(n_steps), {"changes": change[None], "widths": (1.0,), "slopes": slopes}
+    return Placement(rule, lambda more: rule_of(n_steps + more), residual, reached, (n_steps,), **known)
 
 
 def _on_panels(found: Graded, size: float, goal: float, resolution: float) -> Placement:
@@ -291,6 +310,7 @@ def _on_panels(found: Graded, size: float, goal: float, resolution: float) -> Pl
     blurred = not found.resolved or min(widths) < NARROW / ROUNDINGS * resolution
     return Placement(
         rule=composite(found.panels),
+        finer=lambda more: composite(tuple(panel._replace(n_steps=panel.n_steps + more) for panel in found.panels)),
         residual=residual,
         reached=residual <= goal,
         orders=tuple(panel.n_steps for panel in found.panels),

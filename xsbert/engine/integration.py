@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..accuracy import error_functionals, factor_error
+from ..accuracy import checked_error, error_functionals, factor_error, signs_worth_their_cost
 from ..integrated_jacobian import (
     Measured,
+    combinations_of,
+    combined_factors,
     derivatives_along_paths,
     measured_factors,
     measured_pulled_back_together,
 )
 from ..placement import Placement, place_nodes, place_nodes_together
-from ..quadrature import Quadrature
+from ..quadrature import Quadrature, quadrature
 from .options import Options
 from .paths import TextPath, chunk_for
 
@@ -60,6 +62,14 @@ class Way(Protocol):
         """(N, E) of each text, derivatives of f along the path at the nodes; None where the traces tell them."""
         ...
 
+    def signs(self, place: int, path: TextPath) -> Tensor | None:
+        """(1 + M, R) combinations of the rows of factors that tell their error; None where they cost too much."""
+        ...
+
+    def combined(self, place: int, path: TextPath, rule: Quadrature, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """The first combination (E,) by another rule, in all dimensions; and the others, (M, E) or (M, K)."""
+        ...
+
 
 def integrated(paths: Sequence[TextPath], options: Options, way: Way, n_first: int = 0) -> list[Integrated]:
     """Place nodes along the paths, integrate, and tell the error.
@@ -97,6 +107,11 @@ def _refined(place: int, path: TextPath, found: Integrated, options: Options, wa
         reached = min(target, found.placement.residual or target)
         target = BELOW * reached * wanted / found.factor_error
         (placed,) = placements([path], replace(options, tolerance=target))
+        if len(placed.rule.nodes) <= len(found.placement.rule.nodes):
+            # What the tokens miss may cancel in their sum, by which nodes are placed.
+            placed = replace(found.placement.with_more_nodes(), n_passes=placed.n_passes)
+            if len(placed.rule.nodes) > options.max_steps:
+                return found
         placed = replace(placed, n_passes=found.placement.n_passes + placed.n_passes)
         (again,) = _computed([path], [placed], options, alone)
         if again.factor_error >= found.factor_error:
@@ -124,6 +139,12 @@ class _Alone:
     def slopes(self, paths: Sequence[TextPath], placed: Sequence[Placement]) -> Sequence[Tensor | None]:
         return self.way.slopes(paths, placed)
 
+    def signs(self, place: int, path: TextPath) -> Tensor | None:
+        return self.way.signs(self.place, path)
+
+    def combined(self, place: int, path: TextPath, rule: Quadrature, signs: Tensor) -> tuple[Tensor, Tensor]:
+        return self.way.combined(self.place, path, rule, signs)
+
 
 def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: Options, way: Way) -> list[Integrated]:
     functionals = [
@@ -132,18 +153,30 @@ def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: O
     found = _measured(paths, placed, [rows.reshape(-1, rows.shape[-1]) for rows in functionals], way)
     results = []
     every = zip(paths, placed, functionals, found, way.slopes(paths, placed), strict=True)
-    for path, placement, rows, measured, slopes in every:
+    for place, (path, placement, rows, measured, slopes) in enumerate(every):
         traces = measured.traces.reshape(*rows.shape[:2], *measured.traces.shape[1:])
         # What one direction shows of the sum may vanish by chance, what all of them show does not.
         sums = traces[:, :, 0] if slopes is None else torch.from_numpy(rows) @ slopes
         assert placement.changes is not None
         size, n_nodes = float(measured.factors.double().norm()), len(placement.rule.nodes)
         rounding = torch.finfo(path.x.dtype).eps
+        signs = way.signs(place, path)
+        if signs is None:
+            error = factor_error(sums, traces[:, :, 1:], placement.changes, size, n_nodes, rounding)
+        else:
+            finer = placement.with_more_nodes().rule
+            # In float64 where some of its own nodes are.
+            fine = path.in_float64() if path.in_float64 and _fine(path, placement).any() else path
+            total, combined = way.combined(place, fine, finer, signs)
+            gaps = signs[1:] @ measured.factors.double().cpu() - combined
+            error = checked_error(gaps, total - placement.changes.sum(0), size, rounding)
+            n_passes = placement.n_passes + (len(signs) + 1) * len(finer.nodes)
+            placement = replace(placement, n_passes=n_passes)
         results.append(
             Integrated(
                 factors=measured.factors,
                 placement=placement,
-                factor_error=factor_error(sums, traces[:, :, 1:], placement.changes, size, n_nodes, rounding),
+                factor_error=error,
                 n_float64=int(_fine(path, placement).sum()),
                 slopes=slopes,
             )
@@ -192,6 +225,20 @@ class SummedOver:
     def slopes(self, paths: Sequence[TextPath], placed: Sequence[Placement]) -> Sequence[Tensor | None]:
         return [None] * len(paths)
 
+    def signs(self, place: int, path: TextPath) -> Tensor | None:
+        n_rows = len(path.x) if self.groups is None else len(self.groups[place])
+        n_signs = signs_worth_their_cost(n_rows)
+        return combinations_of(n_rows, n_signs) if n_signs else None
+
+    def combined(self, place: int, path: TextPath, rule: Quadrature, signs: Tensor) -> tuple[Tensor, Tensor]:
+        of_tokens = signs
+        if self.groups is not None:
+            of_tokens = signs.new_zeros(len(signs), len(path.x))
+            for column, group in zip(signs.T, self.groups[place], strict=True):
+                of_tokens[:, list(group)] = column[:, None]
+        found = _combined(path, rule, of_tokens, self.options)
+        return found[0], found[1:]
+
 
 @dataclass(frozen=True)
 class ProjectedBy:
@@ -225,6 +272,20 @@ class ProjectedBy:
         found = derivatives_along_paths(paths[0].f, *ends, nodes, chunk_size=chunk_size)
         return [slopes.cpu().double() for slopes in found]
 
+    def signs(self, place: int, path: TextPath) -> Tensor | None:
+        n_signs = signs_worth_their_cost(len(self.directions[place]))
+        return combinations_of(len(path.x), n_signs) if n_signs else None
+
+    def combined(self, place: int, path: TextPath, rule: Quadrature, signs: Tensor) -> tuple[Tensor, Tensor]:
+        found = _combined(path, rule, signs, self.options)
+        return found[0], found[1:] @ self.directions[place].double().cpu().T
+
+
+def _combined(path: TextPath, rule: Quadrature, combinations: Tensor, options: Options) -> Tensor:
+    """(C, E) combinations of token factors, float64 on the CPU."""
+    bounds = limits(path, len(combinations), options)
+    return combined_factors(path.precise or path.f, path.x, path.r, rule, combinations, **bounds).double().cpu()
+
 
 def placements(paths: Sequence[TextPath], options: Options, n_first: int = 0) -> list[Placement]:
     """Nodes placed for the tolerance; or the rule that was asked for, whose residual is not known yet.
@@ -235,10 +296,12 @@ def placements(paths: Sequence[TextPath], options: Options, n_first: int = 0) ->
     rule, tolerance = options.steps, options.target
     if rule is not None or tolerance is None:
         assert rule is not None
+        n_steps = len(rule.nodes)
         return [
             Placement(
                 rule,
-                orders=(len(rule.nodes),),
+                lambda more: quadrature("gauss-legendre", n_steps + more),
+                orders=(n_steps,),
                 changes=(path.f_x - path.f_r).cpu().double()[None],
                 widths=(1.0,),
             )
