@@ -11,6 +11,7 @@ from xsbert.engine.integration import ProjectedBy, SummedOver, integrated
 from xsbert.engine.options import Options
 from xsbert.engine.paths import TextPath
 from xsbert.integrated_jacobian import combinations_of, combined_factors, token_factors
+from xsbert.placement import place_nodes
 from xsbert.quadrature import quadrature
 
 S, E = 40, 36
@@ -95,6 +96,28 @@ def test_more_nodes_are_placed_for_them():
     tight, _ = found_and_true(opposed(2.0, -0.5), tolerance=0.01, factor_tolerance=0.01)
     assert gap(loose.factors, truth) > 0.01
     assert gap(tight.factors, truth) <= tight.factor_error <= 0.01
+
+
+def test_but_no_more_than_allowed():
+    found, _ = found_and_true(opposed(2.0, -0.5), tolerance=0.01, factor_tolerance=0.01, max_steps=2)
+    assert len(found.placement.rule.nodes) <= 2
+
+
+@pytest.mark.parametrize("sharp", [False, True])
+def test_more_nodes_are_on_every_panel(sharp):
+    path = bent(6)
+
+    def f(h):
+        return torch.tanh(h).sum(0) + sharp * torch.tanh((share_of_path(h, path.x, path.r) - 0.37) * 1e5)
+
+    placement = place_nodes(f, path.x, path.r, f(path.x) - f(path.r), 1e-3, 512)
+    assert (len(placement.orders) > 1) == sharp
+    more = placement.with_more_nodes()
+    for before, after in [(placement, more), (more, more.with_more_nodes())]:
+        assert after.orders == tuple(order + 2 for order in before.orders)
+        assert sum(after.orders) == len(after.rule.nodes)
+        assert after.rule.weights.sum() == pytest.approx(1)
+        assert after.residual is None
 
 
 def test_short_texts_are_not_checked():
