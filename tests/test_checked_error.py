@@ -128,6 +128,23 @@ def test_short_texts_are_not_checked():
     assert [signs_worth_their_cost(n) for n in (1, 31, 32, 63, 64, 1000)] == [0, 0, 4, 7, 8, 8]
 
 
+def test_nothing_is_checked_where_nothing_changes():
+    path = bent(1)
+    found, _ = found_and_true(path_of(path.f, path.x, path.x), n_steps=4)
+    assert (found.factor_error, found.placement.n_passes) == (0, 0)
+
+
+def test_signs_are_those_that_the_model_sees():
+    """1/√M is rounded in half precision, which must not be taken for an error of the nodes."""
+    path = bent(7)
+    half = replace(path, x=path.x.bfloat16(), r=path.r.bfloat16())
+    options = Options(**QUIET)
+    for way in (SummedOver(None, options), ProjectedBy([random(S, E, seed=8)], options)):
+        signs = way.signs(0, half)
+        assert torch.equal(signs, signs.bfloat16().double())
+        assert not torch.equal(signs, way.signs(0, path))
+
+
 def test_words_are_checked_as_tokens_are():
     groups = [[place, place + 1] for place in range(0, 2 * S, 2)]
     path, options = bent(2, n_tokens=2 * S), Options(n_steps=3, **QUIET)

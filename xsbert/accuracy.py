@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .quadrature import gauss_legendre
 
-__all__ = ["N_SIGNS", "checked_error", "error_functionals", "factor_error", "signs_worth_their_cost"]
+__all__ = ["checked_error", "error_functionals", "factor_error", "signs_worth_their_cost"]
 
 # By how much the estimate is raised, so that it is above the truth in 95 % of cases, and seldom three times as large
 # (benchmarks/accuracy.py).
@@ -40,7 +40,7 @@ ALIKE = 0.35
 # The error that rounding alone leaves, where the integral is exact.
 ROUNDINGS = 8
 # Random signs are drawn so often, once for each so many products of a node, but not less often than that.
-N_SIGNS, PRODUCTS_OF_A_SIGN, FEWEST_SIGNS = 8, 8, 4
+MOST_SIGNS, PRODUCTS_OF_A_SIGN, FEWEST_SIGNS = 8, 8, 4
 # What is added for the scatter of M random signs, by 1/√M (benchmarks/accuracy.py).
 SCATTER_OF_SIGNS = 1.5
 
@@ -144,7 +144,7 @@ def signs_worth_their_cost(n_products: int) -> int:
     >>> signs_worth_their_cost(20), signs_worth_their_cost(40), signs_worth_their_cost(400)
     (0, 5, 8)
     """
-    n_signs = min(N_SIGNS, n_products // PRODUCTS_OF_A_SIGN)
+    n_signs = min(MOST_SIGNS, n_products // PRODUCTS_OF_A_SIGN)
     return n_signs if n_signs >= FEWEST_SIGNS else 0
 
 

@@ -161,7 +161,7 @@ def _computed(paths: Sequence[TextPath], placed: Sequence[Placement], options: O
         size, n_nodes = float(measured.factors.double().norm()), len(placement.rule.nodes)
         rounding = torch.finfo(path.x.dtype).eps
         signs = way.signs(place, path)
-        if signs is None:
+        if signs is None or not size:
             error = factor_error(sums, traces[:, :, 1:], placement.changes, size, n_nodes, rounding)
         else:
             finer = placement.with_more_nodes().rule
@@ -227,8 +227,7 @@ class SummedOver:
 
     def signs(self, place: int, path: TextPath) -> Tensor | None:
         n_rows = len(path.x) if self.groups is None else len(self.groups[place])
-        n_signs = signs_worth_their_cost(n_rows)
-        return combinations_of(n_rows, n_signs) if n_signs else None
+        return _signs(n_rows, n_rows, path)
 
     def combined(self, place: int, path: TextPath, rule: Quadrature, signs: Tensor) -> tuple[Tensor, Tensor]:
         of_tokens = signs
@@ -273,12 +272,17 @@ class ProjectedBy:
         return [slopes.cpu().double() for slopes in found]
 
     def signs(self, place: int, path: TextPath) -> Tensor | None:
-        n_signs = signs_worth_their_cost(len(self.directions[place]))
-        return combinations_of(len(path.x), n_signs) if n_signs else None
+        return _signs(len(path.x), len(self.directions[place]), path)
 
     def combined(self, place: int, path: TextPath, rule: Quadrature, signs: Tensor) -> tuple[Tensor, Tensor]:
         found = _combined(path, rule, signs, self.options)
         return found[0], found[1:] @ self.directions[place].double().cpu().T
+
+
+def _signs(n_rows: int, n_products: int, path: TextPath) -> Tensor | None:
+    """Combinations of rows for so many products a node, as the model's dtype rounds them."""
+    n_signs = signs_worth_their_cost(n_products)
+    return combinations_of(n_rows, n_signs).to(path.x.dtype).double() if n_signs else None
 
 
 def _combined(path: TextPath, rule: Quadrature, combinations: Tensor, options: Options) -> Tensor:
