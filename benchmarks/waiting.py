@@ -48,7 +48,7 @@ def main() -> None:
         print(f"{options.model}, {way}, {options.n_steps} nodes: times faster, and times fewer operations\n")
         print(table([row(layer, way, found) for layer in options.layers]), "\n")
     print("A pass of reverse mode, in passes of forward mode (one beside the directions, and beside the tokens)\n")
-    print(table([cost_row(case) for case in found]), "\n")
+    print(table([cost_row(case, options.directions) for case in found]), "\n")
     print(f"Differences at most {max(way['difference'] for case in found for way in case['ways'].values()):.1e}")
     where = environment("cpu")
     print(f"float32, {', '.join(f'{name} {value}' for name, value in where.items())}")
@@ -61,13 +61,12 @@ def row(layer: int, way: str, found: list[dict[str, Any]]) -> dict[str, str]:
     return {"layer": f"{layer}", **{title: ratios(found) for title, found in ways.items()}}
 
 
-def cost_row(case: dict[str, Any]) -> dict[str, str]:
+def cost_row(case: dict[str, Any], directions: list[int]) -> dict[str, str]:
     def seconds(way: str) -> float:
         return statistics.median(waiting for waiting, _ in case["ways"][way]["seconds"])
 
     forward = seconds("forward mode") / (case["tokens"] + 1)
-    directions = {way: int(way.split()[-1]) for way in case["ways"] if way.startswith(REVERSE)}
-    costs = {f"{n} directions": f"{seconds(way) / (n + 1) / forward:.2f}" for way, n in directions.items()}
+    costs = {f"{n} directions": f"{seconds(f'{REVERSE} {n}') / (n + 1) / forward:.2f}" for n in directions}
     return {"layer": f"{case['layer']}, {case['tokens']} tokens", **costs}
 
 

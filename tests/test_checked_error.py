@@ -64,12 +64,10 @@ def test_combinations_are_those_of_the_factors():
 
 
 def test_signs_sum_squares_to_those_of_the_tokens_in_the_mean():
-    tokens, squares = random(S, E, seed=4), []
-    for n_signs in (4, 8, 4000):
-        combinations = combinations_of(S, n_signs)
-        assert torch.equal(combinations[0], torch.ones(S, dtype=torch.float64))
-        squares.append(float((combinations[1:] @ tokens).square().sum() / tokens.square().sum()))
-    assert squares[-1] == pytest.approx(1, abs=0.05)
+    tokens = random(5000, E, seed=4)
+    combinations = combinations_of(5000, 4000)
+    assert torch.equal(combinations[0], torch.ones(5000, dtype=torch.float64))
+    assert float((combinations[1:] @ tokens).square().sum() / tokens.square().sum()) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("rule", ["gauss-legendre", "midpoint", "riemann-right"])
@@ -185,6 +183,7 @@ def test_a_jump_within_rounding_is_checked_in_float64():
     n_asked = len(asked)
     (exact,) = integrated([fine], Options(tolerance=1e-5, **QUIET), SummedOver(None, options))
     true = gap(found.factors, exact.factors)
+    # To place nodes, for those in the jump, and for the check.
     assert n_asked == 3
     assert true <= found.factor_error <= 4 * true
 

@@ -186,13 +186,14 @@ def combined_factors(
     rule: Quadrature,
     combinations: Tensor,
     *,
+    groups: Sequence[Sequence[int]] | None = None,
     chunk_size: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Tensor:
     """Linear combinations of `token_factors`, at C + 1 evaluations of f per node. Other arguments as for these.
 
     Args:
-        combinations: (C, S).
+        combinations: (C, S), or (C, G) of groups.
 
     Returns:
         (C, E), float64 (float32 on devices without it).
@@ -208,7 +209,8 @@ def combined_factors(
     """
     _check(x, r, chunk_size)
     how = {"chunk_size": chunk_size, "show_progress_bar": show_progress_bar, "description": "check of the factors"}
-    return _factors(f, [x], [r], [rule], None, combinations.to(x), **how)[0].factors
+    members = combinations.to(x) @ _members(x, groups)
+    return _factors(f, [x], [r], [rule], None, members, **how)[0].factors
 
 
 def _members(x: Tensor, groups: Sequence[Sequence[int]] | None) -> Tensor:

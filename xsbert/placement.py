@@ -70,7 +70,8 @@ class Placement:
 
     rule: Quadrature
     finer: Callable[[int], Quadrature]
-    """Makes a rule of the same kind with so many more nodes on each panel."""
+    """Makes a rule with so many more nodes on each panel: of the same kind where nodes were placed, and Gauss-Legendre
+    where a rule was asked for."""
     residual: float | None = None
     reached: bool = False
     """Whether the residual is within the tolerance."""

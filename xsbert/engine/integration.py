@@ -230,12 +230,8 @@ class SummedOver:
         return _signs(n_rows, n_rows, path)
 
     def combined(self, place: int, path: TextPath, rule: Quadrature, signs: Tensor) -> tuple[Tensor, Tensor]:
-        of_tokens = signs
-        if self.groups is not None:
-            of_tokens = signs.new_zeros(len(signs), len(path.x))
-            for column, group in zip(signs.T, self.groups[place], strict=True):
-                of_tokens[:, list(group)] = column[:, None]
-        found = _combined(path, rule, of_tokens, self.options)
+        groups = None if self.groups is None else self.groups[place]
+        found = _combined(path, rule, signs, self.options, groups)
         return found[0], found[1:]
 
 
@@ -285,10 +281,16 @@ def _signs(n_rows: int, n_products: int, path: TextPath) -> Tensor | None:
     return combinations_of(n_rows, n_signs).to(path.x.dtype).double() if n_signs else None
 
 
-def _combined(path: TextPath, rule: Quadrature, combinations: Tensor, options: Options) -> Tensor:
-    """(C, E) combinations of token factors, float64 on the CPU."""
-    bounds = limits(path, len(combinations), options)
-    return combined_factors(path.precise or path.f, path.x, path.r, rule, combinations, **bounds).double().cpu()
+def _combined(
+    path: TextPath,
+    rule: Quadrature,
+    combinations: Tensor,
+    options: Options,
+    groups: Sequence[Sequence[int]] | None = None,
+) -> Tensor:
+    """(C, E) combinations of the factors of tokens, or of groups of them, float64 on the CPU."""
+    f, bounds = path.precise or path.f, limits(path, len(combinations), options)
+    return combined_factors(f, path.x, path.r, rule, combinations, groups=groups, **bounds).double().cpu()
 
 
 def placements(paths: Sequence[TextPath], options: Options, n_first: int = 0) -> list[Placement]:

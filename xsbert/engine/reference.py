@@ -44,9 +44,10 @@ class Reference:
     n_suffix: int
     """Special tokens after a text."""
     position_offset: int | None
-    """Position of the first token in models that number positions around padding, such as RoBERTa. None
-    leaves the positions to the model: where they do not depend on the tokens, or, with such a model, to number
-    reference tokens that are padding all alike, as the models published with the papers do."""
+    """Position of the first token in models that number positions around padding, such as RoBERTa; there a reference of
+    padding is told its positions, any other has them from the model. None leaves them to the model in any case: where
+    they do not depend on the tokens, or, with such a model, to number reference tokens that are padding all alike, as
+    the models published with the papers do."""
 
 
 def default_reference(transformer: Transformer) -> str:
