@@ -10,6 +10,9 @@ import torch
 
 from tests.pairs import PAIRS
 from xsbert import memory
+from xsbert.engine.encoder import Encoder
+from xsbert.engine.options import Options
+from xsbert.engine.paths import BUDGET_OF_DERIVATIVES, within_budget
 from xsbert.memory import give_back_memory, peak_bytes
 
 ANIMALS = ("Cats", "Dogs", "Birds", "Horses", "Cows", "Fish")
@@ -150,3 +153,12 @@ def test_memory_is_given_back_after_each_batch(model, monkeypatch):
     monkeypatch.setattr("xsbert.engine.run.give_back_memory", lambda: calls.append(1))
     model.text_factors(["One.", "Two.", "A longer text.", "One."], n_steps=1, show_progress_bar=False)
     assert len(calls) == 2
+
+
+def test_a_budget_leaves_room_for_the_reference_beside_the_texts(model):
+    explainer = model.explainer(layer=1)
+    text = explainer.tokenized("The quick brown fox jumps over the lazy dog.")
+    encoder = Encoder(model, 1)
+    one = peak_bytes(lambda: encoder.record(dict(text.features)))
+    options = Options(layer=1, memory_budget=4.5 * one / (1 - BUDGET_OF_DERIVATIVES))
+    assert [len(part) for part in within_budget(encoder, list(range(8)), text, options)] == [3, 3, 2]
