@@ -167,10 +167,9 @@ def steps(seed):
     return lambda at: np.arctan((at[:, None] - places) / widths) @ sizes, slopes
 
 
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
-def test_seldom_a_third_more_nodes_than_it_takes(tolerance):
+def test_seldom_a_third_more_nodes_than_it_takes():
     """Where the residual hardly falls, the next number to try is twice the last, far too many in one case of ten."""
-    beyond = []
+    tolerance, beyond = 1e-2, []
     for seed in range(120):
         values, derivatives = steps(seed)
         placement, _ = drive(values, derivatives, tolerance, 256)
