@@ -59,6 +59,21 @@ def test_the_tables_of_references_are_those_of_the_records(name):
         assert sum(f"`{few['reference']}` | {cells}{split['negative cells']:.0%} |" in line for line in lines) == 1
 
 
+def test_what_it_says_of_references_is_what_was_found():
+    found = {}
+    for name in ("minilm", "mpnet"):
+        record = json.loads((README.parent / f"benchmarks/results/references_{name}.json").read_text(encoding="utf-8"))
+        rows = record["chosen"]["all pairs of 400 texts"]["rows"]
+        assert max(rows, key=lambda row: row["rank_agreement"])["reference"] == "[UNK]"
+        found[name] = {row["reference"].strip("[]<>").lower(): f"{row['rank_agreement']:.2f}" for row in rows}
+    unk, pad = ([found[name][token] for name in ("minilm", "mpnet")] for token in ("unk", "pad"))
+    said = (
+        f"rank agreement {unk[0]} with all-MiniLM-L6-v2 and {unk[1]} with all-mpnet-base-v2, against {pad[0]} and "
+        f"{pad[1]} for padding"
+    )
+    assert said in README.read_text(encoding="utf-8")
+
+
 def test_the_commands_are_there_and_what_they_name_exists():
     text = README.read_text(encoding="utf-8")
     commands = re.findall(r"```bash\n(python3 -m venv .*?)```", text, re.DOTALL)

@@ -50,7 +50,7 @@ STAGNATION, PATIENCE = 0.8, 3
 # What is far below the tolerance, or as small as rounding, tells nothing.
 SLOW_FALL, FALL_FROM, TOO_SMALL, ROUNDING = 0.2, 33, 0.01, 1e-6
 # Where the curve foretold too few nodes by this factor, it has not seen all of the path.
-MISJUDGED = 3.0
+MISJUDGED = 1.5
 # Where more nodes than it takes were tried, fewer are, so often; a look at them costs two evaluations of f each, and a
 # full node one for each token.
 STEPS_BACK, WORTH_A_LOOK = 2, 0.75
