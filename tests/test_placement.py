@@ -168,7 +168,7 @@ def steps(seed):
 
 
 def test_seldom_a_third_more_nodes_than_it_takes():
-    """Where the residual hardly falls, the next number to try is twice the last, far too many in one case of ten."""
+    """With ever more nodes on a path that the curve has misjudged it would be so in one case of ten."""
     tolerance, beyond = 1e-2, []
     for seed in range(120):
         values, derivatives = steps(seed)
@@ -185,7 +185,7 @@ def test_seldom_a_third_more_nodes_than_it_takes():
             fewest -= 1
         beyond.append(n_steps / fewest)
     assert len(beyond) > 20
-    assert np.mean(np.array(beyond) > 1.34) <= 0.03
+    assert np.mean(np.array(beyond) > 1.34) <= 0.05
 
 
 @pytest.mark.parametrize("kind", ["values", "derivatives"])
