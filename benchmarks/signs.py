@@ -49,16 +49,20 @@ def main() -> None:
         for reference in options.references:
             model = load(name, shift=False, reference=reference)
             for layer in options.layers:
-                known = {"model": Path(name).name, "reference": reference, "layer": layer}
-                bar = tqdm(texts, desc=", ".join(map(str, known.values())), leave=False)
-                results += [{**known, **drawn(model, text, layer, options)} for text in bar]
+                what = {"model": Path(name).name, "reference": reference, "layer": layer}
+                bar = tqdm(texts, desc=", ".join(map(str, what.values())), leave=False)
+                results += [{**what, **drawn(model, text, layer, options)} for text in bar]
     print(table([row(results, *which) for which in dict.fromkeys((case["model"], case["layer"]) for case in results)]))
     known = settings(options) | {"models": [Path(name).name for name in options.models]}
     write_json(options.json, {"options": known, "environment": environment("cpu"), "results": results})
 
 
 def drawn(model: XSTransformer, text: str, layer: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What is stated over what is true, of many draws of signs for one text."""
+    """What is stated over what is true, of many draws of signs for one text.
+
+    "kinds of error" is the participation ratio of the tokens' errors, (Σ λ)² / Σ λ² of E Eᵀ: 1 where all lie in one
+    direction, in which signs scatter most unless a single token has it all.
+    """
     how = {"layer": layer, "max_steps": 4096, "show_progress_bar": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

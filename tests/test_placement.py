@@ -113,6 +113,11 @@ def test_rounding_ends_the_search():
 def drive(values, derivatives, tolerance, max_steps=64):
     """A search on a path α ↦ (N, E) given by functions; its placement and requests."""
     change = torch.from_numpy(np.diff(values(np.array([0.0, 1.0])), axis=0)[0])
+    answers = {
+        "values": values,
+        "derivatives": derivatives,
+        "both": lambda nodes: np.stack([values(nodes), derivatives(nodes)], 1),
+    }
     searching, answer, requests = search(change, tolerance, max_steps), None, []
     while True:
         try:
@@ -120,8 +125,7 @@ def drive(values, derivatives, tolerance, max_steps=64):
         except StopIteration as end:
             return end.value, requests
         kind, nodes = requests[-1]
-        found = {"values": values(nodes), "derivatives": derivatives(nodes)}
-        answer = torch.from_numpy(found[kind] if kind in found else np.stack(list(found.values()), 1))
+        answer = torch.from_numpy(answers[kind](nodes))
 
 
 def step(at):

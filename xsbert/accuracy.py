@@ -41,8 +41,8 @@ ALIKE = 0.35
 ROUNDINGS = 8
 # Random signs are drawn so often, once for each so many products of a node, but not less often than that.
 MOST_SIGNS, PRODUCTS_OF_A_SIGN, FEWEST_SIGNS = 8, 8, 4
-# What is added for the scatter of M random signs, by 1/√M: drawn again and again over what the tokens of 90 texts miss,
-# the estimate is above the truth in 97 % of draws at least, for each of them (benchmarks/signs.py).
+# What is added for the scatter of M random signs, by 1/√M: drawn again and again over what the tokens miss in 90
+# cases, the estimate is above the truth in 97 % of draws at least, for each of them (benchmarks/signs.py).
 SCATTER_OF_SIGNS = 1.5
 
 

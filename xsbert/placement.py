@@ -50,7 +50,7 @@ STAGNATION, PATIENCE = 0.8, 3
 # What is far below the tolerance, or as small as rounding, tells nothing.
 SLOW_FALL, FALL_FROM, TOO_SMALL, ROUNDING = 0.2, 33, 0.01, 1e-6
 # Where the curve foretold too few nodes by this factor, it has not seen all of the path. A factor of 3 took up
-# to twice the nodes at layers 10 and 9 of MPNet, and the same at all layers of MiniLM.
+# to twice the nodes at layers 10 and 9 of MPNet, and the same for MiniLM (docs/placement.md).
 MISJUDGED = 1.5
 # Several sharp bends take fewer nodes on panels. The curve is asked where it predicts this number of nodes; it
 # must promise more than what is likely to be lost between a choice and its measurement.
