@@ -9,11 +9,8 @@ others  the columns that are kept, as they are
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
-import json
-import sys
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -21,12 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+
+from ..table_files import (
+    BadRecord,
+    MissingColumnError,
+    Record,
+    advise,
+    is_parquet,
+    json_problem,
+    parquet_schema,
+    read_rows,
+)
 
 __all__ = ["Fingerprint", "rows_of_source"]
 
 CHUNK = 4096
-Row = Mapping[str, Any] | Sequence[Any] | str
+Row = Mapping[str, Any] | Sequence[Any] | str | BadRecord
+NAMING = "columns are named by {columns}, {id_column} and {keep}"
 
 
 def rows_of_source(
@@ -36,6 +44,7 @@ def rows_of_source(
     id_column: str | None,
     keep: Sequence[str],
     reserved: Collection[str] = (),
+    quoting: bool | None = None,
 ) -> Iterator[pa.Table]:
     """Tables of a few thousand rows each.
 
@@ -47,10 +56,12 @@ def rows_of_source(
         id_column: name of the column of ids.
         keep: names of further columns.
         reserved: names that these cannot have.
+        quoting: of CSV and TSV files, whether quotes enclose fields; None says yes for CSV, no for TSV.
 
     Raises:
         TypeError: there is no reading the source.
-        ValueError: it lacks a column, a file is malformed, or a column that is kept is of several types or clashes.
+        ValueError: no row has a column that is needed, a file is malformed or no text, or a column that is kept is of
+            several types or clashes.
         OSError: a file cannot be read.
     """
     names = tuple(wanted if columns is None else columns)
@@ -61,10 +72,13 @@ def rows_of_source(
     clashing = sorted({*reserved, *wanted} & set(keep))
     if clashing:
         raise ValueError(f"keep names columns that the results have already: {', '.join(clashing)}")
+    if quoting is not None and not isinstance(source, (str, PathLike)):
+        raise ValueError(f"quoting goes with CSV and TSV files, not with {type(source).__name__}")
     stated = _stated_types(source, keep)
     schema: pa.Schema | None = None
     start = 0
-    for chunk in _chunks(source):
+    needed = [*names, *([id_column] if id_column else []), *keep]
+    for chunk in _with_columns(_chunks(source, needed, id_column, quoting), needed):
         table = _table(chunk, start, wanted, names, id_column, keep)
         if schema is None:
             # What a column is, its first rows say; where they are null, the source's own schema.
@@ -105,8 +119,8 @@ def _stated_types(source: Any, keep: Sequence[str]) -> dict[str, pa.DataType]:
     """Types of columns, where the source has a schema."""
     schema: Any = None
     if isinstance(source, (str, PathLike)):
-        if _is_parquet(Path(source)) and Path(source).exists():
-            schema = ds.dataset(source, format="parquet").schema
+        if is_parquet(source) and Path(source).exists():
+            schema = parquet_schema(Path(source))
     elif isinstance(source, pa.Table):
         schema = source.schema
     elif hasattr(source, "features") and hasattr(source, "iter"):
@@ -124,9 +138,9 @@ def _is_open(kind: pa.DataType) -> bool:
     return pa.types.is_null(kind)
 
 
-def _chunks(source: Any) -> Iterator[Sequence[Row]]:
+def _chunks(source: Any, needed: Sequence[str], id_column: str | None, quoting: bool | None) -> Iterator[Sequence[Row]]:
     if isinstance(source, (str, PathLike)):
-        return _file_chunks(Path(source))
+        return _cut(_file_rows(source, needed, id_column, quoting))
     if isinstance(source, pa.Table):
         return (batch.to_pylist() for batch in source.to_batches(CHUNK))
     if hasattr(source, "column_names") and hasattr(source, "iter"):
@@ -150,42 +164,38 @@ def _rows_of_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no source {path}")
-    suffix = path.suffix.lower()
-    if _is_parquet(path):
-        dataset = ds.dataset(path, format="parquet")
-        return (batch.to_pylist() for batch in dataset.to_batches(batch_size=CHUNK) if len(batch))
-    if suffix in (".csv", ".tsv"):
-        return _cut(_csv_rows(path, "\t" if suffix == ".tsv" else ","))
-    if suffix in (".jsonl", ".ndjson"):
-        return _cut(_json_rows(path))
-    raise ValueError(f"source {path} must end in .parquet, .csv, .tsv or .jsonl, or be a folder of Parquet files")
+def _file_rows(
+    path: str | PathLike[str], needed: Sequence[str], id_column: str | None, quoting: bool | None
+) -> Iterator[Row]:
+    try:
+        for row in read_rows(path, required=needed, quoting=quoting):
+            problem = None
+            if isinstance(row, Record) and id_column is not None and row.place.startswith("line"):
+                problem = json_problem(row.content.get(id_column))
+            if problem is not None:
+                yield BadRecord(row.place, f"its {id_column!r} cannot be an id: {problem}")
+            else:
+                yield row if isinstance(row, BadRecord) else row.content
+    except MissingColumnError as error:
+        raise advise(error, NAMING) from None
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in (".parquet", ".pq")
+def _with_columns(chunks: Iterator[Sequence[Row]], needed: Sequence[str]) -> Iterator[Sequence[Row]]:
+    """The same chunks.
 
-
-def _csv_rows(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
-    # Bytes that are no UTF-8 become lone surrogates, and their row one with a reason.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-        for row in csv.DictReader(file, delimiter=delimiter):
-            if None in row or None in row.values():
-                raise ValueError(f"{path} has a row with another number of fields than its header: {row!r:.200}")
-            yield row
-
-
-def _json_rows(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number}: {error}") from None
+    Raises:
+        ValueError: at the end, where no row has a column that is needed. Single rows may lack it.
+    """
+    missing, first = dict.fromkeys(needed), None
+    for chunk in chunks:
+        for row in chunk if missing else ():
+            if isinstance(row, Mapping):
+                first = row if first is None else first
+                missing = {name: None for name in missing if name not in row}
+        yield chunk
+    if missing and first is not None:
+        has = ", ".join(map(str, first))
+        raise advise(ValueError(f"no row has a column {', '.join(missing)}; row 0 has {has}"), NAMING)
 
 
 def _table(
@@ -241,14 +251,15 @@ def _fit(values: Sequence[Any]) -> bool:
 def _read_row(
     row: Row, number: int, names: Sequence[str], id_column: str | None, keep: Sequence[str]
 ) -> tuple[Any, Sequence[Any], Sequence[Any]]:
-    """Id, texts, and columns that are kept."""
+    """Id, texts, and columns that are kept. A `BadRecord` in place of a text tells what is wrong with the row."""
+    if isinstance(row, BadRecord):
+        return None, [row] * len(names), [None] * len(keep)
     if isinstance(row, Mapping):
-        # Whether the columns of texts are named rightly, the first row tells; one that lacks a text is as with null.
-        needed = [*(names if number == 0 else ()), *([id_column] if id_column else []), *keep]
-        missing = [name for name in needed if name not in row]
-        if missing:
-            raise ValueError(f"row {number} has no column {', '.join(missing)}; it has {', '.join(map(str, row))}")
-        return row.get(id_column or ""), [row.get(name) for name in names], [row[name] for name in keep]
+        # One that lacks a text is as with null.
+        texts: list[Any] = [row.get(name) for name in names]
+        if id_column is not None and id_column not in row:
+            texts = [BadRecord(f"row {number}", f"it has no {id_column!r}, which is to be its id")] * len(names)
+        return row.get(id_column or ""), texts, [row.get(name) for name in keep]
     if id_column is not None or keep:
         raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
     # One text without a name, whatever it is: what is no string becomes a row with a reason.
@@ -260,6 +271,8 @@ def _read_row(
 
 def _checked(text: Any) -> tuple[str | None, str | None]:
     """A text as Arrow can hold it, or None, and what is wrong with it, or None."""
+    if isinstance(text, BadRecord):
+        return None, f"{text.place}: {text.problem}"
     if text is None:
         return None, "there is no text (null)"
     if not isinstance(text, str):
