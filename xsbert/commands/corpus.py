@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 FAILURE, INTERRUPTED = 1, 130
 # Options that are not spelled as the arguments of `explain_corpus` are.
-SPELLED = {"id_column": "--id"}
+SPELLED = {"id_column": "--id", "lock_timeout": "--wait"}
 
 EPILOG = """\
 Progress goes to standard error, a line that counts the rows to standard output. The exit status is 0 when all rows are

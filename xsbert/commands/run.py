@@ -121,6 +121,7 @@ def _check_file(options: argparse.Namespace, name: str) -> None:
 def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Iterator[list[Pair | BadLine]]:
     """What has come, at least one at once and not too many: nothing waits for what comes after it."""
     size, ended = FIRST_BATCH, False
+    fault: ValueError | None = None
     while not ended:
         batch: list[Pair | BadLine] = []
         while not batch or (len(batch) < size and lines.ready()):
@@ -129,11 +130,17 @@ def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Itera
             except StopIteration:
                 ended = True
                 break
+            except ValueError as error:
+                # What came before it in a pipe is explained all the same.
+                ended, fault = True, error
+                break
             if entry is not None:
                 batch.append(entry)
         if batch:
             yield batch
         size = min(2 * size, LARGEST_BATCH)
+    if fault is not None:
+        raise fault
 
 
 def _outcomes(

@@ -27,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from ..table_files import advise
+
 __all__ = ["FORMAT_VERSION", "Folder", "Record"]
 
 FORMAT_VERSION = 1
@@ -89,8 +91,9 @@ class Folder:
         try:
             lock.acquire(timeout=timeout)
         except Timeout:
-            raise BlockingIOError(
-                f"another job is running in {self.path}; lock_timeout sets how many seconds to wait for it"
+            raise advise(
+                BlockingIOError(f"another job is running in {self.path}"),
+                "{lock_timeout} sets how many seconds to wait for it",
             ) from None
         try:
             self._sweep()

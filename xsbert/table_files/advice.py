@@ -48,7 +48,8 @@ def option_message(error: BaseException, options: Mapping[str, str] | None = Non
         spelled = (options or {}).get(name, f"--{name.replace('_', '-')}")
         return spelled.replace("--", "--no-", 1) if value == "=False" else spelled
 
-    return _joined(*added, option)
+    problem, advice = added
+    return _joined(problem, advice, option)
 
 
 def _joined(problem: str, advice: str, spell: Callable[[str, str], str]) -> str:

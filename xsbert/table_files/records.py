@@ -163,7 +163,7 @@ def _quoted_fields(text: str, lines: _Numbered, name: str, delimiter: str) -> li
     fields, at = [], 0
     plain = re.compile(f'[^"\r\n{delimiter}]*')
     while True:
-        in_quotes = text.startswith('"', at)
+        in_quotes, start = text.startswith('"', at), lines.number
         if in_quotes:
             field, text, at = _in_quotes(text, at + 1, lines, name)
         else:
@@ -177,7 +177,7 @@ def _quoted_fields(text: str, lines: _Numbered, name: str, delimiter: str) -> li
         # A carriage return without a line feed ends nothing but the file.
         if text[at:] in ("", "\n", "\r\n", "\r"):
             return fields
-        raise ValueError(f"{name}, line {lines.number}: {_misplaced(text[at], in_quotes, len(fields))}")
+        raise ValueError(f"{name}, line {lines.number}: {_misplaced(text[at], in_quotes, len(fields), start)}")
 
 
 def _in_quotes(text: str, at: int, lines: _Numbered, name: str) -> tuple[str, str, int]:
@@ -202,13 +202,13 @@ def _in_quotes(text: str, at: int, lines: _Numbered, name: str) -> tuple[str, st
             raise ValueError(f"{name}, line {start}: a quote is opened that is never closed") from None
 
 
-def _misplaced(character: str, in_quotes: bool, number: int) -> str:
+def _misplaced(character: str, in_quotes: bool, number: int, start: int) -> str:
     if character == "\r":
-        return f"a carriage return stands outside quotes, in field {number}"
+        return f"a carriage return stands outside quotes, in or behind field {number}"
     if in_quotes:
         return (
-            f"{character!r} follows the closing quote of field {number}, where a delimiter or the end of the line is "
-            "expected; a quote within a field is written twice"
+            f"{character!r} follows the closing quote of field {number}, which begins in line {start}, where a "
+            "delimiter or the end of the line is expected; a quote within a field is written twice"
         )
     return f"field {number} holds a quote and does not begin with one; it must stand in quotes, and its own be doubled"
 

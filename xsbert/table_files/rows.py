@@ -103,16 +103,17 @@ def rows_of_lines(
     Yields, Raises:
         as for `read_rows`.
     """
+    check_quoting(quoting, kind)
     if kind == "jsonl":
-        check_quoting(quoting, kind)
         yield from _objects(lines, name, required)
         return
     header: list[str] | None = None
     for record in records_of(lines, name, kind, quoting):
-        fields = record.content
         if isinstance(record, BadRecord):
             yield record
-        elif header is None:
+            continue
+        fields = record.content
+        if header is None:
             check_names(fields, name, record.place)
             _check(fields, required, name)
             header = fields

@@ -103,17 +103,13 @@ class TextLines:
             text = self._decoder.decode(data, final)
         except UnicodeDecodeError as error:
             before = error.object[: error.start].decode(self._codec)
+            self._check_no_nul(before)
             wrong = error.object[error.start : error.end]
             raise ValueError(
                 f"{self._name} is not {self._encoding}: line {self._line(before)} holds the bytes "
                 f"{wrong.hex(' ')}. {READABLE}; files in Latin-1, Windows-1252 and other encodings are to be converted"
             ) from None
-        place = text.find("\0")
-        if place >= 0:
-            raise ValueError(
-                f"{self._name} is no text: line {self._line(text[:place])} holds a NUL character, as binary files do, "
-                f"and UTF-16 without a byte order mark. {READABLE}"
-            )
+        self._check_no_nul(text)
         first, *others = text.split("\n")
         self._part.append(first)
         if not others:
@@ -122,6 +118,14 @@ class TextLines:
         self._part = [others[-1]]
         self._n_lines += len(lines)
         return lines
+
+    def _check_no_nul(self, text: str) -> None:
+        place = text.find("\0")
+        if place >= 0:
+            raise ValueError(
+                f"{self._name} is no text: line {self._line(text[:place])} holds a NUL character, as binary files do, "
+                f"and UTF-16 without a byte order mark. {READABLE}"
+            )
 
     def _line(self, before: str) -> int:
         return self._n_lines + before.count("\n") + 1
