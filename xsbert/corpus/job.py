@@ -31,7 +31,7 @@ from ..models import XSTransformer
 from ..plain import is_integer, plain_number
 from ..progress import Progress
 from ..storage import library_versions
-from .columns import Key, explain_columns, factors_or_failures, keys_of
+from .columns import Key, explain_columns, factors_or_failures, keys_in
 from .folder import FORMAT_VERSION, Folder
 from .reading import Corpus, read_corpus
 from .rows import names_of
@@ -242,7 +242,7 @@ class Job:
         """Units of shared texts that these shards need and that are not there whole."""
         if not self.shared:
             return []
-        keys = (key for number in shards for row in self._rows(number).to_pylist() for key in keys_of(row, self.task))
+        keys = (key for number in shards for key in keys_in(self._rows(number), self.task))
         needed = sorted({self.shared[key][0] for key in keys if key in self.shared})
         return [number for number in needed if self.folder.finished(self.folder.unit(number)) is None]
 
@@ -264,7 +264,7 @@ class Job:
     def run_shard(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
         """Explain the rows of one shard and write them; returns counts of them."""
         rows = self._rows(number)
-        known = self._known(key for row in rows.to_pylist() for key in keys_of(row, self.task))
+        known = self._known(keys_in(rows, self.task))
         table = explain_columns(model, rows, self.task, known, **self._limits(show_progress_bar))
         path = self.folder.part(number)
         self.folder.write_table(path, table)
@@ -412,8 +412,8 @@ def _find_shared(folder: Folder, task: Task, limit: float, longest: int | None) 
             write(pa.table({"side": [key[0] for key in unit], "text": [key[1] for key in unit]}, schema))
 
 
-def _keys(source: pq.ParquetFile, shard: int, task: Task) -> Iterator[Key]:
-    return (key for row in source.read_row_group(shard).to_pylist() for key in keys_of(row, task))
+def _keys(source: pq.ParquetFile, shard: int, task: Task) -> list[Key]:
+    return keys_in(source.read_row_group(shard), task)
 
 
 def _hash(key: Key) -> int:

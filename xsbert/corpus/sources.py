@@ -1,10 +1,10 @@
 """Where rows come from: files, datasets, iterables. All become Arrow tables with the same columns.
 
 row     int64    0, 1, … in the order of the source
-id      string or int64, where the source has a column of ids
+id      string, int64 or uint64, where the source has a column of ids; null where one is missing
 texts   string   one or two columns, named as `xsbert.corpus.task.TEXT_COLUMNS` says; null where Arrow holds no such
 bad_…   string   beside each: what is wrong with it, or null
-others  the columns that are kept, as they are
+others  the columns that are kept, as `xsbert.corpus.kept` reads them
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import hashlib
 import itertools
 import json
 import sys
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+
+from ..tables import Table, as_table, column_values, is_missing
+from .arrow_types import comparable
+from .kept import IdColumn, KeptColumn
 
 __all__ = ["Fingerprint", "rows_of_source"]
 
@@ -61,26 +65,76 @@ def rows_of_source(
     clashing = sorted({*reserved, *wanted} & set(keep))
     if clashing:
         raise ValueError(f"keep names columns that the results have already: {', '.join(clashing)}")
-    stated = _stated_types(source, keep)
-    schema: pa.Schema | None = None
+    unnamed = [name for name in keep if not isinstance(name, str)]
+    if unnamed:
+        raise TypeError(f"keep must hold names of columns that are strings, got {unnamed[0]!r}")
+    table = as_table(source)
+    if isinstance(source, (str, PathLike)) and _is_parquet(Path(source)) and Path(source).exists():
+        table = as_table(ds.dataset(source, format="parquet"))
+    ids = [] if id_column is None else [IdColumn(id_column)]
+    stated = {} if table is not None else _stated_types(source, keep)
+    beside = [*ids, *(KeptColumn(name, stated.get(name)) for name in keep)]
+    found = _of_rows(source, names, id_column, keep, beside) if table is None else _of_table(table, names, beside)
     start = 0
-    for chunk in _chunks(source):
-        table = _table(chunk, start, wanted, names, id_column, keep)
-        if schema is None:
-            # What a column is, its first rows say; where they are null, the source's own schema.
-            schema = pa.schema(
-                [
-                    field.with_type(stated[field.name]) if field.name in stated and _is_open(field.type) else field
-                    for field in table.schema
-                ]
-            )
-        try:
-            yield table.cast(schema)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise ValueError(
-                f"rows {start} … {start + len(table) - 1} do not fit the types of the first: {error}"
-            ) from None
-        start += len(table)
+    for texts, others in found:
+        n_rows = len(texts[0])
+        columns: dict[str, pa.Array] = {"row": pa.array(range(start, start + n_rows), pa.int64())}
+        columns |= zip(["id"], others[: len(ids)], strict=False)
+        for name, values in zip(wanted, texts, strict=True):
+            checked = [_checked(text) for text in values]
+            columns[name] = pa.array([text for text, _ in checked], pa.string())
+            columns[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
+        columns |= zip(keep, others[len(ids) :], strict=True)
+        yield pa.table(columns)
+        start += n_rows
+
+
+Batch = tuple[list[list[Any]], list[pa.Array]]
+"""Texts of each column, and the columns beside them."""
+
+
+def _of_table(table: Table, names: Sequence[Any], beside: Sequence[IdColumn | KeptColumn]) -> Iterator[Batch]:
+    try:
+        batches = table.batches([*names, *(column.name for column in beside)], CHUNK)
+    except ValueError as error:
+        raise ValueError(f"{error}. columns, id_column and keep say which are read") from None
+    start = 0
+    for batch in batches:
+        texts, others = batch[: len(names)], batch[len(names) :]
+        # The type of a column that comes whole is that of all its rows.
+        arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
+        for first in range(0, len(texts[0]), CHUNK):
+            rows = slice(first, first + CHUNK)
+            read = [column_values(text.iloc[rows] if hasattr(text, "iloc") else text[rows]) for text in texts]
+            yield read, [array[rows] for array in arrays]
+        start += len(texts[0])
+
+
+def _of_rows(
+    source: Any, names: Sequence[Any], id_column: str | None, keep: Sequence[str], beside: list[Any]
+) -> Iterator[Batch]:
+    start = 0
+    for rows in _chunks(source):
+        texts, others = _read_rows(rows, start, names, id_column, keep)
+        arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
+        if start == 0 and isinstance(source, (list, tuple)) and any(column.is_open for column in beside):
+            _look_ahead(source, names, id_column, keep, beside)
+            arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
+        yield texts, arrays
+        start += len(rows)
+
+
+def _look_ahead(
+    source: Sequence[Row], names: Sequence[Any], id_column: str | None, keep: Sequence[str], beside: list[Any]
+) -> None:
+    """The types of columns that are null in the first rows, where the later ones are at hand."""
+    for start in range(CHUNK, len(source), CHUNK):
+        _, others = _read_rows(source[start : start + CHUNK], start, names, id_column, keep)
+        for column, values in zip(beside, others, strict=True):
+            if column.is_open:
+                column.look_ahead(values, start)
+        if not any(column.is_open for column in beside):
+            return
 
 
 class Fingerprint:
@@ -92,8 +146,9 @@ class Fingerprint:
 
     def update(self, table: pa.Table) -> None:
         """Take in further rows."""
-        for row in table.drop_columns(["row"]).to_pylist():
-            encoded = repr(tuple(row.items())).encode("utf-8", "surrogatepass")
+        names = [name for name in table.column_names if name != "row"]
+        for row in zip(*(comparable(table[name]) for name in names), strict=True):
+            encoded = repr(tuple(zip(names, row, strict=True))).encode("utf-8", "surrogatepass")
             self._digest.update(len(encoded).to_bytes(8, "little") + encoded)
         self.n_rows += len(table)
 
@@ -102,42 +157,28 @@ class Fingerprint:
 
 
 def _stated_types(source: Any, keep: Sequence[str]) -> dict[str, pa.DataType]:
-    """Types of columns, where the source has a schema."""
-    schema: Any = None
-    if isinstance(source, (str, PathLike)):
-        if _is_parquet(Path(source)) and Path(source).exists():
-            schema = ds.dataset(source, format="parquet").schema
-    elif isinstance(source, pa.Table):
-        schema = source.schema
-    elif hasattr(source, "features") and hasattr(source, "iter"):
-        schema = getattr(source.features, "arrow_schema", None)
-    if schema is None:
-        return {}
-    types = {name: schema.field(name).type for name in keep if name in schema.names}
-    return {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in types.items()}
-
-
-def _is_open(kind: pa.DataType) -> bool:
-    """Whether the values so far do not tell a type, or not that of what is in them."""
-    if pa.types.is_nested(kind):
-        return any(_is_open(kind.field(place).type) for place in range(kind.num_fields))
-    return pa.types.is_null(kind)
+    """Types of columns, where an iterable data set knows them."""
+    schema = getattr(getattr(source, "features", None), "arrow_schema", None)
+    return {} if schema is None else {name: schema.field(name).type for name in keep if name in schema.names}
 
 
 def _chunks(source: Any) -> Iterator[Sequence[Row]]:
     if isinstance(source, (str, PathLike)):
         return _file_chunks(Path(source))
-    if isinstance(source, pa.Table):
-        return (batch.to_pylist() for batch in source.to_batches(CHUNK))
-    if hasattr(source, "column_names") and hasattr(source, "iter"):
-        return (_rows_of_columns(batch) for batch in source.iter(batch_size=CHUNK))
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):
-        return (source.iloc[start : start + CHUNK].to_dict("records") for start in range(0, len(source), CHUNK))
-    if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
+    if isinstance(source, (bytes, Mapping, set, frozenset)) or not isinstance(source, Iterable):
         raise TypeError(
-            "source must be a path, a datasets.Dataset, a table or an iterable of texts, tuples or dictionaries, got "
-            f"{type(source).__name__}"
+            "source must be a path, a data frame, a table, a datasets.Dataset or an iterable of texts, tuples or "
+            f"dictionaries, got {type(source).__name__}"
         )
+    if isinstance(source, np.ndarray) and source.ndim != 1:
+        if source.ndim != 2:
+            raise TypeError(f"source must have one or two dimensions, got an array of shape {source.shape}")
+        return _cut(source.tolist())
+    if hasattr(type(source), "with_format"):
+        # Rows as Python values, whatever the format, except what a transform of the user's own makes of them.
+        return _cut(source if hasattr(type(source), "format") else source.with_format(None))
+    if any(hasattr(type(source), name) for name in ("to_pylist", "isna", "to_list", "dtype")):
+        return _cut(column_values(source))
     return _cut(source)
 
 
@@ -146,17 +187,10 @@ def _cut(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
     return iter(lambda: list(itertools.islice(iterator, CHUNK)), [])
 
 
-def _rows_of_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
 def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no source {path}")
     suffix = path.suffix.lower()
-    if _is_parquet(path):
-        dataset = ds.dataset(path, format="parquet")
-        return (batch.to_pylist() for batch in dataset.to_batches(batch_size=CHUNK) if len(batch))
     if suffix in (".csv", ".tsv"):
         return _cut(_csv_rows(path, "\t" if suffix == ".tsv" else ","))
     if suffix in (".jsonl", ".ndjson"):
@@ -188,54 +222,15 @@ def _json_rows(path: Path) -> Iterator[Any]:
                     raise ValueError(f"{path}, line {number}: {error}") from None
 
 
-def _table(
-    rows: Sequence[Row],
-    start: int,
-    wanted: Sequence[str],
-    names: Sequence[str],
-    id_column: str | None,
-    keep: Sequence[str],
-) -> pa.Table:
+def _read_rows(
+    rows: Sequence[Row], start: int, names: Sequence[Any], id_column: str | None, keep: Sequence[str]
+) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Columns of texts, and those beside them, ids first."""
     read = [_read_row(row, start + place, names, id_column, keep) for place, row in enumerate(rows)]
-    columns: dict[str, pa.Array] = {"row": pa.array(range(start, start + len(rows)), pa.int64())}
-    if id_column is not None:
-        ids = [identity for identity, _, _ in read]
-        whole = all(type(identity) is int for identity in ids)
-        columns["id"] = pa.array(ids if whole else [None if i is None else str(i) for i in ids])
-    for place, name in enumerate(wanted):
-        checked = [_checked(texts[place]) for _, texts, _ in read]
-        columns[name] = pa.array([text for text, _ in checked], pa.string())
-        columns[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
-    for place, name in enumerate(keep):
-        columns[name] = _kept([others[place] for _, _, others in read], name, start)
-    return pa.table(columns)
-
-
-def _kept(values: Sequence[Any], name: str, start: int) -> pa.Array:
-    """A column that is kept.
-
-    Raises:
-        ValueError: its values are of several types, or of one that Arrow does not have.
-    """
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        # As many of the first as fit together: what fits no more fits no better with others behind it.
-        n_good = bisect_left(range(1, len(values)), True, key=lambda n: not _fit(values[:n]))
-    before = f" after {pa.array(values[:n_good]).type}" if n_good else ""
-    value = values[n_good]
-    raise ValueError(
-        f"the column {name!r} that is to be kept has {type(value).__name__} {value!r:.60} in row {start + n_good}"
-        f"{before}: a column is of one type, and null or None where nothing is known"
-    )
-
-
-def _fit(values: Sequence[Any]) -> bool:
-    try:
-        pa.array(values)
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        return False
-    return True
+    texts = [[None if is_missing(text[place]) else text[place] for _, text, _ in read] for place in range(len(names))]
+    others = [[] if id_column is None else [identity for identity, _, _ in read]]
+    kept = [[values[place] for _, _, values in read] for place in range(len(keep))]
+    return texts, [*(others if id_column is not None else []), *kept]
 
 
 def _read_row(
@@ -252,7 +247,7 @@ def _read_row(
     if id_column is not None or keep:
         raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
     # One text without a name, whatever it is: what is no string becomes a row with a reason.
-    values = row if isinstance(row, (tuple, list)) else [row]
+    values = row.tolist() if isinstance(row, np.ndarray) else row if isinstance(row, (tuple, list)) else [row]
     if len(values) != len(names):
         raise ValueError(f"row {number} must have {len(names)} texts, got {len(values)}: {row!r:.80}")
     return None, values, []
