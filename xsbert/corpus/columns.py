@@ -205,14 +205,14 @@ def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors |
 
 def _problem(row: Mapping[str, Any], task: Task) -> str | None:
     """What is wrong with the texts of a row, before any is computed."""
-    problems = []
+    found: dict[str, list[str]] = {}
     for name in task.columns:
         problem = row.get(f"bad_{name}")
         if problem is None and row[name] is None:
             problem = "there is no text (null)"
         if problem is not None:
-            problems.append(f"{name}: {problem}")
-    return "; ".join(problems) or None
+            found.setdefault(problem, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in found.items()) or None
 
 
 def _reason(error: Exception) -> str:

@@ -31,6 +31,7 @@ from ..models import XSTransformer
 from ..plain import is_integer, plain_number
 from ..progress import Progress
 from ..storage import library_versions
+from ..table_files import advise
 from .columns import Key, explain_columns, factors_or_failures, keys_in
 from .folder import FORMAT_VERSION, Folder
 from .reading import Corpus, read_corpus
@@ -61,6 +62,7 @@ def explain_corpus(
     dtype: str = "float16",
     id_column: str | None = None,
     keep: Sequence[str] = (),
+    quoting: bool | None = None,
     prompt: str | tuple[str | None, str | None] | None = None,
     prompt_name: str | tuple[str | None, str | None] | None = None,
     side: str | tuple[str | None, str | None] | None = None,
@@ -94,6 +96,8 @@ def explain_corpus(
         dtype: of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
         id_column: name of a column of the source that identifies rows, and is kept as ``id``.
         keep: names of further columns of the source that are kept.
+        quoting: of CSV and TSV files, whether quotes enclose fields as RFC 4180 defines it; None says yes for CSV, and
+            no for TSV, in which quotes are characters.
         prompt, prompt_name: put before texts as in `encode`; a tuple gives each column its own.
         side: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple gives each
             column its own. Highlights take ``("query", "document")`` where neither this nor a prompt is given.
@@ -136,7 +140,7 @@ def explain_corpus(
     check_folder(folder, resume)
     with folder.locked(lock_timeout):
         check_folder(folder, resume)
-        reading = {"columns": columns, "id_column": id_column, "keep": keep}
+        reading = {"columns": columns, "id_column": id_column, "keep": keep, "quoting": quoting}
         job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
         job.run(model, show_progress_bar)
     return read_corpus(folder.path)
@@ -154,7 +158,9 @@ def check_folder(folder: Folder, resume: bool) -> None:
         raise NotADirectoryError(f"output must be a folder, got the file {path}")
     if folder.manifest.exists():
         if not resume:
-            raise FileExistsError(f"{path} holds a job already: resume it, or take another folder")
+            raise advise(
+                FileExistsError(f"{path} holds a job already"), "{resume=True} goes on with it; or take another folder"
+            )
     elif path.exists() and any(file.name != folder.work.name for file in path.iterdir()):
         raise FileExistsError(f"{path} holds files that are of no job: take another folder")
 

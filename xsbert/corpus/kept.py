@@ -60,7 +60,8 @@ class KeptColumn:
             ValueError: Its values are of several kinds, or of one that Parquet does not hold.
         """
         found = None if isinstance(column, list) else _of_library(column)
-        if found is None:
+        if found is None or (self.type is not None and found.type != self.type):
+            # Files of one folder may differ in the types of a column.
             found = self._of_values([_plain(value) for value in column_values(column)], start)
         problem = parquet_problem(found.type)
         if problem:

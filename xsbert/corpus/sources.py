@@ -9,11 +9,8 @@ others  the columns that are kept, as `xsbert.corpus.kept` reads them
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
-import json
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -21,16 +18,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 
-from ..tables import Table, as_table, column_values, is_missing
+from ..table_files import (
+    BadRecord,
+    MissingColumnError,
+    Record,
+    advise,
+    check_quoting,
+    is_parquet,
+    json_problem,
+    parquet_columns,
+    read_rows,
+)
+from ..tables import as_table, column_values, is_missing
 from .arrow_types import comparable
 from .kept import IdColumn, KeptColumn
 
 __all__ = ["Fingerprint", "rows_of_source"]
 
 CHUNK = 4096
-Row = Mapping[str, Any] | Sequence[Any] | str
+Row = Mapping[str, Any] | Sequence[Any] | str | BadRecord
+NAMING = "columns are named by {columns}, {id_column} and {keep}"
 
 
 def rows_of_source(
@@ -40,6 +48,7 @@ def rows_of_source(
     id_column: str | None,
     keep: Sequence[str],
     reserved: Collection[str] = (),
+    quoting: bool | None = None,
 ) -> Iterator[pa.Table]:
     """Tables of a few thousand rows each.
 
@@ -51,10 +60,12 @@ def rows_of_source(
         id_column: name of the column of ids.
         keep: names of further columns.
         reserved: names that these cannot have.
+        quoting: of CSV and TSV files, whether quotes enclose fields; None says yes for CSV, no for TSV.
 
     Raises:
         TypeError: there is no reading the source.
-        ValueError: it lacks a column, a file is malformed, or a column that is kept is of several types or clashes.
+        ValueError: no row has a column that is needed, a file is malformed or no text, or a column that is kept is of
+            several types or clashes.
         OSError: a file cannot be read.
     """
     names = tuple(wanted if columns is None else columns)
@@ -68,13 +79,18 @@ def rows_of_source(
     unnamed = [name for name in keep if not isinstance(name, str)]
     if unnamed:
         raise TypeError(f"keep must hold names of columns that are strings, got {unnamed[0]!r}")
-    table = as_table(source)
-    if isinstance(source, (str, PathLike)) and _is_parquet(Path(source)) and Path(source).exists():
-        table = as_table(ds.dataset(source, format="parquet"))
+    if quoting is not None and not isinstance(source, (str, PathLike)):
+        raise ValueError(f"quoting goes with CSV and TSV files, not with {type(source).__name__}")
+    needed = [*names, *([id_column] if id_column is not None else []), *keep]
+    batches = _batches(source, needed, quoting)
     ids = [] if id_column is None else [IdColumn(id_column)]
-    stated = {} if table is not None else _stated_types(source, keep)
+    stated = {} if batches is not None else _stated_types(source, keep)
     beside = [*ids, *(KeptColumn(name, stated.get(name)) for name in keep)]
-    found = _of_rows(source, names, id_column, keep, beside) if table is None else _of_table(table, names, beside)
+    if batches is not None:
+        found = _of_batches(batches, len(names), beside)
+    else:
+        chunks = _with_columns(_chunks(source, needed, id_column, quoting), needed)
+        found = _of_rows(chunks, source, names, id_column, keep, beside)
     start = 0
     for texts, others in found:
         n_rows = len(texts[0])
@@ -93,14 +109,31 @@ Batch = tuple[list[list[Any]], list[pa.Array]]
 """Texts of each column, and the columns beside them."""
 
 
-def _of_table(table: Table, names: Sequence[Any], beside: Sequence[IdColumn | KeptColumn]) -> Iterator[Batch]:
+def _batches(source: Any, needed: Sequence[Any], quoting: bool | None) -> Iterator[list[Any]] | None:
+    """Columns of a table or of Parquet files; None for rows of other kinds."""
     try:
-        batches = table.batches([*names, *(column.name for column in beside)], CHUNK)
+        if isinstance(source, (str, PathLike)):
+            if not is_parquet(source) or not Path(source).exists():
+                return None
+            check_quoting(quoting, "parquet")
+            return _parquet_columns(Path(source), needed)
+        table = as_table(source)
+        return None if table is None else table.batches(needed, CHUNK)
     except ValueError as error:
-        raise ValueError(f"{error}. columns, id_column and keep say which are read") from None
+        raise advise(error, NAMING) from None
+
+
+def _parquet_columns(path: Path, needed: Sequence[str]) -> Iterator[list[Any]]:
+    try:
+        yield from parquet_columns(path, needed)
+    except MissingColumnError as error:
+        raise advise(error, NAMING) from None
+
+
+def _of_batches(batches: Iterable[list[Any]], n_texts: int, beside: Sequence[IdColumn | KeptColumn]) -> Iterator[Batch]:
     start = 0
     for batch in batches:
-        texts, others = batch[: len(names)], batch[len(names) :]
+        texts, others = batch[:n_texts], batch[n_texts:]
         # The type of a column that comes whole is that of all its rows.
         arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
         for first in range(0, len(texts[0]), CHUNK):
@@ -111,10 +144,15 @@ def _of_table(table: Table, names: Sequence[Any], beside: Sequence[IdColumn | Ke
 
 
 def _of_rows(
-    source: Any, names: Sequence[Any], id_column: str | None, keep: Sequence[str], beside: list[Any]
+    chunks: Iterable[Sequence[Row]],
+    source: Any,
+    names: Sequence[Any],
+    id_column: str | None,
+    keep: Sequence[str],
+    beside: Sequence[IdColumn | KeptColumn],
 ) -> Iterator[Batch]:
     start = 0
-    for rows in _chunks(source):
+    for rows in chunks:
         texts, others = _read_rows(rows, start, names, id_column, keep)
         arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
         if start == 0 and isinstance(source, (list, tuple)) and any(column.is_open for column in beside):
@@ -125,7 +163,11 @@ def _of_rows(
 
 
 def _look_ahead(
-    source: Sequence[Row], names: Sequence[Any], id_column: str | None, keep: Sequence[str], beside: list[Any]
+    source: Sequence[Row],
+    names: Sequence[Any],
+    id_column: str | None,
+    keep: Sequence[str],
+    beside: Sequence[IdColumn | KeptColumn],
 ) -> None:
     """The types of columns that are null in the first rows, where the later ones are at hand."""
     for start in range(CHUNK, len(source), CHUNK):
@@ -162,9 +204,9 @@ def _stated_types(source: Any, keep: Sequence[str]) -> dict[str, pa.DataType]:
     return {} if schema is None else {name: schema.field(name).type for name in keep if name in schema.names}
 
 
-def _chunks(source: Any) -> Iterator[Sequence[Row]]:
+def _chunks(source: Any, needed: Sequence[str], id_column: str | None, quoting: bool | None) -> Iterator[Sequence[Row]]:
     if isinstance(source, (str, PathLike)):
-        return _file_chunks(Path(source))
+        return _cut(_file_rows(source, needed, id_column, quoting))
     if isinstance(source, (bytes, Mapping, set, frozenset)) or not isinstance(source, Iterable):
         raise TypeError(
             "source must be a path, a data frame, a table, a datasets.Dataset or an iterable of texts, tuples or "
@@ -187,39 +229,38 @@ def _cut(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
     return iter(lambda: list(itertools.islice(iterator, CHUNK)), [])
 
 
-def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no source {path}")
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        return _cut(_csv_rows(path, "\t" if suffix == ".tsv" else ","))
-    if suffix in (".jsonl", ".ndjson"):
-        return _cut(_json_rows(path))
-    raise ValueError(f"source {path} must end in .parquet, .csv, .tsv or .jsonl, or be a folder of Parquet files")
+def _file_rows(
+    path: str | PathLike[str], needed: Sequence[str], id_column: str | None, quoting: bool | None
+) -> Iterator[Row]:
+    try:
+        for row in read_rows(path, required=needed, quoting=quoting):
+            problem = None
+            if isinstance(row, Record) and id_column is not None and row.place.startswith("line"):
+                problem = json_problem(row.content.get(id_column))
+            if problem is not None:
+                yield BadRecord(row.place, f"its {id_column!r} cannot be an id: {problem}")
+            else:
+                yield row if isinstance(row, BadRecord) else row.content
+    except MissingColumnError as error:
+        raise advise(error, NAMING) from None
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in (".parquet", ".pq")
+def _with_columns(chunks: Iterator[Sequence[Row]], needed: Sequence[str]) -> Iterator[Sequence[Row]]:
+    """The same chunks.
 
-
-def _csv_rows(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
-    # Bytes that are no UTF-8 become lone surrogates, and their row one with a reason.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-        for row in csv.DictReader(file, delimiter=delimiter):
-            if None in row or None in row.values():
-                raise ValueError(f"{path} has a row with another number of fields than its header: {row!r:.200}")
-            yield row
-
-
-def _json_rows(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number}: {error}") from None
+    Raises:
+        ValueError: at the end, where no row has a column that is needed. Single rows may lack it.
+    """
+    missing, first = dict.fromkeys(needed), None
+    for chunk in chunks:
+        for row in chunk if missing else ():
+            if isinstance(row, Mapping):
+                first = row if first is None else first
+                missing = {name: None for name in missing if name not in row}
+        yield chunk
+    if missing and first is not None:
+        has = ", ".join(map(str, first))
+        raise advise(ValueError(f"no row has a column {', '.join(missing)}; row 0 has {has}"), NAMING)
 
 
 def _read_rows(
@@ -236,14 +277,15 @@ def _read_rows(
 def _read_row(
     row: Row, number: int, names: Sequence[str], id_column: str | None, keep: Sequence[str]
 ) -> tuple[Any, Sequence[Any], Sequence[Any]]:
-    """Id, texts, and columns that are kept."""
+    """Id, texts, and columns that are kept. A `BadRecord` in place of a text tells what is wrong with the row."""
+    if isinstance(row, BadRecord):
+        return None, [row] * len(names), [None] * len(keep)
     if isinstance(row, Mapping):
-        # Whether the columns of texts are named rightly, the first row tells; one that lacks a text is as with null.
-        needed = [*(names if number == 0 else ()), *([id_column] if id_column else []), *keep]
-        missing = [name for name in needed if name not in row]
-        if missing:
-            raise ValueError(f"row {number} has no column {', '.join(missing)}; it has {', '.join(map(str, row))}")
-        return row.get(id_column or ""), [row.get(name) for name in names], [row[name] for name in keep]
+        # One that lacks a text is as with null.
+        texts: list[Any] = [row.get(name) for name in names]
+        if id_column is not None and id_column not in row:
+            texts = [BadRecord(f"row {number}", f"it has no {id_column!r}, which is to be its id")] * len(names)
+        return row.get(id_column or ""), texts, [row.get(name) for name in keep]
     if id_column is not None or keep:
         raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
     # One text without a name, whatever it is: what is no string becomes a row with a reason.
@@ -255,6 +297,8 @@ def _read_row(
 
 def _checked(text: Any) -> tuple[str | None, str | None]:
     """A text as Arrow can hold it, or None, and what is wrong with it, or None."""
+    if isinstance(text, BadRecord):
+        return None, f"{text.place}: {text.problem}"
     if text is None:
         return None, "there is no text (null)"
     if not isinstance(text, str):
