@@ -17,6 +17,7 @@ from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSTransformer
 from xsbert.corpus import explain_corpus
 from xsbert.corpus.sources import CHUNK, Fingerprint, rows_of_source
+from xsbert.methods import explain_with
 
 FEW = {"n_steps": 2, "layer": 1, "show_progress_bar": False}
 
@@ -79,28 +80,39 @@ def pandas_frame():
     return frame
 
 
-FORMS = {
-    "dicts": lambda: ROWS,
-    "generator": lambda: iter(ROWS),
-    "pandas": pandas_frame,
-    "pandas, object": lambda: pd.DataFrame(ROWS, dtype=object),
-    "pandas, categories": lambda: pandas_frame().astype({"text": "category", "word": "category", "whole": "category"}),
-    "pandas, arrow": lambda: ARROW.to_pandas(types_mapper=pd.ArrowDtype),
-    "polars": lambda: pl.from_arrow(ARROW),
-    "polars, lazy": lambda: pl.from_arrow(ARROW).lazy(),
-    "arrow": lambda: ARROW,
-    "arrow, chunks": lambda: pa.concat_tables([ARROW.slice(0, 2), ARROW.slice(2)]),
-    "arrow, stream": lambda: ARROW.to_reader(),
-    "arrow, data set": lambda: ds.dataset(ARROW),
-    "datasets": lambda: Dataset(ARROW),
-    "datasets, iterable": lambda: Dataset(ARROW).to_iterable_dataset(),
-    **{
-        f"datasets, {kind}": lambda kind=kind: Dataset(ARROW).with_format(kind)
-        for kind in ("pandas", "arrow", "polars", "torch", "numpy")
-    },
-    "datasets, a part": lambda: Dataset(ARROW).with_format("torch", columns=["whole"]),
-    "datasets, transform": lambda: Dataset(ARROW).with_transform(lambda batch: batch),
-}
+def forms(names):
+    """One table in many forms, some of its columns renamed."""
+    rows = [{names.get(name, name): value for name, value in row.items()} for row in ROWS]
+    table = ARROW.rename_columns([names.get(name, name) for name in ARROW.column_names])
+    frame = pandas_frame().rename(columns=names)
+    coded = {names.get(name, name): "category" for name in ("text", "word", "whole")}
+    return {
+        "dicts": lambda: rows,
+        "generator": lambda: iter(rows),
+        "pandas": lambda: frame,
+        "pandas, object": lambda: pd.DataFrame(rows, dtype=object),
+        "pandas, categories": lambda: frame.astype(coded),
+        "pandas, arrow": lambda: table.to_pandas(types_mapper=pd.ArrowDtype),
+        "polars": lambda: pl.from_arrow(table),
+        "polars, lazy": lambda: pl.from_arrow(table).lazy(),
+        "arrow": lambda: table,
+        "arrow, chunks": lambda: pa.concat_tables([table.slice(0, 2), table.slice(2)]),
+        "arrow, stream": lambda: table.to_reader(),
+        "arrow, data set": lambda: ds.dataset(table),
+        "datasets": lambda: Dataset(table),
+        "datasets, iterable": lambda: Dataset(table).to_iterable_dataset(),
+        "datasets, iterable arrow": lambda: Dataset(table).to_iterable_dataset().with_format("arrow"),
+        **{
+            f"datasets, {kind}": lambda kind=kind: Dataset(table).with_format(kind)
+            for kind in ("pandas", "arrow", "polars", "torch", "numpy")
+        },
+        "datasets, a part": lambda: Dataset(table).with_format("torch", columns=["whole"]),
+        "datasets, transform": lambda: Dataset(table).with_transform(lambda batch: batch),
+    }
+
+
+FORMS = forms({})
+PAIR_FORMS = forms({"text": "text_a", "word": "text_b"})
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -374,3 +386,51 @@ def test_tables_without_rows(kind):
     empty = kind([{"text": "a"}])
     empty = empty.select([]) if isinstance(empty, Dataset) else empty[:0]
     assert [*rows_of_source(empty, ("text",), None, None, [])] == []
+
+
+@pytest.mark.parametrize("form", PAIR_FORMS)
+def test_the_same_pairs_in_every_form(form, tiny):
+    """For the model itself, as for a corpus."""
+    with pytest.warns(UserWarning, match=r"pairs\[1\]\[1\] must be a string, got NoneType"):
+        found = [*tiny.explain_pairs(PAIR_FORMS[form](), errors="skip", n_steps=1, layer=2)]
+    texts = [out and (out.a.text, out.b.text) for out in found]
+    assert texts == [(row["text"], row["word"]) if row["word"] else None for row in ROWS]
+
+
+def test_tables_of_two_columns_and_of_others(tiny):
+    """A table of two columns is a sequence of pairs; of a wider one the names say which."""
+    frame = pl.DataFrame({"premise": ["a cat", "dog"], "hypothesis": ["a bird sings", "a cat"], "label": ["x", "y"]})
+    (one, other) = tiny.explain_pairs(frame[["premise", "hypothesis"]], n_steps=1, layer=2)
+    assert (one.a.text, one.b.text, other.a.text, other.b.text) == ("a cat", "a bird sings", "dog", "a cat")
+    for wide in (
+        frame,
+        frame.lazy(),
+        frame.to_pandas(),
+        frame.to_arrow(),
+        Dataset.from_dict(frame.to_dict(as_series=False)),
+    ):
+        with pytest.raises(
+            TypeError, match=r"text_a and text_b, or with two columns alone, got .* with 'premise', 'hyp"
+        ):
+            tiny.explain_pairs(wide)
+    for results in (
+        explain_with("products", tiny, frame[["premise", "hypothesis"]]),
+        explain_with("products", tiny, [*frame[["premise", "hypothesis"]].iter_rows()]),
+    ):
+        assert [out.b.text for out in results] == ["a bird sings", "a cat"]
+    with pytest.raises(TypeError, match="DatasetDict holds several data sets, 'train'"):
+        tiny.explain_pairs(DatasetDict(train=Dataset.from_dict({"text_a": ["a"], "text_b": ["b"]})))
+
+
+def test_files_of_one_folder_may_differ_in_their_types(tmp_path):
+    (tmp_path / "rows").mkdir()
+    for place, (kind, key) in enumerate([(pa.int64(), pa.int64()), (pa.int32(), pa.float64()), (pa.null(), pa.null())]):
+        values = pa.array([None if pa.types.is_null(kind) else place], kind)
+        table = pa.table({"text": ["a cat"], "k": values, "key": values.cast(key)})
+        pq.write_table(table, tmp_path / "rows" / f"{place}.parquet")
+    table, _ = read(tmp_path / "rows", id_column="key", keep=["k"])
+    assert table["k"].to_pylist() == table["id"].to_pylist() == [0, 1, None]
+    other = pa.table({"text": ["a cat"], "k": ["1"], "key": [1]})
+    pq.write_table(other, tmp_path / "rows" / "3.parquet")
+    with pytest.raises(ValueError, match="column 'k' that is to be kept has str '1' in row 3 after int64"):
+        read(tmp_path / "rows", keep=["k"])

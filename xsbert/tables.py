@@ -15,7 +15,7 @@ import numpy as np
 
 from .optional import optional
 
-__all__ = ["Table", "as_table", "column_values", "is_missing"]
+__all__ = ["Table", "as_table", "column_values", "is_missing", "plain_rows"]
 
 BATCH = 4096
 
@@ -155,6 +155,16 @@ def column_values(column: Any) -> list[Any]:
     else:
         values = column.to_list() if hasattr(column, "to_list") else list(column)
     return [None if is_missing(value) else value for value in values]
+
+
+def plain_rows(value: Any) -> Any:
+    """An iterable data set of `datasets` as one of Python's own values, whatever its format. Else the value itself.
+
+    A `datasets.Dataset` with a transform of the user's own gives what the transform makes.
+    """
+    if hasattr(type(value), "with_format") and hasattr(type(value), "__iter__"):
+        return iter(value) if hasattr(type(value), "format") else iter(value.with_format(None))
+    return value
 
 
 def is_missing(value: Any) -> bool:

@@ -81,8 +81,9 @@ def explain_corpus(
 
     Args:
         model: explains.
-        source: path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files, a `datasets.Dataset`, a
-            `pyarrow.Table`, a data frame, or an iterable of texts, of tuples of texts, or of dictionaries.
+        source: path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a data frame of pandas (with
+            any index) or polars, an Arrow table or whatever has ``__arrow_c_stream__``, a `datasets.Dataset` in any
+            format; or an iterable of texts, of tuples of texts, or of dictionaries.
         output: the folder; is made.
         columns: names of the columns of texts in the source. None takes ``text_a`` and ``text_b`` for pairs, ``text``
             for factors, ``query`` and ``document`` for highlights.
@@ -94,8 +95,10 @@ def explain_corpus(
         units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `XSTransformer.text_factors`.
         similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
         dtype: of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
-        id_column: name of a column of the source that identifies rows, and is kept as ``id``.
-        keep: names of further columns of the source that are kept.
+        id_column: name of a column of the source that identifies rows, and is kept as ``id``: whole numbers, or
+            strings, and null where one is missing.
+        keep: names of further columns of the source that are kept, each of one type, with null where a value is
+            missing.
         quoting: of CSV and TSV files, whether quotes enclose fields as RFC 4180 defines it; None says yes for CSV, and
             no for TSV, in which quotes are characters.
         prompt, prompt_name: put before texts as in `encode`; a tuple gives each column its own.

@@ -193,7 +193,8 @@ class IdColumn:
     def _id(self, value: Any, row: int) -> str | int | None:
         if value is None or (isinstance(value, (float, decimal.Decimal)) and value != value):
             return None
-        found, problem = value, None
+        found: Any = value
+        problem: str | None = None
         if isinstance(value, (float, decimal.Decimal)) and _is_whole(value):
             found = int(value)
             if isinstance(value, float) and abs(found) > MOST_EXACT:
@@ -201,7 +202,7 @@ class IdColumn:
             elif not -(2**63) <= found < 2**64:
                 problem = "does not fit 64 bits: give the ids as strings"
         elif is_integer(value):
-            found = operator.index(value)
+            found = operator.index(found)
             problem = None if -(2**63) <= found < 2**64 else "does not fit 64 bits: give the ids as strings"
         elif isinstance(value, str):
             found = str.__str__(value)

@@ -30,7 +30,7 @@ from ..table_files import (
     parquet_columns,
     read_rows,
 )
-from ..tables import as_table, column_values, is_missing
+from ..tables import as_table, column_values, is_missing, plain_rows
 from .arrow_types import comparable
 from .kept import IdColumn, KeptColumn
 
@@ -53,8 +53,8 @@ def rows_of_source(
     """Tables of a few thousand rows each.
 
     Args:
-        source: the path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a `datasets.Dataset`, a
-            `pyarrow.Table`, a data frame; or an iterable of strings, tuples or dictionaries.
+        source: the path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a table, as
+            `xsbert.tables.as_table` reads them; or an iterable of strings, tuples or dictionaries.
         wanted: names that the columns of texts get.
         columns: their names in the source; None takes ``wanted``. Tuples and strings have no names.
         id_column: name of the column of ids.
@@ -94,14 +94,14 @@ def rows_of_source(
     start = 0
     for texts, others in found:
         n_rows = len(texts[0])
-        columns: dict[str, pa.Array] = {"row": pa.array(range(start, start + n_rows), pa.int64())}
-        columns |= zip(["id"], others[: len(ids)], strict=False)
+        arrays: dict[str, pa.Array] = {"row": pa.array(range(start, start + n_rows), pa.int64())}
+        arrays |= zip(["id"], others[: len(ids)], strict=False)
         for name, values in zip(wanted, texts, strict=True):
             checked = [_checked(text) for text in values]
-            columns[name] = pa.array([text for text, _ in checked], pa.string())
-            columns[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
-        columns |= zip(keep, others[len(ids) :], strict=True)
-        yield pa.table(columns)
+            arrays[name] = pa.array([text for text, _ in checked], pa.string())
+            arrays[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
+        arrays |= zip(keep, others[len(ids) :], strict=True)
+        yield pa.table(arrays)
         start += n_rows
 
 
@@ -216,9 +216,9 @@ def _chunks(source: Any, needed: Sequence[str], id_column: str | None, quoting: 
         if source.ndim != 2:
             raise TypeError(f"source must have one or two dimensions, got an array of shape {source.shape}")
         return _cut(source.tolist())
-    if hasattr(type(source), "with_format"):
-        # Rows as Python values, whatever the format, except what a transform of the user's own makes of them.
-        return _cut(source if hasattr(type(source), "format") else source.with_format(None))
+    rows = plain_rows(source)
+    if rows is not source:
+        return _cut(rows)
     if any(hasattr(type(source), name) for name in ("to_pylist", "isna", "to_list", "dtype")):
         return _cut(column_values(source))
     return _cut(source)
