@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import torch
 from datasets import Dataset, DatasetDict
 
 from tests.tiny_models import TEXTS, save_tiny_model
@@ -251,6 +252,43 @@ def test_missing_values_of_pandas_in_kept_columns():
     assert table["sparse"].to_pylist() == [1.0, None, 2.0]
 
 
+def test_values_of_numpy_and_torch():
+    rows = [
+        {
+            "text": "a cat",
+            "day": np.datetime64("2020-01-01"),
+            "when": np.datetime64("2020-01-01T01:00", "ns"),
+            "lasting": np.timedelta64(1, "s"),
+            "number": torch.tensor(3),
+            "vector": torch.ones(2),
+            "matrix": np.eye(2),
+        },
+        dict.fromkeys(["day", "when", "lasting", "number", "vector", "matrix"])
+        | {"text": "dog", "day": np.datetime64("NaT")},
+    ]
+    table, _ = read(rows, id_column="number", keep=[name for name in rows[0] if name != "text"])
+    assert table.drop_columns(["row", "bad_text"]).to_pylist() == [
+        {
+            "id": 3,
+            "text": "a cat",
+            "day": datetime.date(2020, 1, 1),
+            "when": datetime.datetime(2020, 1, 1, 1),
+            "lasting": datetime.timedelta(seconds=1),
+            "number": 3,
+            "vector": [1.0, 1.0],
+            "matrix": [[1.0, 0.0], [0.0, 1.0]],
+        },
+        {name: "dog" if name == "text" else None for name in ["id", *rows[0]]},
+    ]
+
+
+def test_objects_of_polars_are_refused():
+    """Arrow is given their addresses."""
+    frame = pl.DataFrame({"text": ["a cat"], "k": pl.Series([object()], dtype=pl.Object)})
+    with pytest.raises(ValueError, match=r"column 'k' that is to be kept has object .* in row 0"):
+        read(frame, keep=["k"])
+
+
 def test_nanoseconds_are_kept(tmp_path, tiny):
     times = [pd.Timestamp("2020-01-01 00:00:00.000000001"), pd.NaT, pd.Timestamp("2020-01-02")]
     rows = [{"text": text, "when": when} for text, when in zip(TEXTS, times, strict=False)]
@@ -275,6 +313,14 @@ def test_columns_that_are_null_at_first(kind):
     assert table["id"].null_count == CHUNK
     assert table["id"][-1].as_py() == 7
     assert table["k"][-1].as_py() == "late"
+
+
+@pytest.mark.parametrize("kind", [list, tuple, pd.DataFrame, pa.Table.from_pylist])
+def test_all_rows_at_hand_say_of_what_type_a_column_is(kind):
+    rows = [{"text": "a cat", "k": 1, "d": {"a": 1}}] * CHUNK + [{"text": "dog", "k": 0.5, "d": {"b": "x"}}]
+    table, _ = read(kind(rows), keep=["k", "d"])
+    assert table["k"].to_pylist() == [1] * CHUNK + [0.5]
+    assert table["d"][-1].as_py() == {"a": None, "b": "x"}
 
 
 def test_nothing_is_changed_to_fit_the_first_rows():

@@ -44,11 +44,6 @@ class KeptColumn:
         self._stated = None if stated is None else plain_type(stated)
         self._kinds: dict[str, str] = {}
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the values so far do not say of what type they are."""
-        return self.type is None or is_open_type(self.type)
-
     def array(self, column: Any, start: int) -> pa.Array:
         """Further rows in Arrow.
 
@@ -70,13 +65,6 @@ class KeptColumn:
         if self.type is None:
             self.type = found.type
         return found
-
-    def look_ahead(self, values: Sequence[Any], start: int) -> None:
-        """Take the type from later rows, where the first are null."""
-        ahead = KeptColumn(self.name)
-        ahead.array([*values], start)
-        if not ahead.is_open:
-            self.type = ahead.type
 
     def _of_values(self, values: Sequence[Any], start: int) -> pa.Array:
         for place, value in enumerate(values):
@@ -153,11 +141,6 @@ class IdColumn:
         self.type: pa.DataType | None = None
         self._kind: str | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the values so far do not say of what type they are."""
-        return self.type is None or pa.types.is_null(self.type)
-
     def array(self, column: Any, start: int) -> pa.Array:
         """Further ids: int64, uint64 where a number does not fit, or string; with null for what is missing.
 
@@ -183,13 +166,6 @@ class IdColumn:
                 f"give the ids in {self.name!r} as strings"
             ) from error
 
-    def look_ahead(self, values: Sequence[Any], start: int) -> None:
-        """Take the type from later rows, where the first are null."""
-        ahead = IdColumn(self.name)
-        ahead.array([*values], start)
-        if not ahead.is_open:
-            self.type = ahead.type
-
     def _id(self, value: Any, row: int) -> str | int | None:
         if value is None or (isinstance(value, (float, decimal.Decimal)) and value != value):
             return None
@@ -210,7 +186,7 @@ class IdColumn:
         elif isinstance(value, NO_ID):
             problem = "is neither a whole number nor a string"
         else:
-            found = str(_exact_time(value))
+            found = str(value)
         kind = "number" if isinstance(found, int) else _kind(value)
         self._kind = self._kind or kind
         if problem is None and kind != self._kind:
@@ -232,7 +208,8 @@ def _of_library(column: Any) -> pa.Array | None:
             elif isinstance(column, np.ndarray):
                 column = None if column.dtype == object else pa.array(np.ascontiguousarray(column))
             else:
-                column = pa.chunked_array(column)
+                # Of objects, polars gives Arrow their addresses.
+                column = None if str(getattr(column, "dtype", "")) == "Object" else pa.chunked_array(column)
         except FAILURES:
             return None
         if column is None:
@@ -272,11 +249,13 @@ def _kind(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Null as None, a single number of numpy or torch as Python's, and arrays of several dimensions as lists."""
+    """Null as None, single values of numpy and torch as Python's own, and arrays of several dimensions as lists."""
     if type(value) in SCALARS:
         return value
     if is_missing(value):
         return None
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return _exact_time(value)
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray) and value.ndim != 1:
@@ -289,12 +268,16 @@ def _nanoseconds(value: Any) -> bool:
     return bool(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0))
 
 
-def _exact_time(value: Any) -> Any:
-    """Python's own time for one of numpy, where it has no more digits."""
-    if not isinstance(value, (np.datetime64, np.timedelta64)):
+def _exact_time(value: np.datetime64 | np.timedelta64) -> Any:
+    """Python's own date or time for one of numpy, where it holds as much."""
+    days = np.datetime_data(value.dtype)[0] == "D" and isinstance(value, np.datetime64)
+    try:
+        coarse = value if days else value.astype(f"{value.dtype.kind}8[us]")
+    except TypeError:
+        # Months and years are no length of time.
         return value
-    coarse = value.astype(f"{value.dtype.kind}8[us]")
-    return coarse.item() if coarse == value else value
+    found = coarse.item()
+    return value if coarse != value or isinstance(found, int) else found
 
 
 def _type_for(values: Sequence[Any]) -> pa.DataType | None:

@@ -82,17 +82,18 @@ def rows_of_source(
     if quoting is not None and not isinstance(source, (str, PathLike)):
         raise ValueError(f"quoting goes with CSV and TSV files, not with {type(source).__name__}")
     needed = [*names, *([id_column] if id_column is not None else []), *keep]
-    batches = _batches(source, needed, quoting)
-    ids = [] if id_column is None else [IdColumn(id_column)]
+    batches = _table_batches(source, needed, quoting)
     stated = {} if batches is not None else _stated_types(source, keep)
-    beside = [*ids, *(KeptColumn(name, stated.get(name)) for name in keep)]
-    if batches is not None:
-        found = _of_batches(batches, len(names), beside)
-    else:
+    if batches is None:
         chunks = _with_columns(_chunks(source, needed, id_column, quoting), needed)
-        found = _of_rows(chunks, source, names, id_column, keep, beside)
+        batches = _row_batches(chunks, names, id_column, keep)
+        if isinstance(source, (list, tuple)):
+            # Where all rows are at hand, these say together of what type a column is.
+            batches = _joined(batches)
+    ids = [] if id_column is None else [IdColumn(id_column)]
+    beside = [*ids, *(KeptColumn(name, stated.get(name)) for name in keep)]
     start = 0
-    for texts, others in found:
+    for texts, others in _read_batches(batches, len(names), beside):
         n_rows = len(texts[0])
         arrays: dict[str, pa.Array] = {"row": pa.array(range(start, start + n_rows), pa.int64())}
         arrays |= zip(["id"], others[: len(ids)], strict=False)
@@ -105,19 +106,15 @@ def rows_of_source(
         start += n_rows
 
 
-Batch = tuple[list[list[Any]], list[pa.Array]]
-"""Texts of each column, and the columns beside them."""
-
-
-def _batches(source: Any, needed: Sequence[Any], quoting: bool | None) -> Iterator[list[Any]] | None:
+def _table_batches(source: Any, needed: Sequence[Any], quoting: bool | None) -> Iterator[list[Any]] | None:
     """Columns of a table or of Parquet files; None for rows of other kinds."""
+    if isinstance(source, (str, PathLike)):
+        if not is_parquet(source) or not Path(source).exists():
+            return None
+        check_quoting(quoting, "parquet")
+        return _parquet_columns(Path(source), needed)
+    table = as_table(source)
     try:
-        if isinstance(source, (str, PathLike)):
-            if not is_parquet(source) or not Path(source).exists():
-                return None
-            check_quoting(quoting, "parquet")
-            return _parquet_columns(Path(source), needed)
-        table = as_table(source)
         return None if table is None else table.batches(needed, CHUNK)
     except ValueError as error:
         raise advise(error, NAMING) from None
@@ -130,7 +127,30 @@ def _parquet_columns(path: Path, needed: Sequence[str]) -> Iterator[list[Any]]:
         raise advise(error, NAMING) from None
 
 
-def _of_batches(batches: Iterable[list[Any]], n_texts: int, beside: Sequence[IdColumn | KeptColumn]) -> Iterator[Batch]:
+def _row_batches(
+    chunks: Iterable[Sequence[Row]], names: Sequence[Any], id_column: str | None, keep: Sequence[str]
+) -> Iterator[list[Any]]:
+    start = 0
+    for rows in chunks:
+        yield _read_rows(rows, start, names, id_column, keep)
+        start += len(rows)
+
+
+def _joined(batches: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """All batches as one, if there are any."""
+    columns: list[list[Any]] = []
+    for batch in batches:
+        columns = columns or [[] for _ in batch]
+        for column, values in zip(columns, batch, strict=True):
+            column.extend(values)
+    if columns:
+        yield columns
+
+
+def _read_batches(
+    batches: Iterable[list[Any]], n_texts: int, beside: Sequence[IdColumn | KeptColumn]
+) -> Iterator[tuple[list[list[Any]], list[pa.Array]]]:
+    """Texts of each column, and the columns beside them, a few thousand rows at a time."""
     start = 0
     for batch in batches:
         texts, others = batch[:n_texts], batch[n_texts:]
@@ -141,42 +161,6 @@ def _of_batches(batches: Iterable[list[Any]], n_texts: int, beside: Sequence[IdC
             read = [column_values(text.iloc[rows] if hasattr(text, "iloc") else text[rows]) for text in texts]
             yield read, [array[rows] for array in arrays]
         start += len(texts[0])
-
-
-def _of_rows(
-    chunks: Iterable[Sequence[Row]],
-    source: Any,
-    names: Sequence[Any],
-    id_column: str | None,
-    keep: Sequence[str],
-    beside: Sequence[IdColumn | KeptColumn],
-) -> Iterator[Batch]:
-    start = 0
-    for rows in chunks:
-        texts, others = _read_rows(rows, start, names, id_column, keep)
-        arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
-        if start == 0 and isinstance(source, (list, tuple)) and any(column.is_open for column in beside):
-            _look_ahead(source, names, id_column, keep, beside)
-            arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
-        yield texts, arrays
-        start += len(rows)
-
-
-def _look_ahead(
-    source: Sequence[Row],
-    names: Sequence[Any],
-    id_column: str | None,
-    keep: Sequence[str],
-    beside: Sequence[IdColumn | KeptColumn],
-) -> None:
-    """The types of columns that are null in the first rows, where the later ones are at hand."""
-    for start in range(CHUNK, len(source), CHUNK):
-        _, others = _read_rows(source[start : start + CHUNK], start, names, id_column, keep)
-        for column, values in zip(beside, others, strict=True):
-            if column.is_open:
-                column.look_ahead(values, start)
-        if not any(column.is_open for column in beside):
-            return
 
 
 class Fingerprint:
@@ -265,13 +249,12 @@ def _with_columns(chunks: Iterator[Sequence[Row]], needed: Sequence[str]) -> Ite
 
 def _read_rows(
     rows: Sequence[Row], start: int, names: Sequence[Any], id_column: str | None, keep: Sequence[str]
-) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Columns of texts, and those beside them, ids first."""
+) -> list[list[Any]]:
+    """Columns of texts, of ids where there are any, and those that are kept."""
     read = [_read_row(row, start + place, names, id_column, keep) for place, row in enumerate(rows)]
     texts = [[None if is_missing(text[place]) else text[place] for _, text, _ in read] for place in range(len(names))]
-    others = [[] if id_column is None else [identity for identity, _, _ in read]]
-    kept = [[values[place] for _, _, values in read] for place in range(len(keep))]
-    return texts, [*(others if id_column is not None else []), *kept]
+    ids = [] if id_column is None else [[identity for identity, _, _ in read]]
+    return [*texts, *ids, *([values[place] for _, _, values in read] for place in range(len(keep)))]
 
 
 def _read_row(
