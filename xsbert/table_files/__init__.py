@@ -4,9 +4,9 @@ CSV is read as RFC 4180 defines it, and strictly. In TSV and JSON lines each lin
 """
 
 from .advice import advise, option_message
-from .parquet import is_parquet, parquet_schema
+from .parquet import is_parquet
 from .records import BadRecord, Record, check_names, json_objects, json_problem, width_problem
-from .rows import MissingColumnError, check_quoting, peek, read_rows, records_of, rows_of_lines
+from .rows import MissingColumnError, check_quoting, parquet_columns, peek, read_rows, records_of, rows_of_lines
 from .text import TextLines, lines_of
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "json_problem",
     "lines_of",
     "option_message",
-    "parquet_schema",
+    "parquet_columns",
     "peek",
     "read_rows",
     "records_of",

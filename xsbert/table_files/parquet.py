@@ -12,7 +12,7 @@ from ..caller import caller_level
 from ..optional import optional
 from .records import Record, check_names
 
-__all__ = ["is_parquet", "parquet_files", "parquet_rows", "parquet_schema"]
+__all__ = ["is_parquet", "parquet_batches", "parquet_files", "parquet_rows"]
 
 ENDINGS = (".parquet", ".pq")
 CHUNK = 4096
@@ -27,8 +27,8 @@ def is_parquet(path: str | PathLike[str]) -> bool:
     return Path(path).is_dir() or Path(path).suffix.lower() in ENDINGS
 
 
-def parquet_files(path: Path, warn: bool = True) -> list[Path]:
-    """A Parquet file, or those of a folder and the folders in it, by name. Warns of what is passed over, if asked to.
+def parquet_files(path: Path) -> list[Path]:
+    """A Parquet file, or those of a folder and the folders in it, by name. Warns of what is passed over.
 
     Names that begin with a dot or an underscore are no data, as other readers of such folders have it.
 
@@ -48,7 +48,7 @@ def parquet_files(path: Path, warn: bool = True) -> list[Path]:
     listed = ", ".join(others[:N_NAMED]) + (f" and {len(others) - N_NAMED} more" if len(others) > N_NAMED else "")
     if not found:
         raise ValueError(f"the folder {path} holds no Parquet files; it holds {listed or 'nothing'}")
-    if others and warn:
+    if others:
         warnings.warn(
             f"of the folder {path} its Parquet files are read, {listed} passed over", stacklevel=caller_level()
         )
@@ -66,26 +66,28 @@ def parquet_rows(path: Path, choose: Callable[[Sequence[str], str], Sequence[str
         ImportError: pyarrow is not installed.
         ValueError: a file is no Parquet or damaged, or names columns alike; what ``choose`` raises.
     """
-    parquet = _parquet()
     number = 0
-    for file in parquet_files(path):
-        with _open(parquet, file) as opened:
-            names = opened.schema_arrow.names
-            check_names(names, str(file), "its schema")
-            for batch in _batches(opened, file, choose(names, str(file))):
-                for row in batch.to_pylist():
-                    yield Record(f"row {number}", row)
-                    number += 1
+    for batch in parquet_batches(path, choose):
+        for row in batch.to_pylist():
+            yield Record(f"row {number}", row)
+            number += 1
 
 
-def parquet_schema(path: Path) -> Any:
-    """The Arrow schema of a Parquet file, or of the first of a folder.
+def parquet_batches(path: Path, choose: Callable[[Sequence[str], str], Sequence[str]]) -> Iterator[Any]:
+    """The same rows as record batches of Arrow, which keep the types of their columns.
+
+    Args:
+        path, choose: as for `parquet_rows`.
 
     Raises:
         ImportError, ValueError: as for `parquet_rows`.
     """
-    with _open(_parquet(), parquet_files(path, warn=False)[0]) as opened:
-        return opened.schema_arrow
+    parquet = _parquet()
+    for file in parquet_files(path):
+        with _open(parquet, file) as opened:
+            names = opened.schema_arrow.names
+            check_names(names, str(file), "its schema")
+            yield from _batches(opened, file, choose(names, str(file)))
 
 
 def _parquet() -> Any:

@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path, PurePath
+from typing import Any
 
 from .advice import advise
-from .parquet import is_parquet, parquet_rows
+from .parquet import is_parquet, parquet_batches, parquet_rows
 from .records import JSON_ARRAY, BadRecord, Record, check_names, delimited, json_objects, width_problem
 from .text import lines_of
 
-__all__ = ["MissingColumnError", "kind_of", "read_rows", "rows_of_lines"]
+__all__ = ["MissingColumnError", "kind_of", "parquet_columns", "read_rows", "rows_of_lines"]
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -60,6 +61,30 @@ def read_rows(
             "of Parquet files"
         )
     yield from rows_of_lines(lines, str(path), kind, required=required, quoting=quoting)
+
+
+def parquet_columns(path: str | PathLike[str], required: Sequence[str]) -> Iterator[list[Any]]:
+    """Columns of a Parquet file or a folder of them, a batch of rows at a time.
+
+    Args:
+        path: of the file or folder.
+        required: names of the columns.
+
+    Yields:
+        An array of Arrow for each name.
+
+    Raises:
+        OSError: A file cannot be read.
+        MissingColumnError: A file has no column of a required name.
+        ValueError: A file is no Parquet file, or damaged.
+    """
+
+    def choose(names: Sequence[str], name: str) -> Sequence[str]:
+        _check(names, required, name)
+        return [*dict.fromkeys(required)]
+
+    for batch in parquet_batches(Path(path), choose):
+        yield [batch.column(name) for name in required]
 
 
 def kind_of(name: str, first: str) -> str | None:
