@@ -10,7 +10,7 @@ from xsbert import XSTransformer
 
 README = Path(__file__).parents[1] / "README.md"
 ERROR = re.compile(r"\d\.\de[-+]\d\d")
-CONCEPTS, REFERENCES = README.parent / "docs/concepts.md", README.parent / "docs/reference.md"
+CONCEPTS, REFERENCES = README.parent / "docs/background/concepts.md", README.parent / "docs/guides/reference.md"
 
 
 def test_the_first_code_runs_and_the_account_is_of_this_version(tmp_path, monkeypatch, capsys):

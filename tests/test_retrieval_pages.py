@@ -24,8 +24,8 @@ def blocks(page):
 
 def test_there_is_a_page_for_each_library():
     assert [page.stem for page in PAGES] == sorted(NEEDS)
-    text = (DOCS / "rankings.md").read_text(encoding="utf-8")
-    assert all(f"(retrieval/{page.name})" in text for page in PAGES)
+    text = (DOCS / "guides/rankings.md").read_text(encoding="utf-8")
+    assert all(f"(../retrieval/{page.name})" in text for page in PAGES)
 
 
 @pytest.mark.slow
@@ -41,7 +41,7 @@ def test_a_page_runs(page, capsys):
 def test_the_page_on_rankings_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for code in blocks(DOCS / "rankings.md"):
+    for code in blocks(DOCS / "guides/rankings.md"):
         exec(compile(code, "rankings.md", "exec"), names)
     out = capsys.readouterr().out
     assert "5 of 16 documents" in out
