@@ -84,7 +84,7 @@ class ReferenceChoiceRow:
     rank_agreement: float
     """Spearman correlation with the scores of the model as it is, between −1 and 1."""
     mean_change: float
-    """Mean of |shifted score − score|, in units of the similarity."""
+    """Mean of ``|shifted score − score|``, in units of the similarity."""
 
 
 @dataclass(frozen=True)
