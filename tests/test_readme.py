@@ -32,16 +32,14 @@ def test_the_first_code_runs_and_the_account_is_of_this_version(tmp_path, monkey
 
 
 @pytest.mark.parametrize("reference", [None, "pad"])
-def test_the_approximate_numbers(reference, minilm_path):
+def test_the_parts_of_the_example(reference, minilm_path):
     out = XSTransformer(minilm_path, reference=reference, device="cpu").attribute_prediction(
         "The coffee is bad.", "This is not a good coffee."
     )
-    text = CONCEPTS.read_text(encoding="utf-8").replace("−", "-")
-    parts = out.parts
-    assert (
-        f"scores {out.score:.2f}, of which interactions are {parts['interactions']:.2f}, main effects "
-        f"{parts['main effects a']:.2f} and {parts['main effects b']:.2f}, and the baseline {parts['baseline']:.2f}"
-    ) in text
+    lines = CONCEPTS.read_text(encoding="utf-8").replace("−", "-").splitlines()
+    parts = [out.parts[key] for key in ("interactions", "main effects a", "main effects b", "baseline")]
+    cells = " | ".join(f"{number:.2f}" for number in (out.score, *parts))
+    assert sum(line.startswith(f"| `{reference or 'unk'}`") and line.endswith(f" | {cells} |") for line in lines) == 1
 
 
 @pytest.mark.parametrize("name", ["minilm", "mpnet"])
