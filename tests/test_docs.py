@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((ROOT / "demos").glob("*.ipynb"))
 CODE = sorted(path for folder in ("xsbert", "benchmarks", "demos") for path in (ROOT / folder).rglob("*.py"))
 
 LINK = re.compile(r"\]\(([^()\s]+)\)")
-FENCE = re.compile(r"^(`{3,}|:{3,})(?!\{).*?^\1", flags=re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^(`{3,})(?!\{).*?^\1", flags=re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#{1,6} (.+)$", flags=re.MULTILINE)
 TARGET = re.compile(r"^\(([\w-]+)\)=$", flags=re.MULTILINE)
 # A file that a command is to write need not be there.
@@ -76,6 +76,12 @@ BY_POSITION = re.compile(r"\b(?:see|sentences|texts|pairs?|figures?|both) \[?(?:
 def test_pages_refer_by_link_and_not_by_position(path):
     """Pages are read one by one, and sections move: “see below” and “the sentences above” come to point nowhere."""
     assert BY_POSITION.findall(text_of(path)) == []
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "guides").glob("*.md")), ids=lambda path: path.stem)
+def test_a_guide_is_short(path):
+    """One task a page, in at most 600 words beside the code. What needs more is background."""
+    assert len(FENCE.sub("", text_of(path)).split()) <= 600
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

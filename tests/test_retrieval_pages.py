@@ -1,4 +1,4 @@
-"""The code of the pages on retrievers and rankings runs as it stands."""
+"""The code of the pages on retrievers, rankings and contrasts runs as it stands."""
 
 import re
 from pathlib import Path
@@ -46,12 +46,14 @@ def test_a_tab_runs(library, capsys):
 
 
 @pytest.mark.slow
-def test_the_page_on_rankings_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("page", "printed", "written"),
+    [("rankings", "5 of 16 documents", ["ranking.html"]), ("contrasts", "added", [])],
+)
+def test_a_page_runs(page, printed, written, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for code in blocks((GUIDES / "rankings.md").read_text(encoding="utf-8")):
-        exec(compile(code, "rankings.md", "exec"), names)
-    out = capsys.readouterr().out
-    assert "5 of 16 documents" in out
-    assert "added" in out
-    assert (tmp_path / "ranking.html").exists()
+    for code in blocks((GUIDES / f"{page}.md").read_text(encoding="utf-8")):
+        exec(compile(code, f"{page}.md", "exec"), names)
+    assert printed in capsys.readouterr().out
+    assert all((tmp_path / name).exists() for name in written)
