@@ -27,7 +27,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 napoleon_custom_sections = ["Raises, warns", "Returns, raises"]
-suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing", "ref.python"]
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
 
 # Sphinx reads what lies under its own folder only.
 shutil.rmtree(DOCS / "notebooks", ignore_errors=True)
