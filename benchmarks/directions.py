@@ -21,7 +21,7 @@ from common import MODEL_HELP, alternate, environment, load, settings, table, te
 
 from xsbert import Attribution, XSTransformer
 from xsbert.engine import run
-from xsbert.engine.explainer import UNITS
+from xsbert.units import UNITS
 
 QUERY_TOKENS = 8
 BACKWARD_COST = run.BACKWARD_COST

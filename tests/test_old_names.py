@@ -1,8 +1,12 @@
 """Names of version 0.1.0 go on working, and say what they are called now."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from xsbert import Attribution, XSTransformer
 from xsbert.models import reference
 from xsbert.utils import tokens
 
@@ -26,3 +30,25 @@ def test_modules():
     assert reference.ReferenceTransformer.__module__ == "xsbert.models.reference"
     assert tokens.word_groups is not None
     assert set(tokens.__all__) <= set(vars(tokens))
+
+
+def test_nothing_refers_to_an_old_name():
+    """Neither docstrings and messages of the package, nor pages, benchmarks and notebooks."""
+    kinds = {XSTransformer: "XSTransformer|model", Attribution: "Attribution|out|result"}
+    old = [
+        rf"\b(?:{owners})\.{name}\b"
+        for kind, owners in kinds.items()
+        for base in kind.__mro__
+        if base.__module__.startswith("xsbert")
+        for name, value in vars(base).items()
+        if hasattr(value, "__deprecated__")
+    ]
+    assert len(old) >= 2
+    root = Path(__file__).parents[1]
+    found = {
+        str(path.relative_to(root)): re.findall("|".join(old), path.read_text(encoding="utf-8"))
+        for pattern in ("xsbert/**/*.py", "benchmarks/*.py", "demos/*", "docs/**/*.md", "README.md")
+        for path in root.glob(pattern)
+        if path.is_file() and "_build" not in path.parts
+    }
+    assert {name: names for name, names in found.items() if names} == {}

@@ -10,7 +10,7 @@ from xsbert import XSTransformer
 
 README = Path(__file__).parents[1] / "README.md"
 ERROR = re.compile(r"\d\.\de[-+]\d\d")
-CONCEPTS, REFERENCES = README.parent / "docs/concepts.md", README.parent / "docs/reference.md"
+CONCEPTS, REFERENCES = README.parent / "docs/background/concepts.md", README.parent / "docs/guides/reference.md"
 
 
 def test_the_first_code_runs_and_the_account_is_of_this_version(tmp_path, monkeypatch, capsys):
@@ -32,16 +32,14 @@ def test_the_first_code_runs_and_the_account_is_of_this_version(tmp_path, monkey
 
 
 @pytest.mark.parametrize("reference", [None, "pad"])
-def test_the_approximate_numbers(reference, minilm_path):
+def test_the_parts_of_the_example(reference, minilm_path):
     out = XSTransformer(minilm_path, reference=reference, device="cpu").attribute_prediction(
         "The coffee is bad.", "This is not a good coffee."
     )
-    text = CONCEPTS.read_text(encoding="utf-8").replace("−", "-")
-    parts = out.parts
-    assert (
-        f"scores {out.score:.2f}, of which interactions are {parts['interactions']:.2f}, main effects "
-        f"{parts['main effects a']:.2f} and {parts['main effects b']:.2f}, and the baseline {parts['baseline']:.2f}"
-    ) in text
+    lines = CONCEPTS.read_text(encoding="utf-8").replace("−", "-").splitlines()
+    parts = [out.parts[key] for key in ("interactions", "main effects a", "main effects b", "baseline")]
+    cells = " | ".join(f"{number:.2f}" for number in (out.score, *parts))
+    assert sum(line.startswith(f"| `{reference or 'unk'}`") and line.endswith(f" | {cells} |") for line in lines) == 1
 
 
 @pytest.mark.parametrize("name", ["minilm", "mpnet"])
@@ -66,12 +64,10 @@ def test_what_it_says_of_references_is_what_was_found():
         rows = record["chosen"]["all pairs of 400 texts"]["rows"]
         assert max(rows, key=lambda row: row["rank_agreement"])["reference"] == "[UNK]"
         found[name] = {row["reference"].strip("[]<>").lower(): f"{row['rank_agreement']:.2f}" for row in rows}
-    unk, pad = ([found[name][token] for name in ("minilm", "mpnet")] for token in ("unk", "pad"))
-    said = (
-        f"rank agreement {unk[0]} with all-MiniLM-L6-v2 and {unk[1]} with all-mpnet-base-v2, against {pad[0]} and "
-        f"{pad[1]} for padding"
-    )
-    assert said in README.read_text(encoding="utf-8")
+    lines = README.read_text(encoding="utf-8").splitlines()
+    for token, start in (("unk", "| unknown token, the default |"), ("pad", "| padding token, as in the papers")):
+        cells = " | ".join(found[name][token] for name in ("minilm", "mpnet"))
+        assert sum(line.startswith(start) and line.endswith(f" | {cells} |") for line in lines) == 1
 
 
 def test_the_commands_are_there_and_what_they_name_exists():

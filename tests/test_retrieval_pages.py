@@ -1,49 +1,59 @@
-"""The code of the how-to pages runs as it stands."""
+"""The code of the pages on retrievers, rankings and contrasts runs as it stands."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parent.parent / "docs"
+GUIDES = Path(__file__).parent.parent / "docs/guides"
 NEEDS = {
-    "faiss": "faiss",
-    "haystack": "haystack",
-    "lancedb": "lancedb",
-    "langchain": "langchain_core",
-    "llama_index": "llama_index.core",
-    "qdrant": "qdrant_client",
-    "semantic_search": "sentence_transformers",
+    "FAISS": "faiss",
+    "Haystack": "haystack",
+    "LanceDB": "lancedb",
+    "LangChain": "langchain_core",
+    "LlamaIndex": "llama_index.core",
+    "Qdrant": "qdrant_client",
+    "sentence-transformers": "sentence_transformers",
 }
-PAGES = sorted((DOCS / "retrieval").glob("*.md"))
 
 
-def blocks(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+def blocks(text):
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_there_is_a_page_for_each_library():
-    assert [page.stem for page in PAGES] == sorted(NEEDS)
-    text = (DOCS / "rankings.md").read_text(encoding="utf-8")
-    assert all(f"(retrieval/{page.name})" in text for page in PAGES)
+def tabs():
+    """The code that all tabs share, and the text of each."""
+    text = (GUIDES / "retrievers.md").read_text(encoding="utf-8")
+    found = re.findall(r"^:::\{tab-item\} (.*?)\n(.*?)^:::$", text, flags=re.DOTALL | re.MULTILINE)
+    (shared,) = blocks(text.partition("{tab-set}")[0])
+    return shared, dict(found)
+
+
+def test_there_is_a_tab_for_each_library():
+    _, found = tabs()
+    assert sorted(found) == sorted(NEEDS)
+    assert "(retrievers.md)" in (GUIDES / "rankings.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs(page, capsys):
-    pytest.importorskip(NEEDS[page.stem])
-    (code,) = blocks(page)
-    exec(compile(code, str(page), "exec"), {})
+@pytest.mark.parametrize("library", sorted(NEEDS))
+def test_a_tab_runs(library, capsys):
+    pytest.importorskip(NEEDS[library])
+    shared, found = tabs()
+    (code,) = blocks(found[library])
+    exec(compile(shared + code, library, "exec"), {})
     assert "refrigerators" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_the_page_on_rankings_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("page", "printed", "written"),
+    [("rankings", "5 of 16 documents", ["ranking.html"]), ("contrasts", "added", [])],
+)
+def test_a_page_runs(page, printed, written, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for code in blocks(DOCS / "rankings.md"):
-        exec(compile(code, "rankings.md", "exec"), names)
-    out = capsys.readouterr().out
-    assert "5 of 16 documents" in out
-    assert "added" in out
-    assert (tmp_path / "ranking.html").exists()
+    for code in blocks((GUIDES / f"{page}.md").read_text(encoding="utf-8")):
+        exec(compile(code, f"{page}.md", "exec"), names)
+    assert printed in capsys.readouterr().out
+    assert all((tmp_path / name).exists() for name in written)

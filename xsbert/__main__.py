@@ -76,7 +76,7 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_place: Any) -> None:
     from .models import ShiftWarning
 
     if issubclass(category, ShiftWarning):

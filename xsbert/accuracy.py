@@ -29,7 +29,7 @@ __all__ = ["checked_error", "error_functionals", "factor_error", "signs_worth_th
 # By how much the estimate is raised, so that it is above the truth in 95 % of cases, and seldom three times as large
 # (benchmarks/accuracy.py).
 SAFETY = 1.75
-# The same for a single node, relative to the change along the path (docs/concepts.md).
+# The same for a single node, relative to the change along the path (docs/background/concepts.md).
 SAFETY_OF_ONE = 1.35
 # How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/projected_accuracy.py).
 SCATTER = 0.25

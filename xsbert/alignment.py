@@ -159,12 +159,12 @@ def content_cells(result: Attribution) -> tuple[np.ndarray, list[int], list[int]
     return result.matrix[np.ix_(rows, columns)], rows, columns
 
 
-def mutual_best(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def mutual_best(cells: np.ndarray, _allowed: np.ndarray) -> np.ndarray:
     """(N, M) one for the largest of its row and column, of equal ones all."""
     return ((cells == cells.max(0)) & (cells == cells.max(1, keepdims=True))).astype(float)
 
 
-def all_cells(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def all_cells(cells: np.ndarray, _allowed: np.ndarray) -> np.ndarray:
     """(N, M) ones: the threshold alone decides."""
     return np.ones_like(cells)
 
@@ -177,7 +177,7 @@ def assignment(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     return np.where(gains > 0, chosen, 0)
 
 
-def transport(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def transport(cells: np.ndarray, _allowed: np.ndarray) -> np.ndarray:
     """(N, M) the plan that moves 1/N from each row to 1/M in each column at the largest sum, times min(N, M)."""
     n, m = cells.shape
     sums = csr_matrix(np.ones((1, m))), csr_matrix(np.ones((1, n)))

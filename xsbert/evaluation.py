@@ -64,7 +64,7 @@ class ShiftCost:
         for row in self.rows:
             change = "" if row.reference is None else f"{row.spearman - base:+.4f}"
             numbers = (f"{row.spearman:.4f}", change, f"{row.pearson:.4f}", f"{row.rank_agreement:.4f}")
-            positions = "" if row.reference_positions == "text" else ", positions of padding"
+            positions = ", positions of padding" if row.reference_positions == "padding" else ""
             cells.append((f"{row.reference or '(not shifted)'}{positions}", *numbers))
         return cells
 
@@ -84,7 +84,7 @@ class ReferenceChoiceRow:
     rank_agreement: float
     """Spearman correlation with the scores of the model as it is, between −1 and 1."""
     mean_change: float
-    """Mean of |shifted score − score|, in units of the similarity."""
+    """Mean of ``|shifted score − score|``, in units of the similarity."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,7 @@ def shift_cost(
     base, *others = shifts.scores(texts, pairs, prompt, batch_size, show_progress_bar)
     tokens = [None, *shifts.tokens]
     rows = [_row(token, found, base, gold) for token, found in zip(tokens, [base, *others], strict=True)]
-    if reference_positions is not None:
-        rows[1:] = [replace(row, reference_positions=reference_positions) for row in rows[1:]]
+    rows[1:] = [replace(row, reference_positions=reference_positions) for row in rows[1:]]
     return ShiftCost(shifts.similarity, len(gold), tuple(rows))
 
 

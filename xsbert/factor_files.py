@@ -65,7 +65,7 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
     or sentences make a smaller one.
 
     Args:
-        factors: n texts, from `XSTransformer.token_factors`, in the order in which they are found again. Their
+        factors: n texts, from `XSTransformer.text_factors`, in the order in which they are found again. Their
             number of nodes, tolerance and units may differ.
 
     Raises:
@@ -271,7 +271,7 @@ def _check(factors: Sequence[TextFactors]) -> None:
         require(
             text.known_residual is None,
             f"{name} was projected on the other text of its pair, and is good for that pair alone; "
-            "token_factors computes factors that are good for any",
+            "text_factors computes factors that are good for any",
         )
         width = len(text.embedding)
         shapes = {"factors": (len(text.tokens), width), "embedding": (width,), "reference_term": (width,)}

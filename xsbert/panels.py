@@ -153,7 +153,7 @@ def graded(
         changes = torch.stack([path.values[panel.high] - path.values[panel.low] for panel in panels])
         slopes = torch.stack([path.derivatives[node] for node in composite(panels).nodes.tolist()])
         found = Graded(panels, changes, residual, resolved, slopes)
-        if found.n_steps <= max_steps and (best is None or residual < best.residual):
+        if found.n_steps <= max_steps and residual < best.residual:
             best = found
         if residual <= goal:
             return found

@@ -5,8 +5,9 @@ f(x) − f(r). So the residual that any set of nodes will leave can be measured 
 node instead of S + 1, before the full work is begun. Which set to measure is read off the path itself: the values of f
 at Chebyshev points, one evaluation each, give a polynomial whose derivative foretells the residual of any nodes.
 
-Of the ways compared in docs/placement.md, nodes spread evenly over the length of the embedding's path took fewest where
-the path is smooth. Where it nearly jumps, the nodes lie on panels that are graded towards the jumps (`xsbert.panels`).
+Of the ways compared in docs/background/placement.md, nodes spread evenly over the length of the embedding's path took
+fewest where the path is smooth. Where it nearly jumps, the nodes lie on panels that are graded towards the jumps
+(`xsbert.panels`).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ STAGNATION, PATIENCE = 0.8, 3
 # What is far below the tolerance, or as small as rounding, tells nothing.
 SLOW_FALL, FALL_FROM, TOO_SMALL, ROUNDING = 0.2, 33, 0.01, 1e-6
 # Where the curve foretold too few nodes by this factor, it has not seen all of the path. A factor of 3 took up
-# to twice the nodes at layers 10 and 9 of MPNet, and the same for MiniLM (docs/placement.md).
+# to twice the nodes at layers 10 and 9 of MPNet, and the same for MiniLM (docs/background/placement.md).
 MISJUDGED = 1.5
 # Several sharp bends take fewer nodes on panels. The curve is asked where it predicts this number of nodes; it
 # must promise more than what is likely to be lost between a choice and its measurement.

@@ -131,7 +131,7 @@ class Hit:
     def factor_error(self) -> float | None:
         """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' shares V; see `xsbert.accuracy`.
 
-        Along the query's direction alone few numbers tell it, so that it is wide (docs/rankings.md).
+        Along the query's direction alone few numbers tell it, so that it is wide (docs/guides/rankings.md).
         """
         self._require_explained()
         errors = [passage.side.factor_error for passage in self.passages]

@@ -53,7 +53,8 @@ def forward_mode_is_on() -> bool:
 def open_transform() -> str | None:
     """The innermost transform of `torch.func` that this thread is within, such as ``"vmap"``; None if there is none."""
     innermost = peek_interpreter_stack()
-    return None if innermost is None else innermost.key().name.lower()
+    # The annotation of torch leaves None out.
+    return None if innermost is None else innermost.key().name.lower()  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def storage_key(storage: UntypedStorage) -> int:

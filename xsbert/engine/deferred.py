@@ -232,7 +232,12 @@ def _of_value(getter: Callable) -> Callable:
     return lambda deferred, *args: getter(deferred.value, *args)
 
 
-def _dropout(deferred: Deferred, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def _dropout(
+    deferred: Deferred,
+    p: float = 0.5,  # noqa: ARG001
+    training: bool = True,
+    inplace: bool = False,  # noqa: ARG001
+) -> Any:
     """Does nothing outside of training."""
     return NotImplemented if training else deferred
 

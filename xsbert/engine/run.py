@@ -33,8 +33,8 @@ __all__ = ["BACKWARD_COST", "Run", "reverse_is_cheaper", "spanning"]
 # must save more.
 REVERSE_COST, BACKWARD_COST = 1.2, 1.5
 # Nodes of `drawn_to_middle` that are tried before a path is looked at, by the layer's distance from the last hidden
-# state, and the tolerance that they are for; docs/placement.md has the figures for four models. With many directions a
-# node too many costs more than the looks that it saves.
+# state, and the tolerance that they are for; docs/background/placement.md has the figures for four models. With many
+# directions a node too many costs more than the looks that it saves.
 FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
 
 

@@ -99,7 +99,6 @@ def in_units(result: MethodAttribution, units: str) -> MethodAttribution:
 
 
 def of_values(
-    model: XSTransformer,
     a: TextFactors,
     b: TextFactors,
     options: MethodOptions,
@@ -162,7 +161,7 @@ def of_factors(
             "effects_b": v_b @ rest_a / scale,
             "offset": float(rest_a @ rest_b / scale),
         }
-        result = of_values(model, a, b, options, name, v_a @ v_b.T / scale, left_out, layer=layer, **parts)
+        result = of_values(a, b, options, name, v_a @ v_b.T / scale, left_out, layer=layer, **parts)
         results.append(in_units(result, options.units))
     return results
 

@@ -104,7 +104,7 @@ def _cosines(
             a, b = a.over(options.units), b.over(options.units)
         rows, columns = (np.array([role == TEXT for role in side.roles]) for side in (a, b))
         values = np.where(np.outer(rows, columns), means_a @ means_b.T, 0)
-        results.append(of_values(model, a, b, options, name, values, left_out, layer=layer))
+        results.append(of_values(a, b, options, name, values, left_out, layer=layer))
     return results
 
 
@@ -126,8 +126,6 @@ def _inner(
 ) -> list:
     layouts = options.layouts(model, sides(pairs))
     return [
-        in_units(
-            of_values(model, layouts[a], layouts[b], options, name, factors[a] @ factors[b].T, left_out), options.units
-        )
+        in_units(of_values(layouts[a], layouts[b], options, name, factors[a] @ factors[b].T, left_out), options.units)
         for a, b in pairs
     ]

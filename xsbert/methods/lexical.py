@@ -17,7 +17,7 @@ __all__ = ["lexical", "random"]
 def lexical(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     """One where both units are the same string but for case, zero elsewhere."""
 
-    def values(a: list[str], b: list[str], seed: int) -> np.ndarray:
+    def values(a: list[str], b: list[str], _seed: int) -> np.ndarray:
         return np.array([[float(one.casefold() == other.casefold()) for other in b] for one in a])
 
     return _of_labels(model, pairs, options, "lexical", values, "all but the identity of words; it asks no model")
@@ -49,5 +49,5 @@ def _of_labels(
         rows, columns = (np.array([role == TEXT for role in side.roles]) for side in (a, b))
         seed = zlib.crc32(f"{options.seed}\0{text_a}\0{text_b}".encode())
         found = values(list(a.tokens), list(b.tokens), seed)
-        results.append(of_values(model, a, b, options, name, np.where(np.outer(rows, columns), found, 0), left_out))
+        results.append(of_values(a, b, options, name, np.where(np.outer(rows, columns), found, 0), left_out))
     return results

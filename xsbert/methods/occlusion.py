@@ -46,5 +46,5 @@ def occlusion(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> lis
         a, b = perturber.units_of(text_a), perturber.units_of(text_b)
         values = np.zeros((len(a.groups), len(b.groups)))
         values[np.ix_(a.content, b.content)] = second_order(perturber, text_a, text_b, options.operator)
-        results.append(of_values(model, a.layout, b.layout, options, "occlusion", values, left_out))
+        results.append(of_values(a.layout, b.layout, options, "occlusion", values, left_out))
     return results

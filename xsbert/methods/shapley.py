@@ -71,7 +71,7 @@ def shapley(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
         matrix[np.ix_(a.content, b.content)] = found.pairs
         parts = {"effects_a": np.zeros(len(a.groups)), "effects_b": np.zeros(len(b.groups)), "offset": found.empty}
         parts["effects_a"][a.content], parts["effects_b"][b.content] = found.singles_a, found.singles_b
-        results.append(of_values(model, a.layout, b.layout, options, "shapley", matrix, left_out, **parts))
+        results.append(of_values(a.layout, b.layout, options, "shapley", matrix, left_out, **parts))
     return results
 
 

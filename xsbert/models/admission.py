@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
@@ -84,7 +85,7 @@ def check_shift(model: SentenceTransformer) -> None:
             "a shifted model has one ReferenceTransformer in front, which runs the references, and one "
             f"ReferenceShift behind it, which subtracts them; got the modules {', '.join(names)}"
         )
-    if model[0].reference is None:
+    if cast(ReferenceTransformer, model[0]).reference is None:
         raise ValueError("the ReferenceTransformer of a shifted model must have a reference, got None")
     behind = list(model)[shifts[0] + 1 :]
     changing = [type(module).__name__ for module in behind if not isinstance(module, Normalize)]

@@ -1,0 +1,143 @@
+"""Pages, notebooks and comments: what they point to exists."""
+
+import importlib
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)])
+NOTEBOOKS = sorted((ROOT / "demos").glob("*.ipynb"))
+CODE = sorted(path for folder in ("xsbert", "benchmarks", "demos") for path in (ROOT / folder).rglob("*.py"))
+
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+FENCE = re.compile(r"^(`{3,})(?!\{).*?^\1", flags=re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^#{1,6} (.+)$", flags=re.MULTILINE)
+TARGET = re.compile(r"^\(([\w-]+)\)=$", flags=re.MULTILINE)
+# A file that a command is to write need not be there.
+OWN_PATH = re.compile(
+    r"(?<!--json )\b((?:docs|demos|benchmarks|tests|xsbert)/[\w./-]*\w\.(?:md|py|ipynb|json|png|js|css|html))\b"
+)
+RECORD = re.compile(r"`(?:benchmarks/results/)?(\w+\.json)`")
+# These are written by examples, or are files of other projects.
+NOT_RECORDS = {"modules.json", "manifest.json"}
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def text_of(path):
+    """A page's text, or that of a notebook's own words."""
+    if path.suffix != ".ipynb":
+        return path.read_text(encoding="utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def anchors_of(path):
+    """Anchors of a page's headings, as GitHub and MyST make them, and those that it sets itself."""
+    text = text_of(path)
+    headings = [re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading) for heading in HEADING.findall(FENCE.sub("", text))]
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(TARGET.findall(text))
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=name_of)
+def test_links_lead_somewhere(path):
+    broken = []
+    for link in LINK.findall(FENCE.sub("", text_of(path))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, *CODE], ids=name_of)
+def test_named_files_exist(path):
+    """Paths of this repository, in words, comments and docstrings, and records by their names."""
+    text = text_of(path)
+    assert [name for name in OWN_PATH.findall(text) if not (ROOT / name).exists()] == []
+    if path.suffix == ".md":
+        names = set(RECORD.findall(text)) - NOT_RECORDS
+        assert [name for name in names if not (ROOT / "benchmarks/results" / name).exists()] == []
+
+
+BY_POSITION = re.compile(r"\b(?:see|sentences|texts|pairs?|figures?|both) \[?(?:above|below)\b", flags=re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_pages_refer_by_link_and_not_by_position(path):
+    """Pages are read one by one, and sections move: “see below” and “the sentences above” come to point nowhere."""
+    assert BY_POSITION.findall(text_of(path)) == []
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "guides").glob("*.md")), ids=lambda path: path.stem)
+def test_a_guide_is_short(path):
+    """One task a page, in at most 600 words beside the code. What needs more is background."""
+    assert len(FENCE.sub("", text_of(path)).split()) <= 600
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_refer_to_pages(path):
+    """The README is a summary, and its tables move to pages."""
+    assert "README" not in text_of(path)
+
+
+def test_nothing_promises_every_model():
+    """Some are refused, and the page on models says which."""
+    promises = re.compile(
+        r"\b(?:any|every|all)\b[^.|]{0,30}\bsentence-transformers models?\b(?! (?:that|whose|with))", re.IGNORECASE
+    )
+    scripts = [*CODE, ROOT / "pyproject.toml"]
+    found = {name_of(path): promises.findall(text_of(path)) for path in [*PAGES, *NOTEBOOKS, *scripts]}
+    assert {name: said for name, said in found.items() if said} == {}
+
+
+# Modules that users import from. Their public names are in the reference.
+FOR_USERS = [
+    "xsbert",
+    "xsbert.alignment",
+    "xsbert.controls",
+    "xsbert.corpus",
+    "xsbert.engine",
+    "xsbert.evaluation",
+    "xsbert.fidelity",
+    "xsbert.gold",
+    "xsbert.integrated_jacobian",
+    "xsbert.linguistics",
+    "xsbert.methods",
+    "xsbert.models",
+    "xsbert.perturbation",
+    "xsbert.quadrature",
+    "xsbert.retrieval",
+    "xsbert.utils",
+]
+
+
+def test_the_reference_is_complete():
+    """Each public function and class of these modules has its place in docs/api, by itself or with its module."""
+    directives = [
+        found
+        for page in (DOCS / "api").glob("*.md")
+        for found in re.findall(r"^\.\. auto(\w+):: ([\w.]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    ]
+    documented = set()
+    for kind, name in directives:
+        module, _, last = name.rpartition(".")
+        names = importlib.import_module(name).__all__ if kind == "module" else [last]
+        home = importlib.import_module(name if kind == "module" else module)
+        documented |= {id(getattr(home, each)) for each in names}
+    missing = [
+        f"{module}.{name}"
+        for module in FOR_USERS
+        for name in importlib.import_module(module).__all__
+        if callable(thing := getattr(importlib.import_module(module), name)) and id(thing) not in documented
+    ]
+    assert missing == []
