@@ -5,21 +5,31 @@
 
 `GET /search?q=…&k=5` answers with the best documents, their scores, their texts with <mark> around what made the score,
 and what each word of the query has in it. `GET /page?q=…` is the interactive page.
+
+Each answer has a Content-Security-Policy: JSON must not run as a page, and the page runs its own scripts alone. The
+documentation pages of FastAPI, which load scripts from elsewhere, are off.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from xsbert import XSTransformer
 from xsbert.ranking import Hit, Ranking
 from xsbert.retrieval import sample
+from xsbert.view.policy import stated_policy
 
 MOST_CHARACTERS, MOST_HITS = 500, 20
+NO_FRAMES = "frame-ancestors 'none'"
+HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; {NO_FRAMES}",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 class Search:
@@ -58,7 +68,14 @@ def create_app(model: XSTransformer | None = None, documents: Sequence[str] | No
 
         model = XSTransformer(str(get_model_path()))
     search = Search(model, sample().documents if documents is None else documents)
-    app = FastAPI(title="Search that tells why")
+    app = FastAPI(title="Search that tells why", docs_url=None, redoc_url=None)
+
+    @app.middleware("http")
+    async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
 
     def ranking(q: str, k: int) -> Ranking:
         if not q.strip():
@@ -71,7 +88,8 @@ def create_app(model: XSTransformer | None = None, documents: Sequence[str] | No
         return {"query": q, "hits": [answer(hit) for hit in ranking(q, k)]}
 
     @app.get("/page", response_class=HTMLResponse)
-    def page(q: str = Query(max_length=MOST_CHARACTERS), k: int = Query(5, ge=1, le=MOST_HITS)) -> str:
-        return ranking(q, k).to_html()
+    def page(q: str = Query(max_length=MOST_CHARACTERS), k: int = Query(5, ge=1, le=MOST_HITS)) -> HTMLResponse:
+        content = ranking(q, k).to_html()
+        return HTMLResponse(content, headers={"Content-Security-Policy": f"{stated_policy(content)}; {NO_FRAMES}"})
 
     return app

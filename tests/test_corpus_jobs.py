@@ -293,7 +293,8 @@ def test_the_same_settings_spelled_otherwise_are_the_same_job(tmp_path, tiny, gi
     before = times(tmp_path / "out")
     # As version 0.1.0 wrote them: those alone that were given, as they were.
     manifest = tmp_path / "out" / "_corpus.json"
-    content = json.loads(manifest.read_text())
+    content = {**json.loads(manifest.read_text()), "format_version": 1}
+    del content["sealed_by"], content["work"], content["columns"]
     content["task"]["options"] = [list(item) for item in sorted(given.items())]
     for options in ({}, {"layer": -2}, DEFAULTS, {"reference_positions": "text"}):
         explain_corpus(tiny, rows, tmp_path / "out", **options, **how)
@@ -369,7 +370,9 @@ def test_two_jobs_in_one_folder(tmp_path, tiny, tiny_path, undisturbed, monkeypa
 def test_a_job_can_be_sent_to_another_process(tmp_path, tiny, undisturbed):
     explain_corpus(tiny, ROWS, tmp_path / "out", **FEW)
     corpus = read_corpus(tmp_path / "out")
-    job = pickle.loads(pickle.dumps(jobs.Job(Folder(tmp_path / "out"), corpus.task, corpus.n_rows, None)))
+    job = pickle.loads(
+        pickle.dumps(jobs.Job(Folder(tmp_path / "out"), corpus.task, corpus.starts, corpus.n_rows, None))
+    )
     for path in contents(tmp_path / "out"):
         (tmp_path / "out" / path).unlink()
     shards = job.pending_shards()

@@ -5,12 +5,18 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 
 import numpy as np
 import pytest
 
+from tests.browser import with_script
 from xsbert.attribution import Attribution, Settings, TextFactors
+from xsbert.view.html import document
+from xsbert.view.policy import content_security_policy, stated_policy
 
 FLAGS = [
     "--headless",
@@ -252,16 +258,16 @@ def drive(html, script, tmp_path):
     """Run a script in a page in headless Chromium, return its ``out``."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here")
-    wrapped = f"""<script>window.addEventListener('load', () => {{
+    wrapped = f"""window.addEventListener('load', () => {{
     {PRELUDE}
     try {{ {script} }} catch (error) {{ out.error = String(error.stack); }}
     const found = document.createElement('pre');
     found.id = 'found';
     found.textContent = JSON.stringify(out);
     document.body.append(found);
-    }});</script></body>"""
+    }});"""
     path = tmp_path / "driven.html"
-    path.write_text(html.replace("</body>", wrapped), encoding="utf-8")
+    path.write_text(with_script(html, wrapped), encoding="utf-8")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
     dump = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout.decode()
     found = re.search(r'<pre id="found">(.*?)</pre>', dump, flags=re.DOTALL)
@@ -419,7 +425,7 @@ def test_browser_shows_hostile_text_as_itself(tmp_path):
 def test_browser_several_views_in_one_page(tmp_path):
     first, second = planted_result(), random_result(["x", "y"], ["z"])
     body = first._repr_html_() + second._repr_html_() + first._repr_html_()
-    page = first.to_html().replace(first._repr_html_(), body)
+    page = document("several", body, files("xsbert.view").joinpath("page/view.css").read_text(encoding="utf-8"))
     script = """
     const sizes = (host) => [...host.shadowRoot.querySelectorAll('.units')].map((list) => list.children.length);
     out.sizes = hosts.map(sizes);
@@ -447,8 +453,59 @@ def test_browser_inserted_as_a_notebook_does(tmp_path):
     document.body.append(cell);
     out.units = cell.querySelector('.xsbert').shadowRoot.querySelectorAll('.unit').length;
     """
-    page = random_result(["other"], ["text"]).to_html()
+    # Which has no policy of its own: the fragment of another result, in the notebook's document.
+    page = f"<!doctype html><html><body>{random_result(['other'], ['text'])._repr_html_()}</body></html>"
     assert drive(page, script, tmp_path) == {"units": 11}
+
+
+def test_the_policy_is_that_of_what_the_page_holds():
+    """Every inline script and style, by its hash, and no other source."""
+    page = random_result(["one", "two"], ["<script>x</script>"]).to_html()
+    policy = stated_policy(page)
+    directives = dict(directive.split(" ", 1) for directive in policy.split("; "))
+    nothing = dict.fromkeys(("default-src", "base-uri", "form-action"), "'none'")
+    assert directives == {**nothing, **{name: directives[name] for name in ("script-src", "style-src")}}
+    head, _, body = page.partition("<body>")
+    assert head.index("Content-Security-Policy") < head.index("<style>")
+    (script,) = re.findall(r"<script>(.*?)</script>", body, flags=re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", head, flags=re.DOTALL)
+    assert directives["script-src"] == content_security_policy([script], []).split("script-src ")[1].split(";")[0]
+    (data,) = embedded(page)
+    assert f"style-src {directives['style-src']};" in content_security_policy([], [style, data["css"]])
+    assert "Content-Security-Policy" not in random_result(["one"], ["two"])._repr_html_()
+
+
+def test_browser_runs_the_page_and_nothing_else(tmp_path):
+    """A page that something slipped into: its own script and styles work, what was slipped in does not."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        slipped = f"""<script>window.slipped = 1</script><img src="{address}/image" onerror="window.slipped = 2">
+        <script src="{address}/script"></script><link rel="stylesheet" href="{address}/style">
+        <p style="color: red">x</p><iframe src="{address}/frame"></iframe><style>body {{ max-width: 10px }}</style></body>"""
+        script = f"""
+        fetch('{address}/fetch').catch(() => null);
+        out.units = root.querySelectorAll('.unit').length;
+        out.slipped = window.slipped || 0;
+        out.red = getComputedStyle(document.querySelector('p[style]')).color === 'rgb(255, 0, 0)';
+        out.width = getComputedStyle(document.body).maxWidth;
+        out.grid = getComputedStyle($('.sr')).position;
+        """
+        page = planted_result().to_html().replace("</body>", slipped)
+        out = drive(page, script, tmp_path)
+        server.shutdown()
+    assert out == {"units": 11, "slipped": 0, "red": False, "width": "1100px", "grid": "absolute"}
+    assert asked == []
 
 
 def test_browser_real_model(tmp_path):

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.browser import with_script
 from tests.test_highlights import text_factors
 from xsbert.ranking import Hit, Passage, Ranking
+from xsbert.view.policy import content_security_policy, stated_policy
 from xsbert.view.ranking_terminal import account
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -49,7 +51,7 @@ def drive(html, script, tmp_path):
     """Run a script in a page in headless Chromium, return its ``out``."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here")
-    wrapped = f"""<script>window.addEventListener('load', () => {{
+    wrapped = f"""window.addEventListener('load', () => {{
     const out = {{}};
     const root = document.querySelector('.xsbert').shadowRoot;
     const $ = (selector) => root.querySelector(selector);
@@ -64,9 +66,9 @@ def drive(html, script, tmp_path):
     found.id = 'found';
     found.textContent = JSON.stringify(out);
     document.body.append(found);
-    }});</script></body>"""
+    }});"""
     path = tmp_path / "driven.html"
-    path.write_text(html.replace("</body>", wrapped), encoding="utf-8")
+    path.write_text(with_script(html, wrapped), encoding="utf-8")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
     dump = subprocess.run(command, capture_output=True, timeout=120, check=True).stdout.decode()
     found = re.search(r'<pre id="found">(.*?)</pre>', dump, flags=re.DOTALL)
@@ -84,6 +86,11 @@ def test_page_and_fragment(tmp_path):
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
     assert page == ranking_of(["one two", "three"]).to_html()
     assert not re.search(r"https?://|//[a-z]+\.|@import|url\(|src=|<link", page)
+    # The policy allows the page's own script and styles, by their hashes, and nothing else.
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", page.partition("<body>")[0], flags=re.DOTALL)
+    assert stated_policy(page) == content_security_policy([script], [style, embedded(page)["css"]])
+    assert "Content-Security-Policy" not in ranking._repr_html_()
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path):

@@ -13,6 +13,7 @@ pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
 
 from demos.search_box import create_app
+from xsbert.view.policy import stated_policy
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,19 @@ def test_the_page(client):
     response = client.get("/page", params={"q": "frozen pipes", "k": 1})
     assert response.headers["content-type"].startswith("text/html")
     assert "frozen" in response.text
+    policy = response.headers["content-security-policy"]
+    assert policy == f"{stated_policy(response.text)}; frame-ancestors 'none'"
+    assert "'sha256-" in policy
+
+
+@pytest.mark.parametrize("path", ["/search?q=frozen&k=1", "/search", "/nowhere", "/openapi.json"])
+def test_other_answers_allow_nothing(client, path):
+    headers = client.get(path).headers
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-type"] == "application/json"
+    # These would load scripts from elsewhere.
+    assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
 
 
 @pytest.mark.parametrize("params", [{}, {"q": " "}, {"q": "a", "k": 0}, {"q": "a", "k": 99}, {"q": "a" * 501}])

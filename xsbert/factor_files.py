@@ -51,10 +51,12 @@ from .storage import (
     require_finite,
     write,
 )
-from .stored_text import describe, read_text
+from .stored_text import check_numbers, describe, read_text
 
 __all__ = ["load_factors", "save_factors"]
 
+# More than the description of a text and of each of its units holds.
+VALUES_OF_A_TEXT, VALUES_PER_UNIT = 100, 8
 SIZES = ("n_texts", "n_units", "width", "n_bytes")
 
 
@@ -71,7 +73,7 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
     Raises:
         TypeError: an entry is not a `TextFactors`.
         ValueError: there are none, or some cannot be combined with the others, are good for one pair alone, or hold
-            numbers that are not finite.
+            numbers that are not finite or whose products would not be.
         OSError: the file cannot be written.
 
     >>> save_factors(folder / "two.safetensors", model.text_factors(["A cold day.", "Rain"], layer=5))
@@ -205,7 +207,7 @@ class _Stored:
             require_finite(array, f"{name}.{key}")
         if "embedding_unshifted" in arrays and not arrays["embedding_unshifted"].any():
             del arrays["embedding_unshifted"]
-        entries = parse_json(description)
+        entries = parse_json(description, VALUES_OF_A_TEXT + VALUES_PER_UNIT * len(arrays["factors"]))
         require(isinstance(entries, dict), f"the description of {name} is no JSON object")
         number = read_entry(entries, "settings", int)
         require(0 <= number < len(self.settings), f"{name} has settings {number} of {len(self.settings)}")
@@ -281,6 +283,7 @@ def _check(factors: Sequence[TextFactors]) -> None:
             array = getattr(text, key)
             require(array.shape == shape and array.size, f"{name}.{key} has shape {array.shape}, not {shape}")
             require_finite(array, f"{name}.{key}")
+        check_numbers(text, name)
 
 
 def _description(text: TextFactors, number: int) -> bytes:

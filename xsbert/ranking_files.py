@@ -30,7 +30,7 @@ from .storage import (
     require_finite,
     write,
 )
-from .stored_text import describe, read_text
+from .stored_text import LARGEST, check_numbers, describe, read_text
 from .units import UNITS
 
 if TYPE_CHECKING:
@@ -80,9 +80,11 @@ def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
     """Write a ranking to one file, all of it or nothing; an existing file is replaced.
 
     Raises:
-        ValueError: it holds numbers that are not finite.
+        ValueError: it holds numbers that are not finite, or that are so large that sums and products of them would not
+            be.
         OSError: the file cannot be written.
     """
+    _check(ranking)
     arrays: dict[str, np.ndarray] = {}
     content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -145,9 +147,49 @@ def load_ranking(path: str | PathLike[str], classes: Classes) -> Ranking:
             pooling=None if content.get("pooling") is None else read_entry(content, "pooling", str),
         )
         require(ranking.n_documents >= len(hits), f"n_documents is {ranking.n_documents}, below the hits' number")
+        _check(ranking)
     except UNREADABLE as error:
         raise ValueError(f"{os.fspath(path)} cannot be read as a saved ranking: {error}") from error
     return ranking
+
+
+def _check(ranking: Ranking) -> None:
+    """Refuse a ranking that cannot be shown, or in which a number that follows from others is not finite.
+
+    Raises:
+        ValueError: it is one.
+    """
+    check_numbers(ranking.query_factors, "query")
+    for rank, hit in enumerate(ranking):
+        for key in ("score", "retriever_score"):
+            value = getattr(hit, key)
+            require(value is None or abs(float(value)) <= LARGEST, f"the {key} of hit {rank} is {value!r:.40}")
+        if not hit.explained:
+            continue
+        for place, passage in enumerate(hit.passages):
+            check_numbers(passage.side, f"{rank}.{place}")
+            scale = _length(ranking.query_factors, hit.similarity) * _length(passage.side, hit.similarity)
+            require(scale > 0, f"passage {place} of hit {rank} has no {hit.similarity} similarity with the query")
+        with np.errstate(all="ignore"):
+            _check_hit(hit, f"hit {rank}")
+
+
+def _length(text: TextFactors, similarity: str) -> float:
+    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
+
+
+def _check_hit(hit: Hit, name: str) -> None:
+    sides = {"document": hit.document, "query": hit.query}
+    for key, shares in sides.items():
+        size = float(np.abs(shares.values).sum()) + abs(shares.baseline)
+        require(isfinite(size), f"what the units of the {key} have in the score of {name} is not finite")
+    numbers = {"residual": hit.residual, "factor_error": hit.factor_error, "score_unshifted": hit.score_unshifted}
+    for key, value in numbers.items():
+        require(value is None or isfinite(value), f"the {key} of {name} is {value}")
+    if hit.has_pairs:
+        # These can be combined, and have a similarity.
+        for place in range(len(hit.passages)):
+            hit.attribution_of(place)
 
 
 def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -200,6 +242,7 @@ def _side(arrays: Arrays, entries: dict[str, Any], name: str) -> TextFactors:
     stated = None if entries.get("settings") is None else read_entry(entries, "settings", dict)
     settings = None if stated is None else read_fields(Settings, stated)
     residual = read_error(entries, "known_residual", name)
+    require(residual is not None or f"{name}.directions" not in arrays, f"known_residual of {name} is missing")
     factors = own["factors"]
     require(factors.ndim == 2, f"{name}.factors have shape {factors.shape}")
     if f"{name}.directions" not in arrays:

@@ -32,7 +32,7 @@ from .storage import (
     require_finite,
     write,
 )
-from .stored_text import describe, read_text
+from .stored_text import LARGEST, check_numbers, describe, read_text
 from .units import word_groups
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     """Write a result to one file, all of it or nothing; an existing file is replaced.
 
     Raises:
-        ValueError: the result holds numbers that are not finite.
+        ValueError: the result holds numbers that are not finite, or that are so large that sums and products of them
+            would not be.
         OSError: the file cannot be written.
     """
     arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
@@ -64,6 +65,9 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     arrays |= {name: getattr(result, name) for name in result.given_arrays}
     for name, array in arrays.items():
         require_finite(array, name)
+    for name in SIDES:
+        check_numbers(getattr(result, name), name)
+    _check_given(result)
     arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
     data = sha256()
     for array in arrays.values():
@@ -109,6 +113,7 @@ def load_result(path: str | PathLike[str], kind: type[Result]) -> Result:
             require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
             unshifted = result.score_unshifted
             require(unshifted is None or isfinite(unshifted), "the unshifted embeddings have no similarity")
+        _check_given(result)
     except UNREADABLE as error:
         raise ValueError(f"{os.fspath(path)} cannot be read as a saved result: {error}") from error
     return result
@@ -188,6 +193,15 @@ def _given(
     )
     read = {name: read_entry(entries, name, types) for name, types in kind.given_entries.items()}
     return read | {name: _array(arrays, name, n_axes) for name, n_axes in kind.given_arrays.items()}
+
+
+def _check_given(result: Attribution) -> None:
+    """Refuse numbers that a class keeps beside the factors, where sums of them would not be finite."""
+    numbers = [name for name, kind in result.given_entries.items() if kind is not str]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name in (*result.given_arrays, *numbers):
+            size = float(np.abs(np.asarray(getattr(result, name), np.float64)).sum())
+            require(size <= LARGEST, f"{name} holds numbers whose sum would not be finite: {size:.3g}")
 
 
 def _array(arrays: dict[str, tuple[str, np.ndarray]], name: str, n_axes: int) -> np.ndarray:

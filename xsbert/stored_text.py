@@ -12,7 +12,11 @@ from .factors import Settings, TextFactors
 from .storage import read_entry, read_error, read_list, require
 from .units import PROMPT, REST, SPECIAL, TEXT
 
-__all__ = ["describe", "read_text"]
+__all__ = ["LARGEST", "check_numbers", "describe", "read_text"]
+
+LARGEST = 1e140
+"""What no sum over a text may exceed, also relative to the length of its embedding: then all sums of products of two
+texts are finite."""
 
 NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings")
 
@@ -51,7 +55,7 @@ def read_text(
     require(isfinite(normalisation) and normalisation >= 0, f"the normalisation of {name} is {normalisation}")
     n_cut = read_entry(entries, "n_cut", int)
     require(n_cut >= 0, f"n_cut of {name} is {n_cut}")
-    return TextFactors(
+    found = TextFactors(
         text=text,
         prompt=prompt,
         tokens=read_list(entries, "tokens", n_units, lambda token: isinstance(token, str)),
@@ -70,6 +74,50 @@ def read_text(
         reference_term=arrays["reference_term"],
         embedding_unshifted=arrays.get("embedding_unshifted"),
     )
+    check_numbers(found, name)
+    return found
+
+
+def check_numbers(text: TextFactors, name: str) -> None:
+    """Refuse numbers that are finite, while what follows from them is not: norms, residuals, products with other texts.
+
+    Args:
+        text: whole factors, or factors along directions.
+        name: of the text, for messages.
+
+    Raises:
+        ValueError: a number is not finite, or so large or so small that sums, products or quotients may not be.
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # Whatever units are summed, no sum is larger.
+        sums = np.abs(text.factors).sum(0)
+        ends = [np.abs(array) for array in (text.embedding, text.reference_term)]
+        largest = max(float(array.max(initial=0.0)) for array in (sums, *ends))
+        require(largest <= LARGEST, f"{name} holds numbers whose products would not be finite: up to {largest:.3g}")
+        lengths = {"embedding": float(np.linalg.norm(text.embedding)), "normalisation": text.normalisation}
+        for key, length in lengths.items():
+            require(isfinite(length), f"the {key} of {name} has the length {length}")
+            require(
+                length == 0 or largest / length <= LARGEST,
+                f"the {key} of {name} has the length {length:.3g}, too small for numbers up to {largest:.3g}",
+            )
+        _check_residual(text, sums, name)
+        if text.embedding_unshifted is not None:
+            length = float(np.linalg.norm(text.embedding_unshifted))
+            fits = not text.embedding_unshifted.any() or 1 / LARGEST <= length <= LARGEST
+            require(fits, f"{name}.embedding_unshifted has the length {length:.3g}")
+
+
+def _check_residual(text: TextFactors, sums: np.ndarray, name: str) -> None:
+    """Refuse factors whose residual is not finite, in these units or in others."""
+    if text.known_residual is not None:
+        require(isfinite(text.known_residual), f"the residual of {name} is {text.known_residual}")
+        return
+    expected = text.embedding - text.reference_term
+    # Where nothing is to be explained, only factors of zero have a residual.
+    if sums.any() or expected.any():
+        bound = float(np.linalg.norm(sums) + np.linalg.norm(expected)) / np.linalg.norm(expected)
+        require(isfinite(bound), f"the residual of {name} is not finite: its factors do not fit its embedding")
 
 
 def _word_ids(entries: dict[str, Any], n_units: int) -> tuple[int | None, ...] | None:

@@ -8,20 +8,15 @@ finished before a crash, on the order, or on the machine.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import torch
 
 from ..engine.options import check_keywords, keywords_of
 from ..factor_files import load_factors, save_factors
@@ -33,20 +28,15 @@ from ..progress import Progress
 from ..storage import library_versions
 from ..table_files import advise
 from .columns import Key, explain_columns, factors_or_failures, keys_in
-from .folder import FORMAT_VERSION, Folder
+from .cutting import Limits, Source, columns_of, cut_shared, cut_source, share
+from .folder import FORMAT_VERSION, Folder, output_folder
+from .identity import check_same, circumstances, described, differences_of, read_source, resolved
 from .reading import Corpus, read_corpus
 from .rows import names_of
-from .sources import Fingerprint, rows_of_source
-from .task import OPTIONS, Task, model_identity, resolved_options
+from .sources import rows_of_source
+from .task import OPTIONS, Task, model_identity
 
 __all__ = ["Job", "explain_corpus"]
-
-# Bytes of factors that a shard or unit may hold, and that are kept of those that shards have in common, where no
-# budget says otherwise.
-FACTORS_AT_ONCE = 512e6
-UNIT_SIZE = 256
-# Characters of a token, as a lower estimate.
-CHARACTERS = 3
 
 
 def explain_corpus(
@@ -77,7 +67,8 @@ def explain_corpus(
     """Explain all rows of a source into a folder of Parquet shards.
 
     The job can be stopped at any moment, by a crash too, and called again with the same arguments: finished shards are
-    checked and skipped, and the rows are in the end those of an undisturbed run. Each distinct text is computed once.
+    checked and skipped, and the rows are in the end those of an undisturbed run. Working files that are damaged are
+    made again. Each distinct text is computed once.
 
     Args:
         model: explains.
@@ -118,13 +109,15 @@ def explain_corpus(
         the finished corpus. Texts that could not be explained are rows with a ``reason``.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type or outside what is allowed; or the folder holds a job
-            with other settings, model, source or versions, and the message says which.
+        TypeError, ValueError: an argument is of the wrong type or outside what is allowed; the folder and the source
+            lie within each other; the folder holds a job with other settings, model, source or versions, and the
+            message says which; or its manifest is damaged.
         FileExistsError: the folder holds a job and ``resume`` is False, or it holds other files.
         BlockingIOError: another job is running in the folder.
         OSError: a file cannot be read or written. What was finished stays.
     """
     check_keywords(options, [*keywords_of(explain_corpus), *OPTIONS])
+    folder = Folder(output_folder(output, source))
     check_memory_budget(memory_budget, None)
     task = Task.of(
         model,
@@ -139,7 +132,6 @@ def explain_corpus(
         tolerance=tolerance,
         **options,
     )
-    folder = Folder(Path(output))
     check_folder(folder, resume)
     with folder.locked(lock_timeout):
         check_folder(folder, resume)
@@ -174,6 +166,8 @@ class Job:
 
     folder: Folder
     task: Task
+    starts: tuple[int, ...]
+    """First row of each shard."""
     n_rows: int
     memory_budget: float | None
     _shared: dict[Key, tuple[int, int]] | None = field(default=None, repr=False)
@@ -208,21 +202,71 @@ class Job:
         tables = rows_of_source(source, task.columns, reserved=names_of(task), **reading)
         manifest = folder.read_manifest()
         if manifest is None:
-            limit = _share(memory_budget)
-            source_fingerprint, starts = _cut(tables, folder, task, shard_size, limit, model.max_seq_length)
-            _find_shared(folder, task, limit, model.max_seq_length)
+            limits = Limits(shard_size, share(memory_budget), model.max_seq_length)
+            found = cut_source(tables, folder, task, limits, accept=lambda source: None)
+            cut_shared(folder, task, limits)
             manifest = {
                 "format_version": FORMAT_VERSION,
                 **identity,
-                "source": {"fingerprint": str(source_fingerprint), "n_rows": source_fingerprint.n_rows},
-                "starts": starts,
+                "source": described(found),
+                "columns": found.columns,
+                "starts": found.starts,
                 "model_name": model.label,
-                "first_run": _circumstances(model, plain_number(memory_budget)),
+                "first_run": circumstances(model, plain_number(memory_budget)),
             }
-            folder.write_json(folder.manifest, manifest)
+            folder.write_manifest(manifest)
+            return cls(folder, task, tuple(found.starts), found.n_rows, memory_budget)
+        job = cls(folder, task, tuple(manifest["starts"]), manifest["source"]["n_rows"], memory_budget)
+        before, now = resolved(manifest, model), resolved(identity, model)
+        if job.pending_shards():
+            # Not the budget of this run: shards and units begin where they did.
+            limits = Limits(shard_size, share(manifest["first_run"]["memory_budget"]), model.max_seq_length)
+            job.mend(tables, manifest, limits, lambda source: check_same(folder, before, now, source))
         else:
-            _check_same(folder, _resolved(manifest, model), _resolved(identity, model), tables)
-        return cls(folder, task, manifest["source"]["n_rows"], memory_budget)
+            check_same(folder, before, now, read_source(tables))
+        return job
+
+    def mend(
+        self,
+        tables: Iterable[pa.Table],
+        manifest: dict[str, Any],
+        limits: Limits,
+        check: Callable[[Source], None],
+    ) -> None:
+        """Compare the source with the one that the job was begun with, and cut it again where what was cut is damaged.
+
+        Args:
+            tables: all rows of the source.
+            manifest, limits: of the job, and by which it was cut.
+            check: raises ValueError where the source, or anything else, is another than before.
+        """
+        folder = self.folder
+
+        def check_cut(source: Source) -> None:
+            check(source)
+            before = {"columns": manifest.get("columns", source.columns), "starts": manifest["starts"]}
+            now = {"columns": source.columns, "starts": source.starts}
+            changed = differences_of("source", before, now)
+            if changed:
+                raise ValueError(
+                    f"{folder.source} is damaged or missing, and the source cannot be cut again as it was: it had "
+                    f"{'; '.join(changed)}. Take another folder"
+                )
+
+        sound = {path: folder.is_recorded(path, manifest) for path in (folder.source, folder.shared)}
+        if sound[folder.source]:
+            check(read_source(tables))
+        else:
+            cut_source(tables, folder, self.task, limits, accept=check_cut)
+        if not sound[folder.shared]:
+            cut_shared(folder, self.task, limits)
+            if not folder.is_recorded(folder.shared, manifest):
+                # Units may be others now.
+                self.clean_up()
+        if not all(sound.values()):
+            manifest = {name: value for name, value in manifest.items() if name != "work"}
+            columns = columns_of(folder.read_group(folder.source, 0))
+            folder.write_manifest({**manifest, "format_version": FORMAT_VERSION, "columns": columns})
 
     def run(self, model: XSTransformer, show_progress_bar: bool | None) -> None:
         """All shards that are not finished, one after the other."""
@@ -244,12 +288,12 @@ class Job:
 
     def pending_shards(self) -> list[int]:
         """Shards that are not there whole."""
-        n_shards = pq.ParquetFile(self.folder.source).num_row_groups
-        return [number for number in range(n_shards) if self.folder.finished(self.folder.part(number)) is None]
+        return [number for number in range(len(self.starts)) if self.folder.finished(self.folder.part(number)) is None]
 
     def pending_units(self, shards: Iterable[int]) -> list[int]:
         """Units of shared texts that these shards need and that are not there whole."""
-        if not self.shared:
+        shards = list(shards)
+        if not shards or not self.shared:
             return []
         keys = (key for number in shards for key in keys_in(self._rows(number), self.task))
         needed = sorted({self.shared[key][0] for key in keys if key in self.shared})
@@ -257,7 +301,7 @@ class Job:
 
     def run_unit(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> None:
         """Compute the shared texts of one unit and keep their factors in the folder."""
-        rows = pq.ParquetFile(self.folder.shared).read_row_group(number).to_pylist()
+        rows = self.folder.read_group(self.folder.shared, number).to_pylist()
         keys = [(row["side"], row["text"]) for row in rows]
         found = factors_or_failures(model, keys, self.task, **self._limits(show_progress_bar))
         # A text that failed is not kept: it fails again in its rows, which tell the reason.
@@ -282,30 +326,30 @@ class Job:
     def clean_up(self) -> None:
         """Remove factors that no shard needs any more."""
         for path in self.folder.work.glob("shared-*.safetensors"):
-            path.unlink()
-            (self.folder.work / "done" / f"{path.name}.json").unlink(missing_ok=True)
+            self.folder.remove(path)
 
     @property
     def shared(self) -> dict[Key, tuple[int, int]]:
         """Unit and place in it of each text that more than one shard needs."""
         if self._shared is None:
-            file = pq.ParquetFile(self.folder.shared)
+            folder = self.folder
             self._shared = {
                 (row["side"], row["text"]): (unit, place)
-                for unit in range(file.num_row_groups)
-                for place, row in enumerate(file.read_row_group(unit).to_pylist())
+                for unit in range(folder.n_groups(folder.shared))
+                for place, row in enumerate(folder.read_group(folder.shared, unit).to_pylist())
             }
         return self._shared
 
     def n_rows_of(self, number: int) -> int:
         """Rows of a shard."""
-        return pq.read_metadata(self.folder.source).row_group(number).num_rows
+        ends = (*self.starts[1:], self.n_rows)
+        return ends[number] - self.starts[number]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_shared": None, "_cache": OrderedDict()}
 
     def _rows(self, number: int) -> pa.Table:
-        return pq.ParquetFile(self.folder.source, page_checksum_verification=True).read_row_group(number)
+        return self.folder.read_group(self.folder.source, number)
 
     def _limits(self, show_progress_bar: bool | None) -> dict[str, Any]:
         budget = None if self.memory_budget is None else self.memory_budget / 2
@@ -327,7 +371,10 @@ class Job:
             places = {place: at for at, place in enumerate(record.counts["places"])}
             there = [key for key in members if self.shared[key][1] in places]
             if there:
-                loaded = load_factors(path, [places[self.shared[key][1]] for key in there])
+                try:
+                    loaded = load_factors(path, [places[self.shared[key][1]] for key in there])
+                except ValueError as error:
+                    raise ValueError(f"{error}. Resume the job to compute them again") from error
                 known.update(zip(there, loaded, strict=True))
         self._remember(known)
         return known
@@ -338,140 +385,8 @@ class Job:
             self._cache[key] = factors
             self._cache.move_to_end(key)
         held = sum(factors.factors.nbytes for factors in self._cache.values())
-        while held > _share(self.memory_budget):
+        while held > share(self.memory_budget):
             held -= self._cache.popitem(last=False)[1].factors.nbytes
-
-
-def _share(memory_budget: float | None) -> float:
-    """Bytes for the factors of a shard, and as many again for those that shards have in common."""
-    return FACTORS_AT_ONCE if memory_budget is None else memory_budget / 4
-
-
-def _cut(
-    tables: Iterable[pa.Table], folder: Folder, task: Task, shard_size: int, limit: float, longest: int | None
-) -> tuple[Fingerprint, list[int]]:
-    """Write the source as one row group for each shard; returns its fingerprint and the shards' first rows."""
-    fingerprint, starts = Fingerprint(), [0]
-    tables = iter(tables)
-    first = next(tables, None)
-    if first is None:
-        raise ValueError("source has no rows")
-    waiting = first.slice(0, 0)
-    with folder.table_writer(folder.source, first.schema) as write:
-        for table in _chained(first, tables):
-            fingerprint.update(table)
-            waiting = pa.concat_tables([waiting, table]).combine_chunks()
-            boundaries = _boundaries(waiting, task, shard_size, limit, longest)
-            for begin, end in pairwise(boundaries):
-                write(waiting.slice(begin, end - begin))
-                starts.append(starts[-1] + end - begin)
-            waiting = waiting.slice(boundaries[-1])
-        if len(waiting):
-            write(waiting)
-        else:
-            starts.pop()
-    return fingerprint, starts
-
-
-def _chained(first: pa.Table, others: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    yield first
-    yield from others
-
-
-def _boundaries(table: pa.Table, task: Task, shard_size: int, limit: float, longest: int | None) -> list[int]:
-    """Where shards begin within rows that follow each other; the last may yet grow."""
-    texts = [table[name].to_pylist() for name in task.columns]
-    lengths = [sum(len(text or "") for text in row) for row in zip(*texts, strict=True)]
-    starts, held = [0], 0.0
-    for place, length in enumerate(lengths):
-        n_bytes = _n_bytes(length, task, longest)
-        if place - starts[-1] == shard_size or (held + n_bytes > limit and place > starts[-1]):
-            starts.append(place)
-            held = 0.0
-        held += n_bytes
-    return starts
-
-
-def _n_bytes(n_characters: int, task: Task, longest: int | None) -> int:
-    """Of the factors of a text, about."""
-    n_tokens = n_characters // CHARACTERS + 2
-    return 8 * task.width * (n_tokens if longest is None else min(n_tokens, 2 * longest))
-
-
-def _find_shared(folder: Folder, task: Task, limit: float, longest: int | None) -> None:
-    """Write the texts that more than one shard needs, the longest first, one row group for each unit.
-
-    Texts are told apart by a 64-bit hash. Should two have the same, both count as shared, which does no harm.
-    """
-    source = pq.ParquetFile(folder.source)
-    hashes = [
-        np.unique(np.array([_hash(key) for key in _keys(source, shard, task)], np.uint64))
-        for shard in range(source.num_row_groups)
-    ]
-    values, counts = np.unique(np.concatenate(hashes), return_counts=True)
-    repeated = set(values[counts > 1].tolist())
-    found: dict[Key, None] = {}
-    if repeated:
-        for shard in range(source.num_row_groups):
-            found.update((key, None) for key in _keys(source, shard, task) if _hash(key) in repeated)
-    ordered = sorted(found, key=lambda key: (-len(key[1]), key[1], key[0]))
-    schema = pa.schema([("side", pa.int32()), ("text", pa.string())])
-    with folder.table_writer(folder.shared, schema) as write:
-        for unit in _units(ordered, task, limit, longest):
-            write(pa.table({"side": [key[0] for key in unit], "text": [key[1] for key in unit]}, schema))
-
-
-def _keys(source: pq.ParquetFile, shard: int, task: Task) -> list[Key]:
-    return keys_in(source.read_row_group(shard), task)
-
-
-def _hash(key: Key) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
-
-
-def _units(keys: Sequence[Key], task: Task, limit: float, longest: int | None) -> Iterator[list[Key]]:
-    unit: list[Key] = []
-    held = 0.0
-    for key in keys:
-        n_bytes = _n_bytes(len(key[1]), task, longest)
-        if unit and (len(unit) == UNIT_SIZE or held + n_bytes > limit):
-            yield unit
-            unit, held = [], 0.0
-        unit.append(key)
-        held += n_bytes
-    if unit:
-        yield unit
-
-
-def _check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any], tables: Iterable[pa.Table]) -> None:
-    """Refuse to resume a job under other settings, with another model or source, or with other versions."""
-    fingerprint = Fingerprint()
-    for table in tables:
-        fingerprint.update(table)
-    now = {**identity, "source": {"fingerprint": str(fingerprint), "n_rows": fingerprint.n_rows}}
-    differences = [line for name, value in now.items() for line in _differences(name, manifest.get(name), value)]
-    if differences:
-        raise ValueError(
-            f"the job in {folder.path} cannot be resumed, it was begun with {'; '.join(differences)}. "
-            "Take another folder"
-        )
-
-
-def _resolved(identity: dict[str, Any], model: XSTransformer) -> dict[str, Any]:
-    """With the options of the task by name, all of them: version 0.1.0 wrote those alone that were given, as given."""
-    try:
-        task = identity["task"]
-        return {**identity, "task": {**task, "options": dict(resolved_options(model, dict(task["options"])))}}
-    except (KeyError, TypeError, ValueError):
-        # The model has no such layer, say. Then it is another one, which is told.
-        return identity
-
-
-def _differences(name: str, before: Any, now: Any) -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [line for key in keys for line in _differences(f"{name} {key}", before.get(key), now.get(key))]
-    return [] if before == now else [f"{name} {before!r:.80}, now {now!r:.80}"]
 
 
 def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
@@ -490,13 +405,3 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
 def _filled(column: pa.ChunkedArray) -> np.ndarray:
     """As numpy, zero where it is null."""
     return pc.fill_null(column, 0).to_numpy()
-
-
-def _circumstances(model: XSTransformer, memory_budget: float | None) -> dict[str, Any]:
-    """What can change the rounding of numbers, and no more."""
-    return {
-        "device": str(model.device),
-        "threads": torch.get_num_threads(),
-        "memory_budget": memory_budget,
-        "dtype": str(next(model.parameters()).dtype),
-    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..engine.options import check_keywords, keywords_of
 from ..models import XSTransformer
 from ..optional import optional
 from ..progress import Progress
-from .folder import Folder
+from .folder import Folder, output_folder
 from .job import Job, check_folder
 from .reading import Corpus, read_corpus
 from .task import OPTIONS, Task
@@ -84,7 +83,7 @@ def ray_job(
     make = _loader(load)
     model = make()
     task = Task.of(model, what, **options)
-    folder = Folder(Path(output).resolve())
+    folder = Folder(output_folder(output, source).resolve())
     check_folder(folder, resume)
     actors = {"num_cpus": num_cpus, "num_gpus": num_gpus}
     with folder.locked(lock_timeout):

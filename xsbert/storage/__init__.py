@@ -15,10 +15,10 @@ from .sealed import (
     Layout,
     header_bytes,
     library_versions,
-    parse_json,
     read_arrays,
     read_header,
 )
+from .structure import check_structure, parse_json
 
 __all__ = [
     "DTYPES",
@@ -28,6 +28,7 @@ __all__ = [
     "Header",
     "Layout",
     "check_regular",
+    "check_structure",
     "header_bytes",
     "library_versions",
     "parse_json",

@@ -29,6 +29,7 @@ from ..caller import caller_level
 from ..version import __version__
 from .fields import read_entry, require
 from .files import check_regular
+from .structure import parse_json
 
 __all__ = [
     "DTYPES",
@@ -39,7 +40,6 @@ __all__ = [
     "Layout",
     "header_bytes",
     "library_versions",
-    "parse_json",
     "read_arrays",
     "read_header",
 ]
@@ -57,6 +57,10 @@ LIBRARIES = ("torch", "transformers", "sentence-transformers")
 DTYPES = {"F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "U32": np.dtype("<u4"), "U8": np.dtype("u1")}
 # As the format itself has it.
 MAX_HEADER = 100_000_000
+# What a header needs: of its tensors, each of which takes a byte at least and 60 bytes of the header for 8 values, and
+# of the JSON, which describes the units and holds 12 values for each hit without arrays, in 150 bytes.
+FIXED_VALUES, VALUES_PER_BYTE, BYTES_PER_VALUE = 1000, 8, 7
+VALUES_PER_UNIT, VALUES_PER_TENSOR, BYTES_PER_JSON_VALUE = 8, 100, 12
 
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 """Data type and shape of each tensor, in the order of the file."""
@@ -143,25 +147,6 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        ValueError: it is no JSON, or an object in it has a key twice.
-    """
-    # Without a look at the bytes, `loads` would guess their encoding.
-    return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=_object)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r:.40} stands twice in one JSON object")
-    return content
-
-
 def _checksum(header: Mapping[str, Any]) -> str:
     """Of what a header says, however it is spelled."""
     stated = {key: value for key, value in header["__metadata__"].items() if key != CHECKSUM}
@@ -173,18 +158,28 @@ def _parse_header(length: bytes, read: Any, size: int, kind: str, path: str | Pa
     require(len(length) == 8, f"it has {size} bytes, too few for a header")
     (n_header,) = struct.unpack("<Q", length)
     require(n_header <= min(size - 8, MAX_HEADER), f"its header would have {n_header} bytes, of {size} of the file")
-    header = parse_json(read(n_header))
+    n_data = size - 8 - n_header
+    header = parse_json(read(n_header), FIXED_VALUES + min(VALUES_PER_BYTE * n_data, n_header // BYTES_PER_VALUE))
     require(isinstance(header, dict), "its header is no JSON object")
     stated = header.get("__metadata__")
     require(isinstance(stated, dict) and isinstance(stated.get(KEY), str), "it has no xsbert metadata")
     checksum = stated.get(CHECKSUM, "")
     require(CHECKSUM not in stated or checksum == _checksum(header), "its header does not fit its checksum")
-    content = parse_json(stated[KEY])
+    content = parse_json(stated[KEY], _most_values(header, n_data, len(stated[KEY])))
     require(isinstance(content, dict), "its metadata are no JSON object")
     _check_version(content, checksum, path)
     found = read_entry(content, "kind", str) if "kind" in content else "result"
     require(found == kind, f"it holds {KINDS.get(found, f'{found!r:.40}')}")
     return Header(content, checksum, 8 + n_header)
+
+
+def _most_values(header: Mapping[str, Any], n_data: int, n_json: int) -> int:
+    """How many values the JSON may hold: what the units in the arrays need, and what takes no arrays."""
+    shapes = [entry.get("shape") for entry in header.values() if isinstance(entry, dict)]
+    lengths = [shape[0] for shape in shapes if isinstance(shape, list) and shape and isinstance(shape[0], int)]
+    n_units = min(sum(max(length, 0) for length in lengths), n_data)
+    of_arrays = VALUES_PER_UNIT * n_units + VALUES_PER_TENSOR * len(header)
+    return FIXED_VALUES + of_arrays + n_json // BYTES_PER_JSON_VALUE
 
 
 def _check_version(content: dict[str, Any], checksum: str, path: str | PathLike[str]) -> None:

@@ -1,5 +1,6 @@
 """An interactive page of one result: one HTML text with all that it needs, no network.
 
+A page states a Content-Security-Policy, see `xsbert.view.policy`.
 Without JavaScript (an untrusted notebook, a preview) a plain summary with a table remains in its place.
 Matrices and main effects are embedded as base64 of little-endian float32, seven digits of each number; score
 and parts are shown to four decimals, error and residuals to two digits.
@@ -25,9 +26,10 @@ from ..factors import TextFactors
 from ..units import TEXT
 from .account import factor_error_lines, score_name, sentence, side_lines
 from .effects import top_pairs, unknown_units
+from .policy import content_security_policy, inline_scripts
 from .shown import Shown, shown_parts
 
-__all__ = ["fragment", "page", "script_json"]
+__all__ = ["document", "fragment", "page", "script_json"]
 
 N_PAIRS = 10
 SCRIPTS = ("state.js", "texts.js", "lines.js", "map.js", "selection.js", "start.js")
@@ -41,7 +43,20 @@ def page(result: Shown) -> str:
     """
     unshifted = "" if result.score_unshifted is None else f" ({result.score_unshifted:.4f} unshifted)"
     title = escape(f"{score_name(result)} {result.score:.4f}{unshifted}")
-    return Template(_file("page.html")).substitute(title=title, body=fragment(result))
+    return document(title, fragment(result), _file("view.css"))
+
+
+def document(title: str, body: str, style: str) -> str:
+    """A whole HTML page around a body, with a policy that allows what the page brings along.
+
+    Args:
+        title: escaped.
+        body: what `fragment` returns, of a result or a ranking.
+        style: that the scripts of the body add to the page.
+    """
+    own = _file("page.css")
+    policy = content_security_policy(inline_scripts(body), [own, style])
+    return Template(_file("page.html")).substitute(title=title, body=body, style=own, policy=policy)
 
 
 def fragment(result: Shown) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..units import TEXT
-from .html import script_json
+from .html import document, script_json
 
 if TYPE_CHECKING:
     from ..ranking import Hit, Ranking
@@ -26,23 +26,6 @@ __all__ = ["fragment", "page"]
 
 # A document of more than FOLDED_ABOVE words is folded to its N_PASSAGES best passages of N_WORDS words each.
 FOLDED_ABOVE, N_PASSAGES, N_WORDS = 90, 3, 24
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ max-width: 1100px; margin: 24px auto; padding: 0 16px; font: 14px/1.45 system-ui, sans-serif; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 
 # A notebook may run the script before it attaches the output, hence the waiting; and it may show one output twice.
 SCRIPT = """<script>
@@ -65,7 +48,7 @@ def page(ranking: Ranking) -> str:
     Raises:
         ValueError: the ranking holds numbers that are not finite.
     """
-    return PAGE.format(title=escape(f"{ranking.query:.80}"), body=fragment(ranking))
+    return document(escape(f"{ranking.query:.80}"), fragment(ranking), _file("ranking.css"))
 
 
 def fragment(ranking: Ranking) -> str:

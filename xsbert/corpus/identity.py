@@ -1,0 +1,70 @@
+"""What tells one job from another: its settings, its model, its source and the versions of libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from ..models import XSTransformer
+from .cutting import Source, columns_of
+from .folder import Folder
+from .sources import Fingerprint
+from .task import resolved_options
+
+__all__ = ["check_same", "circumstances", "described", "differences_of", "read_source", "resolved"]
+
+
+def read_source(tables: Iterable[pa.Table]) -> Source:
+    """What tells a source from others, without cutting it."""
+    fingerprint, columns = Fingerprint(), {}
+    for table in tables:
+        fingerprint.update(table)
+        columns = columns or columns_of(table)
+    return Source(str(fingerprint), fingerprint.n_rows, columns, [])
+
+
+def described(source: Source) -> dict[str, Any]:
+    """What the manifest says of a source."""
+    return {"fingerprint": source.fingerprint, "n_rows": source.n_rows}
+
+
+def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any], source: Source) -> None:
+    """Refuse to resume a job under other settings, with another model or source, or with other versions."""
+    now = {**identity, "source": described(source)}
+    differences = [line for name, value in now.items() for line in differences_of(name, manifest.get(name), value)]
+    if differences:
+        raise ValueError(
+            f"the job in {folder.path} cannot be resumed, it was begun with {'; '.join(differences)}. "
+            "Take another folder"
+        )
+
+
+def resolved(identity: dict[str, Any], model: XSTransformer) -> dict[str, Any]:
+    """With the options of the task by name, all of them: version 0.1.0 wrote those alone that were given, as given."""
+    try:
+        task = identity["task"]
+        return {**identity, "task": {**task, "options": dict(resolved_options(model, dict(task["options"])))}}
+    except (KeyError, TypeError, ValueError):
+        # The model has no such layer, say. Then it is another one, which is told.
+        return identity
+
+
+def differences_of(name: str, before: Any, now: Any) -> list[str]:
+    """A line for each entry that differs, also within dictionaries."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [line for key in keys for line in differences_of(f"{name} {key}", before.get(key), now.get(key))]
+    return [] if before == now else [f"{name} {before!r:.80}, now {now!r:.80}"]
+
+
+def circumstances(model: XSTransformer, memory_budget: float | None) -> dict[str, Any]:
+    """What can change the rounding of numbers, and no more."""
+    return {
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+        "memory_budget": memory_budget,
+        "dtype": str(next(model.parameters()).dtype),
+    }
