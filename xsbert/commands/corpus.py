@@ -163,7 +163,7 @@ def _one_or_two(values: list[str] | None) -> str | tuple[str, str] | None:
     return None if values is None else values[0] if len(values) == 1 else (values[0], values[1])
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_place: Any) -> None:
     if issubclass(category, UserWarning):
         _say(f"warning: {message}")
 
