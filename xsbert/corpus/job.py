@@ -31,9 +31,10 @@ from ..models import XSTransformer
 from ..plain import is_integer, plain_number
 from ..progress import Progress
 from ..storage import library_versions
+from ..units import REST, TEXT
 from .columns import Key, explain_columns, factors_or_failures, keys_of
 from .folder import FORMAT_VERSION, Folder
-from .reading import Corpus, read_corpus
+from .reading import Corpus, read_corpus, warn_of_unseen
 from .rows import names_of
 from .sources import Fingerprint, rows_of_source
 from .task import OPTIONS, Task, model_identity, resolved_options
@@ -116,6 +117,9 @@ def explain_corpus(
         FileExistsError: the folder holds a job and ``resume`` is False, or it holds other files.
         BlockingIOError: another job is running in the folder.
         OSError: a file cannot be read or written. What was finished stays.
+
+    Warns:
+        UserWarning: rows have a text of which nothing but special tokens is left, once for all of them.
     """
     check_keywords(options, [*keywords_of(explain_corpus), *OPTIONS])
     check_memory_budget(memory_budget, None)
@@ -139,7 +143,9 @@ def explain_corpus(
         reading = {"columns": columns, "id_column": id_column, "keep": keep}
         job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
         job.run(model, show_progress_bar)
-    return read_corpus(folder.path)
+    corpus = read_corpus(folder.path)
+    warn_of_unseen(corpus)
+    return corpus
 
 
 def check_folder(folder: Folder, resume: bool) -> None:
@@ -466,7 +472,8 @@ def _differences(name: str, before: Any, now: Any) -> list[str]:
 
 
 def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
-    """Of a shard: its rows, those that failed, and those whose texts were cut or miss the tolerance."""
+    """Of a shard: its rows, those that failed, those with texts that were cut or miss the tolerance, and the numbers of
+    those with a text of which the model saw special tokens alone."""
     suffixes = ("_a", "_b") if task.what == "pairs" else ("",)
     cut, missed = np.zeros(len(table), bool), np.zeros(len(table), bool)
     tolerance = dict(task.options).get("tolerance", None if "n_steps" in dict(task.options) else 0.01)
@@ -475,7 +482,18 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
         if tolerance is not None:
             missed |= _filled(table[f"residual{suffix}"]) > tolerance
     failed = len(table) - table["reason"].null_count
-    return {"rows": len(table), "failed": failed, "cut": int(cut.sum()), "missed": int(missed.sum())}
+    counts = {"rows": len(table), "failed": failed, "cut": int(cut.sum()), "missed": int(missed.sum())}
+    unseen = {place for suffix in suffixes for place in _without_text(table[f"roles{suffix}"])}
+    return {**counts, "unseen": [table["row"][place].as_py() for place in sorted(unseen)]}
+
+
+def _without_text(roles: pa.ChunkedArray) -> list[int]:
+    """Places of the rows with units none of which is text."""
+    whole = roles.combine_chunks()
+    held = np.zeros(len(roles), dtype=bool)
+    is_text = pc.is_in(pc.list_flatten(whole), pa.array([TEXT, REST])).to_numpy(zero_copy_only=False)
+    held[pc.list_parent_indices(whole).to_numpy()[is_text]] = True
+    return np.flatnonzero(~held & roles.is_valid().to_numpy()).tolist()
 
 
 def _filled(column: pa.ChunkedArray) -> np.ndarray:
