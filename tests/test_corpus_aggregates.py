@@ -35,13 +35,18 @@ def results(tiny):
     return [out.words() for out in tiny.explain_pairs(PAIRS, n_steps=3)]
 
 
+def words_of(side):
+    """The words of a text, None for special tokens, which are none."""
+    return [None if role == "special" else word for word, role in zip(side.tokens, side.roles, strict=True)]
+
+
 def of_units(results):
     """For each word, the list of its contributions in each row."""
     found = defaultdict(lambda: defaultdict(list))
     for row, out in enumerate(results):
-        for word, value in zip(out.tokens_a, 0.5 * out.matrix.sum(1) + out.main_effects_a, strict=True):
+        for word, value in zip(words_of(out.a), 0.5 * out.matrix.sum(1) + out.main_effects_a, strict=True):
             found[word][row].append(value)
-        for word, value in zip(out.tokens_b, 0.5 * out.matrix.sum(0) + out.main_effects_b, strict=True):
+        for word, value in zip(words_of(out.b), 0.5 * out.matrix.sum(0) + out.main_effects_b, strict=True):
             found[word][row].append(value)
     return found
 
@@ -49,8 +54,8 @@ def of_units(results):
 def of_pairs(results):
     found = defaultdict(lambda: defaultdict(list))
     for row, out in enumerate(results):
-        for s, a in enumerate(out.tokens_a):
-            for t, b in enumerate(out.tokens_b):
+        for s, a in enumerate(words_of(out.a)):
+            for t, b in enumerate(words_of(out.b)):
                 found[a, b][row].append(out.matrix[s, t])
     return found
 

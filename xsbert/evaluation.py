@@ -13,9 +13,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from .correlations import pearson, spearman
+from .engine.position_limit import may_exceed_positions
 from .engine.reference import SPECIAL_NAMES
 from .models import XSTransformer
 from .similarity import SIMILARITIES, similarity_hint
+from .spelling import shorten
 
 __all__ = [
     "ReferenceChoice",
@@ -279,6 +281,10 @@ class _Shifts:
     ) -> Iterator[np.ndarray]:
         """(P,) similarities of pairs (2, P) of texts: first of the model as it is, then of each shifted one."""
         options = {"prompt": prompt, "batch_size": batch_size}
+        if may_exceed_positions(self.whole[0]):
+            explainer = self.whole.explainer()
+            for text in texts:
+                explainer.tokenized(text, explainer.prompt(prompt), name=f"the text {shorten(text, 60)!r}", warn=False)
         unshifted = _without_normalisation(XSTransformer.wrap(self.whole))
         f_x = unshifted.encode(texts, show_progress_bar=show_progress_bar, **options).astype(np.float64)
         yield self._compared(f_x, pairs)

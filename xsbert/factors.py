@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from .cached import cached_property
-from .units import REST, TEXT, check_ranges, range_groups, sentence_ranges, sum_groups, word_groups
+from .units import (
+    REST,
+    TEXT,
+    check_ranges,
+    range_groups,
+    sentence_ranges,
+    sum_groups,
+    unit_label,
+    visible_span,
+    word_groups,
+)
 
 __all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable", "settings_of"]
 
@@ -205,9 +215,12 @@ class TextFactors:
     ) -> TextFactors:
         """Sum groups of units into new ones, each of which spans its range or, where that is None, its members."""
         own = self.spans or ()
-        spans = [span or (own[group[0]][0], own[group[-1]][1]) for group, span in zip(groups, ranges, strict=True)]
+        spans = [
+            span or visible_span(self.text, (own[group[0]][0], own[group[-1]][1]))
+            for group, span in zip(groups, ranges, strict=True)
+        ]
         labels = [
-            "(rest)" if role == REST else self.text[start:end].strip() or "".join(self.tokens[at] for at in group)
+            unit_label(self.text[start:end], role, [self.tokens[at] for at in group])
             for group, (start, end), role in zip(groups, spans, roles, strict=True)
         ]
         return replace(

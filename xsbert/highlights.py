@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .shares import Shares, by_sentence
-from .units import TEXT
+from .units import TEXT, visible_span
 
 __all__ = ["MERGES", "Highlight", "best_stretches", "highlights_of", "tagged"]
 
@@ -30,10 +30,10 @@ class Highlight:
 def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
     """Stretches of a text with the sums of their units' shares, that of largest weight first.
 
-    ``"words"`` are the units themselves, as the shares have them. ``"sentences"`` hold the units that begin in them
-    (see `sentence_ranges`). ``"passages"`` are runs of units that are together above the mean of the text's units, as
-    far as going on raises their sum above it: all maximal scoring subsequences (Ruzzo & Tompa, ISMB 1999) of the
-    shares less their mean.
+    ``"words"`` are the units themselves, as the shares have them, but for those of white space alone. ``"sentences"``
+    hold the units that begin in them (see `sentence_ranges`). ``"passages"`` are runs of units that are together above
+    the mean of the text's units, as far as going on raises their sum above it: all maximal scoring subsequences (Ruzzo
+    & Tompa, ISMB 1999) of the shares less their mean.
 
     Raises:
         ValueError: ``merge`` is none of these, or the tokenizer has no character offsets.
@@ -45,13 +45,15 @@ def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
     known = by_sentence(shares) if merge == "sentences" else shares
     every = known.spans or ()
     places = [at for at, (start, end) in enumerate(every) if known.roles[at] == TEXT and start < end]
+    if merge == "words":
+        places = [at for at in places if shares.text[slice(*every[at])].strip()]
     spans, values = [every[at] for at in places], known.values[places]
     runs = [(at, at + 1) for at in range(len(spans))]
     if merge == "passages" and len(values):
         runs = best_stretches(values - values.mean())
     found = []
     for first, last in runs:
-        start, end = spans[first][0], spans[last - 1][1]
+        start, end = visible_span(shares.text, (spans[first][0], spans[last - 1][1]))
         found.append(Highlight(start, end, float(values[first:last].sum()), shares.text[start:end]))
     return sorted(found, key=lambda each: -each.weight)
 

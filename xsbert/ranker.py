@@ -16,6 +16,7 @@ from torch import Tensor
 from .attribution import check_scalable
 from .caller import caller_level
 from .engine import Explainer
+from .engine.position_limit import length_limit, may_exceed_positions, position_limit
 from .engine.run import reverse_is_cheaper, spanning
 from .engine.skipping import OF_A_TEXT
 from .engine.texts import Prompt, TokenizedText
@@ -138,6 +139,9 @@ def _as_it_was(model: SentenceTransformer) -> Iterator[None]:
 
 
 def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
+    if may_exceed_positions(model[0]):
+        for place, text in enumerate(texts):
+            explainer.tokenized(text, prompt, name=f"documents[{place}]", warn=False)
     show = bool(explainer.options.show_progress_bar)
     return model.encode_document(texts, prompt=prompt.text or "", convert_to_tensor=True, show_progress_bar=show)
 
@@ -213,12 +217,12 @@ def _best_by_passages(
 
 def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
     """Refuse passages that the model's limit would cut."""
-    limit = model.max_seq_length
+    limits = [limit for limit in (length_limit(model[0]), position_limit(model[0])) if limit is not None]
     around = len(model.preprocess(["a"], prompt=prompt.text)["input_ids"][0]) - 1
-    if limit is not None and size + around > limit:
+    if limits and size + around > min(limits):
         raise ValueError(
-            f"passages={size} is above what the model's limit of {limit} tokens leaves beside special tokens and "
-            f"prompt, {limit - around}"
+            f"passages={size} is above what the model's limit of {min(limits)} tokens leaves beside special tokens and "
+            f"prompt, {min(limits) - around}"
         )
 
 
@@ -231,14 +235,14 @@ def _explained(
     request: Request,
 ) -> list[Hit]:
     """Hits, those that cannot be explained with the reason."""
-    texts = [
-        explainer.tokenized(document.text[start:end], prompt, name=f"documents[{scored.index}]", warn=False)
-        for document, scored in best
-        for start, end, _ in scored.passages
-    ]
-    _warn_of_cut([text for text in texts if text.n_cut])
-    sides = _sides(explainer, query, texts, request.detail)
-    hits, at = [], 0
+    pieces = [(document.text[start:end], scored) for document, scored in best for start, end, _ in scored.passages]
+    found = [_tokenized(explainer, piece, prompt, scored.index) for piece, scored in pieces]
+    texts = [each for each in found if isinstance(each, TokenizedText)]
+    _warn_of_texts(texts)
+    computed = iter(_sides(explainer, query, texts, request.detail))
+    sides = [each if isinstance(each, str) else next(computed) for each in found]
+    hits: list[Hit] = []
+    at = 0
     for document, scored in best:
         own = slice(at, at + len(scored.passages))
         at += len(scored.passages)
@@ -263,7 +267,7 @@ def _explained(
                 similarity=similarity,
                 units=request.units,
                 n_passages=scored.n_passages,
-                n_cut=sum(text.n_cut for text in texts[own]),
+                n_cut=sum(text.n_cut for text in found[own] if isinstance(text, TokenizedText)),
                 reason=reason,
                 id=document.id,
                 retriever_score=document.score,
@@ -272,16 +276,25 @@ def _explained(
     return hits
 
 
-def _warn_of_cut(texts: Sequence[TokenizedText]) -> None:
-    """One warning for all; each hit has its own number."""
-    if texts:
-        first = max(texts, key=lambda text: text.n_cut)
-        others = "" if len(texts) == 1 else f", and those of {len(texts) - 1} further hits (Hit.n_cut)"
-        warnings.warn(
-            f"{first.name} is longer than the model's limit of {len(first.tokens)} tokens: the last {first.n_cut} "
-            f"tokens are cut off{others}, and the explanation is of what the model saw",
-            stacklevel=caller_level(),
-        )
+def _tokenized(explainer: Explainer, text: str, prompt: Prompt, index: int) -> TokenizedText | str:
+    """A document or passage as the model sees it, or why the model cannot take it."""
+    try:
+        return explainer.tokenized(text, prompt, name=f"documents[{index}]", warn=False)
+    except ValueError as error:
+        return str(error)
+
+
+def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
+    """One warning of all texts that are cut, each hit has its own number; and one of those that the model sees nothing
+    of."""
+    cut = sorted((text for text in texts if text.n_cut), key=lambda text: -text.n_cut)
+    unseen = [text for text in texts if text.nothing_left]
+    notes = [(cut, cut and cut[0].cut, ", and those of {} further hits (Hit.n_cut)")]
+    notes += [(unseen, unseen and unseen[0].nothing_left, ", and so it is of {} further hits")]
+    for affected, problem, more in notes:
+        if affected:
+            others = "" if len(affected) == 1 else more.format(len(affected) - 1)
+            warnings.warn(f"{problem}{others}, and the explanation is of what the model saw", stacklevel=caller_level())
 
 
 def _sides(

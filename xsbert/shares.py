@@ -78,7 +78,7 @@ def shares_of(
     if side.spans is not None:
         moved = start - len(side.prompt)
         spans = tuple(
-            (begin + moved, end + moved) if role in (TEXT, REST) else (start, start)
+            (max(begin + moved, start), max(end + moved, start)) if role in (TEXT, REST) else (start, start)
             for (begin, end), role in zip(side.spans, side.roles, strict=True)
         )
     baseline = float(side.reference_term @ direction) / scale

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from .units import SPECIAL
+from .units import REST, SPECIAL
 
-__all__ = ["Spelled", "display_tokens", "shorten"]
+__all__ = ["Spelled", "display_tokens", "display_units", "shorten", "vocabulary_tokens"]
 
 # Byte-level vocabularies (GPT-2's) write each byte as a visible character: itself, or the next one from U+0100 on.
 _VISIBLE_BYTES = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_BYTES = {byte: chr(byte) for byte in _VISIBLE_BYTES}
-_BYTES |= {byte: chr(256 + n) for n, byte in enumerate(byte for byte in range(256) if byte not in _BYTES)}
+_CHARACTERS = {byte: chr(byte) for byte in _VISIBLE_BYTES}
+_CHARACTERS |= {byte: chr(256 + n) for n, byte in enumerate(byte for byte in range(256) if byte not in _CHARACTERS)}
+_BYTES = {character: byte for byte, character in _CHARACTERS.items()}
+# A byte of a vocabulary that falls back to bytes, such as Llama's.
+_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
+# Ends of words in other vocabularies, such as CLIP's.
+_WORD_END = "</w>"
 
 
 class Spelled(Protocol):
@@ -30,12 +36,44 @@ class Spelled(Protocol):
     def spans(self) -> tuple[tuple[int, int], ...] | None: ...
 
 
+class UnitsOfText(Protocol):
+    """Units of a text without the tokenizer's words, as `Shares` are."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def units(self) -> tuple[str, ...]: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...] | None: ...
+
+
+class _Tokens(NamedTuple):
+    text: str
+    tokens: tuple[str, ...]
+    roles: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...] | None
+    word_ids: tuple[int | None, ...] | None = None
+
+
+def display_units(text: UnitsOfText) -> list[str]:
+    """`display_tokens` of units without the tokenizer's words.
+
+    >>> ranking = model.explain_ranking("weather", ["A cold day."], layer=6, n_steps=1)
+    >>> display_units(ranking[0].document)
+    ['[CLS]', 'A', 'cold', 'day', '.', '[SEP]']
+    """
+    return display_tokens(_Tokens(text.text, text.units, text.roles, text.spans))
+
+
 def display_tokens(text: Spelled) -> list[str]:
     """Spell the units of a text for readers, without the marks of the vocabulary.
 
     ``Ġword`` and ``▁word`` become ``word``; a token that goes on with the word before it, as ``##ing`` does, becomes
-    ``·ing``. Bytes of a byte-level vocabulary become the characters of the text; white space becomes ``␣`` or ``↵``.
-    Special tokens stay as they are, ``[UNK]`` among them: it is what the model saw.
+    ``·ing``. Bytes become the characters of the text that they are part of; white space becomes ``␣`` or ``↵``.
+    What a mark is elsewhere stays where the text itself has it. Special tokens stay as they are, ``[UNK]`` among them:
+    it is what the model saw.
 
     Args:
         text: S tokens or words.
@@ -49,18 +87,68 @@ def display_tokens(text: Spelled) -> list[str]:
     return [_display_token(text, position) for position in range(len(text.tokens))]
 
 
+def vocabulary_tokens(text: Spelled) -> list[str]:
+    """The units of a text as the vocabulary spells them, with characters of the text for white space and bytes.
+
+    So ``##ing`` stays as it is, and ``Ġword`` becomes ``word``.
+
+    Args:
+        text: S tokens or words.
+
+    Returns:
+        (S,) labels.
+
+    >>> vocabulary_tokens(model.text_factors(["unpacked"], layer=6, n_steps=1)[0])
+    ['[CLS]', 'un', '##pack', '##ed', '[SEP]']
+    """
+    spans = [(0, 0)] * len(text.tokens) if text.spans is None else text.spans
+    pieces = [text.text[start:end] for start, end in spans]
+    found = []
+    for token, role, piece in zip(text.tokens, text.roles, pieces, strict=True):
+        label = token if role in (SPECIAL, REST) else _without_marks(token, piece)
+        found.append(label if label == token else _one_line(label, piece))
+    return found
+
+
+def _one_line(label: str, piece: str) -> str:
+    return " ".join(label.split()) or ("↵" if "\n" in piece else "␣")
+
+
 def _display_token(text: Spelled, position: int) -> str:
     token = text.tokens[position]
-    if text.roles[position] == SPECIAL:
+    if text.roles[position] in (SPECIAL, REST):
         return token
     start, end = text.spans[position] if text.spans is not None else (0, 0)
     piece = text.text[start:end]
     marked = token.startswith("##") and len(token) > 2 and token != piece
-    label = token[2:] if marked else token.removeprefix("Ġ").replace("▁", " ")
-    if not label.isascii() and label in "".join(_BYTES[byte] for byte in piece.encode()):
-        label = piece
-    label = " ".join(label.split()) or ("↵" if "\n" in piece else "␣")
+    label = token[2:] if marked else _without_marks(token, piece)
+    label = _one_line(label, piece)
     return f"·{label}" if marked or _continues_word(text, position) else label
+
+
+def _without_marks(token: str, piece: str) -> str:
+    """A token as text.
+
+    Args:
+        token: as the vocabulary spells it.
+        piece: the characters of the text that it stands for; empty where they are not known.
+    """
+    plain = token.replace("▁", " ")
+    if token == piece or (plain.strip() and plain.strip() == piece.strip()):
+        return piece
+    fallback = _FALLBACK.fullmatch(token)
+    if fallback is not None:
+        return piece or token
+    if piece and all(character in _BYTES for character in token):
+        # One character may be spread over several tokens, white space around it not counted.
+        coded = bytes(_BYTES[character] for character in token)
+        if coded.strip() == piece.strip().encode() or (not token.isascii() and coded.strip() in piece.encode()):
+            return piece
+    if not piece and token[:1] in ("Ġ", "Ċ") and all(character in _BYTES for character in token):
+        return bytes(_BYTES[character] for character in token).decode("utf-8", errors="replace")
+    if "Ġ" not in piece:
+        plain = plain.strip("Ġ")
+    return plain if piece.endswith(_WORD_END) else plain.removesuffix(_WORD_END)
 
 
 def _continues_word(text: Spelled, position: int) -> bool:

@@ -22,6 +22,8 @@ __all__ = [
     "range_groups",
     "sentence_ranges",
     "sum_groups",
+    "unit_label",
+    "visible_span",
     "word_groups",
 ]
 
@@ -88,7 +90,8 @@ def word_groups(
     """Group tokens by the tokenizer's own words; special tokens stay alone.
 
     Some tokenizers (Gemma's, Llama's) take a whole sentence for one word. Where a word of theirs runs over
-    white space, it is split there, by the tokens' character offsets.
+    white space, it is split there, by the tokens' character offsets. A token of white space alone goes with what is
+    visible in the same word of the tokenizer: with what is before it or, at the beginning, with what follows.
 
     Args:
         word_ids: the tokenizer's word of each of the S tokens, None for special tokens.
@@ -104,12 +107,16 @@ def word_groups(
     [[0], [1, 2], [3], [4]]
     """
     white = [match.start() for match in re.finditer(r"\s", text)]
+    pieces = [_piece(text, span, white) for span in spans]
+    words = [*zip(word_ids, roles, strict=True)]
+    for position in range(len(words) - 1, -1, -1):
+        begins = position == 0 or words[position - 1] != words[position]
+        goes_on = position + 1 < len(words) and words[position + 1] == words[position]
+        if pieces[position] is None and begins and goes_on:
+            pieces[position] = pieces[position + 1]
     groups: list[list[int]] = []
     previous: tuple | None = None
-    for position, (word, role, (start, end)) in enumerate(zip(word_ids, roles, spans, strict=True)):
-        # A token belongs to the piece of text between two white spaces that holds its last visible character.
-        visible = text[start:end].rstrip()
-        piece = bisect_left(white, start + len(visible) - 1) if visible.strip() else None
+    for position, ((word, role), piece) in enumerate(zip(words, pieces, strict=True)):
         if piece is None and previous is not None:
             piece = previous[2]
         key = (word, role, piece)
@@ -118,6 +125,46 @@ def word_groups(
         groups[-1].append(position)
         previous = None if word is None else key
     return groups
+
+
+def _piece(text: str, span: tuple[int, int], white: Sequence[int]) -> int | None:
+    """The stretch between two white spaces that holds the last visible character of a span; None without one."""
+    start, end = visible_span(text, span)
+    return bisect_left(white, end - 1) if text[start:end].strip() else None
+
+
+def visible_span(text: str, span: tuple[int, int]) -> tuple[int, int]:
+    """Characters [start, end) without white space around; as they are where they hold nothing else.
+
+    >>> visible_span("a cold day", (1, 6))
+    (2, 6)
+    """
+    start, end = span
+    piece = text[start:end]
+    return (end - len(piece.lstrip()), start + len(piece.rstrip())) if piece.strip() else (start, end)
+
+
+def unit_label(piece: str, role: str, tokens: Sequence[str]) -> str:
+    """Spell a unit by the characters that it stands for, not by its vocabulary.
+
+    Args:
+        piece: the unit's characters in the text.
+        role: of the unit.
+        tokens: the unit's tokens, as the vocabulary spells them: the label of special tokens.
+
+    Returns:
+        the characters without white space around; ``↵`` or ``␣`` where they are a line break or other white space that
+        the vocabulary spells in another way; ``(rest)`` for the role ``"rest"``.
+
+    >>> unit_label(" naïve", TEXT, ["Ġna", "Ã", "¯", "ve"]), unit_label("\\n\\n", TEXT, ["ĊĊ"])
+    ('naïve', '↵')
+    """
+    if role == REST:
+        return "(rest)"
+    spelled = "".join(tokens)
+    if role == SPECIAL or (piece and spelled == piece):
+        return spelled.strip() or spelled
+    return piece.strip() or ("↵" if "\n" in piece else "␣")
 
 
 def sentence_ranges(text: str) -> list[tuple[int, int]]:

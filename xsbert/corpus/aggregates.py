@@ -12,6 +12,8 @@ import pyarrow as pa
 from scipy.stats import t as student
 
 from ..factors import TextFactors
+from ..spelling import display_tokens
+from ..units import SPECIAL, unit_label
 from .reading import Corpus, read_corpus
 from .rows import side_of_row
 
@@ -57,9 +59,10 @@ def aggregate(
 
     Args:
         folder: of the corpus, of pairs or highlights.
-        by: ``"word"`` takes the words as they are spelled; ``"role"`` takes ``"text"``, ``"special"`` and so on; or a
-            function that gives one label, a string or None, for each unit of a text: its part of speech, its entity,
-            its language. With ``"word"`` tokens are summed to words first.
+        by: ``"word"`` takes the words as the texts spell them, and null for special tokens, which are no words;
+            ``"role"`` takes ``"text"``, ``"special"`` and so on; or a function that gives one label, a string or None,
+            for each unit of a text: its part of speech, its entity, its language. With ``"word"`` tokens are summed to
+            words first.
         of: ``"units"``, or ``"pairs"`` of a unit of text a and one of text b, which need a corpus of pairs that keeps
             whole matrices.
         confidence: of the intervals, between 0 and 1.
@@ -155,7 +158,7 @@ def _labelled(
     if by == "word" and text.word_ids is not None:
         text = text.words()
     if by == "word":
-        return list(text.tokens), text
+        return _words(text), text
     if isinstance(by, str):
         return list(text.roles), text
     given = UnitsOfRow(text.text, text.tokens, text.roles, text.spans, side, row)
@@ -166,6 +169,15 @@ def _labelled(
     if wrong:
         raise TypeError(f"by must give strings or None, got {wrong[0]!r:.80}")
     return labels, text
+
+
+def _words(text: TextFactors) -> list[str | None]:
+    """The units of a text as it spells them; None for special tokens, which are no words."""
+    labels = display_tokens(text)
+    if text.spans is not None:
+        pieces = [text.text[start:end] for start, end in text.spans]
+        labels = [*map(unit_label, pieces, text.roles, ([token] for token in text.tokens))]
+    return [None if role == SPECIAL else label for label, role in zip(labels, text.roles, strict=True)]
 
 
 def _units(sides: Sequence[tuple[list[str | None], TextFactors]]) -> tuple[Sequence[Label], np.ndarray]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from ..attribution import Attribution
+from ..engine.position_limit import may_exceed_positions
 from ..factors import TextFactors
 from ..models import XSTransformer
 from .rows import factors_row, highlights_row, pairs_row, schema_of, table_of
@@ -178,6 +179,10 @@ def _highlights(
 def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.ndarray]:
     """Embeddings of queries, as the model encodes them."""
     prompt, side = task.sides[0]
+    if may_exceed_positions(model[0]):
+        explainer = model.explainer()
+        for text in texts:
+            explainer.tokenized(text, explainer.prompt(prompt, None, side), name="the query", warn=False)
     encode = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[side]
     found = [*encode([*texts], prompt=prompt, show_progress_bar=False, convert_to_numpy=True)]
     if not all(embedding.any() for embedding in found):

@@ -27,11 +27,12 @@ from ..plain import is_integer, plain_number
 from ..progress import Progress
 from ..storage import library_versions
 from ..table_files import advise
+from ..units import REST, TEXT
 from .columns import Key, explain_columns, factors_or_failures, keys_in
 from .cutting import Limits, Source, columns_of, cut_shared, cut_source, share
 from .folder import FORMAT_VERSION, Folder, output_folder
 from .identity import check_same, circumstances, described, differences_of, read_source, resolved
-from .reading import Corpus, read_corpus
+from .reading import Corpus, read_corpus, warn_of_unseen
 from .rows import names_of
 from .sources import rows_of_source
 from .task import OPTIONS, Task, model_identity
@@ -115,6 +116,9 @@ def explain_corpus(
         FileExistsError: the folder holds a job and ``resume`` is False, or it holds other files.
         BlockingIOError: another job is running in the folder.
         OSError: a file cannot be read or written. What was finished stays.
+
+    Warns:
+        UserWarning: rows have a text of which nothing but special tokens is left, once for all of them.
     """
     check_keywords(options, [*keywords_of(explain_corpus), *OPTIONS])
     folder = Folder(output_folder(output, source))
@@ -138,7 +142,9 @@ def explain_corpus(
         reading = {"columns": columns, "id_column": id_column, "keep": keep, "quoting": quoting}
         job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
         job.run(model, show_progress_bar)
-    return read_corpus(folder.path)
+    corpus = read_corpus(folder.path)
+    warn_of_unseen(corpus)
+    return corpus
 
 
 def check_folder(folder: Folder, resume: bool) -> None:
@@ -390,7 +396,8 @@ class Job:
 
 
 def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
-    """Of a shard: its rows, those that failed, and those whose texts were cut or miss the tolerance."""
+    """Of a shard: its rows, those that failed, those with texts that were cut or miss the tolerance, and the numbers of
+    those with a text of which the model saw special tokens alone."""
     suffixes = ("_a", "_b") if task.what == "pairs" else ("",)
     cut, missed = np.zeros(len(table), bool), np.zeros(len(table), bool)
     tolerance = dict(task.options).get("tolerance", None if "n_steps" in dict(task.options) else 0.01)
@@ -399,7 +406,18 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
         if tolerance is not None:
             missed |= _filled(table[f"residual{suffix}"]) > tolerance
     failed = len(table) - table["reason"].null_count
-    return {"rows": len(table), "failed": failed, "cut": int(cut.sum()), "missed": int(missed.sum())}
+    counts = {"rows": len(table), "failed": failed, "cut": int(cut.sum()), "missed": int(missed.sum())}
+    unseen = {place for suffix in suffixes for place in _without_text(table[f"roles{suffix}"])}
+    return {**counts, "unseen": [table["row"][place].as_py() for place in sorted(unseen)]}
+
+
+def _without_text(roles: pa.ChunkedArray) -> list[int]:
+    """Places of the rows with units none of which is text."""
+    whole = roles.combine_chunks()
+    held = np.zeros(len(roles), dtype=bool)
+    is_text = pc.is_in(pc.list_flatten(whole), pa.array([TEXT, REST])).to_numpy(zero_copy_only=False)
+    held[pc.list_parent_indices(whole).to_numpy()[is_text]] = True
+    return np.flatnonzero(~held & roles.is_valid().to_numpy()).tolist()
 
 
 def _filled(column: pa.ChunkedArray) -> np.ndarray:

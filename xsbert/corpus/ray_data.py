@@ -14,7 +14,7 @@ from ..optional import optional
 from ..progress import Progress
 from .folder import Folder, output_folder
 from .job import Job, check_folder
-from .reading import Corpus, read_corpus
+from .reading import Corpus, read_corpus, warn_of_unseen
 from .task import OPTIONS, Task
 
 __all__ = ["ray_job"]
@@ -97,7 +97,9 @@ def ray_job(
                 for n_done in _run(data, numbers, make, job, kind, n_actors, actors):
                     progress.update(n_done)
         job.clean_up()
-    return read_corpus(folder.path)
+    corpus = read_corpus(folder.path)
+    warn_of_unseen(corpus)
+    return corpus
 
 
 def _loader(load: Callable[[], XSTransformer] | str) -> Callable[[], XSTransformer]:

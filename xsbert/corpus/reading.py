@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from ..attribution import Attribution
+from ..caller import caller_level
 from ..factors import TextFactors
 from ..storage import require
 from .folder import Folder, checksum_of
@@ -25,7 +27,7 @@ from .task import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Corpus", "read_corpus"]
+__all__ = ["Corpus", "read_corpus", "warn_of_unseen"]
 
 COUNTS = ("rows", "failed", "cut", "missed")
 # Pages were written with checksums, which pyarrow compares as it reads them.
@@ -178,6 +180,14 @@ class Corpus:
         records = [self.folder.record(self.folder.part(number)) for number in self.shards]
         return {name: sum(record.counts[name] for record in records if record is not None) for name in COUNTS}
 
+    def unseen(self) -> list[int]:
+        """Numbers of the rows with a text of which nothing but special tokens, and the prompt, is left.
+
+        Of highlights these are rows with such a document. Shards of version 0.1.0 do not have them recorded.
+        """
+        records = [self.folder.record(self.folder.part(number)) for number in self.shards]
+        return sorted(row for record in records if record is not None for row in record.counts.get("unseen", []))
+
     def damaged(self) -> list[Path]:
         """Shards that are not as they were written. Resuming the job computes them again."""
         parts = [self.folder.part(number) for number in self.shards]
@@ -216,6 +226,18 @@ class Corpus:
             f"{self.task.what} of {counts['rows']} of {self.n_rows} rows in {len(self.shards)} of {len(self.starts)} "
             f"shards; {counts['failed']} could not be explained, {counts['cut']} have texts that the model's limit "
             f"cut, {counts['missed']} miss the tolerance"
+        )
+
+
+def warn_of_unseen(corpus: Corpus) -> None:
+    """Warn of rows with a text of which nothing but special tokens is left."""
+    rows = corpus.unseen()
+    if rows:
+        others = f" and {len(rows) - 1} further rows (Corpus.unseen)" if len(rows) > 1 else ""
+        warnings.warn(
+            f"nothing but special tokens is left of a text of row {rows[0]}{others}: the tokenizer drops its "
+            "characters, or the length limit cuts it off, and the explanation is of what the model saw",
+            stacklevel=caller_level(),
         )
 
 

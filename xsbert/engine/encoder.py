@@ -21,6 +21,7 @@ from ..torch_private import tree_map_only
 from .deferred import moved
 from .derivatives import Differentiable
 from .explainable import Explainable
+from .position_limit import check_positions
 
 __all__ = ["Encoder", "Recording", "Rest", "encoder_layers", "private_copy"]
 
@@ -131,10 +132,23 @@ class Encoder:
         return Encoder(self._model, self.layer, dtype=torch.float64)
 
     def record(self, features: dict[str, Any]) -> Recording:
-        """Run the model on tokenized texts of one length, without padding, exactly as `encode` would."""
+        """Run the model on tokenized texts of one length, without padding, exactly as `encode` would.
+
+        Raises:
+            ValueError: the texts are longer than the model was made for, and it fails on them.
+        """
         self._recorded = {}
         with torch.no_grad():
-            output = self._transformer(dict(features))
+            try:
+                output = self._transformer(dict(features))
+            except (IndexError, RuntimeError) as error:
+                # Models that keep positions in another way than `check_positions` knows.
+                n_tokens, config = features["input_ids"].shape[1], self._transformer.config
+                limit = getattr(config, "max_position_embeddings", None)
+                if not isinstance(limit, int) or n_tokens <= limit or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                check_positions(self._transformer, n_tokens, "the text", limit)
+                raise
             if self.layer == self._n_layers:
                 self._recorded[self.layer] = output["token_embeddings"]
             embeddings = self._pool(output)

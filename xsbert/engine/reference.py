@@ -207,7 +207,8 @@ def _special_tokens_around(transformer: Transformer) -> tuple[int, int]:
     if encodings:
         special = [bool(flag) for flag in encodings[0].special_tokens_mask]
     else:
-        special = [token_id in _tokenizer_of(transformer).all_special_ids for token_id in ids]
+        tokenizer = _tokenizer_of(transformer)
+        special = [each in tokenizer.all_special_ids and each != tokenizer.unk_token_id for each in ids]
     content = [position for position, flag in enumerate(special) if not flag]
     return content[0], len(ids) - 1 - content[-1]
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from ..caller import caller_level
 from ..plain import half_surrogate
-from ..units import PROMPT, SPECIAL, TEXT
+from ..units import TEXT
 from .explainable import Explainable
+from .layout import TokenLayout, token_layout
+from .position_limit import check_positions, position_limit
 
 __all__ = ["Prompt", "TokenizedText", "resolved_prompt", "tokenize"]
 
@@ -34,27 +36,71 @@ class TokenizedText:
     """Prompt and text."""
     features: dict[str, Any]
     """The model's inputs, batch size 1."""
-    tokens: tuple[str, ...]
-    """As the vocabulary spells them."""
-    roles: tuple[str, ...]
-    """``"text"``, ``"special"`` or ``"prompt"``."""
-    word_ids: tuple[int | None, ...] | None
-    """The tokenizer's own word of each token; None altogether where it has no such notion."""
-    spans: tuple[tuple[int, int], ...] | None
-    """Characters [start, end) of ``text``; None altogether where the tokenizer does not tell."""
-    n_cut: int
-    """Tokens that the model's length limit cut off."""
+    layout: TokenLayout
+    """What is known of the tokens."""
     prompt: str
     """What ``text`` begins with before the text itself."""
     encoded_by: str
     """Which method of the model embeds it so; empty where that makes no difference."""
     name: str
     """What messages call it, such as ``"texts[3]"``."""
+    unknown_token: str | None = None
+    """The tokenizer's unknown token, None where it has none."""
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """(S,) as the vocabulary spells them."""
+        return self.layout.tokens
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """(S,) ``"text"``, ``"special"`` or ``"prompt"``."""
+        return self.layout.roles
+
+    @property
+    def word_ids(self) -> tuple[int | None, ...] | None:
+        """(S,) the tokenizer's own word of each token; None where it has no such notion."""
+        return self.layout.word_ids
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...] | None:
+        """(S,) characters [start, end) of ``text``; None where the tokenizer has no offsets."""
+        return self.layout.spans
+
+    @property
+    def n_cut(self) -> int:
+        """Tokens that the model's length limit cut off."""
+        return self.layout.n_cut
 
     @property
     def key(self) -> tuple[str, str, str]:
         """Equal for texts whose explanations are."""
         return self.prompt, self.encoded_by, self.text
+
+    @property
+    def cut(self) -> str | None:
+        """Which tokens the model's length limit cut off, in words; None where it cut none."""
+        if not self.n_cut:
+            return None
+        end, n_prompt = ("first" if self.layout.cut_at_start else "last"), self.layout.n_cut_of_prompt
+        of_prompt = f" ({n_prompt} of them of the prompt)" if n_prompt else ""
+        return (
+            f"{self.name} is longer than the model's limit of {len(self.tokens)} tokens: "
+            f"the {end} {self.n_cut} tokens{of_prompt} are cut off"
+        )
+
+    @property
+    def nothing_left(self) -> str | None:
+        """Why the model saw nothing of the text itself, in words; None where it saw something."""
+        own = [token for token, role in zip(self.tokens, self.roles, strict=True) if role == TEXT]
+        shown = f"{self.name}, {self.text[len(self.prompt) :]!r:.60}"
+        if not any(token.strip("▁Ġ") for token in own):
+            also = " and the prompt" if self.prompt else ""
+            why = "the length limit cut it off" if self.n_cut else "the tokenizer drops its characters"
+            return f"nothing but special tokens{also} is left of {shown}: {why}"
+        if all(token == self.unknown_token for token in own if token.strip("▁Ġ")):
+            return f"nothing but unknown tokens is left of {shown}: the tokenizer's vocabulary has none of it"
+        return None
 
 
 def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | None, task: str | None = None) -> Prompt:
@@ -97,15 +143,16 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         text: not empty.
         prompt: put before the text.
         name: the argument's name, for messages.
-        warn: of a text that is cut; False leaves that to the caller.
+        warn: of a text that is cut, or of which the model sees nothing; False leaves that to the caller.
 
     Raises:
         TypeError: ``text`` is not a string.
-        ValueError: ``text`` is empty, only white space or no Unicode text, or the model renders texts with a chat
-            template.
+        ValueError: ``text`` is empty, only white space or no Unicode text; it has more tokens than the model has
+            positions; the model's ``max_seq_length`` is None; or the model renders texts with a chat template.
 
     Warns:
-        UserWarning: the text is longer than the model's limit; says how many tokens were cut.
+        UserWarning: the text is longer than the model's limit, and which tokens were cut off; or nothing but special
+            tokens, or unknown ones, is left of it.
     """
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, got {type(text).__name__}: {text!r:.80}")
@@ -117,7 +164,16 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
             f"{name} must be Unicode text, got half of a surrogate pair at character {broken}: {text!r:.80}"
         )
     transformer = model[0]
-    features = model.preprocess([text], prompt=prompt.text)
+    try:
+        features = model.preprocess([text], prompt=prompt.text)
+    except TypeError as error:
+        if transformer.max_seq_length is not None:
+            raise
+        limit = position_limit(transformer)
+        raise ValueError(
+            "max_seq_length=None: the model's tokenizer needs a number; set the model's max_seq_length to "
+            f"{'one' if limit is None else f'at most {limit}, for which the model has positions'}"
+        ) from error
     if features.get("modality", "text") != "text":
         raise ValueError(
             f"this model renders {name} as {features['modality']!r} (a chat template), in which its words have no "
@@ -128,33 +184,18 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
             "this model packs its texts without padding (flash attention), which has no forward-mode derivative; "
             "load it with model_kwargs={'attn_implementation': 'sdpa'}"
         )
-    ids = features["input_ids"][0].tolist()
-    encodings = getattr(features, "encodings", None)
-    if encodings:
-        encoding = encodings[0]
-        special = [bool(flag) for flag in encoding.special_tokens_mask]
-        word_ids, spans = tuple(encoding.word_ids), tuple(encoding.offsets)
-        n_cut = sum(part.special_tokens_mask.count(0) for part in encoding.overflowing)
-    else:
-        special = [token_id in transformer.tokenizer.all_special_ids for token_id in ids]
-        word_ids, spans, n_cut = None, None, 0
-    n_prompt = int(features.get("prompt_length") or 0)
-    roles = tuple(SPECIAL if flag else PROMPT if place < n_prompt else TEXT for place, flag in enumerate(special))
-    if n_cut and warn:
-        warnings.warn(
-            f"{name} is longer than the model's limit of {len(ids)} tokens: the last {n_cut} tokens are cut off, "
-            "and the explanation is of what the model saw",
-            stacklevel=caller_level(),
-        )
-    return TokenizedText(
+    layout = token_layout(transformer, features, text, prompt.text or "")
+    found = TokenizedText(
         text=(prompt.text or "") + text,
         features=dict(features),
-        tokens=tuple(transformer.tokenizer.convert_ids_to_tokens(ids)),
-        roles=roles,
-        word_ids=word_ids,
-        spans=spans,
-        n_cut=n_cut,
+        layout=layout,
         prompt=prompt.text or "",
         encoded_by=prompt.encoded_by,
         name=name,
+        unknown_token=transformer.tokenizer.unk_token,
     )
+    check_positions(transformer, len(found.tokens), name)
+    if warn:
+        for problem in filter(None, (found.cut, found.nothing_left)):
+            warnings.warn(f"{problem}, and the explanation is of what the model saw", stacklevel=caller_level())
+    return found

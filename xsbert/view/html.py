@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..factors import TextFactors
+from ..spelling import vocabulary_tokens
 from ..units import TEXT
 from .account import factor_error_lines, score_name, sentence, side_lines
 from .effects import top_pairs, unknown_units
@@ -110,7 +111,7 @@ def _level(name: str, level: Any, result: Any) -> dict[str, Any]:
         "main": [_packed(level.main_effects_a), _packed(level.main_effects_b)],
         "sides": [
             {
-                "labels": list(side.tokens),
+                "labels": vocabulary_tokens(side),
                 "roles": list(side.roles),
                 "joined": _joined(side),
                 "unknown": _unknown(tokens, side),
@@ -196,6 +197,7 @@ def _caption(result: Shown) -> str:
 def _plain(result: Shown, shown: Shown, told: Any) -> str:
     """What remains where scripts do not run."""
     pairs = top_pairs(shown, N_PAIRS, special=False)
+    labels_a, labels_b = vocabulary_tokens(shown.a), vocabulary_tokens(shown.b)
     notes = [" · ".join(_how(result)), *_notes(result)]
     filled = {
         "sentence": escape(str(told)),
@@ -206,7 +208,7 @@ def _plain(result: Shown, shown: Shown, told: Any) -> str:
         ),
         "caption": f"; {_caption(result)}" if _caption(result) else "",
         "pairs": "\n".join(
-            f'<tr><td dir="auto">{escape(shown.a.tokens[s])}</td><td dir="auto">{escape(shown.b.tokens[t])}</td>'
+            f'<tr><td dir="auto">{escape(labels_a[s])}</td><td dir="auto">{escape(labels_b[t])}</td>'
             f"<td>{_signed(value)}</td></tr>"
             for s, t, value in pairs
         ),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..spelling import display_units
 from ..units import TEXT
 from .html import document, script_json
 
@@ -59,7 +60,7 @@ def fragment(ranking: Ranking) -> str:
     """
     words = next((hit.query for hit in ranking if hit.explained), None)
     content = {
-        "words": [] if words is None else list(words.units),
+        "words": [] if words is None else display_units(words),
         "roles": [] if words is None else list(words.roles),
         "how": _how(ranking),
         "hits": [_hit(rank, hit) for rank, hit in enumerate(ranking)],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..highlights import tagged
+from ..spelling import display_units
 from ..units import TEXT
 from .terminal import printable
 
@@ -79,7 +80,7 @@ def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[s
         shown = _shown(hit, _scale(hit, ranking))
         yield from _wrapped(shown, width, marks)
     strongest = sorted(
-        zip(hit.query.units, hit.query.roles, hit.query.values, strict=True), key=lambda row: -abs(row[2])
+        zip(display_units(hit.query), hit.query.roles, hit.query.values, strict=True), key=lambda row: -abs(row[2])
     )
     words = [f"{printable(unit)} {value:+.3f}" for unit, role, value in strongest if role == TEXT][:N_STRONGEST]
     yield from textwrap.wrap(
