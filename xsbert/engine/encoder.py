@@ -7,8 +7,6 @@ exception, and other threads go on using it unaffected.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,8 +19,9 @@ from ..torch_private import tree_map_only
 from .deferred import moved
 from .derivatives import Differentiable
 from .explainable import Explainable
+from .private_copy import private_copy
 
-__all__ = ["Encoder", "Recording", "Rest", "encoder_layers", "private_copy"]
+__all__ = ["Encoder", "Recording", "Rest", "encoder_layers"]
 
 
 @dataclass(frozen=True)
@@ -76,21 +75,6 @@ def encoder_layers(transformer: Transformer) -> nn.ModuleList:
         )
     # With as many experts, heads or adapters as layers, the encoder is the heaviest of the lists.
     return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
-
-
-def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None) -> list[nn.Module]:
-    """Copy the structure of modules but not their weights, in evaluation mode.
-
-    Parameters, buffers and other tensors stay the same objects, and so does the tokenizer; with a dtype, weights are
-    copied to it.
-    """
-    shared: list[Any] = [getattr(modules[0], "processor", None)]
-    if dtype is None:
-        for module in (part for whole in modules for part in whole.modules()):
-            shared += [value for value in vars(module).values() if isinstance(value, Tensor)]
-            shared += list(module.parameters(recurse=False)) + list(module.buffers(recurse=False))
-    copies = copy.deepcopy(list(modules), {id(item): item for item in shared})
-    return [module.eval() if dtype is None else module.eval().to(dtype) for module in copies]
 
 
 class Encoder:
