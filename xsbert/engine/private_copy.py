@@ -46,6 +46,9 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
         modules: of a model, the transformer first. They are left as they are.
         dtype: of the copy, None to share the weights.
 
+    Raises:
+        ValueError: adapters are merged into the weights and disabled at once.
+
     Warns:
         UserWarning: a forward hook is left out, which may change what the model computes.
     """
@@ -55,6 +58,12 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
     memo[id(processor)] = processor
     left_out: list[str] = []
     for part in parts:
+        # The next run would take them out of the weights, which the copy shares.
+        if getattr(part, "merged_adapters", None) and getattr(part, "disable_adapters", False):
+            raise ValueError(
+                f"adapters are merged into the weights and disabled at once, in {type(part).__name__}: peft takes them "
+                "out of the weights when the model runs next. Call `unmerge` of these layers, or encode a text, before"
+            )
         for name in HOOKS:
             hooks = vars(part).get(name)
             # `deepcopy` takes what is in its memo for the copy, so that hooks and what they hold are never copied.
