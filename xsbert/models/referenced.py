@@ -55,6 +55,8 @@ class ReferencedTransformer(SentenceTransformer):
     ) -> None:
         for name in ("model_kwargs", "config_kwargs"):
             check_not_to_be_quantised(name, kwargs.get(name))
+        if model_name_or_path is None and kwargs.get("modules") is None:
+            raise TypeError("model_name_or_path must be a model id or the path of a folder, unless modules are given")
         # SentenceTransformer takes strings alone.
         path = None if model_name_or_path is None else fspath(model_name_or_path)
         try:
