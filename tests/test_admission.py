@@ -165,3 +165,29 @@ def test_a_mistyped_argument_is_told_what_was_meant(tmp_path):
     for name, meant in (("refrence", "reference"), ("devise", "device")):
         with pytest.raises(TypeError, match=f"'{name}'; did you mean '{meant}'"):
             XSTransformer(path, **{name: "cpu"})
+
+
+def test_the_list_of_layers_that_was_looked_for_is_named(tmp_path):
+    plain = SentenceTransformer(write_model("bert", tmp_path), device="cpu")
+    network, held = plain[0].model, vars(plain[0].model.config)
+    held["num_hidden_layers"] = None
+    for message in (
+        "the number of encoder layers of BertModel",
+        "its BertConfig has none of num_hidden_layers, num_layers, n_layers",
+        r"Set `num_hidden_layers` of the configuration.*with their lengths: encoder.layer \(3\)",
+    ):
+        with pytest.raises(ValueError, match=message):
+            XSTransformer.wrap(plain)
+    held["n_layers"] = 3
+    assert XSTransformer.wrap(plain).n_layers == 3
+    network.encoder.layer = network.encoder.layer[:2]
+    with pytest.raises(ValueError, match=r"no list of 3 encoder layers.*encoder.layer \(2\).*If layers were removed"):
+        XSTransformer.wrap(plain)
+    network.encoder.layer = torch.nn.Sequential(*network.encoder.layer)
+    with pytest.raises(ValueError, match="with their lengths: none"):
+        XSTransformer.wrap(plain)
+
+
+def test_a_model_must_be_named():
+    with pytest.raises(TypeError, match="model_name_or_path must be a model id or the path of a folder"):
+        XSTransformer()

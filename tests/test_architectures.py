@@ -183,13 +183,35 @@ def test_both_padding_sides(kind, padding_side, tmp_path):
     assert np.abs(model.encode(texts[0])).max() > 1e-2
 
 
+class Remembers(torch.nn.Module):
+    """Keeps what a module returns."""
+
+    def __init__(self, module, seen):
+        super().__init__()
+        self.module, self.seen = module, seen
+
+    def forward(self, *args, **kwargs):
+        self.seen.append(self.module(*args, **kwargs))
+        return self.seen[-1]
+
+
+class LooksBack(torch.nn.Module):
+    """Adds what was kept last to what a layer returns."""
+
+    def __init__(self, layer, seen):
+        super().__init__()
+        self.layer, self.seen = layer, seen
+
+    def forward(self, *args, **kwargs):
+        return self.layer(*args, **kwargs) + self.seen[-1].detach()
+
+
 def test_what_depends_on_more_than_the_hidden_states_is_refused(tmp_path):
     """A layer that looks back at the embeddings, past the layer that is explained."""
     model = XSTransformer(write_model("bert", tmp_path), device="cpu", model_kwargs=DOUBLE)
-    seen = []
-    model[0].model.embeddings.register_forward_hook(lambda module, args, output: seen.append(output))
-    layer = model[0].model.encoder.layer[2]
-    layer.register_forward_hook(lambda module, args, output: output + seen[-1].detach())
+    network, seen = model[0].model, []
+    network.embeddings = Remembers(network.embeddings, seen)
+    network.encoder.layer[2] = LooksBack(network.encoder.layer[2], seen)
     with pytest.raises(ValueError, match="BertModel cannot be explained at layer 1: what follows depends on more than"):
         model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
     check_explanation(model, layer=LAYERS)

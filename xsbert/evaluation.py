@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 
 from .correlations import pearson, spearman
 from .engine.position_limit import may_exceed_positions
+from .engine.private_copy import private_model
 from .engine.reference import SPECIAL_NAMES
 from .models import XSTransformer
 from .similarity import SIMILARITIES, similarity_hint
@@ -285,13 +286,13 @@ class _Shifts:
             explainer = self.whole.explainer()
             for text in texts:
                 explainer.tokenized(text, explainer.prompt(prompt), name=f"the text {shorten(text, 60)!r}", warn=False)
-        unshifted = _without_normalisation(XSTransformer.wrap(self.whole))
+        unshifted = private_model(_without_normalisation(XSTransformer.wrap(self.whole)))
         f_x = unshifted.encode(texts, show_progress_bar=show_progress_bar, **options).astype(np.float64)
         yield self._compared(f_x, pairs)
         _, first, group = np.unique(_lengths(self.whole, texts, **options), return_index=True, return_inverse=True)
         for model in self.shifted:
             # One text of each length tells f(r) = f(x) − e(x), the same for all texts of that length.
-            f_r = f_x[first] - model.encode([texts[i] for i in first], **options)
+            f_r = f_x[first] - private_model(model).encode([texts[i] for i in first], **options)
             yield self._compared(f_x - f_r[group], pairs)
 
     def _compared(self, embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .engine.encoder import private_copy
+from .engine.private_copy import private_copy
 from .factors import TextFactors
 from .models import XSTransformer
 from .progress import Progress

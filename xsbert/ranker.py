@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,9 @@ from torch import Tensor
 from .attribution import check_scalable
 from .caller import caller_level
 from .engine import Explainer
+from .engine.context import check_run
 from .engine.position_limit import length_limit, may_exceed_positions, position_limit
+from .engine.private_copy import private_model
 from .engine.run import reverse_is_cheaper, spanning
 from .engine.skipping import OF_A_TEXT
 from .engine.texts import Prompt, TokenizedText
@@ -103,15 +104,14 @@ def explained_ranking(
         raise ValueError("give document_embeddings or passages, not both: passages are embedded anew")
     asked = explainer.tokenized(query, prompts[0], name="query")
     given = None if document_embeddings is None else _checked_embeddings(document_embeddings, len(found), model)
-    with _as_it_was(model):
-        at = model.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
-        if request.passages is None:
-            embeddings = (
-                _encoded(model, [each.text for each in found], prompts[1], explainer) if given is None else given
-            )
-            best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
-        else:
-            best = _best_by_passages(model, at, found, prompts[1], similarity, request, explainer)
+    check_run(explainer.model)
+    encoder = private_model(model)
+    at = encoder.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
+    if request.passages is None:
+        embeddings = _encoded(encoder, [each.text for each in found], prompts[1], explainer) if given is None else given
+        best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
+    else:
+        best = _best_by_passages(encoder, at, found, prompts[1], similarity, request, explainer)
     (known,) = explainer.factors_of([asked])
     hits = _explained(explainer, known, [(found[each.index], each) for each in best], prompts[1], similarity, request)
     ranking = Ranking(
@@ -125,17 +125,6 @@ def explained_ranking(
     if given is not None:
         _warn_of_other_embeddings(ranking)
     return ranking
-
-
-@contextmanager
-def _as_it_was(model: SentenceTransformer) -> Iterator[None]:
-    """`encode` puts a model into evaluation mode; afterwards it is as it was."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:

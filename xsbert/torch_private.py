@@ -6,7 +6,10 @@ which, and nothing else in the package has to change.
 
 from __future__ import annotations
 
-from torch import Tensor, UntypedStorage
+import weakref
+from typing import Any
+
+from torch import Tensor, UntypedStorage, nn
 from torch._C._functorch import (
     get_unwrapped,
     is_batchedtensor,
@@ -19,8 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 __all__ = [
+    "FORWARD_HOOKS",
+    "HOOKS",
     "TorchDispatchMode",
     "forward_mode_is_on",
+    "ignore_global_hooks",
     "is_batched",
     "is_tracked",
     "open_transform",
@@ -29,6 +35,40 @@ __all__ = [
     "tree_map_only",
     "write_count",
 ]
+
+# Where a module keeps what runs before and behind its forward and backward passes.
+FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+HOOKS = (*FORWARD_HOOKS, "_backward_pre_hooks", "_backward_hooks")
+
+
+def ignore_global_hooks(module: nn.Module) -> None:
+    """Call a module without the hooks that are registered for all modules of the process; its own forward hooks run."""
+    # A weak reference: a cycle would keep the module's weights until they are collected.
+    reference = weakref.ref(module)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        called = reference()
+        assert called is not None  # as it is being called
+        return _call(called, args, kwargs)
+
+    object.__setattr__(module, "_compiled_call_impl", call)
+
+
+def _call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if key in module._forward_pre_hooks_with_kwargs:
+            changed = hook(module, args, kwargs)
+            args, kwargs = (args, kwargs) if changed is None else changed
+        else:
+            changed = hook(module, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+    output = module.forward(*args, **kwargs)
+    for key, hook in list(module._forward_hooks.items()):
+        with_kwargs = key in module._forward_hooks_with_kwargs
+        changed = hook(module, args, kwargs, output) if with_kwargs else hook(module, args, output)
+        output = output if changed is None else changed
+    return output
 
 
 def is_batched(tensor: Tensor) -> bool:

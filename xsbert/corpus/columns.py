@@ -12,6 +12,7 @@ import torch
 
 from ..attribution import Attribution
 from ..engine.position_limit import may_exceed_positions
+from ..engine.private_copy import private_model
 from ..factors import TextFactors
 from ..models import XSTransformer
 from .rows import factors_row, highlights_row, pairs_row, schema_of, table_of
@@ -183,7 +184,8 @@ def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.
         explainer = model.explainer()
         for text in texts:
             explainer.tokenized(text, explainer.prompt(prompt, None, side), name="the query", warn=False)
-    encode = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[side]
+    private = private_model(model)
+    encode = {None: private.encode, "query": private.encode_query, "document": private.encode_document}[side]
     found = [*encode([*texts], prompt=prompt, show_progress_bar=False, convert_to_numpy=True)]
     if not all(embedding.any() for embedding in found):
         raise ValueError("the query embeds to zero, as a text without words of its own does in a shifted model")

@@ -7,8 +7,6 @@ exception, and other threads go on using it unaffected.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,13 +15,18 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from ..cached import cached_property
+from ..plain import is_integer
 from ..torch_private import tree_map_only
 from .deferred import moved
 from .derivatives import Differentiable
 from .explainable import Explainable
 from .position_limit import check_positions
+from .private_copy import private_copy
 
-__all__ = ["Encoder", "Recording", "Rest", "encoder_layers", "private_copy"]
+__all__ = ["Encoder", "Recording", "Rest", "encoder_layers"]
+
+# How configurations name the number of layers: transformers the first, others by their own code.
+LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers")
 
 
 @dataclass(frozen=True)
@@ -56,42 +59,34 @@ class Recording:
 
 
 def encoder_layers(transformer: Transformer) -> nn.ModuleList:
-    """The stack of encoder layers: the `ModuleList` with ``num_hidden_layers`` entries.
+    """The stack of encoder layers: the `ModuleList` with as many entries as the configuration has layers.
 
     Raises:
-        ValueError: no such list, as in ALBERT, which repeats one layer module.
+        ValueError: the configuration gives no number of layers, or there is no such list, as in ALBERT, which repeats
+            one layer module.
     """
     config = transformer.config
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    n_layers = getattr(config, "num_hidden_layers", None)
-    stacks = [
-        module
-        for module in transformer.model.modules()
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers
-    ]
+    lists = {name: module for name, module in transformer.model.named_modules() if isinstance(module, nn.ModuleList)}
+    found = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none"
+    model = f"{type(transformer.model).__name__} (model type {getattr(config, 'model_type', None)!r})"
+    counts = [count for name in LAYER_COUNTS if is_integer(count := getattr(config, name, None)) and count > 0]
+    if not counts:
+        raise ValueError(
+            f"the number of encoder layers of {model} is not known: its {type(config).__name__} has none of "
+            f"{', '.join(LAYER_COUNTS)} as a positive integer. Set `num_hidden_layers` of the configuration to the "
+            f"length of the list of layers; lists of modules in the model, with their lengths: {found}"
+        )
+    stacks = [module for module in lists.values() if len(module) == counts[0]]
     if not stacks:
         raise ValueError(
-            f"no list of {n_layers} encoder layers was found in {type(transformer.model).__name__} "
-            f"(model type {config.model_type!r}). xsbert attributes to the hidden states between layers and "
-            "needs one module per layer; models that repeat one layer module, such as ALBERT, have none."
+            f"no list of {counts[0]} encoder layers, as the configuration gives their number, was found in {model}. "
+            f"Lists of modules in it, with their lengths: {found}. xsbert attributes to the hidden states between "
+            "layers and needs one module per layer; models that repeat one layer module, such as ALBERT, have none. "
+            "If layers were removed or added, set the number of layers in the configuration, too"
         )
     # With as many experts, heads or adapters as layers, the encoder is the heaviest of the lists.
     return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
-
-
-def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None) -> list[nn.Module]:
-    """Copy the structure of modules but not their weights, in evaluation mode.
-
-    Parameters, buffers and other tensors stay the same objects, and so does the tokenizer; with a dtype, weights are
-    copied to it.
-    """
-    shared: list[Any] = [getattr(modules[0], "processor", None)]
-    if dtype is None:
-        for module in (part for whole in modules for part in whole.modules()):
-            shared += [value for value in vars(module).values() if isinstance(value, Tensor)]
-            shared += list(module.parameters(recurse=False)) + list(module.buffers(recurse=False))
-    copies = copy.deepcopy(list(modules), {id(item): item for item in shared})
-    return [module.eval() if dtype is None else module.eval().to(dtype) for module in copies]
 
 
 class Encoder:

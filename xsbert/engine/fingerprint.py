@@ -1,10 +1,11 @@
 """A fingerprint of what makes a model's embeddings, so that factors of different models are not combined.
 
-It covers every bit of every weight and buffer, the modules and their settings, every module within them by its name,
-class, numbers and functions, the transformer's configuration, and the reference. It does not cover where the model
-lies, how its attention is computed, dropout, or what decides only which tokens a text has: the tokenizer, its length
-limit and prompts. A factor keeps its own tokens, and queries are often cut shorter than documents. What modules hold is
-also up to the version of transformers, so that one that names it otherwise gives another fingerprint.
+It covers every bit of each weight and buffer that acts, the modules and their settings, every module within them by its
+name, class, numbers and functions, the transformer's configuration, and the reference. It does not cover adapters that
+do not act (`xsbert.engine.acting`), where the model lies, how its attention is computed, dropout, or what decides only
+which tokens a text has: the tokenizer, its length limit and prompts. A factor keeps its own tokens, and queries are
+often cut shorter than documents. What modules hold is also up to the version of transformers, so that one that names it
+otherwise gives another fingerprint.
 
 Weights can be written to through ``.data`` without a trace, so they are read anew each time. A sum that wraps around is
 the same in any order: on any device, in pieces of any size, with any number of threads.
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
+from .acting import Part, acting_parts
 from .reference import Reference
 
 __all__ = ["model_fingerprint"]
@@ -97,28 +99,30 @@ def _described(module: nn.Module) -> list[Any]:
     """The class of a module and its settings."""
     settings_of: Callable[[], Any] = getattr(module, "get_config_dict", dict)
     described = [_type_name(module), _settings(settings_of())]
+    parts = list(acting_parts(_holder(module)))
     if isinstance(module, Transformer):
-        described += [_type_name(module.model), _settings(module.config.to_diff_dict())]
-    return [*described, *_parts(_holder(module))]
+        described += [_type_name(parts[0].module), _settings(module.config.to_diff_dict())]
+    return [*described, *_parts(parts)]
 
 
-def _parts(holder: nn.Module) -> Iterator[list[Any]]:
+def _parts(parts: Iterable[Part]) -> Iterator[list[Any]]:
     """Of a module and each one within it its name, class, what it says of itself, numbers and functions.
 
     They can be changed, by hand or by a library, where neither the configuration nor a weight is.
     """
-    for name, module in holder.named_modules(remove_duplicate=False):
+    for part in parts:
         # It does nothing outside of training.
-        if not isinstance(module, DROPOUTS):
-            yield [name, _type_name(module), ADDRESS.sub("", module.extra_repr()), _attributes(module)]
+        if not isinstance(part.module, DROPOUTS):
+            says = ADDRESS.sub("", part.module.extra_repr())
+            yield [part.name, _type_name(part.module), says, _attributes(part.held)]
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """The plain values and the functions, such as activations, that a module holds; functions by their names.
+def _attributes(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a module holds the plain values and the functions, such as activations; functions by their names.
 
     Values that are None are left out: a cache is None until it is filled.
     """
-    found = {name: _plain(value) for name, value in vars(module).items() if _is_attribute(name)}
+    found = {name: _plain(value) for name, value in held.items() if _is_attribute(name)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -158,9 +162,7 @@ def _type_name(value: Any) -> str:
 def _weights(model: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by the number of their module and their name in it."""
     for number, module in enumerate(model):
-        holder = _holder(module)
-        found = dict(holder.named_parameters(remove_duplicate=False))
-        found |= dict(holder.named_buffers(remove_duplicate=False))
+        found = {name: tensor for part in acting_parts(_holder(module)) for name, tensor in part.tensors.items()}
         for name in sorted(found):
             yield f"{number}.{name}", found[name]
 

@@ -38,7 +38,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Dropout, P
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..engine.encoder import private_copy
+from ..engine.private_copy import private_copy
 from ..models import XSTransformer
 from ..progress import Progress
 from .common import MethodOptions, Pairs, of_factors, sides

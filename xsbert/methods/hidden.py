@@ -10,7 +10,7 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
-from ..engine.encoder import private_copy
+from ..engine.private_copy import private_copy
 from ..factors import TextFactors
 from ..models import XSTransformer
 from ..perturbation import Perturber

@@ -26,6 +26,7 @@ from ..engine.reference import (
 )
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
+from .loading import Source, check_architecture, check_loaded, check_saved_type, source_of
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
 
 __all__ = ["ReferencedTransformer"]
@@ -55,6 +56,8 @@ class ReferencedTransformer(SentenceTransformer):
     ) -> None:
         for name in ("model_kwargs", "config_kwargs"):
             check_not_to_be_quantised(name, kwargs.get(name))
+        if model_name_or_path is None and kwargs.get("modules") is None:
+            raise TypeError("model_name_or_path must be a model id or the path of a folder, unless modules are given")
         # SentenceTransformer takes strings alone.
         path = None if model_name_or_path is None else fspath(model_name_or_path)
         try:
@@ -68,6 +71,10 @@ class ReferencedTransformer(SentenceTransformer):
                 f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
             ) from error
         self._set_up(shift, reference, reference_positions)
+        # It can hold a token, which is not to be kept or pickled.
+        source = vars(self).pop("_source", None)
+        if source is not None:
+            check_loaded(self, source, is_new=True)
 
     @classmethod
     def wrap(
@@ -100,6 +107,12 @@ class ReferencedTransformer(SentenceTransformer):
         wrapped.model_card_data = copy.copy(model.model_card_data)
         wrapped.model_card_data.register_model(wrapped)
         wrapped._set_up(shift, reference, reference_positions)
+        source = source_of(model)
+        if source is not None:
+            if source.is_raw:
+                check_saved_type(source)
+                check_architecture(source.path, wrapped._transformer.config)
+            check_loaded(wrapped, source, is_new=False)
         return wrapped
 
     _reference: Reference
@@ -178,11 +191,12 @@ class ReferencedTransformer(SentenceTransformer):
         modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
         self._modules = _with_shift(modules, ReferenceShift(added=True))
 
-    def _load_config_modules(self, *args: Any, **kwargs: Any) -> Any:
+    def _load_config_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
         self._published = False
-        modules, module_kwargs = super()._load_config_modules(*args, **kwargs)
+        modules, module_kwargs = super()._load_config_modules(model_name_or_path, *args, **kwargs)
         if self._published:
             modules = _with_shift(OrderedDict(cast(Any, modules)), ReferenceShift())
+        self._source = Source.of_call(model_name_or_path, False, kwargs)
         return modules, module_kwargs
 
     def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
@@ -202,12 +216,8 @@ class ReferencedTransformer(SentenceTransformer):
 
     def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
         modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
-        architectures = getattr(cast(Any, modules)[0].config, "architectures", None) or []
-        if any(name.endswith("ForSequenceClassification") for name in architectures):
-            raise ValueError(
-                f"{model_name_or_path!r} is a classifier or cross-encoder ({architectures[0]}): it reads both "
-                "texts at once and has no embedding of each, so there is no similarity to take apart"
-            )
+        check_architecture(model_name_or_path, cast(Any, modules)[0].config)
+        self._source = Source.of_call(model_name_or_path, True, kwargs)
         return modules, config
 
     def _load_converted_modules(

@@ -1,0 +1,125 @@
+"""The parts of a model that act on what it computes.
+
+Adapters (of peft) that are inactive, disabled, merged into the weights or scaled by zero do not act. Neither do the
+modules that only wrap another one, such as those of `torch.compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .private_copy import unwrapped
+
+__all__ = ["Part", "acting_parts"]
+
+
+class Part(NamedTuple):
+    """A module without the modules within it, or what a layer with adapters holds for one of them."""
+
+    name: str
+    """Of the module in the model, as if there were no adapters and no wrappers."""
+    module: nn.Module
+    held: dict[str, Any]
+    """Its attributes, or the adapter's settings."""
+    tensors: dict[str, Tensor]
+    """Its parameters and buffers, by their names in the model."""
+
+
+def acting_parts(module: nn.Module, name: str = "") -> Iterator[Part]:
+    """A module and all within it that act, each module before its children.
+
+    A layer with adapters gives its base layer under its own name, and then the adapters that act, by their numbers,
+    since one adapter can have different names.
+    """
+    module = _without_peft(unwrapped(module))
+    if _is_adapter_layer(module):
+        yield from acting_parts(_child(module, "base_layer"), name)
+        for number, adapter in enumerate(_acting_adapters(module)):
+            yield from _adapter_parts(module, adapter, _joined(name, f"adapter {number}"))
+        return
+    own = {**module._parameters, **module._buffers}
+    tensors = {_joined(name, key): tensor for key, tensor in own.items() if tensor is not None}
+    yield Part(name, module, vars(module), tensors)
+    for key, child in module._modules.items():
+        if child is not None:
+            yield from acting_parts(child, _joined(name, key))
+
+
+def _without_peft(module: nn.Module) -> nn.Module:
+    """The module that peft has put adapters into, or that it has kept a trained copy of."""
+    if not any(kind.__module__.startswith("peft.") for kind in type(module).__mro__):
+        return module
+    if "modules_to_save" in module._modules:
+        copies = _child(module, "modules_to_save")._modules
+        active: list[str] = [] if _get(module, "disable_adapters") else list(_get(module, "active_adapters"))
+        chosen = copies.get(active[0]) if active else None
+        return _without_peft(unwrapped(chosen or _child(module, "original_module")))
+    if hasattr(module, "get_base_model") and not getattr(module.active_peft_config, "is_prompt_learning", False):
+        return _without_peft(unwrapped(_get(module, "get_base_model")()))
+    return module
+
+
+def _is_adapter_layer(module: nn.Module) -> bool:
+    return "base_layer" in module._modules and hasattr(module, "adapter_layer_names")
+
+
+def _acting_adapters(layer: nn.Module) -> list[str]:
+    """The adapters of a layer that change what it computes, in the order in which it adds them."""
+    if _get(layer, "disable_adapters") or _get(layer, "merged"):
+        return []
+    names = _get(layer, "adapter_layer_names")
+    return [
+        adapter
+        for adapter in _get(layer, "active_adapters")
+        if any(adapter in _held(layer, name) for name in names) and not _is_scaled_by_zero(layer, adapter)
+    ]
+
+
+def _is_scaled_by_zero(layer: nn.Module, adapter: str) -> bool:
+    # A variant, such as DoRA, may rescale the base layer's weights all the same.
+    return adapter not in _held(layer, "lora_variant") and _held(layer, "scaling", adapter) == 0
+
+
+def _adapter_parts(layer: nn.Module, adapter: str, name: str) -> Iterator[Part]:
+    """What a layer holds for one of its adapters."""
+    names = dict.fromkeys((*_get(layer, "adapter_layer_names"), *_get(layer, "other_param_names"), "lora_variant"))
+    found = {key: _held(layer, key, adapter) for key in names}
+    # What is not kept by adapter, such as whether a weight is stored transposed.
+    held = {key: value for key, value in vars(layer).items() if key not in names and key != "merged_adapters"}
+    for key, value in found.items():
+        if not isinstance(value, (nn.Module, Tensor)):
+            held[key] = type(value).__name__ if key == "lora_variant" else value
+    yield Part(
+        name, layer, held, {_joined(name, key): value for key, value in found.items() if isinstance(value, Tensor)}
+    )
+    for key, value in found.items():
+        if isinstance(value, nn.Module):
+            yield from acting_parts(value, _joined(name, key))
+
+
+def _held(layer: nn.Module, name: str, adapter: str | None = None) -> Any:
+    """What a layer keeps by the names of adapters, such as a dictionary of modules; of one adapter its entry."""
+    kept = getattr(layer, name, None)
+    if not hasattr(kept, "keys"):
+        kept = {}
+    if adapter is None:
+        return kept
+    # A ModuleDict has no `get`.
+    return kept[adapter] if adapter in kept else None  # noqa: SIM401
+
+
+def _get(module: nn.Module, name: str) -> Any:
+    return getattr(module, name, ())
+
+
+def _child(module: nn.Module, name: str) -> nn.Module:
+    child = module._modules[name]
+    assert child is not None
+    return child
+
+
+def _joined(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
