@@ -1,4 +1,4 @@
-"""The error of long texts' factors: random signs against a finer rule."""
+"""The error of the factors of all but short texts: random signs against a finer rule."""
 
 from dataclasses import replace
 
@@ -45,6 +45,14 @@ def opposed(high=3.0, low=-1.0):
     return path_of(lambda h: (torch.tanh(h[:, 0]) @ sides) * w[0] + h[:, 1].sum() * w[1], x, r)
 
 
+def cancelling(n_tokens):
+    """Every token errs in a direction of its own, and their sum is exact whatever the nodes."""
+    x, r = (value * torch.ones(n_tokens, 2, dtype=torch.float64) for value in (3.0, -1.0))
+    w = random(n_tokens, E, seed=1)
+    w, sums = w - w.mean(0), random(E, seed=2)
+    return path_of(lambda h: torch.tanh(h[:, 0]) @ w + h[:, 1].sum() * sums, x, r)
+
+
 def found_and_true(path, way=None, **how):
     options = Options(**how, **QUIET)
     (found,) = integrated([path], options, way or SummedOver(None, options))
@@ -89,6 +97,14 @@ def test_errors_that_cancel_in_the_sum_are_stated(n_steps):
     assert true <= found.factor_error <= 4 * true
 
 
+@pytest.mark.parametrize("n_tokens", [16, 23, 24, 31])
+@pytest.mark.parametrize("n_steps", [2, 3, 4])
+def test_also_in_texts_of_sixteen_tokens_and_more(n_steps, n_tokens):
+    found, truth = found_and_true(cancelling(n_tokens), n_steps=n_steps)
+    true = gap(found.factors, truth)
+    assert true <= found.factor_error <= 3 * true
+
+
 def test_more_nodes_are_placed_for_them():
     loose, truth = found_and_true(opposed(2.0, -0.5), tolerance=0.01)
     tight, _ = found_and_true(opposed(2.0, -0.5), tolerance=0.01, factor_tolerance=0.01)
@@ -119,11 +135,11 @@ def test_more_nodes_are_on_every_panel(sharp):
 
 
 def test_short_texts_are_not_checked():
-    found, _ = found_and_true(bent(1, n_tokens=31), n_steps=4)
+    found, _ = found_and_true(bent(1, n_tokens=15), n_steps=4)
     assert found.placement.n_passes == 0
-    found, _ = found_and_true(bent(1, n_tokens=32), n_steps=4)
-    assert found.placement.n_passes == (4 + 1 + 1) * (4 + 2)
-    assert [signs_worth_their_cost(n) for n in (1, 31, 32, 63, 64, 1000)] == [0, 0, 4, 7, 8, 8]
+    found, _ = found_and_true(bent(1, n_tokens=16), n_steps=4)
+    assert found.placement.n_passes == (2 + 1 + 1) * (4 + 2)
+    assert [signs_worth_their_cost(n) for n in (1, 15, 16, 31, 32, 63, 64, 1000)] == [0, 0, 2, 3, 4, 7, 8, 8]
 
 
 def test_nothing_is_checked_where_nothing_changes():
@@ -191,6 +207,8 @@ def test_a_jump_within_rounding_is_checked_in_float64():
 def test_what_the_finer_rule_misses_itself_is_added():
     gaps, missed = torch.full((4, 1), 0.5), torch.tensor([0.0, 2.0])
     assert checked_error(gaps, 0 * missed, 4.0) == pytest.approx(1.75 / 4)
+    # For fewer signs no more: a pair of tokens shows at most √2 of what it misses.
+    assert checked_error(gaps[:1], 0 * missed, 4.0) == pytest.approx(1.75 * 0.5 / 4)
     assert checked_error(gaps, missed, 4.0) == pytest.approx(np.hypot(1.75, 2) / 4)
     assert checked_error(0 * gaps, 0 * missed, 4.0, rounding=1e-7) == pytest.approx(8e-7)
     assert checked_error(gaps, missed, 0.0) == 0
