@@ -241,8 +241,15 @@ def _differences(first: Transformer, source: Source) -> tuple[set[str], set[str]
 
 def _subfolder(source: Source) -> str:
     """Where the transformer lies, by the modules.json."""
-    options = {name: source.options.get(name) for name in ("token", "revision", "local_files_only")}
-    file = load_file_path(source.path, "modules.json", cache_folder=source.options.get("cache_dir"), **options)
+    given = source.options
+    file = load_file_path(
+        source.path,
+        "modules.json",
+        token=given.get("token"),
+        cache_folder=given.get("cache_dir"),
+        revision=given.get("revision"),
+        local_files_only=bool(given.get("local_files_only")),
+    )
     modules = [] if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
     return modules[0].get("path", "") if modules else ""
 
