@@ -413,10 +413,11 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
 
 def _without_text(roles: pa.ChunkedArray) -> list[int]:
     """Places of the rows with units none of which is text."""
+    compute: Any = pc  # its functions are made at import, unseen by type checkers
     whole = roles.combine_chunks()
     held = np.zeros(len(roles), dtype=bool)
-    is_text = pc.is_in(pc.list_flatten(whole), pa.array([TEXT, REST])).to_numpy(zero_copy_only=False)
-    held[pc.list_parent_indices(whole).to_numpy()[is_text]] = True
+    is_text = compute.is_in(compute.list_flatten(whole), pa.array([TEXT, REST])).to_numpy(zero_copy_only=False)
+    held[compute.list_parent_indices(whole).to_numpy()[is_text]] = True
     return np.flatnonzero(~held & roles.is_valid().to_numpy()).tolist()
 
 

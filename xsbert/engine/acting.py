@@ -103,8 +103,7 @@ def _adapter_parts(layer: nn.Module, adapter: str, name: str) -> Iterator[Part]:
 def _held(layer: nn.Module, name: str, adapter: str | None = None) -> Any:
     """What a layer keeps by the names of adapters, such as a dictionary of modules; of one adapter its entry."""
     kept: Any = getattr(layer, name, None)
-    if not hasattr(kept, "keys"):
-        kept = {}
+    kept = kept if hasattr(kept, "keys") else {}
     if adapter is None:
         return kept
     # A ModuleDict has no `get`.

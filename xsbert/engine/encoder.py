@@ -71,7 +71,7 @@ def encoder_layers(transformer: Transformer) -> nn.ModuleList:
     found = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none"
     model = f"{type(transformer.model).__name__} (model type {getattr(config, 'model_type', None)!r})"
     given: list[Any] = [getattr(config, name, None) for name in LAYER_COUNTS]
-    counts = [int(count) for count in given if is_integer(count) and count > 0]
+    counts = [int(count) for count in given if count is not None and is_integer(count) and count > 0]
     if not counts:
         raise ValueError(
             f"the number of encoder layers of {model} is not known: its {type(config).__name__} has none of "

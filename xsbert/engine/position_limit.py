@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
 
@@ -13,7 +15,7 @@ TABLES = ("position_embeddings", "wpe", "embed_positions", "position_embedding")
 NO_LIMIT = 10**9
 
 
-def position_limit(transformer: Transformer) -> int | None:
+def position_limit(transformer: Any) -> int | None:
     """The most tokens that a table of position embeddings has rows for; None for models without such a table.
 
     Models that number positions around padding, such as RoBERTa, begin after the row of padding and so have fewer
@@ -30,13 +32,13 @@ def position_limit(transformer: Transformer) -> int | None:
     return min(limits, default=None)
 
 
-def length_limit(transformer: Transformer) -> int | None:
+def length_limit(transformer: Any) -> int | None:
     """The length that texts are cut to, ``max_seq_length``; None where there is none."""
     limit = transformer.max_seq_length
     return None if limit is None or limit > NO_LIMIT else int(limit)
 
 
-def may_exceed_positions(transformer: Transformer) -> bool:
+def may_exceed_positions(transformer: Any) -> bool:
     """Whether a text can be longer than the model has positions for, after it was cut to ``max_seq_length``."""
     length, positions = length_limit(transformer), position_limit(transformer)
     return positions is not None and (length is None or length > positions)

@@ -91,7 +91,7 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
         for part in module.modules():
             ignore_global_hooks(part)
             if getattr(part, "gradient_checkpointing", False):
-                vars(part)["gradient_checkpointing"] = False
+                vars(part).update(gradient_checkpointing=False)
     return copies
 
 

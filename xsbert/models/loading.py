@@ -241,7 +241,7 @@ def _differences(first: Transformer, source: Source) -> tuple[set[str], set[str]
 
 def _subfolder(source: Source) -> str:
     """Where the transformer lies, by the modules.json."""
-    given = source.options
+    given: dict[str, Any] = dict(source.options)
     file = load_file_path(
         source.path,
         "modules.json",
@@ -291,7 +291,7 @@ def _acting(model: SentenceTransformer, names: Iterable[str]) -> list[str]:
     }
     with torch.enable_grad():
         states = torch.func.functional_call(copied, chosen, (features,))["token_embeddings"]
-        gradients = torch.autograd.grad(states.float().sum(), list(chosen.values()), allow_unused=True)
+        gradients: Any = torch.autograd.grad(states.float().sum(), list(chosen.values()), allow_unused=True)
     acting = zip(chosen, gradients, strict=True)
     return sorted(name.removeprefix("model.") for name, gradient in acting if gradient is not None)
 
