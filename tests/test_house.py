@@ -15,7 +15,7 @@ PACKAGE = Path(xsbert.__file__).parent
 STOREYS = [
     ["cached", "progress"],
     ["caller", "correlations", "largest", "optional", "plain", "similarity", "torch_private", "version"],
-    ["memory", "quadrature"],
+    ["memory", "quadrature", "tables"],
     ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
     ["factors", "placement", "retrieval"],
     ["shares", "spelling", "storage"],
