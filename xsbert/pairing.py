@@ -18,6 +18,7 @@ from .engine.run import BACKWARD_COST, spanning
 from .engine.skipping import OF_A_TEXT, skip_or_raise
 from .engine.texts import TokenizedText
 from .factors import ProjectedFactors, TextFactors
+from .sequences import column_names, plain_text
 
 __all__ = ["factors_for_pairs", "in_units", "pulled_back_texts", "two_texts"]
 
@@ -38,11 +39,11 @@ def two_texts(pair: Any, place: int) -> tuple[Any, Any]:
     Traceback (most recent call last):
     TypeError: pairs[0] must be two texts, got 'ab'
     """
-    # Strings and mappings can be unpacked as well, to what nobody means, and sets in any order.
-    if not isinstance(pair, (str, bytes, Mapping, Set)):
+    # Strings, mappings and tables can be unpacked as well, to what nobody means, and sets in any order.
+    if not isinstance(pair, (str, bytes, Mapping, Set)) and column_names(pair) is None:
         with suppress(TypeError, ValueError):
             text_a, text_b = pair
-            return text_a, text_b
+            return plain_text(text_a), plain_text(text_b)
     raise TypeError(f"pairs[{place}] must be two texts, got {pair!r:.80}")
 
 

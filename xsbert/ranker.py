@@ -21,17 +21,17 @@ from .engine.skipping import OF_A_TEXT
 from .engine.texts import Prompt, TokenizedText
 from .factors import TextFactors
 from .passages import passages_of
-from .plain import is_integer
+from .plain import checked_integer, is_integer, plain_number
 from .ranking import Hit, Passage, Ranking
 from .retrieval import Retrieved, retrieved
+from .retriever_scores import BEARABLE_DIFFERENCE, warn_of_other_scores
+from .sequences import as_entries
 from .units import UNITS
 
 __all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
 
 DETAILS = ("highlights", "pairs")
 POOLINGS = ("max", "mean")
-# Between a score of given embeddings and the model's own, in units of the embeddings' lengths: what eight bits leave.
-BEARABLE_DIFFERENCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ class Request:
 
     def __post_init__(self) -> None:
         for name in ("top_k", "passages"):
-            value = getattr(self, name)
-            if value is not None and (not is_integer(value) or value < 1):
-                raise ValueError(f"{name} must be None or an integer of at least 1, got {value!r}")
+            value = checked_integer(getattr(self, name), name, least=1, optional=True, wrong_type=ValueError)
+            object.__setattr__(self, name, value)
         for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
@@ -58,6 +57,7 @@ class Request:
             raise ValueError(
                 f"overlap must be an integer from 0 to below passages={self.passages}, got {self.overlap!r}"
             )
+        object.__setattr__(self, "overlap", plain_number(self.overlap))
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def explained_ranking(
             )
             best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
         else:
+            embeddings = None
             best = _best_by_passages(model, at, found, prompts[1], similarity, request, explainer)
     (known,) = explainer.factors_of([asked])
     hits = _explained(explainer, known, [(found[each.index], each) for each in best], prompts[1], similarity, request)
@@ -123,6 +124,8 @@ def explained_ranking(
     )
     if given is not None:
         _warn_of_other_embeddings(ranking)
+    if embeddings is not None:
+        _compare_scores(found, at, embeddings, ranking, explainer.model.shift_added)
     return ranking
 
 
@@ -143,7 +146,7 @@ def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, expla
 
 
 def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
-    found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(np.asarray(embeddings))
+    found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(_array_of(embeddings))
     width = model.get_embedding_dimension()
     if found.ndim != 2 or len(found) != n_documents:
         raise ValueError(
@@ -159,6 +162,19 @@ def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransf
         place = int((~finite).nonzero()[0, 0])
         raise ValueError(f"document_embeddings[{place}] holds numbers that are not finite")
     return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
+
+
+def _array_of(embeddings: Any) -> np.ndarray:
+    """(n, E) numbers, of an array or of a column whose entries are arrays or lists."""
+    array = np.asarray(embeddings)
+    if array.dtype == object:
+        rows = as_entries(embeddings, "document_embeddings", "arrays")
+        try:
+            array = np.array([np.asarray(row, dtype=np.float64) for row in rows])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"document_embeddings must hold one row of numbers for each document: {error}") from None
+    # Torch warns of what it may not write to.
+    return array if array.flags.writeable else array.copy()
 
 
 def best_documents(
@@ -350,6 +366,25 @@ def _warn_of_other_embeddings(ranking: Ranking) -> None:
             "are not those of this model and these texts",
             stacklevel=caller_level(),
         )
+
+
+def _compare_scores(
+    documents: Sequence[Retrieved], query: Tensor, embeddings: Tensor, ranking: Ranking, shift_added: bool
+) -> None:
+    """Warn where scores of the retriever are not the model's. Passages are other texts than a retriever embeds."""
+    places = [at for at, each in enumerate(documents) if each.measure is not None and each.score is not None]
+    hits = {hit.index: hit for hit in ranking if hit.explained}
+    if shift_added:
+        # The retriever may have embedded without the shift, which only hits that are explained tell.
+        places = [at for at in places if at in hits]
+    if not places:
+        return
+    sides = [query.double().cpu().numpy(), embeddings[places].double().cpu().numpy()]
+    candidates = [(sides[0], sides[1])]
+    if shift_added:
+        unshifted = [hits[at].passages[0].side.embedding_unshifted for at in places]
+        candidates.append((ranking.query_factors.embedding_unshifted, np.stack(unshifted)))
+    warn_of_other_scores(documents, places, candidates, ranking.similarity)
 
 
 def _length(hit: Hit) -> float:

@@ -188,8 +188,8 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         n_passages=read_entry(entries, "n_passages", int),
         n_cut=read_entry(entries, "n_cut", int),
         reason=reason,
-        id=_optional(entries, "id", str),
-        retriever_score=_optional(entries, "retriever_score", (int, float)),
+        id=_finite(entries, "id", (str, int, float), rank),
+        retriever_score=_finite(entries, "retriever_score", (int, float), rank),
     )
 
 
@@ -214,6 +214,12 @@ def _side(arrays: Arrays, entries: dict[str, Any], name: str) -> TextFactors:
 
 def _optional(entries: dict[str, Any], key: str, kind: Any) -> Any:
     return None if entries.get(key) is None else read_entry(entries, key, kind)
+
+
+def _finite(entries: dict[str, Any], key: str, kind: Any, rank: int) -> Any:
+    value = _optional(entries, key, kind)
+    require(not isinstance(value, float) or isfinite(value), f"{key!r} of hit {rank} is {value}")
+    return value
 
 
 def _array(arrays: Arrays, name: str) -> np.ndarray:

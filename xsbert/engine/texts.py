@@ -8,6 +8,7 @@ from typing import Any
 
 from ..caller import caller_level
 from ..plain import half_surrogate
+from ..sequences import plain_text
 from ..units import PROMPT, SPECIAL, TEXT
 from .explainable import Explainable
 
@@ -107,6 +108,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
     Warns:
         UserWarning: the text is longer than the model's limit; says how many tokens were cut.
     """
+    text = plain_text(text)
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, got {type(text).__name__}: {text!r:.80}")
     if not text.strip():

@@ -19,6 +19,7 @@ from ..attribution import Attribution
 from ..engine.options import check_keywords
 from ..models import XSTransformer
 from ..pairing import two_texts
+from ..sequences import as_pairs
 from .bilrp import bilrp, bilrp_obstacle
 from .common import MethodOptions, Pairs, of_factors, of_values
 from .hidden import cosines, layer_cosines, products, static_cosines
@@ -104,7 +105,7 @@ def checked_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         ValueError: there is none.
     """
     found = []
-    for place, pair in enumerate(pairs):
+    for place, pair in enumerate(as_pairs(pairs, "pairs")):
         texts = two_texts(pair, place)
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"pairs[{place}] must be two strings, got {pair!r:.80}")

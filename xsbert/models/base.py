@@ -16,6 +16,7 @@ from ..factors import TextFactors
 from ..pairing import factors_for_pairs, in_units, two_texts
 from ..ranker import Request, check_prompt_of_both, explained_ranking
 from ..ranking import Ranking
+from ..sequences import as_pairs
 from ..similarity import resolved_similarity
 from .referenced import ReferencedTransformer
 from .shift_warning import ShiftWarning, warn_of_shift, warn_of_shifted_ranking, warning_once
@@ -177,7 +178,8 @@ class XSTransformer(ReferencedTransformer):
         `xsbert.save_factors` keeps them in a file.
 
         Args:
-            texts: one or more texts.
+            texts: one or more texts: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by
+                position. A table, a dictionary, a set or a single string is a TypeError.
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
                 at one pass per unit and node.
             prompt, prompt_name: a string or None, as for `encode`.
@@ -277,7 +279,7 @@ class XSTransformer(ReferencedTransformer):
         factors are then good for these pairs alone, which `Attribution.pulled_back` says.
 
         Args:
-            pairs: pairs of texts.
+            pairs: pairs of texts, such as ``zip(frame["text_a"], frame["text_b"])``.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`.
             units: as for `text_factors`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and yield
@@ -302,7 +304,7 @@ class XSTransformer(ReferencedTransformer):
         explainer = self.explainer(**options)
         similarity = resolved_similarity(similarity, self.similarity_fn_name)
         prompts = _sides_of(explainer, prompt, prompt_name, task)
-        both = [two_texts(pair, place) for place, pair in enumerate(pairs)]
+        both = [two_texts(pair, place) for place, pair in enumerate(as_pairs(pairs, "pairs"))]
         left, right = [text_a for text_a, _ in both], [text_b for _, text_b in both]
         names = "pairs[{}][0]", "pairs[{}][1]"
         n_pairs = len(left)
@@ -333,7 +335,7 @@ class XSTransformer(ReferencedTransformer):
         those by reverse mode. Their factors are then good for these pairs alone, which `Attribution.pulled_back` says.
 
         Args:
-            queries, documents: texts.
+            queries, documents: texts, as for `text_factors`.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`; of a pair, the first is for the
                 queries. ``task=("query", "document")`` explains what `encode_query` and `encode_document` give.
             units: as for `text_factors`.
@@ -388,8 +390,8 @@ class XSTransformer(ReferencedTransformer):
 
         Args:
             query: S tokens.
-            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one; of data frames and
-                tables the column ``"text"``.
+            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one; of data frames,
+                tables and rows the column ``"text"``, and ``"id"``, in whatever case, for `Hit.id`.
             top_k: explain and return the best k; None all.
             detail: ``"highlights"`` for the contributions of document's units, and of the query's; ``"pairs"`` for
                 the pairs of both as well, by whichever direction is cheaper for a document.
@@ -416,8 +418,9 @@ class XSTransformer(ReferencedTransformer):
                 and so without a score, is named by its place.
 
         Warns:
-            UserWarning: the model's limit cuts the query, or documents, once for all of them; or given embeddings score
-                far from the model's own.
+            UserWarning: the model's limit cuts the query, or documents, once for all of them; given embeddings score
+                far from the model's own; or scores of `retrieval.from_semantic_search` or `retrieval.from_faiss`
+                differ from the model's own by more than rounding.
             ShiftWarning: once, at the first hit whose score an added shift changes by more than 0.05.
 
         >>> ranking = model.explain_ranking("weather", ["Stock prices fell.", "A cold day."], layer=5)
