@@ -89,14 +89,15 @@ def checked_integer(
     """
     if value is None and optional:
         return None
+    given: Any = value
     kind = "None or an integer" if optional else "an integer"
     whole = f"{kind}{'' if least is None else f' of at least {least}'}"
     if not is_integer(value):
         raise wrong_type(f"{name} must be {whole if wrong_type is ValueError else kind}, got {value!r:.60}")
-    if least is not None and value < least:
+    if least is not None and given < least:
         allowed = whole if wrong_type is ValueError else f"at least {least}"
         raise ValueError(f"{name} must be {allowed}, got {value}")
-    return operator.index(value)
+    return operator.index(given)
 
 
 def checked_real(value: Any, name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -182,6 +183,8 @@ def best_documents(
 ) -> list[Scored]:
     """Documents as `sentence_transformers.util.semantic_search` ranks them, the best first.
 
+    Those whose embeddings are not finite, so that they have no score, come last, with NaN.
+
     Args:
         query: (E,)
         embeddings: (n, E)
@@ -192,8 +195,14 @@ def best_documents(
     compare = util.cos_sim if similarity == "cosine" else util.dot_score
     top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
     query = query.to(embeddings.dtype)
-    (hits,) = util.semantic_search(query[None], embeddings, top_k=top_k, score_function=compare)
-    places = [(int(hit["corpus_id"]), float(hit["score"])) for hit in hits]
+    scored = torch.isfinite(embeddings).all(1)
+    known = scored.nonzero()[:, 0].tolist()
+    hits = []
+    if known:
+        among = embeddings if len(known) == len(embeddings) else embeddings[scored]
+        (hits,) = util.semantic_search(query[None], among, top_k=min(top_k, len(known)), score_function=compare)
+    places = [(known[int(hit["corpus_id"])], float(hit["score"])) for hit in hits]
+    places += [(place, math.nan) for place in (~scored).nonzero()[:, 0].tolist()][: top_k - len(places)]
     return [Scored(index, score, ((0, len(texts[index]), 1.0),), 1) for index, score in places]
 
 
@@ -224,7 +233,7 @@ def _best_by_passages(
         else:
             kept = tuple((*part, 1 / len(parts)) for part in parts)
             scored.append(Scored(index, float(own.mean()), kept, len(parts)))
-    return sorted(scored, key=lambda each: -each.score)[: request.top_k]
+    return sorted(scored, key=lambda each: math.inf if math.isnan(each.score) else -each.score)[: request.top_k]
 
 
 def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
@@ -261,6 +270,8 @@ def _explained(
         known = [each for each in sides[own] if not isinstance(each, str)]
         failed = [each for each in sides[own] if isinstance(each, str)]
         reason = failed[0] if failed else _no_score(known, similarity)
+        if not math.isfinite(scored.score):
+            reason = "the model's score of it is not finite"
         passages = (
             ()
             if reason
@@ -374,16 +385,17 @@ def _compare_scores(
     """Warn where scores of the retriever are not the model's. Passages are other texts than a retriever embeds."""
     places = [at for at, each in enumerate(documents) if each.measure is not None and each.score is not None]
     hits = {hit.index: hit for hit in ranking if hit.explained}
+    unshifted = {at: hit.passages[0].side.embedding_unshifted for at, hit in hits.items()}
     if shift_added:
         # The retriever may have embedded without the shift, which only hits that are explained tell.
-        places = [at for at in places if at in hits]
+        places = [at for at in places if unshifted.get(at) is not None]
     if not places:
         return
     sides = [query.double().cpu().numpy(), embeddings[places].double().cpu().numpy()]
     candidates = [(sides[0], sides[1])]
     if shift_added:
-        unshifted = [hits[at].passages[0].side.embedding_unshifted for at in places]
-        candidates.append((ranking.query_factors.embedding_unshifted, np.stack(unshifted)))
+        own = [unshifted[at] for at in places]
+        candidates.append((np.asarray(ranking.query_factors.embedding_unshifted), np.asarray(own)))
     warn_of_other_scores(documents, places, candidates, ranking.similarity)
 
 

@@ -50,7 +50,8 @@ class Hit:
     index: int
     """Its place among the documents that were given."""
     score: float
-    """The model's own, of `encode_query` and `encode_document`, or of the embeddings that were given."""
+    """The model's own, of `encode_query` and `encode_document`, or of the embeddings that were given; NaN, with a
+    `reason` and behind all others, where it is not finite."""
     text: str
     """The document."""
     passages: tuple[Passage, ...]

@@ -93,7 +93,7 @@ def _warn(
     excess: np.ndarray,
 ) -> None:
     worst = int(excess.argmax())
-    far = [places[at] for at in np.flatnonzero(excess > 1)]
+    far = [places[at] for at in np.flatnonzero(excess > 1).tolist()]
     others = [_named(documents, at) for at in far if at != places[worst]]
     more = f" The others: {', '.join(others[:MOST_NAMED])}" if others else ""
     more += ", …." if len(others) > MOST_NAMED else "." if others else ""
