@@ -70,13 +70,14 @@ def test_plain_lines_and_standard_input(tmp_path, monkeypatch):
     [
         (b"", "holds no documents"),
         (b"\n \n", "holds no documents"),
-        (b'{"text": "a"}\n{"body": "b"}', "line 2: a JSON object with some text under 'text' is needed"),
-        (b'{"text": "a"}\n{"text": " "}', "line 2: a JSON object with some text"),
+        (b'{"text": "a"}\n{"body": "b"}', "line 2: some text under 'text' is needed, got None"),
+        (b'{"text": "a"}\n{"text": " "}', "line 2: some text under 'text' is needed"),
         (b'{"text": "a"}\n{"text"', "line 2: "),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff", "is not UTF-8: line 1 holds the bytes ff"),
         (b'{"text": "a"}\n{"text": "b \\ud800"}', "line 2: half of a surrogate pair at character 2"),
-        (b'["a dog", "a cat"]', "begins with [, as JSON or CSV would"),
-        (b'[\n {"text": "a"}\n]', "begins with [, as JSON or CSV would"),
+        (b'["a dog", "a cat"]', "is taken for a JSON array"),
+        (b'[\n {"text": "a"}\n]', "is taken for a JSON array"),
+        (b"[1] a note", "begins with [, as JSON or CSV would"),
         (b'"a dog"\n"a cat"\n', 'begins with ", as JSON or CSV would'),
     ],
 )
@@ -91,23 +92,27 @@ ROWS = [{"name": "7", "text": "One text, with a comma."}, {"name": "b", "text": 
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
-def test_tables(kind, tmp_path):
+def test_tables(kind, tmp_path, capsys):
     path, frame = tmp_path / f"documents.{kind}", pd.DataFrame(ROWS)
     if kind == "parquet":
         frame.to_parquet(path)
     else:
         frame.to_csv(path, index=False, sep="," if kind == "csv" else "\t")
+    # In TSV quotes are characters, if nothing else is said.
+    quoting = True if kind == "tsv" else None
     expected = [Retrieved(row["text"], row["name"]) for row in ROWS]
-    assert read_documents(str(path), id_key="name") == expected
-    assert read_documents(str(path), text_key="name") == [Retrieved("7"), Retrieved("b")]
-    with pytest.raises(ValueError, match=rf"documents\.{kind} has no column body, id; it has name, text\. --text-key"):
+    assert read_documents(str(path), id_key="name", quoting=quoting) == expected
+    assert read_documents(str(path), text_key="name", quoting=quoting) == [Retrieved("7"), Retrieved("b")]
+    with pytest.raises(ValueError, match=rf"documents\.{kind} has no column body, id; it has name, text: text_key and"):
         read_documents(str(path), "body", "id")
+    assert main(["rank", "a query", str(path), "--text-key", "body"]) == 1
+    assert "has no column body; it has name, text: --text-key and --id-key name others" in capsys.readouterr().err
     if kind == "csv":
         frame.assign(text=["a", ""]).to_csv(path, index=False)
         with pytest.raises(ValueError, match=r"documents\.csv, line 3: some text under 'text' is needed"):
             read_documents(str(path))
         path.write_text("text\na dog, a cat\n")
-        with pytest.raises(ValueError, match=r"line 2: there are more fields than in the header: \[' a cat'\]"):
+        with pytest.raises(ValueError, match="line 2: it has 2 fields, the first record has 1"):
             read_documents(str(path))
         path.write_text("text\n")
         with pytest.raises(ValueError, match="holds no documents"):
@@ -121,7 +126,7 @@ def test_the_name_tells_what_lines_are(tmp_path):
         Retrieved("[1] A note."),
     ]
     (tmp_path / "strings.jsonl").write_text('"a dog"\n')
-    with pytest.raises(ValueError, match="line 1: a JSON object with some text under 'text' is needed"):
+    with pytest.raises(ValueError, match="line 1: a JSON object is needed, got"):
         read_documents(str(tmp_path / "strings.jsonl"))
 
 

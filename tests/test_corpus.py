@@ -341,16 +341,9 @@ def test_a_row_that_lacks_its_text_is_one_with_a_reason(tmp_path, tiny):
         "text_b: there is no text (null)",
         "text_a: there is no text (null)",
     ]
-    with pytest.raises(ValueError, match="row 0 has no column text_b; it has text_a"):
-        explain_corpus(tiny, rows[1:], tmp_path / "other", **FEW)
-
-
-def test_bytes_that_are_no_text_are_a_row_with_a_reason(tmp_path, tiny):
-    (tmp_path / "rows.csv").write_bytes(b"text,n\na cat,1\nca\xfft,2\n")
-    corpus = explain_corpus(tiny, tmp_path / "rows.csv", tmp_path / "out", what="factors", **FEW)
-    reasons = corpus.to_table()["reason"].to_pylist()
-    assert reasons[0] is None
-    assert reasons[1].startswith("text: the text is no Unicode text")
+    # Whichever of them is the first.
+    other = explain_corpus(tiny, rows[1:], tmp_path / "other", **FEW)
+    assert other.counts()["failed"] == 2
 
 
 @pytest.mark.parametrize(
@@ -360,7 +353,7 @@ def test_bytes_that_are_no_text_are_a_row_with_a_reason(tmp_path, tiny):
         (7, TypeError, "source must be a path"),
         ({"text": ["a"]}, TypeError, "source must be a path"),
         ("missing.parquet", FileNotFoundError, r"no source missing\.parquet"),
-        ([{"words": "a"}], ValueError, "row 0 has no column text; it has words"),
+        ([{"words": "a"}], ValueError, "no row has a column text; row 0 has words: columns"),
         ([("a", "b")], ValueError, "row 0 must have 1 texts, got 2"),
     ],
 )
@@ -373,8 +366,7 @@ def test_sources_that_are_refused(tmp_path, tiny, source, error, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("rows.csv", "text,n\na cat,1,2\n", "another number of fields"),
-        ("rows.jsonl", '{"text": "a"}\n{"text": \n', "line 2"),
+        ("rows.csv", "text,n\na cat,1,2\n", "line 2: it has 3 fields, the first record has 2"),
         ("rows.txt", "a cat\n", "must end in"),
     ],
 )

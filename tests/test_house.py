@@ -15,7 +15,7 @@ PACKAGE = Path(xsbert.__file__).parent
 STOREYS = [
     ["cached", "progress"],
     ["caller", "correlations", "largest", "optional", "plain", "sequences", "similarity", "torch_private", "version"],
-    ["memory", "quadrature", "tables"],
+    ["memory", "quadrature", "table_files", "tables"],
     ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
     ["factors", "placement", "retrieval"],
     ["retriever_scores", "shares", "spelling", "storage"],

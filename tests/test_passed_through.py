@@ -103,6 +103,7 @@ def test_what_a_ranking_keeps_beside_its_documents(tiny, tmp_path):
         ({"id": ["a"]}, TypeError, r"documents\[1\]\.id must be a string or a number, got list"),
         ({"id": {"$oid": "a"}}, TypeError, r"documents\[1\]\.id must be a string or a number, got dict"),
         ({"id": float("inf")}, ValueError, r"documents\[1\]\.id must be finite, got inf"),
+        ({"id": 2.0**60}, ValueError, r"documents\[1\]\.id is too large to be exact as a float"),
         ({"id": 2**64}, ValueError, r"documents\[1\]\.id must fit into 64 bits"),
         ({"id": "\ud800"}, ValueError, r"documents\[1\]\.id must be Unicode text"),
         ({"score": float("inf")}, ValueError, r"documents\[1\]\.\w+ must be finite, got inf"),

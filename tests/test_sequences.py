@@ -229,14 +229,19 @@ def test_pairs_of_columns(tiny):
         frame.to_numpy().astype(str),
         [pd.Series(row, index=[1, 0]) for row in frame.to_numpy()],
         pl.from_pandas(frame).rows(),
+        frame,
+        arrow,
+        Dataset.from_pandas(frame, preserve_index=False),
     ):
         assert [(out.a.text, out.b.text, out.score) for out in tiny.explain_pairs(pairs, **HOW)] == expected
-    for table in (frame, arrow, pl.from_pandas(frame), Dataset.from_pandas(frame, preserve_index=False)):
-        for explain in (tiny.explain_pairs, lambda pairs: xsbert.faithfulness(tiny, pairs)):
-            with pytest.raises(TypeError, match=r'^pairs must .*pass zip\(frame\["a"\], frame\["b"\]\)'):
-                explain(table)
-    with pytest.raises(TypeError, match=r"^pairs must .*list\(d\.values\(\)\) or list\(d\.items\(\)\)"):
-        tiny.explain_pairs({"ab": "cd"})
+    places = pd.DataFrame(PLACES, columns=["a", "b"])
+    with pytest.raises(TypeError, match=r'^pairs must .*pass zip\(frame\["a"\], frame\["b"\]\)'):
+        xsbert.choose_reference(tiny, TEXTS, pairs=places)
+    for explain in (tiny.explain_pairs, lambda pairs: xsbert.faithfulness(tiny, pairs)):
+        with pytest.raises(TypeError, match=r"^pairs must .*list\(d\.values\(\)\) or list\(d\.items\(\)\)"):
+            explain({"ab": "cd"})
+        with pytest.raises(TypeError, match=r"^pairs must .*got set, which has no order"):
+            explain({("a cat", "dog")})
     with pytest.raises(TypeError, match=r"pairs\[0\] must be two texts"):
         tiny.explain_pairs([frame])
     with pytest.raises(TypeError, match=r"pairs\[1\]\[1\] must be a string, got float: nan"):

@@ -50,8 +50,14 @@ class Streamed:
     """Whatever else speaks Arrow."""
 
     def __init__(self, table):
-        self.columns = table.column_names
-        self.__arrow_c_stream__ = table.__arrow_c_stream__
+        self._table = table
+
+    @property
+    def columns(self):
+        return self._table.column_names
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._table.__arrow_c_stream__(requested_schema)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,6 +87,7 @@ def test_structured_arrays():
         "a",
         {"text": ["a"]},
         pd.Series(["a"]),
+        pd.Series(["a", "b"], index=["columns", "schema"]),
         pd.Index(["a"]),
         pl.Series(["a"]),
         pa.array(["a"]),

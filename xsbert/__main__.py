@@ -11,6 +11,7 @@ from typing import Any
 
 from .commands import corpus, rank
 from .commands.options import parse
+from .table_files import option_message
 
 __all__ = ["main"]
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        _say("error: " + (str(error) or type(error).__name__))
+        _say("error: " + option_message(error))
         if sys.stdout is not None:
             try:
                 sys.stdout.flush()

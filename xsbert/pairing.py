@@ -18,11 +18,44 @@ from .engine.run import BACKWARD_COST, spanning
 from .engine.skipping import OF_A_TEXT, skip_or_raise
 from .engine.texts import TokenizedText
 from .factors import ProjectedFactors, TextFactors
-from .sequences import column_names, plain_text
+from .sequences import as_pairs, column_names, plain_text
+from .tables import as_table, plain_rows
 
-__all__ = ["factors_for_pairs", "in_units", "pulled_back_texts", "two_texts"]
+__all__ = ["TEXT_PAIR", "factors_for_pairs", "in_units", "pairs_of", "pulled_back_texts", "two_texts"]
 
 Key = TypeVar("Key", bound=Hashable)
+TEXT_PAIR = ("text_a", "text_b")
+"""Names of the columns of two texts in tables and dictionaries."""
+
+
+def pairs_of(pairs: Any) -> list[Any]:
+    """Pairs by position: those of a table or of dictionaries as tuples, others as they are.
+
+    Args:
+        pairs: A table with the columns ``text_a`` and ``text_b``, or with two columns alone (see
+            `xsbert.tables.as_table`); or rows, of which dictionaries with these keys become tuples.
+
+    Raises:
+        TypeError: A table has neither; or ``pairs`` is a string, a dictionary or a set.
+
+    >>> import pandas as pd
+    >>> pairs_of(pd.DataFrame({"id": [7], "text_b": ["Freezing."], "text_a": ["A cold day."]}, index=[3]))
+    [('A cold day.', 'Freezing.')]
+    """
+    table = as_table(pairs)
+    if table is not None:
+        named = set(TEXT_PAIR) <= set(table.names)
+        if not named and len(table.names) != 2:
+            raise TypeError(
+                f"pairs must be a table with the columns text_a and text_b, or with two columns alone, got a "
+                f"{table.kind} with {', '.join(map(repr, table.names)) or 'none'}: pass two of its columns, such as "
+                'frame[["premise", "hypothesis"]], or rename them'
+            )
+        return [*zip(*table.columns(TEXT_PAIR if named else table.names), strict=True)]
+    return [
+        tuple(row[name] for name in TEXT_PAIR) if isinstance(row, Mapping) and set(TEXT_PAIR) <= set(row) else row
+        for row in as_pairs(plain_rows(pairs), "pairs")
+    ]
 
 
 def two_texts(pair: Any, place: int) -> tuple[Any, Any]:

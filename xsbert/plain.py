@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+# Above it not every whole number is a float.
+MOST_EXACT = 2**53
+
+
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer, of Python, numpy or another library; True and False are none.
 
@@ -143,7 +147,8 @@ def passed_id(value: Any, name: str) -> str | int | float | None:
 
     Raises:
         TypeError: ``value`` is of another type.
-        ValueError: it is infinite, an integer of more than 64 bits, or a string that is no Unicode text.
+        ValueError: it is infinite, a float that is too large to be exact, an integer of more than 64 bits, or a string
+            that is no Unicode text.
 
     >>> passed_id(np.int64(7), "id"), passed_id(7.0, "id"), passed_id(float("nan"), "id")
     (7, 7, None)
@@ -157,6 +162,8 @@ def passed_id(value: Any, name: str) -> str | int | float | None:
         value = int(value) if value == value.to_integral_value() else float(value)
     value = plain_number(value)
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        if abs(value) > MOST_EXACT:
+            raise ValueError(f"{name} is too large to be exact as a float, got {value!r}; pass integers or strings")
         value = int(value)
     if isinstance(value, str):
         if half_surrogate(value) is not None:

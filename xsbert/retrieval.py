@@ -17,7 +17,7 @@ import numpy as np
 from .plain import half_surrogate, is_integer, passed_id, passed_score
 from .retrieval_llama import postprocessor
 from .sequences import as_entries, by_position, column_names
-from .tables import as_table
+from .tables import as_table, plain_rows
 
 __all__ = [
     "MEASURES",
@@ -323,8 +323,8 @@ def _rows(rows: Any, text: str, id: str | None) -> Iterable[Any]:
     """The rows of a table as dictionaries of the columns that are read; a list of rows as it is."""
     table = as_table(rows)
     if table is None:
-        # A data set that is streamed has columns, and gives its rows.
-        return rows if column_names(rows) is not None else as_entries(rows, "rows", "rows")
+        # A data set that is streamed gives its rows.
+        return as_entries(plain_rows(rows), "rows", "rows")
     wanted = {text, *SCORES} | {name for name in table.names if _is_id(name)} if id is None else {text, id, *SCORES}
     required = [text] if id is None else [text, id]
     names = [*dict.fromkeys([*required, *(name for name in table.names if name in wanted)])]

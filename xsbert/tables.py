@@ -15,7 +15,7 @@ import numpy as np
 
 from .optional import optional
 
-__all__ = ["Table", "as_table", "column_values", "is_missing"]
+__all__ = ["Table", "as_table", "column_values", "is_missing", "plain_rows"]
 
 BATCH = 4096
 
@@ -108,17 +108,23 @@ def as_table(value: Any) -> Table | None:
         if names is None or value.ndim != 1:
             return None
         return Table(kind, names, lambda places, _: iter([[value[names[place]] for place in places]]))
-    if hasattr(value, "collect_schema") and hasattr(value, "collect"):
+    # Looked for on the class: a Series of pandas has its labels as attributes, of which one may be "columns".
+    has = lambda *attributes: all(hasattr(type(value), each) for each in attributes)  # noqa: E731
+    if has("collect_schema", "collect"):
         # A lazy frame of polars.
-        value = value.collect()
-    if hasattr(value, "iloc") and hasattr(value, "columns"):
-        index = tuple(name for name in getattr(value.index, "names", ()) if name is not None)
-        read = lambda places, _: iter([[value.iloc[:, place] for place in places]])  # noqa: E731
-        return Table(kind, tuple(value.columns), read, index)
-    if hasattr(value, "get_column") and hasattr(value, "columns"):
-        frame, names = value, tuple(value.columns)
-        return Table(kind, names, lambda places, _: iter([[frame.get_column(names[place]) for place in places]]))
-    if hasattr(value, "with_format") and hasattr(value, "column_names"):
+        return as_table(value.collect())
+    if has("iloc", "columns"):
+        index = tuple(name for name in value.index.names if name is not None)
+        return Table(
+            kind,
+            tuple(value.columns),
+            lambda places, _: iter([[value.iloc[:, place] for place in places]]),
+            index,
+        )
+    if has("get_column", "columns"):
+        names = tuple(value.columns)
+        return Table(kind, names, lambda places, _: iter([[value.get_column(names[place]) for place in places]]))
+    if has("with_format", "column_names"):
         return _of_dataset(value, kind)
     return _of_arrow(value, kind)
 
@@ -149,6 +155,16 @@ def column_values(column: Any) -> list[Any]:
     else:
         values = column.to_list() if hasattr(column, "to_list") else list(column)
     return [None if is_missing(value) else value for value in values]
+
+
+def plain_rows(value: Any) -> Any:
+    """An iterable data set of `datasets` as one of Python's own values, whatever its format. Else the value itself.
+
+    A `datasets.Dataset` with a transform of the user's own gives what the transform makes.
+    """
+    if hasattr(type(value), "with_format") and hasattr(type(value), "__iter__"):
+        return iter(value) if hasattr(type(value), "format") else iter(value.with_format(None))
+    return value
 
 
 def is_missing(value: Any) -> bool:
@@ -188,21 +204,27 @@ def _of_dataset(value: Any, kind: str) -> Table | None:
 
 
 def _of_arrow(value: Any, kind: str) -> Table | None:
-    """What is Arrow, or offers a stream of it; a single column offers one, too, and has no names."""
-    names = getattr(value, "column_names", None)
-    if names is None or callable(names):
-        names = getattr(getattr(value, "schema", None), "names", None)
-    if names is None or callable(names):
-        names = getattr(value, "columns", None)
-    if names is None or callable(names) or isinstance(names, str):
+    """What is Arrow, or offers a stream of it. A single column offers one, too, and has no names."""
+    names = _names(value)
+    if names is None:
         return None
-    names = tuple(names)
-    if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
+    if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__arrow_c_array__"):
         return Table(
             kind, names, lambda places, size: ([batch.column(at) for at in places] for batch in _stream(value, size))
         )
-    if hasattr(value, "scanner") and hasattr(value, "to_batches"):
+    if hasattr(type(value), "scanner"):
         return Table(kind, names, lambda places, size: _scanned(value, [names[at] for at in places], size))
+    return None
+
+
+def _names(value: Any) -> tuple[Hashable, ...] | None:
+    """Names of columns, under whichever attribute the library has them."""
+    for attribute in ("column_names", "schema", "columns"):
+        if hasattr(type(value), attribute):
+            found = getattr(value, attribute)
+            found = getattr(found, "names", None) if attribute == "schema" else found
+            if found is not None and not callable(found):
+                return tuple(found)
     return None
 
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
-from .options import RULES, positive
+from ..table_files import option_message
+from .options import RULES, add_quoting, positive
 
 __all__ = ["main"]
 
 FAILURE, INTERRUPTED = 1, 130
+# Options that are not spelled as the arguments of `explain_corpus` are.
+SPELLED = {"id_column": "--id"}
 
 EPILOG = """\
 Progress goes to standard error, a line that counts the rows to standard output. The exit status is 0 when all rows are
 there, also where some could not be explained: these have a reason. It is 1 after a failure, 2 for arguments that make
 no sense, and 130 after an interrupt, which leaves the finished shards and no half ones; --resume goes on from there.
+
+Files are read as those of `xsbert --pairs`: CSV strictly, as RFC 4180 defines it, TSV with quotes as characters unless
+--quoting is given, in UTF-8, or in UTF-16 with a byte order mark. A malformed file is refused, with the number of the
+line; a line of TSV or JSON that cannot be used is a row with a reason. Of a folder, the Parquet files are read.
 
 examples:
   xsbert corpus pairs.parquet out/ --columns a b --top 10 --resume
@@ -38,12 +47,14 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parse(argv)
     try:
-        print(_run(options))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            print(_run(options))
     except KeyboardInterrupt:
         _say("interrupted; finished shards are kept, --resume goes on with the others")
         return INTERRUPTED
     except Exception as error:
-        _say("error: " + " ".join((str(error) or type(error).__name__).split()))
+        _say("error: " + " ".join(option_message(error, SPELLED).split()))
         return FAILURE
     return 0
 
@@ -60,6 +71,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the texts (default: by --what)")
     parser.add_argument("--id", dest="id_column", metavar="NAME", help="column that identifies rows")
     parser.add_argument("--keep", nargs="+", default=[], metavar="NAME", help="further columns that are kept")
+    add_quoting(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the job that the folder holds, if it does")
     parser.add_argument("--shard-size", type=positive(int), default=1000, help="most rows of a shard (default: 1000)")
     parser.add_argument("--memory-budget", type=positive(float), metavar="BYTES", help="besides the model")
@@ -131,6 +143,7 @@ def _run(options: argparse.Namespace) -> str:
         dtype=options.dtype,
         id_column=options.id_column,
         keep=options.keep,
+        quoting=options.quoting,
         prompt=_one_or_two(options.prompt),
         prompt_name=_one_or_two(options.prompt_name),
         tolerance=options.tolerance,
@@ -148,6 +161,11 @@ def _run(options: argparse.Namespace) -> str:
 
 def _one_or_two(values: list[str] | None) -> str | tuple[str, str] | None:
     return None if values is None else values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, UserWarning):
+        _say(f"warning: {message}")
 
 
 def _say(message: str) -> None:

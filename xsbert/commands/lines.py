@@ -8,26 +8,29 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+from ..table_files import TextLines
+
 __all__ = ["Lines"]
 
 CHUNK = 1 << 16
 
 
 class Lines:
-    """Reads lines, ended by line feeds alone, and knows whether there is another to be had without waiting.
+    """Reads lines of text, each with its line feed, and knows whether there is another to be had without waiting.
 
     Args:
         path: of a file or a pipe, or the number of an open one, which stays open.
+        name: of the file, for messages.
 
     Raises:
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: str | int) -> None:
+    def __init__(self, path: str | int, name: str) -> None:
         self._number = path if isinstance(path, int) else os.open(path, os.O_RDONLY)
         self._close: Callable[[int], None] | None = None if isinstance(path, int) else os.close
-        self._lines: deque[bytes] = deque()
-        self._part = bytearray()
+        self._lines: deque[str] = deque()
+        self._text = TextLines(name)
         self._ended = False
         self.n_read = 0
         """Lines that were handed out."""
@@ -41,10 +44,10 @@ class Lines:
         if self._close is not None:
             self._close(self._number)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[str]:
         return self
 
-    def __next__(self) -> bytes:
+    def __next__(self) -> str:
         while not self._lines and not self._ended:
             self._read()
         if not self._lines:
@@ -69,8 +72,4 @@ class Lines:
         """Wait for some bytes, and cut them into lines."""
         chunk = os.read(self._number, CHUNK)
         self._ended = not chunk
-        first, *others = chunk.split(b"\n")
-        self._part += first
-        if others or (self._ended and self._part):
-            self._lines += [bytes(self._part), *others[:-1]]
-            self._part = bytearray(others[-1] if others else b"")
+        self._lines += self._text.feed(chunk) if chunk else self._text.finish()

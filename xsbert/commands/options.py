@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ..version import __version__
 
-__all__ = ["EPILOG", "RULES", "parse", "positive"]
+__all__ = ["EPILOG", "RULES", "add_quoting", "parse", "positive"]
 
 # Those of xsbert.quadrature, which needs scipy.
 RULES = ("gauss-legendre", "midpoint", "riemann-right")
@@ -21,6 +21,11 @@ sentence2, query and document and the like are found by themselves, others are n
 line with such names is a header. Each pair becomes one line of JSON, in the order of the file, with the number of its
 line and, from a column "id" or the one of --id, its id. A line that cannot be used is reported, and the rest goes on.
 
+Files are read as `xsbert corpus` and `xsbert rank` read them, in UTF-8, or in UTF-16 with a byte order mark. CSV is
+strict, as RFC 4180 defines it: a quote that is not closed or out of place, and a record with another number of fields
+than the first, refuse the file and are named by their line before anything is explained. In TSV quotes are characters,
+and each line is a pair; --quoting reads TSV as strictly as CSV, --no-quoting CSV line by line. No text is altered.
+
 examples:
   xsbert "The coffee is bad." "This is not a good coffee." --html view.html
   xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
@@ -32,7 +37,7 @@ examples:
 """
 
 # Options that go with --pairs alone, and those that go with two texts alone.
-OF_PAIRS = ("format", "text_a", "text_b", "id", "header", "output", "resume")
+OF_PAIRS = ("format", "text_a", "text_b", "id", "header", "quoting", "output", "resume")
 OF_A_PAIR = ("html", "png", "json")
 
 
@@ -73,8 +78,18 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="csv and tsv: whether the first line names the columns (default: if it has the names looked for)",
     )
+    add_quoting(pairs)
     pairs.add_argument("--output", metavar="FILE", help="write the results here, not to standard output")
     pairs.add_argument("--resume", action="store_true", help="go on after the results that --output already holds")
+
+
+def add_quoting(parser: argparse._ActionsContainer) -> None:
+    """Add ``--quoting``, which all commands have that read files."""
+    parser.add_argument(
+        "--quoting",
+        action=argparse.BooleanOptionalAction,
+        help="csv and tsv: whether quotes enclose fields, as RFC 4180 defines it (default: in csv, not in tsv)",
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -128,8 +143,7 @@ def _problem(options: argparse.Namespace) -> str | None:
     """What does not go together, if anything."""
     many = options.pairs is not None
     given = [name for name in (OF_A_PAIR if many else OF_PAIRS) if getattr(options, name) not in (None, False)]
-    if options.header is False and not many:
-        given.append("no_header")
+    given += [f"no_{name}" for name in ("header", "quoting") if getattr(options, name) is False and not many]
     for name in ("prompt", "prompt_name"):
         if len(getattr(options, name) or ()) > 2:
             return f"{_option(name)} can be given twice at most, for text a and text b"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from ..plain import half_surrogate
+from ..table_files import (
+    BadRecord,
+    Record,
+    check_names,
+    check_quoting,
+    json_objects,
+    json_problem,
+    peek,
+    records_of,
+    width_problem,
+)
 
-__all__ = ["BadLine", "Columns", "Pair", "read_pairs"]
+__all__ = ["BadLine", "Columns", "Pair", "read_pairs", "spelled_id"]
 
 # Of text a and text b, where they are not named; whatever their case.
 NAMES = (
@@ -29,8 +37,6 @@ NAMES = (
     ("anchor", "positive"),
     ("source", "target"),
 )
-ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Columns:
     """A name, or a number from 1; None looks for `NAMES`, and without a header takes the first column."""
     text_b: str | None = None
     id: str | None = None
-    """None takes the column ``"id"`` where there is one."""
+    """None takes the column ``"id"``, whatever its case, where there is one."""
     header: bool | None = None
     """Whether the first line of a table names its columns; None looks for the names."""
 
@@ -76,109 +82,58 @@ class Columns:
 
 
 def read_pairs(
-    lines: Iterable[bytes], name: str, kind: str, columns: Columns, note: Callable[[str], None]
+    lines: Iterable[str],
+    name: str,
+    kind: str,
+    columns: Columns,
+    note: Callable[[str], None],
+    quoting: bool | None = None,
 ) -> Iterator[Pair | BadLine | None]:
     """The pairs of a file.
 
     Args:
-        lines: without the line feeds at their ends.
+        lines: as `xsbert.table_files.TextLines` cuts them.
         name: of the file, whose ending tells its format.
         kind: ``"csv"``, ``"tsv"``, ``"jsonl"`` or ``"auto"``, which goes by the ending and else by the first line.
         columns: where the texts are.
         note: called with what was taken for a header.
+        quoting: of CSV and TSV, whether quotes enclose fields; None says yes for CSV, no for TSV.
 
     Yields:
-        a pair, or a line that cannot be used, or None for an empty line; as soon as its line has come.
+        a pair, or a line that cannot be used, or None for a header; as soon as its line has come.
 
     Raises:
-        ValueError: the columns that were asked for are not there.
+        ValueError: the columns that were asked for are not there, or the file is malformed.
     """
-    numbered = _Decoded(lines)
-    first, held = "", []
-    while not first.strip() and (line := next(numbered, None)) is not None:
-        first = line
-        held.append(line)
-    for line in reversed(held):
-        numbered.put_back(line)
     if kind == "auto":
-        kind = ENDINGS.get(PurePath(name).suffix.lower()) or ("jsonl" if first.lstrip().startswith("{") else "tsv")
+        found, lines = peek(iter(lines), name)
+        kind = found or "tsv"
+    check_quoting(quoting, kind)
     if kind == "jsonl":
-        yield from _json_pairs(numbered, columns)
+        yield from _json_pairs(json_objects(lines, name), columns)
     else:
-        yield from _table_pairs(_csv_rows(numbered) if kind == "csv" else _tsv_rows(numbered), columns, note)
+        yield from _table_pairs(records_of(lines, name, kind, quoting), name, columns, note)
 
 
-class _Decoded:
-    """Lines as text. What is not UTF-8 becomes lone surrogates, which are refused where they are part of a text."""
-
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = iter(lines)
-        self._held: list[str] = []
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._held:
-            self.number += 1
-            return self._held.pop()
-        line = next(self._lines).decode("utf-8", "surrogateescape").removesuffix("\r")
-        self.number += 1
-        return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
-
-    def put_back(self, line: str) -> None:
-        self._held.append(line)
-        self.number -= 1
-
-
-# Number of the line that a row begins in, and its fields; or why it has none.
-Row = tuple[int, list[str] | str]
-
-
-def _tsv_rows(lines: _Decoded) -> Iterator[Row]:
-    """Quotes are characters as others are."""
-    for line in lines:
-        yield lines.number, line.split("\t") if line.strip() or "\t" in line else []
-
-
-def _csv_rows(lines: _Decoded) -> Iterator[Row]:
-    """Fields in quotes may hold commas and line feeds."""
-    csv.field_size_limit(2**31 - 1)
-    rows = csv.reader((line + "\n" for line in lines), strict=True)
-    while True:
-        start = lines.number + 1
-        try:
-            yield start, next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            through = f", which goes on to line {lines.number}" if lines.number > start else ""
-            yield start, f"{error}{through}"
-
-
-def _table_pairs(rows: Iterator[Row], columns: Columns, note: Callable[[str], None]) -> Iterator[Pair | BadLine | None]:
+def _table_pairs(
+    records: Iterator[Record | BadRecord], name: str, columns: Columns, note: Callable[[str], None]
+) -> Iterator[Pair | BadLine | None]:
     places: dict[str, int] | None = None
     width = 0
-    for line, fields in rows:
-        if isinstance(fields, str):
-            yield BadLine(line, fields)
+    for record in records:
+        if isinstance(record, BadRecord):
+            yield BadLine(record.line, record.problem)
             continue
-        if not fields or fields == [""]:
-            yield None
-            continue
-        if not any(field.strip() for field in fields):
-            yield BadLine(line, f"it has {_counted(fields)}, all of them empty")
-            continue
+        line, fields = record.line, record.content
         if places is None:
-            places, width = _places(fields, columns)
+            places, width = _places(fields, name, record.place, columns)
             if width:
                 if columns.header is None:
                     note(f"line {line} names the columns, {_listed(fields[at] for at in places.values())} are read")
                 yield None
                 continue
         if width and len(fields) != width:
-            yield BadLine(line, f"it has {_counted(fields)}, the header has {width}")
+            yield BadLine(line, width_problem(fields, width))
         elif not width and not columns.asked and len(fields) != 2:
             yield BadLine(
                 line,
@@ -191,16 +146,18 @@ def _table_pairs(rows: Iterator[Row], columns: Columns, note: Callable[[str], No
             yield _pair(line, {name: fields[at] for name, at in places.items()})
 
 
-def _places(first: list[str], columns: Columns) -> tuple[dict[str, int], int]:
+def _places(first: list[str], name: str, place: str, columns: Columns) -> tuple[dict[str, int], int]:
     """The places of the columns, and how many a header names, none where the first line is none."""
     names = None if columns.header is False else _found(first, columns)
+    if names is not None or columns.header:
+        check_names(first, name, place)
     if names is not None:
         return {name: first.index(column) for name, column in names.items()}, len(first)
     by_number = all(column.isdecimal() for column in columns.asked)
     if columns.header is not False and not by_number:
-        raise ValueError(_missing(first, columns))
+        raise ValueError(f"{name}, {place}: {_missing(first, columns)}")
     if columns.header and not columns.asked and len(first) != 2:
-        raise ValueError(_missing(first, columns))
+        raise ValueError(f"{name}, {place}: {_missing(first, columns)}")
     return _numbered(columns, len(first)), len(first) if columns.header else 0
 
 
@@ -209,14 +166,37 @@ def _found(held: Sequence[str], columns: Columns) -> dict[str, str] | None:
     if columns.text_a is not None and columns.text_b is not None:
         names = {"text_a": columns.text_a, "text_b": columns.text_b}
     else:
-        spelled = {name.strip().casefold(): name for name in reversed(held)}
+        spelled = {name.strip().casefold() for name in held}
         known = next((pair for pair in NAMES if pair[0] in spelled and pair[1] in spelled), None)
         if known is None:
             return None
-        names = {"text_a": spelled[known[0]], "text_b": spelled[known[1]]}
-    if columns.id is not None or "id" in held:
-        names["id"] = columns.id or "id"
+        names = {
+            "text_a": _spelled(known[0], held, "--text-a and --text-b"),
+            "text_b": _spelled(known[1], held, "--text-a and --text-b"),
+        }
+    identity = columns.id or spelled_id(held)
+    if identity is not None:
+        names["id"] = identity
     return names if set(names.values()) <= set(held) else None
+
+
+def spelled_id(held: Sequence[str], option: str = "--id") -> str | None:
+    """The name of a column ``id``, whatever its case; None where there is none.
+
+    Raises:
+        ValueError: there are several, and none is ``"id"``.
+    """
+    return _spelled("id", held, option) if any(name.strip().casefold() == "id" for name in held) else None
+
+
+def _spelled(name: str, held: Sequence[str], option: str) -> str:
+    """How a known name is spelled among those that are held: exactly so, or in the one way that there is."""
+    found = [other for other in held if other.strip().casefold() == name]
+    if name in found:
+        return name
+    if len(found) > 1:
+        raise ValueError(f"{_listed(found)} differ in their case alone; {option} says which is meant")
+    return found[0]
 
 
 def _numbered(columns: Columns, n_fields: int) -> dict[str, int]:
@@ -247,24 +227,21 @@ def _missing(held: Sequence[str], columns: Columns) -> str:
     return f"the line has {has}; no two of these are known column names, as 'text_a' and 'text_b' are; {hint}"
 
 
-def _json_pairs(lines: _Decoded, columns: Columns) -> Iterator[Pair | BadLine | None]:
-    for line in lines:
-        if not line.strip():
-            yield None
+def _json_pairs(records: Iterator[Record | BadRecord], columns: Columns) -> Iterator[Pair | BadLine]:
+    for record in records:
+        if isinstance(record, BadRecord):
+            yield BadLine(record.line, record.problem)
             continue
+        held = list(record.content)
         try:
-            content = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield BadLine(lines.number, f"it is no JSON: {error}")
+            names = _found(held, columns)
+        except ValueError as error:
+            yield BadLine(record.line, str(error))
             continue
-        if not isinstance(content, dict):
-            yield BadLine(lines.number, f"a JSON object is needed, got {line.strip()!r:.60}")
-            continue
-        names = _found(list(content), columns)
         if names is None:
-            yield BadLine(lines.number, _missing(list(content), columns))
+            yield BadLine(record.line, _missing(held, columns))
         else:
-            yield _pair(lines.number, {name: content[key] for name, key in names.items()})
+            yield _pair(record.line, {name: record.content[key] for name, key in names.items()})
 
 
 def _pair(line: int, values: dict[str, Any]) -> Pair | BadLine:
@@ -275,7 +252,10 @@ def _pair(line: int, values: dict[str, Any]) -> Pair | BadLine:
     for name, value in values.items():
         if isinstance(value, str) and half_surrogate(value) is not None:
             escaped = value.encode("ascii", "backslashreplace").decode()
-            return BadLine(line, f"{name} is not UTF-8 or holds half a surrogate pair: '{escaped:.80}'")
+            return BadLine(line, f"{name} holds half a surrogate pair: '{escaped:.80}'")
+    problem = json_problem(values.get("id"))
+    if problem is not None:
+        return BadLine(line, f"its id cannot be passed through, got {values['id']!r:.80}: {problem}")
     return Pair(line, values["text_a"], values["text_b"], values.get("id"))
 
 

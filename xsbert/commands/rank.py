@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from .options import add_quoting
+
 __all__ = ["parse"]
 
 # Those of xsbert.units, which needs numpy.
 UNITS = ("tokens", "words", "sentences")
 
 EPILOG = """\
-The file is a table where its name ends in .csv, .tsv or .parquet, with its texts in the column "text" (--text-key names
-another, --id-key that of a name). Otherwise it holds one document per line: JSON objects with such keys where the first
-line begins with { or the name ends in .jsonl, or else plain text. Empty lines are skipped.
+The file is a table where its name ends in .csv, .tsv or .parquet, or where it is a folder of Parquet files, with its
+texts in the column "text" (--text-key names another, --id-key that of a name; a column "id" is taken by itself).
+Otherwise it holds one document per line: JSON objects with such keys where the first line begins with { or the name
+ends in .jsonl, or else plain text. Empty lines are skipped. Files are read as those of `xsbert --pairs`, and one with a
+line that cannot be used is refused, with the number of that line: a ranking has all of the documents, or is none.
 
 examples:
   xsbert rank "how do plants make sugar" documents.jsonl --top-k 10 --html ranking.html
@@ -33,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("documents", metavar="FILE", help="documents, - for standard input")
     found.add_argument("--top-k", type=int, default=10, help="explain the best k (default: 10)")
     found.add_argument("--text-key", default="text", help='key or column of the text (default: "text")')
-    found.add_argument("--id-key", help="key or column of a document's name")
+    found.add_argument("--id-key", help="key or column of a document's name (default: id, if there)")
+    add_quoting(found)
 
     model = found.add_argument_group("model")
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")

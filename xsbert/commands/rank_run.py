@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import errno
-import io
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..optional import optional
 from ..plain import half_surrogate
 from ..ranking import Ranking
 from ..retrieval import Retrieved
 from ..storage import write_text
+from ..table_files import (
+    BadRecord,
+    MissingColumnError,
+    Record,
+    advise,
+    check_quoting,
+    is_parquet,
+    json_problem,
+    lines_of,
+    peek,
+    read_rows,
+    rows_of_lines,
+)
 from ..view.ranking_terminal import account
 from .loading import load_model
+from .pairs import spelled_id
 
 __all__ = ["rank_file", "read_documents"]
 
@@ -36,7 +47,7 @@ def rank_file(options: argparse.Namespace) -> None:
         ValueError: the documents are not what they should be.
     """
     _check_folders(options)
-    documents = read_documents(options.documents, options.text_key, options.id_key)
+    documents = read_documents(options.documents, options.text_key, options.id_key, options.quoting)
     prompts = (options.query_prompt, options.document_prompt)
     ranking = load_model(options).explain_ranking(
         options.query,
@@ -57,12 +68,16 @@ def rank_file(options: argparse.Namespace) -> None:
     _write(ranking, options)
 
 
-def read_documents(path: str, text_key: str = "text", id_key: str | None = None) -> list[Retrieved]:
-    """The documents of a file: a table where its name ends in .csv, .tsv or .parquet, else one for each line.
+def read_documents(
+    path: str, text_key: str = "text", id_key: str | None = None, quoting: bool | None = None
+) -> list[Retrieved]:
+    """The documents of a file: of a table, of JSON lines, or else one for each line.
 
     Args:
-        path: of the file, or ``"-"`` for standard input.
-        text_key, id_key: of JSON lines, and names of the columns of tables.
+        path: of the file or of a folder of Parquet files, or ``"-"`` for standard input.
+        text_key, id_key: of JSON lines, and names of the columns of tables. Without the second a key ``id`` is taken,
+            whatever its case.
+        quoting: of CSV and TSV, whether quotes enclose fields; None says yes for CSV, no for TSV.
 
     Raises:
         OSError: it cannot be read.
@@ -70,83 +85,67 @@ def read_documents(path: str, text_key: str = "text", id_key: str | None = None)
         ValueError: a line or row is not what it should be; named by its number.
     """
     name = "standard input" if path == "-" else path
-    suffix = "" if path == "-" else Path(path).suffix.lower()
-    if suffix in (".parquet", ".pq"):
-        parquet = optional("pyarrow.parquet", '"xsbert[corpus]"', "a Parquet file")
-        wanted = [text_key, *([] if id_key is None else [id_key])]
-        _check_columns(name, wanted, parquet.read_schema(path).names)
-        rows = enumerate(parquet.read_table(path, columns=wanted).to_pylist())
-        return _all_of(name, (("row", number, row) for number, row in rows), text_key, id_key)
-    content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8: {error}") from None
-    if suffix in (".csv", ".tsv"):
-        return _of_table(name, text, "\t" if suffix == ".tsv" else ",", text_key, id_key)
-    # Only line feeds end a line: a text may well hold the others that `splitlines` knows.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
+    required = [text_key, *([] if id_key is None else [id_key])]
+    if path != "-" and is_parquet(path) and Path(path).exists():
+        rows: Iterable[Record | BadRecord] = read_rows(path, required=required, quoting=quoting)
+        return _all_of(name, rows, text_key, id_key)
+    kind, lines = peek(lines_of([sys.stdin.buffer.read()] if path == "-" else path, name), name)
+    if kind is not None:
+        rows = rows_of_lines(lines, name, kind, required=required, quoting=quoting)
+        return _all_of(name, rows, text_key, id_key)
+    check_quoting(quoting, "lines")
+    texts = [line.removesuffix("\n").removesuffix("\r") for line in lines if line.strip()]
+    if not texts:
         raise ValueError(f"{name} holds no documents")
-    first = numbered[0][1].lstrip()
-    if first.startswith("{") or suffix in (".jsonl", ".ndjson"):
-        return _all_of(name, (("line", *each) for each in numbered), text_key, id_key)
-    if first[0] in '["' and suffix != ".txt":
+    first = texts[0].lstrip()[0]
+    if first in '["' and Path(path).suffix.lower() != ".txt":
         raise ValueError(
-            f"{name} begins with {first[0]}, as JSON or CSV would, of which every line would be taken for a document, "
+            f"{name} begins with {first}, as JSON or CSV would, of which every line would be taken for a document, "
             f"brackets, quotes and commas included: give JSON objects with {text_key!r}, one a line, or a name that "
             "ends in .csv or .tsv, or in .txt for plain text"
         )
-    return [Retrieved(line) for _, line in numbered]
+    return [Retrieved(line) for line in texts]
 
 
-def _of_table(name: str, text: str, delimiter: str, text_key: str, id_key: str | None) -> list[Retrieved]:
-    """The rows of a CSV or TSV file, whose first line names the columns."""
-    csv.field_size_limit(2**31 - 1)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    _check_columns(name, [text_key, *([] if id_key is None else [id_key])], rows.fieldnames or [])
-    return _all_of(name, (("line", rows.line_num, row) for row in rows), text_key, id_key)
-
-
-def _check_columns(name: str, wanted: list[str], found: Any) -> None:
-    missing = [key for key in wanted if key not in found]
-    if missing:
-        raise ValueError(
-            f"{name} has no column {', '.join(missing)}; it has {', '.join(found)}. --text-key and --id-key name others"
-        )
-
-
-def _all_of(
-    name: str, rows: Iterator[tuple[str, int, str | Mapping[str, Any]]], text_key: str, id_key: str | None
-) -> list[Retrieved]:
+def _all_of(name: str, rows: Iterable[Record | BadRecord], text_key: str, id_key: str | None) -> list[Retrieved]:
     documents = []
-    for unit, number, row in rows:
-        try:
-            documents.append(_document(row, text_key, id_key))
-        except ValueError as error:
-            raise ValueError(f"{name}, {unit} {number}: {error}") from None
+    try:
+        for row in rows:
+            if isinstance(row, BadRecord):
+                raise ValueError(f"{name}, {row.place}: {row.problem}")
+            try:
+                documents.append(_document(row.content, text_key, id_key))
+            except ValueError as error:
+                raise ValueError(f"{name}, {row.place}: {error}") from None
+    except MissingColumnError as error:
+        raise advise(error, "{text_key} and {id_key} name others") from None
     if not documents:
         raise ValueError(f"{name} holds no documents")
     return documents
 
 
-def _document(row: str | Mapping[str, Any], text_key: str, id_key: str | None) -> Retrieved:
-    """Of a line of JSON, or a row of a table."""
-    kind = "a JSON object with some text" if isinstance(row, str) else "some text"
-    fields: Any = json.loads(row) if isinstance(row, str) else row
-    if not isinstance(fields, Mapping) or not isinstance(fields.get(text_key), str) or not fields[text_key].strip():
-        raise ValueError(f"{kind} under {text_key!r} is needed")
-    # Where `csv` puts what has no column, such as what follows a comma that was not quoted.
-    if None in fields:
-        raise ValueError(f"there are more fields than in the header: {fields[None]!r:.60}")
+def _document(fields: Mapping[str, Any], text_key: str, id_key: str | None) -> Retrieved:
+    """Of an object of JSON lines, or a row of a table."""
+    text = fields.get(text_key)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"some text under {text_key!r} is needed, got {text!r:.60}")
     if id_key is not None and id_key not in fields:
         raise ValueError(f"there is nothing under {id_key!r}")
-    text, name = fields[text_key], None if id_key is None else fields[id_key]
     broken = half_surrogate(text)
     if broken is not None:
         raise ValueError(f"half of a surrogate pair at character {broken}, which is no Unicode text")
-    return Retrieved(text, None if name is None else str(name))
+    key = spelled_id([*fields], "--id-key") if id_key is None else id_key
+    return Retrieved(text, None if key is None else _identity(key, fields[key]))
+
+
+def _identity(key: str, value: Any) -> str | None:
+    """An id as a string; null stays null."""
+    if value is None or isinstance(value, str):
+        return value
+    problem = json_problem(value)
+    if problem is not None:
+        raise ValueError(f"what stands under {key!r} cannot be an id, got {value!r:.60}: {problem}")
+    return json.dumps(value)
 
 
 def _check_folders(options: argparse.Namespace) -> None:

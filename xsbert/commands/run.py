@@ -54,21 +54,22 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
         how many lines could not be explained; each has been reported.
 
     Raises:
-        ValueError: there are no pairs, or what is asked for makes no sense for any of them.
+        ValueError: there are no pairs, what is asked for makes no sense for any of them, or the file is malformed. A
+            file is checked whole before anything is explained; of a pipe, the pairs before the fault have been.
         OSError: the file cannot be read, or the results cannot be written.
     """
     name = "standard input" if options.pairs == "-" else options.pairs
     out = None if options.output else _standard_output()
-    columns = Columns(options.text_a, options.text_b, options.id, options.header)
+    _check_file(options, name)
     n_bad, n_found, model = 0, 0, None
     with ExitStack() as stack:
-        lines = stack.enter_context(Lines(_standard_input() if options.pairs == "-" else options.pairs))
+        lines = stack.enter_context(Lines(_standard_input() if options.pairs == "-" else options.pairs, name))
         results = Results(options.output, options.resume) if options.output else None
         if results is not None:
             stack.callback(results.close)
         bar = tqdm(total=_n_lines(options.pairs), unit="line", disable=not _on_terminal(sys.stderr))
         stack.enter_context(bar)
-        found = read_pairs(lines, name, options.format or "auto", columns, lambda text: say(f"{name}: {text}"))
+        found = _read(lines, name, options, lambda text: say(f"{name}: {text}"))
         for batch in _as_they_come(found, lines):
             n_found += len(batch)
             new = [entry for entry in batch if isinstance(entry, BadLine) or not (results and results.has(entry))]
@@ -85,6 +86,36 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
     if not n_found:
         raise ValueError(f"{name} holds no pairs")
     return n_bad
+
+
+def _read(
+    lines: Lines, name: str, options: argparse.Namespace, note: Callable[[str], None]
+) -> Iterator[Pair | BadLine | None]:
+    columns = Columns(options.text_a, options.text_b, options.id, options.header)
+    return read_pairs(lines, name, options.format or "auto", columns, note, options.quoting)
+
+
+def _check_file(options: argparse.Namespace, name: str) -> None:
+    """Read all of a file before anything is explained. What can be read only once is left.
+
+    Raises:
+        ValueError: it is malformed, or in a format that is not read.
+        IsADirectoryError: it is a folder.
+    """
+    if options.pairs != "-" and os.path.isdir(options.pairs):
+        raise IsADirectoryError(
+            f"--pairs {options.pairs} is a folder: give a CSV, TSV or JSON-lines file; `xsbert corpus` reads folders "
+            "of Parquet files"
+        )
+    source = _standard_input() if options.pairs == "-" else options.pairs
+    if not stat.S_ISREG(os.stat(source).st_mode):
+        return
+    begin = os.lseek(source, 0, os.SEEK_CUR) if isinstance(source, int) else 0
+    with Lines(source, name) as lines:
+        for _ in _read(lines, name, options, lambda text: None):
+            pass
+    if isinstance(source, int):
+        os.lseek(source, begin, os.SEEK_SET)
 
 
 def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Iterator[list[Pair | BadLine]]:

@@ -16,7 +16,7 @@ from ..models import XSTransformer
 from .rows import factors_row, highlights_row, pairs_row, schema_of, table_of
 from .task import Task, quiet
 
-__all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_of"]
+__all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_in"]
 
 Key = tuple[int, str]
 """A text, and the first column of the task whose texts are embedded as it is."""
@@ -65,7 +65,7 @@ def explain_columns(
     clashing = sorted(set(schema_of(task, pa.schema([])).names) & set(columns.column_names))
     if clashing:
         raise ValueError(f"columns have names that the results have already: {', '.join(clashing)}")
-    rows = columns.to_pylist()
+    rows = _text_rows(columns, task)
     limits = {"memory_budget": memory_budget, "show_progress_bar": show_progress_bar}
     if task.what == "highlights":
         explained = _highlights(model, rows, task, limits)
@@ -76,8 +76,9 @@ def explain_columns(
         explained = [_explained(row, task, [found[key] for key in keys_of(row, task)]) for row in rows]
     schema = schema_of(task, columns.schema)
     kept = [name for name in columns.column_names if name in schema.names]
-    whole = [{**{name: row[name] for name in kept}, **one} for row, one in zip(rows, explained, strict=True)]
-    return table_of(whole, schema)
+    # Kept columns pass as they are: Python's own values do not hold all that Arrow's do, such as nanoseconds.
+    added = table_of(explained, pa.schema([field for field in schema if field.name not in kept]))
+    return pa.table([*(columns[name] for name in kept), *added.columns], schema)
 
 
 def keys_of(row: Mapping[str, Any], task: Task) -> list[Key]:
@@ -85,6 +86,17 @@ def keys_of(row: Mapping[str, Any], task: Task) -> list[Key]:
     if task.what == "highlights" or _problem(row, task) is not None:
         return []
     return [(task.sides.index(side), row[name]) for side, name in zip(task.sides, task.columns, strict=True)]
+
+
+def keys_in(table: pa.Table, task: Task) -> list[Key]:
+    """`keys_of` all rows of a table, one after the other."""
+    return [key for row in _text_rows(table, task) for key in keys_of(row, task)]
+
+
+def _text_rows(table: pa.Table, task: Task) -> list[dict[str, Any]]:
+    """Of each row its texts, and what is wrong with them, by name of column."""
+    names = {name for text in task.columns for name in (text, f"bad_{text}")}
+    return table.select([name for name in table.column_names if name in names]).to_pylist()
 
 
 def factors_or_failures(
@@ -193,14 +205,14 @@ def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors |
 
 def _problem(row: Mapping[str, Any], task: Task) -> str | None:
     """What is wrong with the texts of a row, before any is computed."""
-    problems = []
+    found: dict[str, list[str]] = {}
     for name in task.columns:
         problem = row.get(f"bad_{name}")
         if problem is None and row[name] is None:
             problem = "there is no text (null)"
         if problem is not None:
-            problems.append(f"{name}: {problem}")
-    return "; ".join(problems) or None
+            found.setdefault(problem, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in found.items()) or None
 
 
 def _reason(error: Exception) -> str:

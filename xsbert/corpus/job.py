@@ -31,7 +31,8 @@ from ..models import XSTransformer
 from ..plain import is_integer, plain_number
 from ..progress import Progress
 from ..storage import library_versions
-from .columns import Key, explain_columns, factors_or_failures, keys_of
+from ..table_files import advise
+from .columns import Key, explain_columns, factors_or_failures, keys_in
 from .folder import FORMAT_VERSION, Folder
 from .reading import Corpus, read_corpus
 from .rows import names_of
@@ -61,6 +62,7 @@ def explain_corpus(
     dtype: str = "float16",
     id_column: str | None = None,
     keep: Sequence[str] = (),
+    quoting: bool | None = None,
     prompt: str | tuple[str | None, str | None] | None = None,
     prompt_name: str | tuple[str | None, str | None] | None = None,
     side: str | tuple[str | None, str | None] | None = None,
@@ -79,8 +81,9 @@ def explain_corpus(
 
     Args:
         model: explains.
-        source: path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files, a `datasets.Dataset`, a
-            `pyarrow.Table`, a data frame, or an iterable of texts, of tuples of texts, or of dictionaries.
+        source: path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a data frame of pandas (with
+            any index) or polars, an Arrow table or whatever has ``__arrow_c_stream__``, a `datasets.Dataset` in any
+            format; or an iterable of texts, of tuples of texts, or of dictionaries.
         output: the folder; is made.
         columns: names of the columns of texts in the source. None takes ``text_a`` and ``text_b`` for pairs, ``text``
             for factors, ``query`` and ``document`` for highlights.
@@ -92,8 +95,12 @@ def explain_corpus(
         units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `XSTransformer.text_factors`.
         similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
         dtype: of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
-        id_column: name of a column of the source that identifies rows, and is kept as ``id``.
-        keep: names of further columns of the source that are kept.
+        id_column: name of a column of the source that identifies rows, and is kept as ``id``: whole numbers, or
+            strings, and null where one is missing.
+        keep: names of further columns of the source that are kept, each of one type, with null where a value is
+            missing.
+        quoting: of CSV and TSV files, whether quotes enclose fields as RFC 4180 defines it; None says yes for CSV, and
+            no for TSV, in which quotes are characters.
         prompt, prompt_name: put before texts as in `encode`; a tuple gives each column its own.
         side: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple gives each
             column its own. Highlights take ``("query", "document")`` where neither this nor a prompt is given.
@@ -136,7 +143,7 @@ def explain_corpus(
     check_folder(folder, resume)
     with folder.locked(lock_timeout):
         check_folder(folder, resume)
-        reading = {"columns": columns, "id_column": id_column, "keep": keep}
+        reading = {"columns": columns, "id_column": id_column, "keep": keep, "quoting": quoting}
         job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
         job.run(model, show_progress_bar)
     return read_corpus(folder.path)
@@ -154,7 +161,9 @@ def check_folder(folder: Folder, resume: bool) -> None:
         raise NotADirectoryError(f"output must be a folder, got the file {path}")
     if folder.manifest.exists():
         if not resume:
-            raise FileExistsError(f"{path} holds a job already: resume it, or take another folder")
+            raise advise(
+                FileExistsError(f"{path} holds a job already"), "{resume=True} goes on with it; or take another folder"
+            )
     elif path.exists() and any(file.name != folder.work.name for file in path.iterdir()):
         raise FileExistsError(f"{path} holds files that are of no job: take another folder")
 
@@ -242,7 +251,7 @@ class Job:
         """Units of shared texts that these shards need and that are not there whole."""
         if not self.shared:
             return []
-        keys = (key for number in shards for row in self._rows(number).to_pylist() for key in keys_of(row, self.task))
+        keys = (key for number in shards for key in keys_in(self._rows(number), self.task))
         needed = sorted({self.shared[key][0] for key in keys if key in self.shared})
         return [number for number in needed if self.folder.finished(self.folder.unit(number)) is None]
 
@@ -264,7 +273,7 @@ class Job:
     def run_shard(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
         """Explain the rows of one shard and write them; returns counts of them."""
         rows = self._rows(number)
-        known = self._known(key for row in rows.to_pylist() for key in keys_of(row, self.task))
+        known = self._known(keys_in(rows, self.task))
         table = explain_columns(model, rows, self.task, known, **self._limits(show_progress_bar))
         path = self.folder.part(number)
         self.folder.write_table(path, table)
@@ -412,8 +421,8 @@ def _find_shared(folder: Folder, task: Task, limit: float, longest: int | None) 
             write(pa.table({"side": [key[0] for key in unit], "text": [key[1] for key in unit]}, schema))
 
 
-def _keys(source: pq.ParquetFile, shard: int, task: Task) -> Iterator[Key]:
-    return (key for row in source.read_row_group(shard).to_pylist() for key in keys_of(row, task))
+def _keys(source: pq.ParquetFile, shard: int, task: Task) -> list[Key]:
+    return keys_in(source.read_row_group(shard), task)
 
 
 def _hash(key: Key) -> int:

@@ -49,6 +49,7 @@ def ray_job(
     columns: Sequence[str] | None = None,
     id_column: str | None = None,
     keep: Sequence[str] = (),
+    quoting: bool | None = None,
     what: str = "pairs",
     shard_size: int = 1000,
     resume: bool = True,
@@ -68,7 +69,8 @@ def ray_job(
             ``num_gpus`` is above 0, it has to put the model there, as `XSTransformer` does by itself.
         n_actors: actors, each with its own model.
         num_gpus, num_cpus: of one actor, also fractions.
-        source, output, columns, id_column, keep, what, shard_size, resume, lock_timeout: as for `explain_corpus`.
+        source, output, columns, id_column, keep, quoting, what, shard_size, resume, lock_timeout: as for
+            `explain_corpus`.
         memory_budget: as for `explain_corpus`, of one actor.
         show_progress_bar: as for `explain_corpus`; the bar counts shards.
         options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``side``,
@@ -87,7 +89,7 @@ def ray_job(
     actors = {"num_cpus": num_cpus, "num_gpus": num_gpus}
     with folder.locked(lock_timeout):
         check_folder(folder, resume)
-        reading = {"columns": columns, "id_column": id_column, "keep": keep}
+        reading = {"columns": columns, "id_column": id_column, "keep": keep, "quoting": quoting}
         job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
         del model
         shards = job.pending_shards()

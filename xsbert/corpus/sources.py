@@ -1,32 +1,44 @@
 """Where rows come from: files, datasets, iterables. All become Arrow tables with the same columns.
 
 row     int64    0, 1, … in the order of the source
-id      string or int64, where the source has a column of ids
+id      string, int64 or uint64, where the source has a column of ids; null where one is missing
 texts   string   one or two columns, named as `xsbert.corpus.task.TEXT_COLUMNS` says; null where Arrow holds no such
 bad_…   string   beside each: what is wrong with it, or null
-others  the columns that are kept, as they are
+others  the columns that are kept, as `xsbert.corpus.kept` reads them
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
-import json
-import sys
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
+
+from ..table_files import (
+    BadRecord,
+    MissingColumnError,
+    Record,
+    advise,
+    check_quoting,
+    is_parquet,
+    json_problem,
+    parquet_columns,
+    read_rows,
+)
+from ..tables import as_table, column_values, is_missing, plain_rows
+from .arrow_types import comparable
+from .kept import IdColumn, KeptColumn
 
 __all__ = ["Fingerprint", "rows_of_source"]
 
 CHUNK = 4096
-Row = Mapping[str, Any] | Sequence[Any] | str
+Row = Mapping[str, Any] | Sequence[Any] | str | BadRecord
+NAMING = "columns are named by {columns}, {id_column} and {keep}"
 
 
 def rows_of_source(
@@ -36,21 +48,24 @@ def rows_of_source(
     id_column: str | None,
     keep: Sequence[str],
     reserved: Collection[str] = (),
+    quoting: bool | None = None,
 ) -> Iterator[pa.Table]:
     """Tables of a few thousand rows each.
 
     Args:
-        source: the path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a `datasets.Dataset`, a
-            `pyarrow.Table`, a data frame; or an iterable of strings, tuples or dictionaries.
+        source: the path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a table, as
+            `xsbert.tables.as_table` reads them; or an iterable of strings, tuples or dictionaries.
         wanted: names that the columns of texts get.
         columns: their names in the source; None takes ``wanted``. Tuples and strings have no names.
         id_column: name of the column of ids.
         keep: names of further columns.
         reserved: names that these cannot have.
+        quoting: of CSV and TSV files, whether quotes enclose fields; None says yes for CSV, no for TSV.
 
     Raises:
         TypeError: there is no reading the source.
-        ValueError: it lacks a column, a file is malformed, or a column that is kept is of several types or clashes.
+        ValueError: no row has a column that is needed, a file is malformed or no text, or a column that is kept is of
+            several types or clashes.
         OSError: a file cannot be read.
     """
     names = tuple(wanted if columns is None else columns)
@@ -61,26 +76,91 @@ def rows_of_source(
     clashing = sorted({*reserved, *wanted} & set(keep))
     if clashing:
         raise ValueError(f"keep names columns that the results have already: {', '.join(clashing)}")
-    stated = _stated_types(source, keep)
-    schema: pa.Schema | None = None
+    unnamed = [name for name in keep if not isinstance(name, str)]
+    if unnamed:
+        raise TypeError(f"keep must hold names of columns that are strings, got {unnamed[0]!r}")
+    if quoting is not None and not isinstance(source, (str, PathLike)):
+        raise ValueError(f"quoting goes with CSV and TSV files, not with {type(source).__name__}")
+    needed = [*names, *([id_column] if id_column is not None else []), *keep]
+    batches = _table_batches(source, needed, quoting)
+    stated = {} if batches is not None else _stated_types(source, keep)
+    if batches is None:
+        chunks = _with_columns(_chunks(source, needed, id_column, quoting), needed)
+        batches = _row_batches(chunks, names, id_column, keep)
+        if isinstance(source, (list, tuple)):
+            # Where all rows are at hand, these say together of what type a column is.
+            batches = _joined(batches)
+    ids = [] if id_column is None else [IdColumn(id_column)]
+    beside = [*ids, *(KeptColumn(name, stated.get(name)) for name in keep)]
     start = 0
-    for chunk in _chunks(source):
-        table = _table(chunk, start, wanted, names, id_column, keep)
-        if schema is None:
-            # What a column is, its first rows say; where they are null, the source's own schema.
-            schema = pa.schema(
-                [
-                    field.with_type(stated[field.name]) if field.name in stated and _is_open(field.type) else field
-                    for field in table.schema
-                ]
-            )
-        try:
-            yield table.cast(schema)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise ValueError(
-                f"rows {start} … {start + len(table) - 1} do not fit the types of the first: {error}"
-            ) from None
-        start += len(table)
+    for texts, others in _read_batches(batches, len(names), beside):
+        n_rows = len(texts[0])
+        arrays: dict[str, pa.Array] = {"row": pa.array(range(start, start + n_rows), pa.int64())}
+        arrays |= zip(["id"], others[: len(ids)], strict=False)
+        for name, values in zip(wanted, texts, strict=True):
+            checked = [_checked(text) for text in values]
+            arrays[name] = pa.array([text for text, _ in checked], pa.string())
+            arrays[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
+        arrays |= zip(keep, others[len(ids) :], strict=True)
+        yield pa.table(arrays)
+        start += n_rows
+
+
+def _table_batches(source: Any, needed: Sequence[Any], quoting: bool | None) -> Iterator[list[Any]] | None:
+    """Columns of a table or of Parquet files; None for rows of other kinds."""
+    if isinstance(source, (str, PathLike)):
+        if not is_parquet(source) or not Path(source).exists():
+            return None
+        check_quoting(quoting, "parquet")
+        return _parquet_columns(Path(source), needed)
+    table = as_table(source)
+    try:
+        return None if table is None else table.batches(needed, CHUNK)
+    except ValueError as error:
+        raise advise(error, NAMING) from None
+
+
+def _parquet_columns(path: Path, needed: Sequence[str]) -> Iterator[list[Any]]:
+    try:
+        yield from parquet_columns(path, needed)
+    except MissingColumnError as error:
+        raise advise(error, NAMING) from None
+
+
+def _row_batches(
+    chunks: Iterable[Sequence[Row]], names: Sequence[Any], id_column: str | None, keep: Sequence[str]
+) -> Iterator[list[Any]]:
+    start = 0
+    for rows in chunks:
+        yield _read_rows(rows, start, names, id_column, keep)
+        start += len(rows)
+
+
+def _joined(batches: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """All batches as one, if there are any."""
+    columns: list[list[Any]] = []
+    for batch in batches:
+        columns = columns or [[] for _ in batch]
+        for column, values in zip(columns, batch, strict=True):
+            column.extend(values)
+    if columns:
+        yield columns
+
+
+def _read_batches(
+    batches: Iterable[list[Any]], n_texts: int, beside: Sequence[IdColumn | KeptColumn]
+) -> Iterator[tuple[list[list[Any]], list[pa.Array]]]:
+    """Texts of each column, and the columns beside them, a few thousand rows at a time."""
+    start = 0
+    for batch in batches:
+        texts, others = batch[:n_texts], batch[n_texts:]
+        # The type of a column that comes whole is that of all its rows.
+        arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
+        for first in range(0, len(texts[0]), CHUNK):
+            rows = slice(first, first + CHUNK)
+            read = [column_values(text.iloc[rows] if hasattr(text, "iloc") else text[rows]) for text in texts]
+            yield read, [array[rows] for array in arrays]
+        start += len(texts[0])
 
 
 class Fingerprint:
@@ -92,8 +172,9 @@ class Fingerprint:
 
     def update(self, table: pa.Table) -> None:
         """Take in further rows."""
-        for row in table.drop_columns(["row"]).to_pylist():
-            encoded = repr(tuple(row.items())).encode("utf-8", "surrogatepass")
+        names = [name for name in table.column_names if name != "row"]
+        for row in zip(*(comparable(table[name]) for name in names), strict=True):
+            encoded = repr(tuple(zip(names, row, strict=True))).encode("utf-8", "surrogatepass")
             self._digest.update(len(encoded).to_bytes(8, "little") + encoded)
         self.n_rows += len(table)
 
@@ -102,42 +183,28 @@ class Fingerprint:
 
 
 def _stated_types(source: Any, keep: Sequence[str]) -> dict[str, pa.DataType]:
-    """Types of columns, where the source has a schema."""
-    schema: Any = None
+    """Types of columns, where an iterable data set knows them."""
+    schema = getattr(getattr(source, "features", None), "arrow_schema", None)
+    return {} if schema is None else {name: schema.field(name).type for name in keep if name in schema.names}
+
+
+def _chunks(source: Any, needed: Sequence[str], id_column: str | None, quoting: bool | None) -> Iterator[Sequence[Row]]:
     if isinstance(source, (str, PathLike)):
-        if _is_parquet(Path(source)) and Path(source).exists():
-            schema = ds.dataset(source, format="parquet").schema
-    elif isinstance(source, pa.Table):
-        schema = source.schema
-    elif hasattr(source, "features") and hasattr(source, "iter"):
-        schema = getattr(source.features, "arrow_schema", None)
-    if schema is None:
-        return {}
-    types = {name: schema.field(name).type for name in keep if name in schema.names}
-    return {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in types.items()}
-
-
-def _is_open(kind: pa.DataType) -> bool:
-    """Whether the values so far do not tell a type, or not that of what is in them."""
-    if pa.types.is_nested(kind):
-        return any(_is_open(kind.field(place).type) for place in range(kind.num_fields))
-    return pa.types.is_null(kind)
-
-
-def _chunks(source: Any) -> Iterator[Sequence[Row]]:
-    if isinstance(source, (str, PathLike)):
-        return _file_chunks(Path(source))
-    if isinstance(source, pa.Table):
-        return (batch.to_pylist() for batch in source.to_batches(CHUNK))
-    if hasattr(source, "column_names") and hasattr(source, "iter"):
-        return (_rows_of_columns(batch) for batch in source.iter(batch_size=CHUNK))
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):
-        return (source.iloc[start : start + CHUNK].to_dict("records") for start in range(0, len(source), CHUNK))
-    if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
+        return _cut(_file_rows(source, needed, id_column, quoting))
+    if isinstance(source, (bytes, Mapping, set, frozenset)) or not isinstance(source, Iterable):
         raise TypeError(
-            "source must be a path, a datasets.Dataset, a table or an iterable of texts, tuples or dictionaries, got "
-            f"{type(source).__name__}"
+            "source must be a path, a data frame, a table, a datasets.Dataset or an iterable of texts, tuples or "
+            f"dictionaries, got {type(source).__name__}"
         )
+    if isinstance(source, np.ndarray) and source.ndim != 1:
+        if source.ndim != 2:
+            raise TypeError(f"source must have one or two dimensions, got an array of shape {source.shape}")
+        return _cut(source.tolist())
+    rows = plain_rows(source)
+    if rows is not source:
+        return _cut(rows)
+    if any(hasattr(type(source), name) for name in ("to_pylist", "isna", "to_list", "dtype")):
+        return _cut(column_values(source))
     return _cut(source)
 
 
@@ -146,113 +213,66 @@ def _cut(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
     return iter(lambda: list(itertools.islice(iterator, CHUNK)), [])
 
 
-def _rows_of_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+def _file_rows(
+    path: str | PathLike[str], needed: Sequence[str], id_column: str | None, quoting: bool | None
+) -> Iterator[Row]:
+    try:
+        for row in read_rows(path, required=needed, quoting=quoting):
+            problem = None
+            if isinstance(row, Record) and id_column is not None and row.place.startswith("line"):
+                problem = json_problem(row.content.get(id_column))
+            if problem is not None:
+                yield BadRecord(row.place, f"its {id_column!r} cannot be an id: {problem}")
+            else:
+                yield row if isinstance(row, BadRecord) else row.content
+    except MissingColumnError as error:
+        raise advise(error, NAMING) from None
 
 
-def _file_chunks(path: Path) -> Iterator[Sequence[Row]]:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no source {path}")
-    suffix = path.suffix.lower()
-    if _is_parquet(path):
-        dataset = ds.dataset(path, format="parquet")
-        return (batch.to_pylist() for batch in dataset.to_batches(batch_size=CHUNK) if len(batch))
-    if suffix in (".csv", ".tsv"):
-        return _cut(_csv_rows(path, "\t" if suffix == ".tsv" else ","))
-    if suffix in (".jsonl", ".ndjson"):
-        return _cut(_json_rows(path))
-    raise ValueError(f"source {path} must end in .parquet, .csv, .tsv or .jsonl, or be a folder of Parquet files")
-
-
-def _is_parquet(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in (".parquet", ".pq")
-
-
-def _csv_rows(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
-    # Bytes that are no UTF-8 become lone surrogates, and their row one with a reason.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-        for row in csv.DictReader(file, delimiter=delimiter):
-            if None in row or None in row.values():
-                raise ValueError(f"{path} has a row with another number of fields than its header: {row!r:.200}")
-            yield row
-
-
-def _json_rows(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number}: {error}") from None
-
-
-def _table(
-    rows: Sequence[Row],
-    start: int,
-    wanted: Sequence[str],
-    names: Sequence[str],
-    id_column: str | None,
-    keep: Sequence[str],
-) -> pa.Table:
-    read = [_read_row(row, start + place, names, id_column, keep) for place, row in enumerate(rows)]
-    columns: dict[str, pa.Array] = {"row": pa.array(range(start, start + len(rows)), pa.int64())}
-    if id_column is not None:
-        ids = [identity for identity, _, _ in read]
-        whole = all(type(identity) is int for identity in ids)
-        columns["id"] = pa.array(ids if whole else [None if i is None else str(i) for i in ids])
-    for place, name in enumerate(wanted):
-        checked = [_checked(texts[place]) for _, texts, _ in read]
-        columns[name] = pa.array([text for text, _ in checked], pa.string())
-        columns[f"bad_{name}"] = pa.array([problem for _, problem in checked], pa.string())
-    for place, name in enumerate(keep):
-        columns[name] = _kept([others[place] for _, _, others in read], name, start)
-    return pa.table(columns)
-
-
-def _kept(values: Sequence[Any], name: str, start: int) -> pa.Array:
-    """A column that is kept.
+def _with_columns(chunks: Iterator[Sequence[Row]], needed: Sequence[str]) -> Iterator[Sequence[Row]]:
+    """The same chunks.
 
     Raises:
-        ValueError: its values are of several types, or of one that Arrow does not have.
+        ValueError: at the end, where no row has a column that is needed. Single rows may lack it.
     """
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        # As many of the first as fit together: what fits no more fits no better with others behind it.
-        n_good = bisect_left(range(1, len(values)), True, key=lambda n: not _fit(values[:n]))
-    before = f" after {pa.array(values[:n_good]).type}" if n_good else ""
-    value = values[n_good]
-    raise ValueError(
-        f"the column {name!r} that is to be kept has {type(value).__name__} {value!r:.60} in row {start + n_good}"
-        f"{before}: a column is of one type, and null or None where nothing is known"
-    )
+    missing, first = dict.fromkeys(needed), None
+    for chunk in chunks:
+        for row in chunk if missing else ():
+            if isinstance(row, Mapping):
+                first = row if first is None else first
+                missing = {name: None for name in missing if name not in row}
+        yield chunk
+    if missing and first is not None:
+        has = ", ".join(map(str, first))
+        raise advise(ValueError(f"no row has a column {', '.join(missing)}; row 0 has {has}"), NAMING)
 
 
-def _fit(values: Sequence[Any]) -> bool:
-    try:
-        pa.array(values)
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        return False
-    return True
+def _read_rows(
+    rows: Sequence[Row], start: int, names: Sequence[Any], id_column: str | None, keep: Sequence[str]
+) -> list[list[Any]]:
+    """Columns of texts, of ids where there are any, and those that are kept."""
+    read = [_read_row(row, start + place, names, id_column, keep) for place, row in enumerate(rows)]
+    texts = [[None if is_missing(text[place]) else text[place] for _, text, _ in read] for place in range(len(names))]
+    ids = [] if id_column is None else [[identity for identity, _, _ in read]]
+    return [*texts, *ids, *([values[place] for _, _, values in read] for place in range(len(keep)))]
 
 
 def _read_row(
     row: Row, number: int, names: Sequence[str], id_column: str | None, keep: Sequence[str]
 ) -> tuple[Any, Sequence[Any], Sequence[Any]]:
-    """Id, texts, and columns that are kept."""
+    """Id, texts, and columns that are kept. A `BadRecord` in place of a text tells what is wrong with the row."""
+    if isinstance(row, BadRecord):
+        return None, [row] * len(names), [None] * len(keep)
     if isinstance(row, Mapping):
-        # Whether the columns of texts are named rightly, the first row tells; one that lacks a text is as with null.
-        needed = [*(names if number == 0 else ()), *([id_column] if id_column else []), *keep]
-        missing = [name for name in needed if name not in row]
-        if missing:
-            raise ValueError(f"row {number} has no column {', '.join(missing)}; it has {', '.join(map(str, row))}")
-        return row.get(id_column or ""), [row.get(name) for name in names], [row[name] for name in keep]
+        # One that lacks a text is as with null.
+        texts: list[Any] = [row.get(name) for name in names]
+        if id_column is not None and id_column not in row:
+            texts = [BadRecord(f"row {number}", f"it has no {id_column!r}, which is to be its id")] * len(names)
+        return row.get(id_column or ""), texts, [row.get(name) for name in keep]
     if id_column is not None or keep:
         raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
     # One text without a name, whatever it is: what is no string becomes a row with a reason.
-    values = row if isinstance(row, (tuple, list)) else [row]
+    values = row.tolist() if isinstance(row, np.ndarray) else row if isinstance(row, (tuple, list)) else [row]
     if len(values) != len(names):
         raise ValueError(f"row {number} must have {len(names)} texts, got {len(values)}: {row!r:.80}")
     return None, values, []
@@ -260,6 +280,8 @@ def _read_row(
 
 def _checked(text: Any) -> tuple[str | None, str | None]:
     """A text as Arrow can hold it, or None, and what is wrong with it, or None."""
+    if isinstance(text, BadRecord):
+        return None, f"{text.place}: {text.problem}"
     if text is None:
         return None, "there is no text (null)"
     if not isinstance(text, str):

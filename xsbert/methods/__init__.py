@@ -18,8 +18,7 @@ from typing import Any
 from ..attribution import Attribution
 from ..engine.options import check_keywords
 from ..models import XSTransformer
-from ..pairing import two_texts
-from ..sequences import as_pairs
+from ..pairing import pairs_of, two_texts
 from .bilrp import bilrp, bilrp_obstacle
 from .common import MethodOptions, Pairs, of_factors, of_values
 from .hidden import cosines, layer_cosines, products, static_cosines
@@ -80,7 +79,7 @@ def explain_with(
     Args:
         method: a name in `METHODS`.
         model: left as it is.
-        pairs: pairs of texts.
+        pairs: pairs of texts, as for `XSTransformer.explain_pairs`.
         **options: see `MethodOptions`; ``similarity`` is the model's own where it is not given.
 
     Returns:
@@ -105,7 +104,7 @@ def checked_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         ValueError: there is none.
     """
     found = []
-    for place, pair in enumerate(as_pairs(pairs, "pairs")):
+    for place, pair in enumerate(pairs_of(pairs)):
         texts = two_texts(pair, place)
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"pairs[{place}] must be two strings, got {pair!r:.80}")

@@ -13,10 +13,9 @@ from ..engine.options import takes_options
 from ..engine.skipping import skip_or_raise
 from ..engine.texts import Prompt
 from ..factors import TextFactors
-from ..pairing import factors_for_pairs, in_units, two_texts
+from ..pairing import factors_for_pairs, in_units, pairs_of, two_texts
 from ..ranker import Request, check_prompt_of_both, explained_ranking
 from ..ranking import Ranking
-from ..sequences import as_pairs
 from ..similarity import resolved_similarity
 from .referenced import ReferencedTransformer
 from .shift_warning import ShiftWarning, warn_of_shift, warn_of_shifted_ranking, warning_once
@@ -279,7 +278,8 @@ class XSTransformer(ReferencedTransformer):
         factors are then good for these pairs alone, which `Attribution.pulled_back` says.
 
         Args:
-            pairs: pairs of texts, such as ``zip(frame["text_a"], frame["text_b"])``.
+            pairs: pairs of texts; dictionaries with ``text_a`` and ``text_b``; or a data frame, an Arrow table or a
+                `datasets.Dataset` that has these columns, or two columns alone.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`.
             units: as for `text_factors`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and yield
@@ -290,7 +290,8 @@ class XSTransformer(ReferencedTransformer):
             one attribution for each pair, in order; none of them is kept.
 
         Raises:
-            TypeError: an entry of ``pairs`` does not hold two texts; other errors as for `attribute_prediction`.
+            TypeError: an entry of ``pairs`` does not hold two texts, or a table has other columns; other errors as for
+                `attribute_prediction`.
 
         Warns:
             UserWarning: as `attribute_prediction`.
@@ -304,7 +305,7 @@ class XSTransformer(ReferencedTransformer):
         explainer = self.explainer(**options)
         similarity = resolved_similarity(similarity, self.similarity_fn_name)
         prompts = _sides_of(explainer, prompt, prompt_name, task)
-        both = [two_texts(pair, place) for place, pair in enumerate(as_pairs(pairs, "pairs"))]
+        both = [two_texts(pair, place) for place, pair in enumerate(pairs_of(pairs))]
         left, right = [text_a for text_a, _ in both], [text_b for _, text_b in both]
         names = "pairs[{}][0]", "pairs[{}][1]"
         n_pairs = len(left)

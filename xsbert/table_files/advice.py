@@ -1,0 +1,55 @@
+"""Messages that name an argument in Python and the option of the same meaning on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+__all__ = ["advise", "option_message"]
+
+ARGUMENT = re.compile(r"\{(\w+)(=\w+)?\}")
+ATTRIBUTE = "_advice"
+
+E = TypeVar("E", bound=Exception)
+
+
+def advise(error: E, advice: str) -> E:
+    """Add advice to the message of an exception.
+
+    Args:
+        error: with the problem as its only argument.
+        advice: what to do about it. Arguments of Python stand in braces, with a value or without one.
+
+    >>> str(advise(ValueError("out holds a job"), "{resume=True} goes on with it"))
+    'out holds a job: resume=True goes on with it'
+    """
+    problem = str(error)
+    setattr(error, ATTRIBUTE, (problem, advice))
+    error.args = (_joined(problem, advice, lambda name, value: f"{name}{value}"),)
+    return error
+
+
+def option_message(error: BaseException, options: Mapping[str, str] | None = None) -> str:
+    """The message of an exception for users of the command line.
+
+    Args:
+        error: of any kind; `advise` may have added advice to it.
+        options: options by name of the argument, where they are not spelled alike.
+
+    >>> option_message(advise(ValueError("out holds a job"), "{resume=True} goes on with it"))
+    'out holds a job: --resume goes on with it'
+    """
+    added = getattr(error, ATTRIBUTE, None)
+    if added is None:
+        return str(error) or type(error).__name__
+
+    def option(name: str, value: str) -> str:
+        spelled = (options or {}).get(name, f"--{name.replace('_', '-')}")
+        return spelled.replace("--", "--no-", 1) if value == "=False" else spelled
+
+    return _joined(*added, option)
+
+
+def _joined(problem: str, advice: str, spell: Callable[[str, str], str]) -> str:
+    return f"{problem}: {ARGUMENT.sub(lambda found: spell(found[1], found[2] or ''), advice)}"
