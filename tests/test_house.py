@@ -14,11 +14,11 @@ PACKAGE = Path(xsbert.__file__).parent
 # Each room, from the ground up, imports from rooms below it alone; those in one line do not import from each other.
 STOREYS = [
     ["cached", "progress"],
-    ["caller", "correlations", "largest", "optional", "plain", "similarity", "torch_private", "version"],
+    ["caller", "correlations", "largest", "optional", "plain", "sequences", "similarity", "torch_private", "version"],
     ["memory", "quadrature", "table_files", "tables"],
     ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
     ["factors", "placement", "retrieval"],
-    ["shares", "spelling", "storage"],
+    ["retriever_scores", "shares", "spelling", "storage"],
     ["highlights", "stored_text"],
     ["factor_files", "ranking_files", "results", "view"],
     ["alignment", "utils"],

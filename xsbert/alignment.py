@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import csr_matrix, eye, kron
 
+from .plain import checked_real
 from .units import TEXT
 
 if TYPE_CHECKING:
@@ -125,8 +126,7 @@ def alignments(
     """
     if method not in ALIGNMENT_METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, ALIGNMENT_METHODS))}, got {method!r}")
-    if not np.isfinite(threshold):
-        raise ValueError(f"threshold must be finite, got {threshold!r}")
+    threshold = checked_real(threshold, "threshold")
     cells, rows, columns = content_cells(result)
     judged = contrast_view(result).matrix if contrast else cells
     allowed = cells > threshold

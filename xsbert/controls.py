@@ -17,6 +17,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from .engine.encoder import encoder_layers
 from .models import XSTransformer
+from .plain import checked_integer
+from .sequences import as_texts
 
 __all__ = ["planted_lexical_model", "randomised_layers"]
 
@@ -39,7 +41,7 @@ def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
         seed: of the shuffling.
     """
     other = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checked_integer(seed, "seed"))
     with torch.no_grad():
         for weight in encoder_layers(cast(Transformer, other[0])).parameters():
             if weight.ndim > 1:
@@ -57,7 +59,8 @@ def planted_lexical_model(words: Sequence[str]) -> XSTransformer:
     Args:
         words: the vocabulary, in lower case.
     """
-    vocabulary = {word: place for place, word in enumerate([*SPECIAL.values(), *dict.fromkeys(words)])}
+    known = as_texts(words, "words")
+    vocabulary = {word: place for place, word in enumerate([*SPECIAL.values(), *dict.fromkeys(known)])}
     # A multiple of four for the heads, and room for a second half that makes all layer norms alike.
     width = 2 * len(vocabulary)
     config = BertConfig(

@@ -17,6 +17,8 @@ from .engine.position_limit import may_exceed_positions
 from .engine.private_copy import private_model
 from .engine.reference import SPECIAL_NAMES
 from .models import XSTransformer
+from .plain import checked_integer
+from .sequences import as_entries, as_pairs, as_texts
 from .similarity import SIMILARITIES, similarity_hint
 from .spelling import shorten
 
@@ -141,8 +143,8 @@ def shift_cost(
 
     Args:
         model: any model that `XSTransformer` takes, not shifted itself; left as it is.
-        texts_a: n texts, at least 3.
-        texts_b: n texts.
+        texts_a: n texts, at least 3: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by position.
+        texts_b: n texts, as ``texts_a``.
         scores: n annotated similarities on any scale, not all the same.
         references: reference tokens, as for `XSTransformer`; None takes those of ``"pad"``, ``"unk"`` and ``"mask"``
             that the tokenizer has, or ``"pad"`` alone where their positions are those of padding.
@@ -156,7 +158,7 @@ def shift_cost(
         a row for the model as it is, and one for each reference.
 
     Raises:
-        TypeError: ``references`` is a single string.
+        TypeError: texts or references are a single string, a table, a dictionary or a set, or hold no strings.
         ValueError: an argument is outside what is allowed, or the model is shifted already.
 
     >>> a, b = ["A cold day.", "Rain", "Stock prices fell."], ["It is freezing.", "Sun", "A dog barks."]
@@ -164,6 +166,8 @@ def shift_cost(
     >>> [row.reference for row in cost.rows]
     [None, '[UNK]']
     """
+    texts_a, texts_b = as_texts(texts_a, "texts_a"), as_texts(texts_b, "texts_b")
+    batch_size = checked_integer(batch_size, "batch_size", least=1)
     gold = _check_annotated(texts_a, texts_b, scores)
     shifts = _Shifts.of(model, references, similarity, reference_positions)
     texts = list(dict.fromkeys([*texts_a, *texts_b]))
@@ -196,7 +200,8 @@ def choose_reference(
 
     Args:
         model: as for `shift_cost`, left as it is.
-        texts: n texts of the kind that will be explained, at least 3 distinct ones.
+        texts: n texts of the kind that will be explained, at least 3 distinct ones: a list, or a column of pandas,
+            numpy, Arrow, polars or datasets, read by position.
         pairs: places (i, j) in ``texts`` of the pairs to score, at least 3. None takes all pairs of distinct texts.
         references: as for `shift_cost`.
         max_texts: where all pairs are taken, most texts that they are made of, at least 3: of more, as many at even
@@ -215,10 +220,12 @@ def choose_reference(
     >>> choice.best.reference
     '[UNK]'
     """
+    batch_size = checked_integer(batch_size, "batch_size", least=1)
+    texts = as_texts(texts, "texts")
     _check_texts(texts, "texts")
     shifts = _Shifts.of(model, references, similarity)
     if pairs is None:
-        texts = _spread(list(dict.fromkeys(texts)), max_texts)
+        texts = _spread(list(dict.fromkeys(texts)), checked_integer(max_texts, "max_texts", least=3))
         places = np.array([*combinations(range(len(texts)), 2)], dtype=np.int64).reshape(-1, 2).T
     else:
         places = _check_places(pairs, len(texts))
@@ -264,6 +271,7 @@ class _Shifts:
         if references is None:
             names = ("pad",) if reference_positions == "padding" else SPECIAL_NAMES
             references = [name for name in names if getattr(whole.tokenizer, f"{name}_token") is not None]
+        references = as_texts(references, "references")
         shifted = [
             _without_normalisation(
                 XSTransformer.wrap(model, shift=True, reference=name, reference_positions=reference_positions)
@@ -306,7 +314,7 @@ class _Shifts:
 
 
 def _check_annotated(texts_a: Sequence[str], texts_b: Sequence[str], scores: Sequence[float]) -> np.ndarray:
-    gold = np.asarray(scores, dtype=np.float64)
+    gold = np.asarray(as_entries(scores, "scores", "numbers"), dtype=np.float64)
     sizes = (len(texts_a), len(texts_b), gold.size)
     if gold.ndim != 1 or len(set(sizes)) != 1 or sizes[0] < 3:
         raise ValueError(f"texts_a, texts_b and scores must be equally many, at least 3, got {sizes}")
@@ -318,17 +326,15 @@ def _check_annotated(texts_a: Sequence[str], texts_b: Sequence[str], scores: Seq
 
 
 def _check_texts(texts: Sequence[str], name: str) -> None:
-    if isinstance(texts, str):
-        raise TypeError(f"{name} must be a sequence of strings, got one string: {texts!r:.60}")
     for place, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
+        if not text.strip():
             raise ValueError(f"{name}[{place}] must hold some text, got {text!r:.80}")
 
 
 def _check_places(pairs: Sequence[tuple[int, int]], n_texts: int) -> np.ndarray:
     """(2, P) places of pairs."""
     places = []
-    for number, pair in enumerate(pairs):
+    for number, pair in enumerate(as_pairs(pairs, "pairs")):
         try:
             a, b = map(index, pair)
         except (TypeError, ValueError):
@@ -340,9 +346,7 @@ def _check_places(pairs: Sequence[tuple[int, int]], n_texts: int) -> np.ndarray:
 
 
 def _spread(texts: list[str], most: int) -> list[str]:
-    """All of them; or, above the limit, a selection at even distances."""
-    if most < 3:
-        raise ValueError(f"max_texts must be at least 3, got {most}")
+    """All of them; or, above the limit, which is at least 3, a selection at even distances."""
     if len(texts) <= most:
         return texts
     return [texts[place] for place in np.linspace(0, len(texts) - 1, most).round().astype(int)]

@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .alignment import ALIGNMENT_METHODS
 from .attribution import Attribution
+from .sequences import as_entries
 
 __all__ = ["AGGREGATIONS", "AlignmentScores", "GoldLink", "GoldPair", "read_ists", "score_alignments"]
 
@@ -135,6 +136,9 @@ def score_alignments(
         ValueError: a name is not known, there are not as many matrices as pairs, a matrix does not fit its texts or is
             not finite, or all pairs are skipped, so that there is no score.
     """
+    gold = as_entries(gold, "gold", "pairs")
+    if not isinstance(matrices, np.ndarray):
+        matrices = as_entries(matrices, "matrices", "arrays")
     if len(gold) != len(matrices):
         raise ValueError(f"matrices must be as many as gold pairs, got {len(matrices)} and {len(gold)}")
     if aggregation not in AGGREGATIONS or method not in ALIGNMENT_METHODS:

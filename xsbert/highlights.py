@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .plain import checked_real
 from .shares import Shares, by_sentence
 from .units import TEXT, visible_span
 
@@ -101,7 +102,7 @@ def tagged(
     Raises:
         ValueError: the threshold is outside 0 … 1.
     """
-    if not 0 <= threshold <= 1:
+    if not 0 <= checked_real(threshold, "threshold") <= 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
     kept = (lambda piece: piece) if escape is None else escape
     if largest is None:

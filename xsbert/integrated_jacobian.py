@@ -30,7 +30,7 @@ from torch.func import jvp, vjp, vmap
 from torch.nn.utils.rnn import pad_sequence
 
 from .memory import peak_bytes
-from .plain import is_integer
+from .plain import checked_integer
 from .progress import Progress
 from .quadrature import Quadrature, quadrature
 
@@ -790,8 +790,7 @@ def default_chunk_size(x: Tensor) -> int:
 
 def check_chunk_size(chunk_size: int | None) -> None:
     """Raise ValueError unless ``chunk_size`` is None or an integer of at least 1."""
-    if chunk_size is not None and (not is_integer(chunk_size) or chunk_size < 1):
-        raise ValueError(f"chunk_size must be None or an integer of at least 1, got {chunk_size!r}")
+    checked_integer(chunk_size, "chunk_size", least=1, optional=True, wrong_type=ValueError)
 
 
 def _check(x: Tensor, r: Tensor, chunk_size: int | None) -> None:

@@ -17,6 +17,8 @@ from .attribution import Attribution
 from .correlations import spearman
 from .factors import TextFactors
 from .models import XSTransformer
+from .plain import checked_real, finite_or_none
+from .sequences import as_entries
 from .units import TEXT, check_ranges
 
 __all__ = [
@@ -110,8 +112,9 @@ class Table:
         return [row[self.columns.index(name)] for row in self.rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """For a record as JSON."""
-        return {"title": self.title, "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows]}
+        """For a record as JSON. None stands for what is not finite, such as the share of a sum that is zero."""
+        rows = [[finite_or_none(cell) for cell in row] for row in self.rows]
+        return {"title": self.title, "rows": [dict(zip(self.columns, row, strict=True)) for row in rows]}
 
     def __str__(self) -> str:
         cells = [self.columns, *([_shown(each) for each in row] for row in self.rows)]
@@ -144,7 +147,7 @@ def cumulative_share(results: Iterable[Attribution], shares: Sequence[float] = (
         for each share the sums of the largest cells, over all pairs of texts, divided by the sums of the scores and of
         the interactions. Off the shelf either can be above 1, since the score has three other parts.
     """
-    _check_shares(shares)
+    shares = _checked_shares(shares)
     results = _checked(results)
     score, total = sum(each.score for each in results), sum(each.matrix.sum() for each in results)
     rows = []
@@ -176,7 +179,7 @@ def kept_correlation(
         ValueError: there are not as many scores as results, or one is not finite.
         TypeError: a score is not a number.
     """
-    _check_shares(shares)
+    shares = _checked_shares(shares)
     results = _checked(results)
     scores = _checked_scores(results, scores)
     rows = [
@@ -206,7 +209,7 @@ def kept_by_label(
             group.
         TypeError: a score is not a number, or the labels of a group are one string.
     """
-    results = list(results)
+    results = as_entries(results, "results", "attributions")
     scores = _checked_scores(results, scores)
     known = {"nouns and verbs": ("NOUN", "PROPN", "VERB"), "content words": CONTENT} if groups is None else dict(groups)
     labels = [tuple(unit_labels(side, labeller)[0] for side in (each.a, each.b)) for each in results]
@@ -383,6 +386,7 @@ def probe_negation(
     Raises:
         ValueError: the word is not in the negated text, or a pair cannot be explained.
     """
+    sentences = as_entries(sentences, "sentences", "triples of strings")
     results = _explained(model, [(a, b) for a, b, _ in sentences], options)
     rows = []
     for (_, negated, word), result in zip(sentences, results, strict=True):
@@ -410,6 +414,8 @@ def probe_opposites(
     Raises:
         ValueError: a word is not in its text, or a pair cannot be explained.
     """
+    antonyms = as_entries(antonyms, "antonyms", "tuples of strings")
+    synonyms = as_entries(synonyms, "synonyms", "tuples of strings")
     same = [(a, a, word, word) for a, _, word, _ in antonyms]
     rows = []
     for name, probes in (("the same word", same), ("synonyms", synonyms), ("antonyms", antonyms)):
@@ -443,13 +449,16 @@ def _place(side: TextFactors, word: str) -> int:
     return places[0]
 
 
-def _check_shares(shares: Sequence[float]) -> None:
-    if not all(0 < share <= 1 for share in shares):
-        raise ValueError(f"shares must be above 0 and at most 1, got {tuple(shares)}")
+def _checked_shares(shares: Sequence[float]) -> list[float]:
+    shares = as_entries(shares, "shares", "numbers")
+    for place, share in enumerate(shares):
+        if not 0 < checked_real(share, f"shares[{place}]") <= 1:
+            raise ValueError(f"shares must be above 0 and at most 1, got {tuple(shares)}")
+    return shares
 
 
 def _checked(results: Iterable[Attribution]) -> list[Attribution]:
-    found = list(results)
+    found = as_entries(results, "results", "attributions")
     if not found:
         raise ValueError("results must hold at least one attribution, got none")
     return found
@@ -457,11 +466,9 @@ def _checked(results: Iterable[Attribution]) -> list[Attribution]:
 
 def _checked_scores(results: Sequence[Attribution], scores: Sequence[float]) -> list[float]:
     """As numbers, one for each result."""
+    scores = as_entries(scores, "scores", "numbers")
     if len(results) != len(scores) or len(results) < 3:
         raise ValueError(f"scores must be as many as results, 3 at least, got {len(scores)} and {len(results)}")
     for place, score in enumerate(scores):
-        if isinstance(score, (str, bytes)) or not np.isscalar(score):
-            raise TypeError(f"scores[{place}] must be a number, got {score!r:.60}")
-        if not np.isfinite(score):
-            raise ValueError(f"scores[{place}] must be finite, got {score!r}")
+        checked_real(score, f"scores[{place}]")
     return [float(score) for score in scores]

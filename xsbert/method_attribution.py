@@ -54,6 +54,7 @@ class MethodAttribution(Attribution):
             )
         if not (np.isfinite(self.values).all() and np.isfinite(self.offset)):
             raise ValueError(f"the values of {self.method!r} hold numbers that are not finite")
+        object.__setattr__(self, "offset", float(self.offset))
 
     @cached_property
     def matrix(self) -> np.ndarray:

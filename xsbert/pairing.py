@@ -7,7 +7,7 @@ must have factors of their own. Counted are passes per node, a backward pass as 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from .engine.run import BACKWARD_COST, spanning
 from .engine.skipping import OF_A_TEXT, skip_or_raise
 from .engine.texts import TokenizedText
 from .factors import ProjectedFactors, TextFactors
+from .sequences import as_pairs, column_names, plain_text
 from .tables import as_table, plain_rows
 
 __all__ = ["TEXT_PAIR", "factors_for_pairs", "in_units", "pairs_of", "pulled_back_texts", "two_texts"]
@@ -27,15 +28,15 @@ TEXT_PAIR = ("text_a", "text_b")
 """Names of the columns of two texts in tables and dictionaries."""
 
 
-def pairs_of(pairs: Any) -> Any:
-    """The pairs of a table or of dictionaries as tuples. Anything else is returned as it is.
+def pairs_of(pairs: Any) -> list[Any]:
+    """Pairs by position: those of a table or of dictionaries as tuples, others as they are.
 
     Args:
         pairs: A table with the columns ``text_a`` and ``text_b``, or with two columns alone (see
             `xsbert.tables.as_table`); or rows, of which dictionaries with these keys become tuples.
 
     Raises:
-        TypeError: A table has neither.
+        TypeError: A table has neither; or ``pairs`` is a string, a dictionary or a set.
 
     >>> import pandas as pd
     >>> pairs_of(pd.DataFrame({"id": [7], "text_b": ["Freezing."], "text_a": ["A cold day."]}, index=[3]))
@@ -51,13 +52,10 @@ def pairs_of(pairs: Any) -> Any:
                 'frame[["premise", "hypothesis"]], or rename them'
             )
         return [*zip(*table.columns(TEXT_PAIR if named else table.names), strict=True)]
-    rows = plain_rows(pairs)
-    if rows is pairs and not isinstance(pairs, (list, tuple, Iterator)):
-        return pairs
-    return (
+    return [
         tuple(row[name] for name in TEXT_PAIR) if isinstance(row, Mapping) and set(TEXT_PAIR) <= set(row) else row
-        for row in rows
-    )
+        for row in as_pairs(plain_rows(pairs), "pairs")
+    ]
 
 
 def two_texts(pair: Any, place: int) -> tuple[Any, Any]:
@@ -74,11 +72,11 @@ def two_texts(pair: Any, place: int) -> tuple[Any, Any]:
     Traceback (most recent call last):
     TypeError: pairs[0] must be two texts, got 'ab'
     """
-    # Strings and mappings can be unpacked as well, to what nobody means, and sets in any order.
-    if not isinstance(pair, (str, bytes, Mapping, Set)):
+    # Strings, mappings and tables can be unpacked as well, to what nobody means, and sets in any order.
+    if not isinstance(pair, (str, bytes, Mapping, Set)) and column_names(pair) is None:
         with suppress(TypeError, ValueError):
             text_a, text_b = pair
-            return text_a, text_b
+            return plain_text(text_a), plain_text(text_b)
     raise TypeError(f"pairs[{place}] must be two texts, got {pair!r:.80}")
 
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from .engine.private_copy import private_copy
 from .factors import TextFactors
 from .models import XSTransformer
+from .plain import checked_integer
 from .progress import Progress
+from .sequences import as_texts
 from .similarity import check_similarity
 from .units import TEXT, check_units
 
@@ -93,7 +95,8 @@ class Perturber:
         check_units(units)
         check_similarity(similarity)
         self.model, self.units, self.similarity = model, units, similarity
-        self.batch_size, self.show_progress_bar = batch_size, show_progress_bar
+        self.batch_size = checked_integer(batch_size, "batch_size", least=1)
+        self.show_progress_bar = show_progress_bar
         self.n_passes = 0
         """Forward passes, counted by texts, so far."""
         self._modules = private_copy(list(model))
@@ -107,7 +110,7 @@ class Perturber:
             ValueError: a text is too long for the model, so that a part of it would be left out unseen; or it has no
                 units beside special tokens.
         """
-        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        new = [text for text in dict.fromkeys(as_texts(texts, "texts")) if text not in self._texts]
         if not new:
             return
         for text, layout in zip(new, text_layout(self.model, new, self.show_progress_bar), strict=True):

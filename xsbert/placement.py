@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .integrated_jacobian import derivatives_along_paths, values_along_paths, values_and_derivatives_along_paths
 from .panels import Graded, Request, ask, composite, fewest_on_panels, graded
-from .plain import is_integer, is_real
+from .plain import checked_integer, is_real
 from .quadrature import Quadrature, drawn_to_middle, equidistributed, quadrature
 
 __all__ = ["Placement", "Request", "check_tolerance", "place_nodes", "place_nodes_together", "search"]
@@ -431,8 +431,7 @@ def check_tolerance(tolerance: float, max_steps: int, name: str = "tolerance") -
         raise TypeError(f"{name} must be a number, got {tolerance!r}")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ValueError(f"{name} must be above 0, got {tolerance}")
-    if not is_integer(max_steps) or max_steps < 1:
-        raise ValueError(f"max_steps must be an integer of at least 1, got {max_steps!r}")
+    checked_integer(max_steps, "max_steps", least=1, wrong_type=ValueError)
 
 
 def _on_cpu(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from .plain import is_integer
+from .plain import checked_integer
 
 __all__ = ["RULES", "Quadrature", "drawn_to_middle", "equidistributed", "quadrature"]
 
@@ -122,8 +122,4 @@ def quadrature(rule: str, n_steps: int) -> Quadrature:
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {sorted(RULES)}, got {rule!r}")
-    if not is_integer(n_steps):
-        raise TypeError(f"n_steps must be an integer, got {n_steps!r}")
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
-    return RULES[rule](int(n_steps))
+    return RULES[rule](checked_integer(n_steps, "n_steps", least=1))

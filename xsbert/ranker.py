@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,17 +24,17 @@ from .engine.skipping import OF_A_TEXT
 from .engine.texts import Prompt, TokenizedText
 from .factors import TextFactors
 from .passages import passages_of
-from .plain import is_integer
+from .plain import checked_integer, is_integer, plain_number
 from .ranking import Hit, Passage, Ranking
 from .retrieval import Retrieved, retrieved
+from .retriever_scores import BEARABLE_DIFFERENCE, warn_of_other_scores
+from .sequences import as_entries
 from .units import UNITS
 
 __all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
 
 DETAILS = ("highlights", "pairs")
 POOLINGS = ("max", "mean")
-# Between a score of given embeddings and the model's own, in units of the embeddings' lengths: what eight bits leave.
-BEARABLE_DIFFERENCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,8 @@ class Request:
 
     def __post_init__(self) -> None:
         for name in ("top_k", "passages"):
-            value = getattr(self, name)
-            if value is not None and (not is_integer(value) or value < 1):
-                raise ValueError(f"{name} must be None or an integer of at least 1, got {value!r}")
+            value = checked_integer(getattr(self, name), name, least=1, optional=True, wrong_type=ValueError)
+            object.__setattr__(self, name, value)
         for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
@@ -60,6 +60,7 @@ class Request:
             raise ValueError(
                 f"overlap must be an integer from 0 to below passages={self.passages}, got {self.overlap!r}"
             )
+        object.__setattr__(self, "overlap", plain_number(self.overlap))
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def explained_ranking(
     check_run(explainer.model)
     encoder = private_model(model)
     at = encoder.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
+    embeddings = None
     if request.passages is None:
         embeddings = _encoded(encoder, [each.text for each in found], prompts[1], explainer) if given is None else given
         best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
@@ -124,6 +126,8 @@ def explained_ranking(
     )
     if given is not None:
         _warn_of_other_embeddings(ranking)
+    if embeddings is not None:
+        _compare_scores(found, at, embeddings, ranking, explainer.model.shift_added)
     return ranking
 
 
@@ -136,7 +140,7 @@ def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, expla
 
 
 def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
-    found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(np.asarray(embeddings))
+    found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(_array_of(embeddings))
     width = model.get_embedding_dimension()
     if found.ndim != 2 or len(found) != n_documents:
         raise ValueError(
@@ -154,10 +158,25 @@ def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransf
     return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
 
 
+def _array_of(embeddings: Any) -> np.ndarray:
+    """(n, E) numbers, of an array or of a column whose entries are arrays or lists."""
+    array = np.asarray(embeddings)
+    if array.dtype == object:
+        rows = as_entries(embeddings, "document_embeddings", "arrays")
+        try:
+            array = np.array([np.asarray(row, dtype=np.float64) for row in rows])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"document_embeddings must hold one row of numbers for each document: {error}") from None
+    # Torch warns of what it may not write to.
+    return array if array.flags.writeable else array.copy()
+
+
 def best_documents(
     query: Tensor, embeddings: Tensor, texts: Sequence[str], similarity: str, request: Request
 ) -> list[Scored]:
     """Documents as `sentence_transformers.util.semantic_search` ranks them, the best first.
+
+    Those whose embeddings are not finite, so that they have no score, come last, with NaN.
 
     Args:
         query: (E,)
@@ -169,8 +188,14 @@ def best_documents(
     compare = util.cos_sim if similarity == "cosine" else util.dot_score
     top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
     query = query.to(embeddings.dtype)
-    (hits,) = util.semantic_search(query[None], embeddings, top_k=top_k, score_function=compare)
-    places = [(int(hit["corpus_id"]), float(hit["score"])) for hit in hits]
+    scored = torch.isfinite(embeddings).all(1)
+    known = scored.nonzero()[:, 0].tolist()
+    hits = []
+    if known:
+        among = embeddings if len(known) == len(embeddings) else embeddings[scored]
+        (hits,) = util.semantic_search(query[None], among, top_k=min(top_k, len(known)), score_function=compare)
+    places = [(known[int(hit["corpus_id"])], float(hit["score"])) for hit in hits]
+    places += [(place, math.nan) for place in (~scored).nonzero()[:, 0].tolist()][: top_k - len(places)]
     return [Scored(index, score, ((0, len(texts[index]), 1.0),), 1) for index, score in places]
 
 
@@ -201,7 +226,7 @@ def _best_by_passages(
         else:
             kept = tuple((*part, 1 / len(parts)) for part in parts)
             scored.append(Scored(index, float(own.mean()), kept, len(parts)))
-    return sorted(scored, key=lambda each: -each.score)[: request.top_k]
+    return sorted(scored, key=lambda each: math.inf if math.isnan(each.score) else -each.score)[: request.top_k]
 
 
 def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
@@ -238,6 +263,8 @@ def _explained(
         known = [each for each in sides[own] if not isinstance(each, str)]
         failed = [each for each in sides[own] if isinstance(each, str)]
         reason = failed[0] if failed else _no_score(known, similarity)
+        if not math.isfinite(scored.score):
+            reason = "the model's score of it is not finite"
         passages = (
             ()
             if reason
@@ -352,6 +379,26 @@ def _warn_of_other_embeddings(ranking: Ranking) -> None:
             "are not those of this model and these texts",
             stacklevel=caller_level(),
         )
+
+
+def _compare_scores(
+    documents: Sequence[Retrieved], query: Tensor, embeddings: Tensor, ranking: Ranking, shift_added: bool
+) -> None:
+    """Warn where scores of the retriever are not the model's. Passages are other texts than a retriever embeds."""
+    places = [at for at, each in enumerate(documents) if each.measure is not None and each.score is not None]
+    hits = {hit.index: hit for hit in ranking if hit.explained}
+    unshifted = {at: hit.passages[0].side.embedding_unshifted for at, hit in hits.items()}
+    if shift_added:
+        # The retriever may have embedded without the shift, which only hits that are explained tell.
+        places = [at for at in places if unshifted.get(at) is not None]
+    if not places:
+        return
+    sides = [query.double().cpu().numpy(), embeddings[places].double().cpu().numpy()]
+    candidates = [(sides[0], sides[1])]
+    if shift_added:
+        own = [unshifted[at] for at in places]
+        candidates.append((np.asarray(ranking.query_factors.embedding_unshifted), np.asarray(own)))
+    warn_of_other_scores(documents, places, candidates, ranking.similarity)
 
 
 def _length(hit: Hit) -> float:

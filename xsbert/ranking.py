@@ -16,7 +16,7 @@ from .contrasts import Contrast, ModelContrast, contrast_models, contrast_of
 from .factors import ProjectedFactors, TextFactors
 from .highlights import Highlight, highlights_of, tagged
 from .optional import pandas
-from .plain import is_integer
+from .plain import checked_integer
 from .ranking_files import as_dict, load_ranking, save_ranking
 from .shares import Shares, by_sentence, shares_of, summed_shares
 from .storage import write_text
@@ -50,7 +50,8 @@ class Hit:
     index: int
     """Its place among the documents that were given."""
     score: float
-    """The model's own, of `encode_query` and `encode_document`, or of the embeddings that were given."""
+    """The model's own, of `encode_query` and `encode_document`, or of the embeddings that were given; NaN, with a
+    `reason` and behind all others, where it is not finite."""
     text: str
     """The document."""
     passages: tuple[Passage, ...]
@@ -66,10 +67,10 @@ class Hit:
     """Tokens of the document that the model's limit cut off, so that they have no share in the score."""
     reason: str | None = None
     """Why there is no explanation; None where there is one."""
-    id: str | None = None
-    """What the retriever calls the document."""
+    id: str | int | float | None = None
+    """What the retriever calls the document; a number stays one."""
     retriever_score: float | None = None
-    """What the retriever gave, on its own scale; ranks and explanations are of `score`."""
+    """What the retriever gave, on its own scale, finite; ranks and explanations are of `score`."""
 
     @property
     def explained(self) -> bool:
@@ -186,8 +187,7 @@ class Hit:
                 `xsbert.highlights`. Words are those of the tokenizer, also where `units` are tokens or sentences.
             k: most of them.
         """
-        if k is not None and (not is_integer(k) or k < 1):
-            raise ValueError(f"k must be None or an integer of at least 1, got {k!r}")
+        k = checked_integer(k, "k", least=1, optional=True, wrong_type=ValueError)
         return highlights_of(self.over("words").document, merge)[:k]
 
     def tagged(
@@ -401,7 +401,10 @@ class Ranking(Sequence[Hit]):
             for unit, role, span, value in zip(shares.units, shares.roles, spans, shares.values, strict=True):
                 rows.append((*head, unit, role, *span, float(value)))
         names = ["rank", "index", "id", "score", "unit", "role", "start", "end", "contribution"]
-        return pandas().DataFrame(rows, columns=names)
+        frame = pandas().DataFrame(rows, columns=names)
+        # Beside a missing one, whole numbers would become fractions.
+        frame["id"] = pandas().Series([row[2] for row in rows], dtype=object)
+        return frame
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
         """One self-contained page: the query's words above, hits below with their highlights. Needs no network.

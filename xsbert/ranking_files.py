@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, fields
 from hashlib import sha256
-from math import isfinite
+from math import isfinite, nan
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .factors import ProjectedFactors, Settings, TextFactors
+from .plain import finite_or_none
 from .storage import (
     DTYPES,
     FORMAT_VERSION,
@@ -59,7 +60,7 @@ def as_dict(ranking: Ranking) -> dict[str, Any]:
 
 
 def _hit_dict(hit: Hit) -> dict[str, Any]:
-    plain = {name: getattr(hit, name) for name in PLAIN}
+    plain = _plain(hit)
     if not hit.explained:
         return plain
     content = plain | {
@@ -74,6 +75,11 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
     if hit.has_pairs and len(hit.passages) == 1:
         content["pairs"] = hit.attribution.matrix.tolist()
     return content
+
+
+def _plain(hit: Hit) -> dict[str, Any]:
+    """What JSON holds of a hit beside its numbers; a score that is not finite is null."""
+    return {name: finite_or_none(getattr(hit, name)) for name in PLAIN}
 
 
 def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
@@ -93,7 +99,7 @@ def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
         **{name: getattr(ranking, name) for name in ("similarity", "detail", "n_documents", "pooling")},
         "query": _written(ranking.query_factors, "query", arrays),
         "hits": [
-            {name: getattr(hit, name) for name in PLAIN}
+            _plain(hit)
             | {
                 "passages": [
                     {
@@ -203,8 +209,8 @@ def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dic
 
 def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity: str, classes: Classes) -> Hit:
     require(isinstance(entries, dict), f"hit {rank} is no JSON object")
-    text, score = read_entry(entries, "text", str), float(read_entry(entries, "score", (int, float)))
-    require(isfinite(score), f"the score of hit {rank} is {score}")
+    require("score" in entries, "'score' is missing")
+    text, score = read_entry(entries, "text", str), _finite(entries, "score", (int, float), rank)
     units = read_entry(entries, "units", str)
     require(units in UNITS, f"units of hit {rank} are {units!r:.40}")
     reason = _optional(entries, "reason", str)
@@ -219,9 +225,10 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         require(side.embedding.shape == query.embedding.shape, f"hit {rank} is not as wide as the query")
         passages.append(classes[2](start, end, weight, side))
     require((reason is None) == bool(passages), f"hit {rank} must have either passages or a reason")
+    require(score is not None or reason is not None, f"hit {rank} has neither a score nor a reason")
     return classes[1](
         index=read_entry(entries, "index", int),
-        score=score,
+        score=nan if score is None else float(score),
         text=text,
         passages=tuple(passages),
         query_factors=query,
@@ -230,8 +237,8 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         n_passages=read_entry(entries, "n_passages", int),
         n_cut=read_entry(entries, "n_cut", int),
         reason=reason,
-        id=_optional(entries, "id", str),
-        retriever_score=_optional(entries, "retriever_score", (int, float)),
+        id=_finite(entries, "id", (str, int, float), rank),
+        retriever_score=_finite(entries, "retriever_score", (int, float), rank),
     )
 
 
@@ -257,6 +264,12 @@ def _side(arrays: Arrays, entries: dict[str, Any], name: str) -> TextFactors:
 
 def _optional(entries: dict[str, Any], key: str, kind: Any) -> Any:
     return None if entries.get(key) is None else read_entry(entries, key, kind)
+
+
+def _finite(entries: dict[str, Any], key: str, kind: Any, rank: int) -> Any:
+    value = _optional(entries, key, kind)
+    require(not isinstance(value, float) or isfinite(value), f"{key!r} of hit {rank} is {value}")
+    return value
 
 
 def _array(arrays: Arrays, name: str) -> np.ndarray:

@@ -7,18 +7,20 @@ the names of its fields, so that any version with these will do.
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from .plain import half_surrogate
+from .plain import half_surrogate, is_integer, passed_id, passed_score
 from .retrieval_llama import postprocessor
+from .sequences import as_entries, by_position, column_names
+from .tables import as_table, plain_rows
 
 __all__ = [
+    "MEASURES",
     "Retrieved",
     "Sample",
     "from_faiss",
@@ -34,14 +36,29 @@ __all__ = [
 ]
 
 
+# Of LanceDB, the one that was computed last first.
+SCORES = ("_relevance_score", "_score", "_distance")
+MISSING = object()
+
+MEASURES = {
+    "similarity": "a similarity function of sentence-transformers, of the model's own embeddings",
+    "index": "a similarity or distance of an index of the model's own embeddings, which may be compressed",
+}
+"""Scores of retrievers that `XSTransformer.explain_ranking` compares with the model's own."""
+
+
 @dataclass(frozen=True)
 class Retrieved:
-    """A document as a retriever returned it."""
+    """A document as a retriever returned it. `XSTransformer.explain_ranking` checks it."""
 
     text: str
-    id: str | None = None
+    id: str | int | float | None = None
+    """A string or a number, which stays one; of dates and UUIDs the usual text. NaN and NaT stand for none."""
     score: float | None = None
-    """On the retriever's own scale, which may be a distance."""
+    """On the retriever's own scale, which may be a distance. NaN stands for none; an infinite score is an error."""
+    measure: str | None = field(default=None, compare=False)
+    """Of `MEASURES`, for a score that must be equal to one of the model's own; None for any other, such as that of a
+    hybrid search."""
 
 
 def from_semantic_search(hits: Iterable[Mapping[str, Any]], corpus: Sequence[str]) -> list[Retrieved]:
@@ -49,16 +66,20 @@ def from_semantic_search(hits: Iterable[Mapping[str, Any]], corpus: Sequence[str
 
     Args:
         hits: with ``corpus_id`` and ``score``, as it returns for one query (take the first of its lists).
-        corpus: the texts that were embedded.
+        corpus: the texts that were embedded, in that order: a list, or a column of pandas, numpy, Arrow, polars or
+            datasets. ``corpus_id`` is a position in it, whatever labels a pandas index has.
 
     Raises:
-        TypeError: the hits of several queries were given at once.
+        TypeError: the hits of several queries were given at once; ``corpus`` is a table, a dictionary, a set or a
+            string; or a text of a hit is not a string.
+        ValueError: a text of a hit is empty, or a score is infinite.
         IndexError: a hit is outside the corpus.
     """
-    found = list(hits)
+    found = as_entries(hits, "hits", "hits")
     if found and not isinstance(found[0], Mapping):
         raise TypeError("hits must be those of one query: semantic_search returns a list of them for each query")
-    return _of_corpus([hit["corpus_id"] for hit in found], [hit["score"] for hit in found], corpus)
+    places, scores = [hit["corpus_id"] for hit in found], [hit["score"] for hit in found]
+    return _of_corpus(places, scores, corpus, "corpus", "similarity")
 
 
 def from_faiss(scores: Any, places: Any, texts: Sequence[str] | Mapping[int, str]) -> list[Retrieved]:
@@ -67,10 +88,14 @@ def from_faiss(scores: Any, places: Any, texts: Sequence[str] | Mapping[int, str
     Args:
         scores: (k,) similarities or distances, as the index has them.
         places: (k,) places or ids; −1, by which FAISS says that it found fewer than k, is left out.
-        texts: the texts in the order of the index, or those of its ids.
+        texts: the texts in the order of the index: a list, or a column of pandas, numpy, Arrow, polars or datasets, of
+            which places are positions, whatever labels a pandas index has; or a dictionary from the ids of the index to
+            their texts (``dict(series)`` takes a pandas index as such).
 
     Raises:
-        ValueError: the rows of several queries were given at once, or scores and places differ in number.
+        TypeError: ``texts`` is a table, a set or a string, or a text of a hit is not a string.
+        ValueError: the rows of several queries were given at once, or scores and places differ in number; a text of a
+            hit is empty, or a score is infinite.
         IndexError: a place has no text.
     """
     one, other = np.asarray(scores), np.asarray(places)
@@ -79,34 +104,32 @@ def from_faiss(scores: Any, places: Any, texts: Sequence[str] | Mapping[int, str
             f"scores and places must be one row each, of one query, got shapes {one.shape} and {other.shape}"
         )
     kept = other >= 0
-    return _of_corpus(other[kept].tolist(), one[kept].tolist(), texts)
+    # A binary index counts bits.
+    measure = "index" if one.dtype.kind == "f" else None
+    return _of_corpus(other[kept].tolist(), one[kept].tolist(), texts, "texts", measure)
 
 
 def from_lancedb(rows: Any, text: str = "text", id: str | None = None) -> list[Retrieved]:
-    """Of ``table.search(vector).to_list()``, or of the same as a pandas, polars or Arrow table.
+    """Of ``table.search(vector).to_list()``, or of the same as a table of pandas, polars, Arrow or datasets.
 
     Args:
         rows: with the column of texts, and ``_distance``, ``_score`` or ``_relevance_score``.
         text: the name of that column.
-        id: the name of a column that tells documents apart; None for none.
+        id: the name of a column that tells documents apart; None takes the column ``id``, in whatever case, where there
+            is one. Numbers stay numbers.
 
     Raises:
-        ValueError: a row has no text.
+        TypeError: rows are not dictionaries or a table, or an id or a score is of a type that JSON does not have.
+        ValueError: a row has no text or not the column ``id``, two columns have one name, or a score is infinite.
     """
-    if hasattr(rows, "to_pylist"):
-        rows = rows.to_pylist()
-    elif hasattr(rows, "to_dicts"):
-        rows = rows.to_dicts()
-    elif hasattr(rows, "iloc"):
-        rows = rows.to_dict("records")
-    return [
-        Retrieved(
-            text=_checked(row.get(text), place, f"row {text!r}"),
-            id=None if id is None else str(row[id]),
-            score=_first(row, "_relevance_score", "_score", "_distance"),
-        )
-        for place, row in enumerate(rows)
-    ]
+    found = []
+    for place, row in enumerate(_rows(rows, text, id)):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"rows[{place}] must be a dictionary, got {type(row).__name__}: {row!r:.60}")
+        scores = (passed_score(row.get(name), f"documents[{place}].{name}") for name in SCORES)
+        score = next((each for each in scores if each is not None), None)
+        found.append(_document(row.get(text), _id_of(row, id, place), score, place, f"row {text!r}"))
+    return found
 
 
 def from_qdrant(points: Any, text: str = "text") -> list[Retrieved]:
@@ -121,9 +144,7 @@ def from_qdrant(points: Any, text: str = "text") -> list[Retrieved]:
     """
     points = getattr(points, "points", points)
     return [
-        Retrieved(
-            _checked((point.payload or {}).get(text), place, f"payload {text!r}"), str(point.id), float(point.score)
-        )
+        _document((point.payload or {}).get(text), str(point.id), point.score, place, f"payload {text!r}")
         for place, point in enumerate(points)
     ]
 
@@ -133,9 +154,8 @@ def from_langchain(documents: Iterable[Any]) -> list[Retrieved]:
     found = []
     for place, item in enumerate(documents):
         document, score = item if isinstance(item, tuple) else (item, None)
-        text = _checked(getattr(document, "page_content", None), place, "page_content")
-        name = getattr(document, "id", None)
-        found.append(Retrieved(text, None if name is None else str(name), None if score is None else float(score)))
+        text = getattr(document, "page_content", None)
+        found.append(_document(text, getattr(document, "id", None), score, place, "page_content"))
     return found
 
 
@@ -144,20 +164,15 @@ def from_llama_index(nodes: Iterable[Any]) -> list[Retrieved]:
     found = []
     for place, item in enumerate(nodes):
         node = getattr(item, "node", item)
-        text = _checked(node.get_content() if hasattr(node, "get_content") else None, place, "content")
-        score = getattr(item, "score", None)
-        found.append(Retrieved(text, str(node.node_id), None if score is None else float(score)))
+        text = node.get_content() if hasattr(node, "get_content") else None
+        found.append(_document(text, str(node.node_id), getattr(item, "score", None), place, "content"))
     return found
 
 
 def from_haystack(documents: Iterable[Any]) -> list[Retrieved]:
     """Of documents of Haystack."""
     return [
-        Retrieved(
-            _checked(getattr(document, "content", None), place, "content"),
-            None if document.id is None else str(document.id),
-            None if document.score is None else float(document.score),
-        )
+        _document(getattr(document, "content", None), document.id, document.score, place, "content")
         for place, document in enumerate(documents)
     ]
 
@@ -189,24 +204,29 @@ def sample() -> Sample:
 
 
 def retrieved(documents: Any) -> list[Retrieved]:
-    """Any of these as documents: strings, `Retrieved`, what Qdrant, LangChain, LlamaIndex and Haystack return, and data
-    frames, tables and dictionaries that have their texts under ``"text"``.
+    """Any of these as documents: strings, also as a column of pandas, numpy, Arrow, polars or datasets; `Retrieved`;
+    what Qdrant, LangChain, LlamaIndex and Haystack return; and rows and tables that have their texts under ``"text"``.
+
+    Of rows and tables the column ``id``, in whatever case, is taken along. Ids and scores become what JSON can hold.
 
     Raises:
-        TypeError: they are one string, or of no known kind; of tables and dictionaries, without ``"text"``.
-        ValueError: there are none, or one of them has no text, or no Unicode text; named by its place.
+        TypeError: they are one string, one dictionary or a set, or of no known kind; of tables and rows, without
+            ``"text"``; or an id or a score is of a type that JSON does not have.
+        ValueError: there are none, or one of them has no text, or no Unicode text, or an infinite score; named by its
+            place.
     """
-    if isinstance(documents, (str, Mapping)):
+    if isinstance(documents, str):
         raise TypeError(f"documents must hold texts, got {type(documents).__name__}: {documents!r:.60}")
     # Tables, which would give the names of their columns, or the columns.
-    columns = getattr(documents, "column_names", getattr(documents, "columns", None))
-    if columns is not None and not callable(columns):
-        names = [str(name) for name in columns]
+    names = column_names(documents)
+    if names is not None:
         if "text" not in names:
             raise TypeError(_without_text(type(documents).__name__, names))
-        items = from_lancedb(documents)
+        items: list[Any] = [*from_lancedb(documents)]
     else:
-        items = list(getattr(documents, "points", documents))
+        # A Series has its labels as attributes, of which one may be "points".
+        points = None if hasattr(type(documents), "iloc") else getattr(documents, "points", None)
+        items = as_entries(documents if points is None else points, "documents", "texts")
     if not items:
         raise ValueError("documents must hold at least one text, got none")
     return [_retrieved(item, place) for place, item in enumerate(items)]
@@ -231,9 +251,9 @@ def llama_index_postprocessor(model: Any, **options: Any) -> Any:
 
 def _retrieved(item: Any, place: int) -> Retrieved:
     if isinstance(item, Retrieved):
-        return Retrieved(_checked(item.text, place, "text"), item.id, item.score)
+        return _document(item.text, item.id, item.score, place, "text", item.measure)
     if isinstance(item, str):
-        return Retrieved(_checked(item, place, "text"))
+        return _document(item, None, None, place, "text")
     reader = _reader(item)
     if reader is None and isinstance(item, Mapping):
         raise TypeError(f"documents[{place}]: {_without_text(type(item).__name__, [*map(str, item)])}")
@@ -245,8 +265,9 @@ def _retrieved(item: Any, place: int) -> Retrieved:
         )
     try:
         (found,) = reader([item])
-    except ValueError as error:
-        raise ValueError(str(error).replace("documents[0]", f"documents[{place}]")) from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(str(error).replace("documents[0]", f"documents[{place}]")) from None
     return found
 
 
@@ -256,14 +277,14 @@ def _reader(item: Any) -> Any:
         return from_lancedb if "text" in item else None
     if isinstance(item, tuple) and len(item) == 2 and hasattr(item[0], "page_content"):
         return from_langchain
-    for field, reader in (
+    for attribute, reader in (
         ("page_content", from_langchain),
         ("payload", from_qdrant),
         ("node", from_llama_index),
         ("get_content", from_llama_index),
         ("content", from_haystack),
     ):
-        if hasattr(item, field):
+        if hasattr(item, attribute):
             return reader
     return None
 
@@ -278,17 +299,66 @@ def _without_text(kind: str, names: Sequence[str]) -> str:
     )
 
 
-def _of_corpus(
-    places: Sequence[Any], scores: Sequence[Any], texts: Sequence[str] | Mapping[int, str]
-) -> list[Retrieved]:
+def _of_corpus(places: list[Any], scores: list[Any], texts: Any, name: str, measure: str | None) -> list[Retrieved]:
+    """The texts of hits: of a dictionary, which only `from_faiss` takes, by its keys, otherwise by position."""
+    strange = [(rank, place) for rank, place in enumerate(places) if not is_integer(place)]
+    if strange:
+        raise TypeError(f"hit {strange[0][0]} must name a text by an integer, got {strange[0][1]!r:.60}")
+    if isinstance(texts, Mapping) and name == "texts":
+        n_texts, chosen = len(texts), [texts.get(place, MISSING) for place in places]
+    else:
+        column = by_position(texts, name)
+        n_texts, chosen = len(column), [column[at] if 0 <= at < len(column) else MISSING for at in places]
     found = []
-    for rank, (place, score) in enumerate(zip(places, scores, strict=True)):
-        at = operator.index(place)
-        known = at in texts if isinstance(texts, Mapping) else 0 <= at < len(texts)
-        if not known:
-            raise IndexError(f"hit {rank} names the text {at}, and there are {len(texts)} texts")
-        found.append(Retrieved(_checked(texts[at], rank, "text"), str(at), float(score)))
+    for rank, (place, text, score) in enumerate(zip(places, chosen, scores, strict=True)):
+        if text is MISSING:
+            raise IndexError(f"hit {rank} names the text {place}, and there are {n_texts} texts")
+        if not isinstance(text, str):
+            raise TypeError(f"{name}[{place}] must be a string, got {type(text).__name__}: {text!r:.60}")
+        found.append(_document(text, str(place), score, rank, f"text, {name}[{place}],", measure))
     return found
+
+
+def _rows(rows: Any, text: str, id: str | None) -> Iterable[Any]:
+    """The rows of a table as dictionaries of the columns that are read; a list of rows as it is."""
+    table = as_table(rows)
+    if table is None:
+        # A data set that is streamed gives its rows.
+        return as_entries(plain_rows(rows), "rows", "rows")
+    wanted = {text, *SCORES} | {name for name in table.names if _is_id(name)} if id is None else {text, id, *SCORES}
+    required = [text] if id is None else [text, id]
+    names = [*dict.fromkeys([*required, *(name for name in table.names if name in wanted)])]
+    return [dict(zip(names, values, strict=True)) for values in zip(*table.columns(names), strict=True)]
+
+
+def _is_id(name: Any) -> bool:
+    return isinstance(name, str) and name.lower() == "id"
+
+
+def _id_of(row: Mapping[str, Any], name: str | None, place: int) -> Any:
+    if name is not None:
+        if name not in row:
+            raise ValueError(f"documents[{place}] has no column {name!r}, it has {', '.join(map(str, row))}")
+        return row[name]
+    named = [key for key in row if _is_id(key)]
+    if len(named) > 1 and "id" not in named:
+        raise ValueError(
+            f"documents[{place}] has several ids, {', '.join(map(repr, named))}: name one by "
+            "xsbert.retrieval.from_lancedb(documents, id=…), which reads any rows"
+        )
+    return row["id"] if "id" in named else row[named[0]] if named else None
+
+
+def _document(text: Any, id: Any, score: Any, place: int, where: str, measure: str | None = None) -> Retrieved:
+    """A document with all that comes with it checked, and as JSON can hold it."""
+    if measure is not None and measure not in MEASURES:
+        raise ValueError(f"documents[{place}].measure must be None or of {list(MEASURES)}, got {measure!r:.60}")
+    return Retrieved(
+        _checked(text, place, where),
+        passed_id(id, f"documents[{place}].id"),
+        passed_score(score, f"documents[{place}].score"),
+        measure,
+    )
 
 
 def _checked(text: Any, place: int, where: str) -> str:
@@ -302,7 +372,3 @@ def _checked(text: Any, place: int, where: str) -> str:
             f"{broken}: {text!r:.60}"
         )
     return text
-
-
-def _first(row: Mapping[str, Any], *names: str) -> float | None:
-    return next((float(row[name]) for name in names if row.get(name) is not None), None)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..factors import ProjectedFactors, TextFactors
 from ..integrated_jacobian import bytes_per_pass, default_chunk_size, feature_pairs, integrated_jacobian
+from ..sequences import as_entries
 from ..units import check_units
 from .context import check_run
 from .encoder import Encoder
@@ -107,7 +108,7 @@ class Explainer:
         """Texts as the model sees them, each distinct one tokenized once.
 
         Args:
-            texts: strings.
+            texts: strings: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by position.
             prompt: put before each; None takes the model's default.
             name: what messages call a text, with ``{}`` for its place.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be tokenized and have None in its place.
@@ -116,12 +117,11 @@ class Explainer:
         [6, 3]
         """
         check_errors(errors)
-        if isinstance(texts, str):
-            raise TypeError(f"{name.partition('[')[0]} must hold strings, got one string: {texts!r:.60}")
+        entries = as_entries(texts, name.partition("[")[0])
         prompt = prompt or self.prompt()
         known: dict[str, TokenizedText] = {}
         found: list[TokenizedText | None] = []
-        for place, text in enumerate(texts):
+        for place, text in enumerate(entries):
             if isinstance(text, str) and text in known:
                 found.append(known[text])
                 continue
@@ -171,7 +171,8 @@ class Explainer:
         """The factors of texts, each distinct text computed once.
 
         Args:
-            texts: one or more texts.
+            texts: one or more texts: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by
+                position. A table, a dictionary, a set or a single string is a TypeError.
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
                 at one pass per unit and node.
             prompt, prompt_name: put before each text, as in `encode`.
@@ -265,7 +266,7 @@ class Explainer:
         Costs K backward passes per node, whatever the number of tokens: for a ranking, one per document.
 
         Args:
-            texts: n texts.
+            texts: n texts, as for `factors`.
             directions: n times (K, E), whose K may differ. Texts of one length cost as much as if all of them had as
                 many directions as the one with most.
             prompt, prompt_name, task: as for `factors`.

@@ -14,7 +14,7 @@ import torch
 from ..integrated_jacobian import check_chunk_size
 from ..memory import check_memory_budget
 from ..placement import check_tolerance
-from ..plain import is_integer, plain_number
+from ..plain import checked_integer, plain_number
 from ..quadrature import Quadrature, quadrature
 
 __all__ = ["OptionKeywords", "Options", "check_keywords", "keywords_of", "takes_options"]
@@ -91,8 +91,7 @@ class Options:
     show_progress_bar: bool | None = None
 
     def __post_init__(self) -> None:
-        if not is_integer(self.layer):
-            raise TypeError(f"layer must be an integer, got {self.layer!r}")
+        checked_integer(self.layer, "layer")
         quadrature(self.rule, 1 if self.n_steps is None else self.n_steps)
         if self.n_steps is not None and self.tolerance is not None:
             raise ValueError(f"give tolerance or n_steps, not both: got {self.tolerance!r} and {self.n_steps!r}")

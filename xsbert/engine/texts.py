@@ -8,6 +8,7 @@ from typing import Any
 
 from ..caller import caller_level
 from ..plain import half_surrogate
+from ..sequences import plain_text
 from ..units import TEXT
 from .explainable import Explainable
 from .layout import TokenLayout, token_layout
@@ -154,6 +155,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         UserWarning: the text is longer than the model's limit, and which tokens were cut off; or nothing but special
             tokens, or unknown ones, is left of it.
     """
+    text = plain_text(text)
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, got {type(text).__name__}: {text!r:.80}")
     if not text.strip():

@@ -18,7 +18,9 @@ from ..methods.occlusion import single_edits
 from ..methods.shapley import coalitions_needed
 from ..models import XSTransformer
 from ..perturbation import OPERATORS, Perturber
+from ..plain import checked_integer
 from ..progress import Progress
+from ..sequences import as_entries
 from .metrics import Effects, correlation, curves_of, deletion_effects, found_strongest, word_numbers
 from .table import Faithfulness, FaithfulnessRow
 
@@ -90,9 +92,9 @@ def faithfulness(
     ['lexical', 'random']
     """
     checked = checked_pairs(pairs)
-    _check(operators, "operators", OPERATORS)
-    if isinstance(n_bootstrap, bool) or not isinstance(n_bootstrap, int) or n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be an integer of at least 1, got {n_bootstrap!r}")
+    operators = _checked(operators, "operators", OPERATORS)
+    n_bootstrap = checked_integer(n_bootstrap, "n_bootstrap", least=1, wrong_type=ValueError)
+    seed = checked_integer(seed, "seed", least=0)
     chosen, unfit = _methods(model, methods)
     options = MethodOptions(
         units=units,
@@ -157,9 +159,10 @@ def cost_of_faithfulness(
     >>> sorted(cost_of_faithfulness(model, [("A cold day.", "Cold days")], n_rows=3))
     ['Shapley interactions, at most', 'curves, at most', 'each node of an integral', 'effects']
     """
-    if n_rows < 1:
-        raise ValueError(f"n_rows must be at least 1, got {n_rows!r}")
+    n_rows = checked_integer(n_rows, "n_rows", least=1)
+    budget = checked_integer(budget, "budget", least=2)
     checked = checked_pairs(pairs)
+    operators = _checked(operators, "operators", OPERATORS)
     perturber = Perturber(model, units, show_progress_bar=False)
     perturber.prepare(sides(checked))
     edits = [
@@ -175,13 +178,17 @@ def cost_of_faithfulness(
     }
 
 
-def _check(given: Sequence[str], argument: str, known: Mapping[str, Any]) -> None:
-    if isinstance(given, str) or not given:
+def _checked(given: Sequence[str], argument: str, known: Mapping[str, Any]) -> list[str]:
+    if isinstance(given, str):
         raise ValueError(f"{argument} must be a list of names, got {given!r}")
-    for name in given:
+    names = as_entries(given, argument, "names")
+    if not names:
+        raise ValueError(f"{argument} must be a list of names, got {given!r}")
+    for name in names:
         if name not in known:
             raise ValueError(f"{argument} must be of {', '.join(map(repr, known))}, got {name!r}")
-    _check_distinct(given, argument)
+    _check_distinct(names, argument)
+    return names
 
 
 def _check_distinct(given: Sequence[Any], argument: str) -> None:
@@ -193,7 +200,7 @@ def _check_distinct(given: Sequence[Any], argument: str) -> None:
 def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
     """The methods to take, and those left out with the reason."""
     if methods is not None:
-        _check(methods, "methods", METHODS)
+        methods = _checked(methods, "methods", METHODS)
     unfit = {}
     for name in DEFAULT_METHODS if methods is None else methods:
         reason = METHODS[name].obstacle(model)
@@ -216,15 +223,17 @@ def _grid(
         tokenizer = model[0].tokenizer
         known = [name for name in REFERENCES if getattr(tokenizer, f"{name}_token_id", None) is not None]
         references = known if recommend and not model.shifted else [None]
-    for argument, given in (("layers", layers), ("references", references)):
-        if isinstance(given, str) or not isinstance(given, Sequence):
+    lists = []
+    for argument, given, what in (("layers", layers, "integers"), ("references", references, "names")):
+        if isinstance(given, str) or not isinstance(given, Iterable):
             raise TypeError(f"{argument} must be a list, got {given!r}")
-        if not len(given):
+        lists.append(as_entries(given, argument, what))
+        if not lists[-1]:
             raise ValueError(f"{argument} must not be empty, got {given!r}")
-    resolved = [resolved_layer(model, layer) for layer in layers]
+    resolved = [resolved_layer(model, layer) for layer in lists[0]]
     _check_distinct(resolved, "layers, counted from 0,")
-    _check_distinct(references, "references")
-    return resolved, list(references)
+    _check_distinct(lists[1], "references")
+    return resolved, lists[1]
 
 
 def _variants(

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..plain import finite_or_none
+from .rows import FaithfulnessRow, find_row
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -49,32 +52,6 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class FaithfulnessRow:
-    """One method, with one layer and reference where it has them."""
-
-    method: str
-    layer: int | None
-    """Counted from 0."""
-    reference: str | None
-    numbers: dict[tuple[str, str], np.ndarray] = field(repr=False)
-    """(n,) of each metric and operator, for each pair of texts; NaN where it is not defined."""
-    seconds: float = 0.0
-    """That the method took, whose first use of the model may be slower."""
-    ranked: bool = True
-    """False for controls, and for a method that is itself what is measured."""
-
-    @property
-    def label(self) -> str:
-        """Method, layer and reference."""
-        chunks = [
-            self.method,
-            f"layer {self.layer}" if self.layer is not None else "",
-            self.reference if self.reference is not None else "",
-        ]
-        return ", ".join(chunk for chunk in chunks if chunk)
-
-
-@dataclass(frozen=True)
 class Faithfulness:
     """How faithful methods are to one model. Prints as a table with a sentence; see `METRICS` for the columns.
 
@@ -100,16 +77,20 @@ class Faithfulness:
     notes: tuple[str, ...] = ()
     """Such as methods that cannot explain the model."""
 
-    def estimate(self, row: FaithfulnessRow | int, metric: str = "pearson", operator: str = MEAN) -> Estimate:
+    def estimate(self, row: FaithfulnessRow | int | str, metric: str = "pearson", operator: str = MEAN) -> Estimate:
         """A metric of a row.
 
         Args:
-            row: or its place.
+            row: a row, its place, or its name: the label that the table prints, such as ``"integrated, layer 4,
+                [UNK]"``, or as much of it as tells the row from the others, such as ``"bilrp"``, ``"integrated, layer
+                4"`` or ``"integrated, unk"``.
             metric: of `METRICS`.
             operator: or ``"mean"``, over all operators of the table; the curve knows ``"remove"`` alone.
 
         Raises:
-            ValueError: the metric or the operator is not in the table.
+            ValueError: the metric or the operator is not in the table, or no row, or several, have the name.
+            IndexError: there is no row of that place.
+            TypeError: ``row`` is none of these.
 
         >>> found = table.estimate(0, "pearson", "remove")
         >>> found.low <= found.value <= found.high, found.n
@@ -118,11 +99,22 @@ class Faithfulness:
         return self._estimate([self._numbers(row, metric, operator)], metric)
 
     def difference(
-        self, one: FaithfulnessRow | int, other: FaithfulnessRow | int, metric: str = "pearson", operator: str = MEAN
+        self,
+        one: FaithfulnessRow | int | str,
+        other: FaithfulnessRow | int | str,
+        metric: str = "pearson",
+        operator: str = MEAN,
     ) -> Estimate:
         """A metric of one row minus that of another, on the same pairs of texts.
 
-        >>> table.difference(0, 0).is_zero
+        Args:
+            one, other: rows, their places or their names, as for `estimate`.
+            metric, operator: as for `estimate`.
+
+        Raises:
+            as `estimate`.
+
+        >>> table.difference("products", "random") == table.difference(0, 1)
         True
         """
         return self._estimate([self._numbers(row, metric, operator) for row in (one, other)], metric)
@@ -199,7 +191,7 @@ class Faithfulness:
         return " ".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """All estimates, for a record as JSON.
+        """All estimates, for a record as JSON: value, lower and upper end, number of pairs; None where not defined.
 
         >>> [row["method"] for row in table.to_dict()["rows"]]
         ['products', 'random']
@@ -329,13 +321,13 @@ class Faithfulness:
     def _ranked(self) -> list[FaithfulnessRow]:
         return [row for row in self.rows if row.ranked] or list(self.rows)
 
-    def _numbers(self, row: FaithfulnessRow | int, metric: str, operator: str) -> np.ndarray:
+    def _numbers(self, row: FaithfulnessRow | int | str, metric: str, operator: str) -> np.ndarray:
         if metric not in METRICS:
             raise ValueError(f"metric must be one of {', '.join(map(repr, METRICS))}, got {metric!r}")
         known = self._operators_of(metric)
         if operator not in (*known, MEAN):
             raise ValueError(f"operator must be one of {', '.join(map(repr, (*known, MEAN)))}, got {operator!r}")
-        found = self.rows[row] if isinstance(row, int) else row
+        found = find_row(self.rows, row)
         chosen = known if operator == MEAN else (operator,)
         return np.mean([found.numbers[metric, each] for each in chosen], axis=0)
 
@@ -364,5 +356,6 @@ def _shown(estimate: Estimate) -> str:
     return f"{estimate.value:.3f}" + (f" ±{half:.2f}" if np.isfinite(half) else "")
 
 
-def _as_list(estimate: Estimate) -> list[float]:
-    return [round(each, 4) for each in (estimate.value, estimate.low, estimate.high)] + [estimate.n]
+def _as_list(estimate: Estimate) -> list[float | None]:
+    numbers = [finite_or_none(each) for each in (estimate.value, estimate.low, estimate.high)]
+    return [None if each is None else round(each, 4) for each in numbers] + [estimate.n]

@@ -13,7 +13,7 @@ from ..factors import TextFactors, settings_of
 from ..method_attribution import MethodAttribution
 from ..models import XSTransformer
 from ..perturbation import Perturber, text_layout
-from ..plain import is_integer
+from ..plain import checked_integer, plain_number
 
 __all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "renamed", "resolved_layer", "sides"]
 
@@ -53,8 +53,11 @@ class MethodOptions:
 
     def __post_init__(self) -> None:
         # A text of one unit has two coalitions.
-        if not is_integer(self.budget) or self.budget < 2:
-            raise ValueError(f"budget must be an integer of at least 2, got {self.budget!r}")
+        checked_integer(self.budget, "budget", least=2, wrong_type=ValueError)
+        checked_integer(self.layer, "layer")
+        checked_integer(self.seed, "seed")
+        for each in ("layer", "budget", "seed", "tolerance"):
+            object.__setattr__(self, each, plain_number(getattr(self, each)))
 
     def perturber_for(self, model: XSTransformer) -> Perturber:
         """The given one, or a new one."""
@@ -82,6 +85,7 @@ def resolved_layer(model: XSTransformer, layer: int) -> int:
     Raises:
         ValueError: the model has no such layer.
     """
+    layer = checked_integer(layer, "layer")
     found = layer + model.n_layers if layer < 0 else layer
     if not 0 <= found <= model.n_layers:
         raise ValueError(f"layer must be between {-model.n_layers} and {model.n_layers}, got {layer}")

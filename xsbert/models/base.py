@@ -177,7 +177,8 @@ class XSTransformer(ReferencedTransformer):
         `xsbert.save_factors` keeps them in a file.
 
         Args:
-            texts: one or more texts.
+            texts: one or more texts: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by
+                position. A table, a dictionary, a set or a single string is a TypeError.
             units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
                 at one pass per unit and node.
             prompt, prompt_name: a string or None, as for `encode`.
@@ -335,7 +336,7 @@ class XSTransformer(ReferencedTransformer):
         those by reverse mode. Their factors are then good for these pairs alone, which `Attribution.pulled_back` says.
 
         Args:
-            queries, documents: texts.
+            queries, documents: texts, as for `text_factors`.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`; of a pair, the first is for the
                 queries. ``task=("query", "document")`` explains what `encode_query` and `encode_document` give.
             units: as for `text_factors`.
@@ -390,8 +391,8 @@ class XSTransformer(ReferencedTransformer):
 
         Args:
             query: S tokens.
-            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one; of data frames and
-                tables the column ``"text"``.
+            documents: strings, or what a retriever returned (see `xsbert.retrieval`), at least one; of data frames,
+                tables and rows the column ``"text"``, and ``"id"``, in whatever case, for `Hit.id`.
             top_k: explain and return the best k; None all.
             detail: ``"highlights"`` for the contributions of document's units, and of the query's; ``"pairs"`` for
                 the pairs of both as well, by whichever direction is cheaper for a document.
@@ -418,8 +419,9 @@ class XSTransformer(ReferencedTransformer):
                 and so without a score, is named by its place.
 
         Warns:
-            UserWarning: the model's limit cuts the query, or documents, once for all of them; or given embeddings score
-                far from the model's own.
+            UserWarning: the model's limit cuts the query, or documents, once for all of them; given embeddings score
+                far from the model's own; or scores of `retrieval.from_semantic_search` or `retrieval.from_faiss`
+                differ from the model's own by more than rounding.
             ShiftWarning: once, at the first hit whose score an added shift changes by more than 0.05.
 
         >>> ranking = model.explain_ranking("weather", ["Stock prices fell.", "A cold day."], layer=5)

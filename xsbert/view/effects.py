@@ -10,7 +10,7 @@ import numpy as np
 
 from ..factors import TextFactors
 from ..largest import largest_entries
-from ..plain import is_integer
+from ..plain import checked_integer
 from ..spelling import display_tokens
 from ..units import PROMPT, TEXT, holds_text
 from .shown import Shown
@@ -85,10 +85,7 @@ def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, in
         TypeError: ``k`` is not an integer.
         ValueError: ``k`` is below 1.
     """
-    if not is_integer(k):
-        raise TypeError(f"k must be an integer, got {k!r}")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+    k = checked_integer(k, "k", least=1)
     rows, columns = (
         np.array([at for at, role in enumerate(side.roles) if special or holds_text(role)], dtype=int)
         for side in (result.a, result.b)

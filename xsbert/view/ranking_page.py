@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..plain import finite_or_none
 from ..spelling import display_units
 from ..units import TEXT
 from .html import document, script_json
@@ -75,7 +76,7 @@ def _hit(rank: int, hit: Hit) -> dict[str, Any]:
     content: dict[str, Any] = {
         "rank": rank,
         "name": f"document {hit.index}" + ("" if hit.id is None else f", {hit.id}"),
-        "score": _finite(hit.score),
+        "score": _finite(hit.score) if hit.explained else finite_or_none(hit.score),
         "text": hit.text,
         "notes": _notes(hit),
         "reason": hit.reason,
@@ -171,7 +172,8 @@ def _plain(ranking: Ranking) -> str:
         known = hit.explained and hit.document.spans is not None
         marked = hit.tagged(threshold=0.4, escape=escape) if known else escape(hit.text)
         notes = "".join(f"<br>{escape(note)}" for note in _notes(hit))
-        lines.append(f'<li><b>{hit.score:+.4f}</b> <span dir="auto">{marked}</span>{notes}</li>')
+        score = "no score" if finite_or_none(hit.score) is None else f"{hit.score:+.4f}"
+        lines.append(f'<li><b>{score}</b> <span dir="auto">{marked}</span>{notes}</li>')
     return "\n".join([*lines, "</ol>", f"<p>{escape(' · '.join(_how(ranking)))}</p>"])
 
 

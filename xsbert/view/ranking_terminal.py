@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..highlights import tagged
+from ..plain import finite_or_none
 from ..spelling import display_units
 from ..units import TEXT
 from .terminal import printable
@@ -62,10 +63,11 @@ def _head(ranking: Ranking) -> list[str]:
 def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[str, str]) -> Iterator[str]:
     largest = max((abs(score) for score in ranking.scores), default=0.0)
     filled = round(BAR * max(0.0, hit.score) / largest) if largest else 0
+    score = "no score" if finite_or_none(hit.score) is None else f"{hit.score:+.4f}"
     name = f" ({hit.id})" if hit.id is not None else ""
     retriever = "" if hit.retriever_score is None else f", retriever {hit.retriever_score:.4f}"
     yield printable(
-        f"{rank + 1:>3}  {hit.score:+.4f}  {'█' * filled}{'░' * (BAR - filled)}  document {hit.index}{name}{retriever}"
+        f"{rank + 1:>3}  {score}  {'█' * filled}{'░' * (BAR - filled)}  document {hit.index}{name}{retriever}"
     )
     if hit.n_cut:
         yield f"     {hit.n_cut} tokens were cut off by the model's limit and have no share in the score"

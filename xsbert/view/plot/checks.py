@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ...factors import TextFactors
+from ...plain import is_real
 from ...units import SPECIAL
 
 __all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]
@@ -56,7 +57,7 @@ def check_flag(value: Any, name: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return is_real(value)
 
 
 def figure_of(ax: Any) -> Any:

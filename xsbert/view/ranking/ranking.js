@@ -195,7 +195,7 @@ function (host, data) {
       filled.style.width = (largest ? (100 * Math.abs(hit.score)) / largest : 0) + "%";
       filled.style.setProperty("--hue", hit.score < 0 ? "var(--negative)" : "var(--positive)");
       bar.append(filled);
-      line.append(element("span", "rank", String(hit.rank + 1)), element("span", "score", signed(hit.score, 4)), bar);
+      line.append(element("span", "rank", String(hit.rank + 1)), element("span", "score", hit.score === null ? "no score" : signed(hit.score, 4)), bar);
       line.append(element("bdi", "name", hit.name));
       hit.share = element("span", "share");
       hit.body = element("p", "text");
