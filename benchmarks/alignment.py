@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from common import environment, load, settings, table, write_json
 
-from xsbert.gold import AGGREGATIONS, GoldPair, read_ists, score_alignments, word_matrix
-from xsbert.methods import explain_with
+from xsbert.evaluation.gold_alignments import AGGREGATIONS, GoldPair, read_ists, score_alignments, word_matrix
+from xsbert.evaluation.methods import explain_with
 from xsbert.models import XSTransformer
 
 LAYERED = ("integrated", "integrated + main effects", "layer cosines")

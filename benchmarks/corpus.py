@@ -28,8 +28,8 @@ import torch
 from common import MODEL_HELP, distinct_texts, environment, load, path_of, settings, table, write_json
 
 from xsbert import Attribution, XSTransformer
-from xsbert.attribution import TextFactors
 from xsbert.corpus import Task, explain_columns, explain_corpus, factors_of_row, ray_job, read_corpus
+from xsbert.factors.text_factors import TextFactors
 
 Pairs = list[tuple[str, str]]
 COUNTS = (10**4, 10**6, 10**8)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial import legendre
 
-from xsbert.engine.paths import TextPath
-from xsbert.integrated_jacobian import derivatives_along_path, values_along_paths
-from xsbert.placement import place_nodes
-from xsbert.quadrature import Quadrature, gauss_legendre
+from xsbert.engine.text_path import TextPath
+from xsbert.integrated_jacobian.adaptive import place_nodes
+from xsbert.integrated_jacobian.path_values import derivatives_along_path, values_along_paths
+from xsbert.integrated_jacobian.rules import Quadrature, gauss_legendre
 
 __all__ = ["Curve", "Piecewise", "Positions", "curve_of", "fine_rules", "panel_edges", "plain"]
 

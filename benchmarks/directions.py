@@ -20,8 +20,8 @@ import numpy as np
 from common import MODEL_HELP, alternate, environment, load, settings, table, text_of, write_json
 
 from xsbert import Attribution, XSTransformer
-from xsbert.engine import run
-from xsbert.units import UNITS
+from xsbert.engine import batch_run as run
+from xsbert.text.units import UNITS
 
 QUERY_TOKENS = 8
 BACKWARD_COST = run.BACKWARD_COST

@@ -43,7 +43,7 @@ from tqdm import tqdm
 from xsbert import Attribution, XSTransformer
 from xsbert.engine.integration import placements
 from xsbert.engine.options import Options
-from xsbert.quadrature import RULES
+from xsbert.integrated_jacobian.rules import RULES
 
 Pairs = list[tuple[str, str]]
 

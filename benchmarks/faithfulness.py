@@ -18,8 +18,8 @@ import numpy as np
 from common import environment, load, settings, write_json
 
 import xsbert
-from xsbert.fidelity import Faithfulness
-from xsbert.methods import METHODS
+from xsbert.evaluation.faithfulness.table import Faithfulness
+from xsbert.evaluation.methods import METHODS
 
 
 def main() -> None:

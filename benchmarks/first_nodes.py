@@ -22,8 +22,8 @@ from ranking import abstracts, read_cranfield
 from tqdm import tqdm
 
 from xsbert import XSTransformer
-from xsbert.integrated_jacobian import values_along_paths
-from xsbert.quadrature import Quadrature, drawn_to_middle, quadrature
+from xsbert.integrated_jacobian.path_values import values_along_paths
+from xsbert.integrated_jacobian.rules import Quadrature, drawn_to_middle, quadrature
 
 N_VALUES = 65
 RULES: dict[str, Callable[[int], Quadrature]] = {

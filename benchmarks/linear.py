@@ -15,8 +15,8 @@ import numpy as np
 from common import environment, settings, table, write_json
 
 from xsbert import Attribution
-from xsbert.attribution import Settings, TextFactors
-from xsbert.units import sentence_ranges
+from xsbert.factors.text_factors import Settings, TextFactors
+from xsbert.text.units import sentence_ranges
 
 WIDTH = 16
 HOW = Settings("none", 0, 1, "midpoint", 1, "[PAD]", False, "float32")

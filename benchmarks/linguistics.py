@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 from common import environment, load, settings, write_json
 
-from xsbert.linguistics import (
+from xsbert.evaluation.linguistics.labels import spacy_labeller
+from xsbert.evaluation.linguistics.probes import probe_negation, probe_opposites
+from xsbert.evaluation.linguistics.tables import (
     contributions,
     cumulative_share,
     kept_by_label,
     kept_correlation,
     lexical_bias,
-    probe_negation,
-    probe_opposites,
-    spacy_labeller,
 )
 
 

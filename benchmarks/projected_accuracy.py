@@ -24,7 +24,7 @@ from ranking import abstracts, read_cranfield
 from tqdm import tqdm
 
 from xsbert import XSTransformer
-from xsbert.factors import ProjectedFactors
+from xsbert.factors.text_factors import ProjectedFactors
 
 # How far above what the truth may err a true error has to be.
 CERTAIN = 3

@@ -27,8 +27,8 @@ from sentence_transformers import util
 from tqdm import tqdm
 
 from xsbert import XSTransformer
-from xsbert.ranker import Request, best_documents
-from xsbert.ranking import Hit
+from xsbert.ranking.explain import Request, best_documents
+from xsbert.ranking.hit import Hit
 
 PARTS = ("cost", "order", "deletion")
 # Of the first queries whose order is compared all hits are explained, of the others the best one, which is cheap.

@@ -24,7 +24,7 @@ import numpy as np
 from common import distinct_texts, environment, load, settings, table, write_json
 
 from xsbert import XSTransformer, choose_reference, shift_cost
-from xsbert.units import TEXT
+from xsbert.text.units import TEXT
 
 
 def main() -> None:

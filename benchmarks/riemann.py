@@ -13,9 +13,9 @@ import argparse
 import torch
 from common import MODEL_HELP, TEXTS, environment, load, settings, table, write_json
 
-from xsbert.engine.paths import TextPath
-from xsbert.integrated_jacobian import derivatives_along_path
-from xsbert.quadrature import RULES
+from xsbert.engine.text_path import TextPath
+from xsbert.integrated_jacobian.path_values import derivatives_along_path
+from xsbert.integrated_jacobian.rules import RULES
 
 
 def main() -> None:

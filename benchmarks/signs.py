@@ -3,7 +3,8 @@
     python benchmarks/signs.py --texts abstracts.tsv --words 60 85 --json benchmarks/results/signs.json
 
 The error of a long text's factors is told by a few combinations of tokens with random signs
-(`xsbert.accuracy.checked_error`). They are drawn once and for all, so that a table of texts shows one draw each. Here
+(`xsbert.integrated_jacobian.error_estimates.checked_error`). They are drawn once and for all, so that a table of texts
+shows one draw each. Here
 what each token's factor misses is computed, E = V − V* with V* for a far smaller tolerance, and the signs are drawn
 many times over it. What the finer rule misses of E itself, which a stated error adds, is left out.
 
@@ -23,7 +24,7 @@ from common import MODEL_HELP, distinct_texts, environment, load, settings, tabl
 from tqdm import tqdm
 
 from xsbert import XSTransformer
-from xsbert.accuracy import checked_error, signs_worth_their_cost
+from xsbert.integrated_jacobian.error_estimates import checked_error, signs_worth_their_cost
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 

@@ -1,4 +1,5 @@
-"""What it saves that derivatives of linear layers wait (`xsbert/engine/deferred.py`), in forward and reverse mode.
+"""What it saves that derivatives of linear layers wait (`xsbert/engine/autodiff/deferred_linear.py`), in forward and
+reverse mode.
 
     python benchmarks/waiting.py --model minilm --layers 5 4 --json benchmarks/results/waiting_minilm.json
     python benchmarks/waiting.py --model mpnet --layers 11 10 --tokens 25 --json benchmarks/results/waiting_mpnet.json
@@ -23,10 +24,11 @@ from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
 from xsbert import XSTransformer
-from xsbert.engine import derivatives
-from xsbert.integrated_jacobian import pulled_back_factors, token_factors
-from xsbert.quadrature import quadrature
-from xsbert.torch_private import TorchDispatchMode
+from xsbert._utils.torch_internals import TorchDispatchMode
+from xsbert.engine.autodiff import forward_rules as derivatives
+from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
+from xsbert.integrated_jacobian.rules import quadrature
+from xsbert.integrated_jacobian.token_factors import token_factors
 
 REVERSE = "reverse mode along"
 

@@ -19,9 +19,10 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from xsbert import XSTransformer
-from xsbert.ranking import Hit, Ranking
-from xsbert.retrieval import sample
-from xsbert.view.policy import stated_policy
+from xsbert.ranking.hit import Hit
+from xsbert.ranking.ranking import Ranking
+from xsbert.ranking.retrievers import sample
+from xsbert.view.html.content_policy import stated_policy
 
 MOST_CHARACTERS, MOST_HITS = 500, 20
 NO_FRAMES = "frame-ancestors 'none'"

@@ -1,6 +1,6 @@
 """Pages as a browser gets them, with a script of the test's own that their policy allows."""
 
-from xsbert.view.policy import content_security_policy, stated_policy
+from xsbert.view.html.content_policy import content_security_policy, stated_policy
 
 
 def with_script(page, script):

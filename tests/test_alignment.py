@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from xsbert.alignment import ALIGNMENT_METHODS, alignments, contrast_view
-from xsbert.gold import read_ists, score_alignments, word_matrix
+from xsbert.attribution.alignment import ALIGNMENT_METHODS, alignments, contrast_view
+from xsbert.evaluation.gold_alignments import read_ists, score_alignments, word_matrix
 
 WA = """<sentence id="1" status="">
 // A cat sleeps .

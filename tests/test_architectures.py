@@ -19,11 +19,14 @@ from torch.func import jvp
 
 from tests.tiny import ARCHITECTURES, LAYERS, H, tokenizer, write_model, write_transformer
 from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
-from xsbert.engine.encoder import Encoder
+from xsbert._utils.torch_internals import TorchDispatchMode, tree_leaves
 from xsbert.engine.reference import reference_features, resolve_reference
-from xsbert.integrated_jacobian import _Nodes, derivatives_along_path, pulled_back_factors, token_factors
-from xsbert.quadrature import quadrature
-from xsbert.torch_private import TorchDispatchMode, tree_leaves
+from xsbert.engine.split_model import Encoder
+from xsbert.integrated_jacobian.chunks import _Nodes
+from xsbert.integrated_jacobian.path_values import derivatives_along_path
+from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
+from xsbert.integrated_jacobian.rules import quadrature
+from xsbert.integrated_jacobian.token_factors import token_factors
 
 TEXT_A = "the gentle giant did not unpack his bags ."
 TEXT_B = "a tall traveller left them as they were ."

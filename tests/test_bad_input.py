@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import xsbert.engine.run
+import xsbert.engine.batch_run
 from tests.tiny import write_model
 from xsbert import XSTransformer
 
@@ -18,7 +18,7 @@ def idle(model, monkeypatch):
     def worked(*args, **kwargs):
         raise AssertionError("work was done before the argument was looked at")
 
-    monkeypatch.setattr(xsbert.engine.run, "Encoder", worked)
+    monkeypatch.setattr(xsbert.engine.batch_run, "Encoder", worked)
     return model
 
 

@@ -10,8 +10,8 @@ import torch
 
 from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSTransformer
-from xsbert.engine.paths import TextPath
-from xsbert.memory import peak_bytes
+from xsbert._utils.memory import peak_bytes
+from xsbert.engine.text_path import TextPath
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

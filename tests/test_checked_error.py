@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from xsbert.accuracy import checked_error, signs_worth_their_cost
-from xsbert.engine.integration import ProjectedBy, SummedOver, integrated
+from xsbert.engine.integration import integrated
+from xsbert.engine.modes import ProjectedBy, SummedOver
 from xsbert.engine.options import Options
-from xsbert.engine.paths import TextPath
-from xsbert.integrated_jacobian import combinations_of, combined_factors, token_factors
-from xsbert.placement import place_nodes
-from xsbert.quadrature import quadrature
+from xsbert.engine.text_path import TextPath
+from xsbert.integrated_jacobian.adaptive import place_nodes
+from xsbert.integrated_jacobian.error_estimates import checked_error, combinations_of, signs_worth_their_cost
+from xsbert.integrated_jacobian.rules import quadrature
+from xsbert.integrated_jacobian.token_factors import combined_factors, token_factors
 
 S, E = 40, 36
 QUIET = {"show_progress_bar": False}

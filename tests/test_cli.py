@@ -16,10 +16,10 @@ from tests.pairs import PAIRS
 from tests.test_html import random_result, text_factors
 from xsbert import Attribution, XSRoberta, XSTransformer, __version__
 from xsbert.__main__ import main
-from xsbert.commands import options as command_options
-from xsbert.commands import run as commands
-from xsbert.commands.output import print_account
-from xsbert.quadrature import RULES
+from xsbert.cli import options as command_options
+from xsbert.cli import run as commands
+from xsbert.cli.output import print_account
+from xsbert.integrated_jacobian.rules import RULES
 from xsbert.view.terminal import columns, matrix_lines, printable
 
 A, B = PAIRS[0]
@@ -229,7 +229,7 @@ def test_help_and_usage_errors_import_nothing_heavy():
     for argv in (["--help"], ["--version"], ["one text"]):
         done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=False)
         imported = done.stdout.splitlines()[-1].split()
-        assert "xsbert.commands.options" in imported
+        assert "xsbert.cli.options" in imported
         assert not {"numpy", "scipy", "torch", "transformers", "sentence_transformers"} & set(imported)
 
 
@@ -240,9 +240,9 @@ def test_names_are_there_when_they_are_asked_for():
     assert {name: getattr(xsbert, name).__name__ for name in names} == {name: name for name in names}
     assert set(xsbert.__all__) <= set(dir(xsbert))
     assert set(xsbert._MODULES) == names
-    script = "import xsbert; print(xsbert.utils.sum_groups.__name__, xsbert.storage.__name__)"
+    script = "import xsbert; print(xsbert.utils.sum_groups.__name__, xsbert._utils.checksummed_safetensors.__name__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "sum_groups xsbert.storage\n"
+    assert done.stdout == "sum_groups xsbert._utils.checksummed_safetensors\n"
     with pytest.raises(AttributeError, match="module 'xsbert' has no attribute 'nothing_of_the_kind'"):
         xsbert.nothing_of_the_kind  # noqa: B018
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from xsbert.__main__ import main
-from xsbert.commands import run as commands
-from xsbert.commands.lines import Lines
-from xsbert.commands.pairs import BadLine, Columns, Pair, read_pairs
-from xsbert.table_files import lines_of
+from xsbert._utils.table_files.text import lines_of
+from xsbert.cli import run as commands
+from xsbert.cli.lines import Lines
+from xsbert.cli.pairs import BadLine, Columns, Pair, read_pairs
 
 FEW = ["--layer", "5", "--n-steps", "1"]
 A, B = "The coffee is bad.", "This is not a good coffee."

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from xsbert.__main__ import main
-from xsbert.commands import rank as command
-from xsbert.commands.rank_run import read_documents
-from xsbert.ranking import Ranking
-from xsbert.retrieval import Retrieved
-from xsbert.units import UNITS
+from xsbert.cli import rank as command
+from xsbert.cli.rank_run import read_documents
+from xsbert.ranking.ranking import Ranking
+from xsbert.ranking.retrievers import Retrieved
+from xsbert.text.units import UNITS
 
 LINES = ['{"text": "The choir sings on Sundays.", "name": 7}', '{"text": "Prices rose sharply.", "name": "b"}']
 
@@ -132,7 +132,7 @@ def test_the_name_tells_what_lines_are(tmp_path):
 
 @pytest.mark.parametrize("option", ["--html", "--save", "--json"])
 def test_files_that_cannot_be_written_are_refused_before_the_work(option, documents, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("xsbert.commands.rank_run.load_model", lambda options: pytest.fail("the work has begun"))
+    monkeypatch.setattr("xsbert.cli.rank_run.load_model", lambda options: pytest.fail("the work has begun"))
     assert main(["rank", "who sings", documents, option, str(tmp_path / "nosuch" / "file")]) == 1
     assert "there is no folder" in capsys.readouterr().err
     assert main(["rank", "who sings", documents, option, str(tmp_path)]) == 1

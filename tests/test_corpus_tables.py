@@ -18,7 +18,7 @@ from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSTransformer
 from xsbert.corpus import explain_corpus
 from xsbert.corpus.sources import CHUNK, Fingerprint, rows_of_source
-from xsbert.methods import explain_with
+from xsbert.evaluation.methods import explain_with
 
 FEW = {"n_steps": 2, "layer": 1, "show_progress_bar": False}
 

@@ -7,12 +7,13 @@ from torch.func import jvp, vjp, vmap
 from torch.utils.flop_counter import flop_registry
 
 from xsbert import XSTransformer
-from xsbert.engine import derivatives
-from xsbert.engine.deferred import Deferred, moved
-from xsbert.engine.derivatives import Differentiable
-from xsbert.integrated_jacobian import pulled_back_factors, token_factors
-from xsbert.quadrature import quadrature
-from xsbert.torch_private import TorchDispatchMode
+from xsbert._utils.torch_internals import TorchDispatchMode
+from xsbert.engine.autodiff import forward_rules as derivatives
+from xsbert.engine.autodiff.deferred_linear import Deferred, moved
+from xsbert.engine.autodiff.forward_rules import Differentiable
+from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
+from xsbert.integrated_jacobian.rules import quadrature
+from xsbert.integrated_jacobian.token_factors import token_factors
 
 S, H, WIDE = 5, 6, 24
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import jvp, vjp, vmap
 
-from xsbert.engine.derivatives import Differentiable
+from xsbert.engine.autodiff.forward_rules import Differentiable
 
 DTYPES = [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 5e-2)]
 

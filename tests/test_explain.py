@@ -11,9 +11,9 @@ from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimil
 from tests.pairs import PAIRS
 from xsbert import XSTransformer
 from xsbert.engine import Options
-from xsbert.engine.described import precision_of_derivatives
-from xsbert.integrated_jacobian import derivatives_along_path
-from xsbert.placement import place_nodes
+from xsbert.engine.batch_run import precision_of_derivatives
+from xsbert.integrated_jacobian.adaptive import place_nodes
+from xsbert.integrated_jacobian.path_values import derivatives_along_path
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 

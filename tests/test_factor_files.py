@@ -16,8 +16,9 @@ from safetensors.numpy import load, save
 from tests.test_results import SETTINGS, make_result, put, sealed
 from tests.tiny import write_model
 from xsbert import Attribution, XSTransformer, load_factors, save_factors
-from xsbert.attribution import TextFactors
-from xsbert.results import FORMAT_VERSION, read_metadata
+from xsbert._utils.checksummed_safetensors import FORMAT_VERSION
+from xsbert.attribution.files import read_metadata
+from xsbert.factors.text_factors import TextFactors
 
 TEXTS = ["the gentle giant did not unpack .", "a tall traveller . his bags were left", "the giant ."]
 LONG = " ".join(TEXTS * 4)
@@ -213,7 +214,7 @@ def test_nothing_is_copied_but_what_is_being_written(tmp_path, monkeypatch):
         chunks.extend(written)
 
     factors = make_factors()
-    monkeypatch.setattr("xsbert.factor_files.write", keep)
+    monkeypatch.setattr("xsbert.factors.files.write", keep)
     save_factors(tmp_path / "f", factors)
     for text in factors:
         assert any(chunk is text.factors for chunk in chunks)
@@ -310,11 +311,11 @@ def test_an_interrupted_save_leaves_the_old_file(path, monkeypatch, error, momen
         monkeypatch.setattr(os, "replace", fail)
     else:
         # The numbers are asked for once for the checksums, and once more to be written.
-        import xsbert.factor_files
+        import xsbert.factors.files
 
-        asked, numbers = [], xsbert.factor_files._numbers
+        asked, numbers = [], xsbert.factors.files._numbers
         monkeypatch.setattr(
-            "xsbert.factor_files._numbers",
+            "xsbert.factors.files._numbers",
             lambda text, name: fail() if len(asked) > 12 else asked.append(1) or numbers(text, name),
         )
     with pytest.raises(type(error)):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+import xsbert.engine.batch_run
 import xsbert.engine.integration
 import xsbert.engine.paths
-import xsbert.engine.run
 from tests.tiny import write_model
 from xsbert import Attribution, XSTransformer
-from xsbert.integrated_jacobian import pulled_back_factors, token_factors
-from xsbert.quadrature import quadrature
+from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
+from xsbert.integrated_jacobian.rules import quadrature
+from xsbert.integrated_jacobian.token_factors import token_factors
 
 TEXTS = ["the gentle giant did not unpack .", "a tall traveller", "his bags were left", "the giant ."]
 LONG = " ".join(TEXTS * 2)
@@ -168,7 +169,7 @@ def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
     turned = own.attribute_prediction(LONG, "the giant", similarity=similarity, **STEPS)
     assert len(directions) == 2
     for cost in ("BACKWARD_COST", "REVERSE_COST"):
-        monkeypatch.setattr(xsbert.engine.run, cost, 1e9)
+        monkeypatch.setattr(xsbert.engine.batch_run, cost, 1e9)
     forward = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
     assert len(directions) == 2
     same(cheap, forward)
@@ -196,7 +197,7 @@ def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp
     model = XSTransformer(write_model("mpnet", tmp_path, dense=True), device="cpu", truncate_dim=truncate_dim)
     pulled_back = pulled_back_lengths(monkeypatch)
     reverse = model.text_factors([LONG, "the giant"], **STEPS)
-    monkeypatch.setattr(xsbert.engine.run, "REVERSE_COST", 1e9)
+    monkeypatch.setattr(xsbert.engine.batch_run, "REVERSE_COST", 1e9)
     forward = model.text_factors([LONG, "the giant"], **STEPS)
     for found, expected in zip(reverse, forward, strict=True):
         assert found.known_residual is None
@@ -230,7 +231,7 @@ def test_from_which_length_on_outputs_are_pulled_back(cost, first, tmp_path, mon
     """S + 1 forward products a node against 1.2 · (10 + 1) reverse ones; of equals, forward."""
     model = XSTransformer(write_model("bert", tmp_path, dense=True), device="cpu")
     if cost is not None:
-        monkeypatch.setattr(xsbert.engine.run, "REVERSE_COST", cost)
+        monkeypatch.setattr(xsbert.engine.batch_run, "REVERSE_COST", cost)
     pulled_back = pulled_back_lengths(monkeypatch)
     model.text_factors([words(n_tokens) for n_tokens in range(8, 16)], **STEPS)
     assert sorted(pulled_back) == list(range(first, 16))
@@ -241,7 +242,7 @@ def test_from_which_length_on_a_text_is_pulled_back(cost, first, tmp_path, monke
     """The other text has three tokens and a reference, so 1.5 · (4 + 1) reverse products a node against S + 1."""
     model = XSTransformer(write_model("bert", tmp_path), device="cpu")
     if cost is not None:
-        monkeypatch.setattr(xsbert.engine.run, "BACKWARD_COST", cost)
+        monkeypatch.setattr(xsbert.engine.batch_run, "BACKWARD_COST", cost)
     pulled_back = pulled_back_lengths(monkeypatch)
     for n_tokens in range(4, 10):
         model.attribute_prediction("giant", words(n_tokens), **STEPS)

@@ -6,10 +6,12 @@ import pytest
 import xsbert
 from tests.tiny import write_model
 from xsbert import XSTransformer
-from xsbert.controls import planted_lexical_model
-from xsbert.fidelity import Faithfulness, FaithfulnessRow, cost_of_faithfulness, faithfulness
-from xsbert.fidelity.metrics import correlation, curve_edits, deletion_effects, found_strongest
-from xsbert.perturbation import Perturber
+from xsbert.evaluation.control_models import planted_lexical_model
+from xsbert.evaluation.faithfulness.measure import cost_of_faithfulness, faithfulness
+from xsbert.evaluation.faithfulness.metrics import correlation, curve_edits, deletion_effects, found_strongest
+from xsbert.evaluation.faithfulness.rows import FaithfulnessRow
+from xsbert.evaluation.faithfulness.table import Faithfulness
+from xsbert.evaluation.perturbation import Perturber
 from xsbert.view.plot import style
 
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "hears", "old", "tree", "house", "red", "blue"]

@@ -14,12 +14,14 @@ from tests.test_factor_files import make_factors
 from tests.test_ranking_files import rewritten
 from tests.test_ranking_page import ranking_of
 from tests.test_results import make_result, sealed
-from xsbert import Attribution, factor_files, load_factors, save_factors
-from xsbert.factors import ProjectedFactors
-from xsbert.method_attribution import MethodAttribution
-from xsbert.ranking import Ranking
-from xsbert.results import read_metadata
-from xsbert.storage import check_structure, parse_json, read_arrays
+from xsbert import Attribution, load_factors, save_factors
+from xsbert._utils.checksummed_safetensors import read_arrays
+from xsbert._utils.header_limits import check_structure, parse_json
+from xsbert.attribution.files import read_metadata
+from xsbert.evaluation.methods.result import MethodAttribution
+from xsbert.factors import files as factor_files
+from xsbert.factors.text_factors import ProjectedFactors
+from xsbert.ranking.ranking import Ranking
 
 READERS = {"result": Attribution.load, "factors": load_factors, "ranking": Ranking.load, "metadata": read_metadata}
 

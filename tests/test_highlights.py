@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xsbert.attribution import Attribution
-from xsbert.contrasts import contrast, contrast_models
-from xsbert.factors import ProjectedFactors, Settings, TextFactors
-from xsbert.highlights import best_stretches, highlights_of, tagged
-from xsbert.passages import passage_ranges
-from xsbert.shares import Shares, by_sentence, shares_of, summed_shares
+from xsbert.attribution.attribution import Attribution
+from xsbert.attribution.contrasts import contrast, contrast_models
+from xsbert.factors.contributions import Shares, by_sentence, shares_of, summed_shares
+from xsbert.factors.text_factors import ProjectedFactors, Settings, TextFactors
+from xsbert.ranking.highlights import best_stretches, highlights_of
+from xsbert.text.marks import tagged
+from xsbert.text.passages import passage_ranges
 
 SETTINGS = Settings("some/model", 4, 6, "adaptive", 6, "[UNK]", False, "float32", fingerprint="sha:1")
 

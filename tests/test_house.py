@@ -58,9 +58,9 @@ HEAVY_MODULES = {
     "xsbert.view.plot.estimates",
 }
 WAITED_FOR = {
-    "xsbert.commands.loading",
-    "xsbert.commands.rank_run",
-    "xsbert.commands.run",
+    "xsbert.cli.loading",
+    "xsbert.cli.rank_run",
+    "xsbert.cli.run",
     "xsbert.models",
     "xsbert.view.terminal",
 }

@@ -5,18 +5,16 @@ from typing import ClassVar
 import pytest
 import torch
 
-from xsbert.integrated_jacobian import (
-    derivatives_along_path,
-    derivatives_along_paths,
+from xsbert.integrated_jacobian.path_values import derivatives_along_path, derivatives_along_paths
+from xsbert.integrated_jacobian.reverse_mode import (
     factors_from_jacobian,
     feature_pairs,
     integrated_jacobian,
     pulled_back_factors,
     pulled_back_together,
-    token_factors,
-    token_factors_together,
 )
-from xsbert.quadrature import quadrature
+from xsbert.integrated_jacobian.rules import quadrature
+from xsbert.integrated_jacobian.token_factors import token_factors, token_factors_together
 
 S, H, E = 5, 4, 3
 GAUSS = quadrature("gauss-legendre", 12)

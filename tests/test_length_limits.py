@@ -8,7 +8,7 @@ import pytest
 
 from tests.subword_tokenizers import FAMILIES, POSITIONS, WithoutOffsets, tiny_model
 from xsbert import choose_reference, explain_corpus, read_corpus
-from xsbert.engine.skipping import SkippedWarning
+from xsbert.engine.failures import SkippedWarning
 
 UNLIMITED = 10**30
 QUICK = {"layer": 1, "n_steps": 2}

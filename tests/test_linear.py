@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.test_results import make_result
-from xsbert.largest import largest_entries
-from xsbert.units import range_groups, sentence_ranges, word_groups
+from xsbert._utils.arrays import largest_entries
+from xsbert.text.units import range_groups, sentence_ranges, word_groups
 
 # As sentence_ranges would be written without a look at how long it takes.
 PLAIN_END = re.compile(r"""[.!?…؟।]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*|\n\s*\n""")

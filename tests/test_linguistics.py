@@ -3,20 +3,14 @@
 import numpy as np
 import pytest
 
-from xsbert.linguistics import (
-    ANTONYMS,
-    NEGATIONS,
-    SYNONYMS,
-    LabelledSpan,
+from xsbert.evaluation.linguistics.labels import LabelledSpan, spacy_labeller, unit_labels
+from xsbert.evaluation.linguistics.probes import ANTONYMS, NEGATIONS, SYNONYMS, probe_negation, probe_opposites
+from xsbert.evaluation.linguistics.tables import (
     contributions,
     cumulative_share,
     kept_by_label,
     kept_correlation,
     lexical_bias,
-    probe_negation,
-    probe_opposites,
-    spacy_labeller,
-    unit_labels,
 )
 
 PAIRS = [

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tests.pairs import PAIRS
-from xsbert import memory
-from xsbert.engine.encoder import Encoder
+from xsbert._utils import memory
+from xsbert._utils.memory import give_back_memory, peak_bytes
+from xsbert.engine.batching import BUDGET_OF_DERIVATIVES, within_budget
 from xsbert.engine.options import Options
-from xsbert.engine.paths import BUDGET_OF_DERIVATIVES, within_budget
-from xsbert.memory import give_back_memory, peak_bytes
+from xsbert.engine.split_model import Encoder
 
 ANIMALS = ("Cats", "Dogs", "Birds", "Horses", "Cows", "Fish")
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
@@ -150,7 +150,7 @@ def test_memory_between_what_stays_is_given_back():
 
 def test_memory_is_given_back_after_each_batch(model, monkeypatch):
     calls = []
-    monkeypatch.setattr("xsbert.engine.run.give_back_memory", lambda: calls.append(1))
+    monkeypatch.setattr("xsbert.engine.batch_run.give_back_memory", lambda: calls.append(1))
     model.text_factors(["One.", "Two.", "A longer text.", "One."], n_steps=1, show_progress_bar=False)
     assert len(calls) == 2
 

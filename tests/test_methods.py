@@ -7,11 +7,11 @@ from sentence_transformers import SentenceTransformer
 
 from tests.tiny import write_model
 from xsbert import MethodAttribution, XSTransformer
-from xsbert.controls import planted_lexical_model, randomised_layers
-from xsbert.methods import METHODS, explain_with
-from xsbert.methods.bilrp import relevance
-from xsbert.methods.shapley import exact_interactions
-from xsbert.perturbation import EditedText, Perturber
+from xsbert.evaluation.control_models import planted_lexical_model, randomised_layers
+from xsbert.evaluation.methods import METHODS, explain_with
+from xsbert.evaluation.methods.bilrp import relevance
+from xsbert.evaluation.methods.shapley import exact_interactions
+from xsbert.evaluation.perturbation import EditedText, Perturber
 
 PAIR = ("the giant did not unpack his bags .", "the gentle traveller left his bags as they were .")
 FAST = [name for name in METHODS if name != "shapley"]

@@ -5,8 +5,8 @@ import pytest
 
 from tests.pairs import PAIRS
 from xsbert import engine
-from xsbert.engine.run import BACKWARD_COST
-from xsbert.pairing import pulled_back_texts
+from xsbert.engine.batch_run import BACKWARD_COST
+from xsbert.engine.pairing import pulled_back_texts
 
 LONG = [" ".join(text for pair in PAIRS[start : start + 4] for text in pair) for start in (0, 4)]
 SHORT = ["A bad coffee.", "A warm stove."]

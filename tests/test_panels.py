@@ -6,16 +6,13 @@ import torch
 
 from tests.pairs import PAIRS
 from xsbert import XSMPNet, XSTransformer
-from xsbert.accuracy import error_functionals, factor_error
-from xsbert.integrated_jacobian import (
-    derivatives_along_paths,
-    measured_factors,
-    measured_pulled_back_together,
-    token_factors,
-)
-from xsbert.panels import Panel, composite
-from xsbert.placement import place_nodes
-from xsbert.quadrature import quadrature
+from xsbert.integrated_jacobian.adaptive import place_nodes
+from xsbert.integrated_jacobian.error_estimates import error_functionals, factor_error
+from xsbert.integrated_jacobian.path_values import derivatives_along_paths
+from xsbert.integrated_jacobian.reverse_mode import measured_pulled_back_together
+from xsbert.integrated_jacobian.rules import quadrature
+from xsbert.integrated_jacobian.subintervals import Panel, composite
+from xsbert.integrated_jacobian.token_factors import measured_factors, token_factors
 
 
 def random(*shape, seed):

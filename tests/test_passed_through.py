@@ -18,9 +18,11 @@ from sentence_transformers import util
 
 import xsbert
 from tests.tiny_models import TEXTS, save_tiny_model
-from xsbert import Attribution, MethodAttribution, Ranking, XSTransformer, linguistics, retrieval
-from xsbert.methods import explain_with
-from xsbert.retrieval import Retrieved, retrieved
+from xsbert import Attribution, MethodAttribution, Ranking, XSTransformer
+from xsbert.evaluation.linguistics import tables as linguistics
+from xsbert.evaluation.methods import explain_with
+from xsbert.ranking import retrievers as retrieval
+from xsbert.ranking.retrievers import Retrieved, retrieved
 
 HOW = {"layer": 1, "n_steps": 1, "show_progress_bar": False}
 QUERY = "a cat"

@@ -9,9 +9,10 @@ import torch
 from tests.pairs import PAIRS
 from tests.tiny import write_model
 from xsbert import XSTransformer
-from xsbert.integrated_jacobian import derivatives_along_path, token_factors
-from xsbert.placement import place_nodes, place_nodes_together, search
-from xsbert.quadrature import drawn_to_middle, quadrature
+from xsbert.integrated_jacobian.adaptive import place_nodes, place_nodes_together, search
+from xsbert.integrated_jacobian.path_values import derivatives_along_path
+from xsbert.integrated_jacobian.rules import drawn_to_middle, quadrature
+from xsbert.integrated_jacobian.token_factors import token_factors
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 S, H = 4, 3

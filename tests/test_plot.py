@@ -17,17 +17,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from xsbert.attribution import Attribution, Settings, TextFactors
-from xsbert.utils import (
-    bipartite,
-    convergence,
-    difference,
-    display_tokens,
-    heatmap,
-    highlight,
-    layers,
-    waterfall,
-)
+from xsbert.attribution.attribution import Attribution
+from xsbert.factors.text_factors import Settings, TextFactors
+from xsbert.utils import bipartite, convergence, difference, display_tokens, heatmap, highlight, layers, waterfall
 from xsbert.view.plot import fonts, style, table
 
 WORDS = ["the", "quick", "brown", "fox", "over", "lazy", "dogs", "understanding", "international", "relations"]

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from xsbert import progress
-from xsbert.cached import cached_property
-from xsbert.progress import Progress
+from xsbert._utils import progress
+from xsbert._utils.cached_property import cached_property
+from xsbert._utils.progress import Progress
 
 
 @pytest.fixture

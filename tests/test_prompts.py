@@ -4,7 +4,7 @@ import pytest
 
 from tests.subword_tokenizers import FAMILIES, WithoutOffsets, tiny_model
 from xsbert import aggregate, explain_corpus
-from xsbert.spelling import display_tokens
+from xsbert.text.display import display_tokens
 
 QUICK = {"layer": 1, "n_steps": 2}
 MARKS = "ĠĊ▁<"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xsbert.quadrature import RULES, drawn_to_middle, equidistributed, quadrature
+from xsbert.integrated_jacobian.rules import RULES, drawn_to_middle, equidistributed, quadrature
 
 # Highest degree of a polynomial that N nodes integrate exactly. A new rule gets a row here.
 DEGREE = {"gauss-legendre": lambda n: 2 * n - 1, "midpoint": lambda n: 1, "riemann-right": lambda n: 0}

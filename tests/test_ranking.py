@@ -11,10 +11,10 @@ from sentence_transformers import SentenceTransformer, util
 from tests.pairs import PAIRS
 from xsbert import XSTransformer
 from xsbert.engine import Explainer
+from xsbert.factors.contributions import shares_of
 from xsbert.models import ShiftWarning
-from xsbert.ranking import Ranking
-from xsbert.retrieval import Retrieved
-from xsbert.shares import shares_of
+from xsbert.ranking.ranking import Ranking
+from xsbert.ranking.retrievers import Retrieved
 
 QUERY = "Which animal sleeps on the stove?"
 DOCUMENTS = [
@@ -365,7 +365,7 @@ def test_a_contrast_of_two_hits(ranking):
 def test_texts_of_one_length_are_computed_together(model, monkeypatch):
     texts = ["A warm stove.", "A cold house.", "The big garden of roses.", "A red garden."]
     sizes = []
-    from xsbert.engine.run import Run
+    from xsbert.engine.batch_run import Run
 
     original = Run.projected
     monkeypatch.setattr(

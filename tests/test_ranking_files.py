@@ -7,8 +7,8 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from xsbert.ranking import Ranking
-from xsbert.storage import header_bytes, read_arrays
+from xsbert._utils.checksummed_safetensors import header_bytes, read_arrays
+from xsbert.ranking.ranking import Ranking
 
 DOCUMENTS = ["A cat sleeps on the stove. It is warm.", "Prices rose. <b>Nobody</b> knew why.", "No cat at all, “oder”?"]
 

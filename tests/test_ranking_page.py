@@ -11,8 +11,9 @@ import pytest
 
 from tests.browser import with_script
 from tests.test_highlights import text_factors
-from xsbert.ranking import Hit, Passage, Ranking
-from xsbert.view.policy import content_security_policy, stated_policy
+from xsbert.ranking.hit import Hit, Passage
+from xsbert.ranking.ranking import Ranking
+from xsbert.view.html.content_policy import content_security_policy, stated_policy
 from xsbert.view.ranking_terminal import account
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -16,8 +16,9 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from xsbert import Attribution
-from xsbert.attribution import Settings, TextFactors
-from xsbert.results import FORMAT_VERSION, read_metadata
+from xsbert._utils.checksummed_safetensors import FORMAT_VERSION
+from xsbert.attribution.files import read_metadata
+from xsbert.factors.text_factors import Settings, TextFactors
 
 SETTINGS = Settings("some/model", 4, 6, "gauss-legendre", 16, "[PAD]", False, "float32")
 

@@ -10,8 +10,8 @@ import pytest
 from datasets import Dataset
 from sentence_transformers import util
 
-from xsbert import retrieval
-from xsbert.retrieval import Retrieved, retrieved
+from xsbert.ranking import retrievers as retrieval
+from xsbert.ranking.retrievers import Retrieved, retrieved
 
 TEXTS = ["A cat sleeps on the stove.", "Prices rose sharply.", "The garden smells of roses."]
 QUERY = "a sleeping animal"

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from xsbert.retrieval import sample
+from xsbert.ranking.retrievers import sample
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -13,7 +13,7 @@ pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
 
 from demos.search_box import create_app
-from xsbert.view.policy import stated_policy
+from xsbert.view.html.content_policy import stated_policy
 
 
 @pytest.fixture(scope="module")

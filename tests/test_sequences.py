@@ -11,10 +11,11 @@ from datasets import Dataset, DatasetDict
 
 import xsbert
 from tests.tiny_models import TEXTS, save_tiny_model
-from xsbert import XSTransformer, retrieval
-from xsbert.fidelity.measure import checked_pairs
-from xsbert.perturbation import Perturber
-from xsbert.sequences import as_entries, as_pairs, as_texts, by_position
+from xsbert import XSTransformer
+from xsbert._utils.sequences import as_entries, as_pairs, as_texts, by_position
+from xsbert.evaluation.methods import checked_pairs
+from xsbert.evaluation.perturbation import Perturber
+from xsbert.ranking import retrievers as retrieval
 
 HOW = {"layer": 1, "n_steps": 1, "show_progress_bar": False}
 N = len(TEXTS)
@@ -210,7 +211,7 @@ def test_what_is_no_text_is_named_by_position_and_type(tiny, point, wrong):
 def test_missing_values_of_columns(tiny, column):
     with pytest.raises(TypeError, match=r"^texts\[1\] must be a string, got (NoneType|float)"):
         tiny.text_factors(column(["a cat", None, "dog"]), **HOW)
-    with pytest.warns(xsbert.engine.skipping.SkippedWarning, match=r"texts\[1\]"):
+    with pytest.warns(xsbert.engine.failures.SkippedWarning, match=r"texts\[1\]"):
         found = tiny.text_factors(column(["a cat", None, "dog"]), errors="skip", **HOW)
     assert [each and each.text for each in found] == ["a cat", None, "dog"]
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xsbert.attribution import Attribution, Settings, TextFactors
-from xsbert.units import check_ranges, range_groups, sentence_ranges
+from xsbert.attribution.attribution import Attribution
+from xsbert.factors.text_factors import Settings, TextFactors
+from xsbert.text.units import check_ranges, range_groups, sentence_ranges
 
 SETTINGS = Settings("some/model", 4, 6, "gauss-legendre", 16, "[PAD]", False, "float32")
 

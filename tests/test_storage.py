@@ -16,9 +16,10 @@ import pytest
 from tests.test_factor_files import make_factors, same
 from tests.test_results import SETTINGS, make_result, rewrite
 from xsbert import Attribution, load_factors, save_factors
-from xsbert.factors import TextFactors
-from xsbert.results import read_metadata
-from xsbert.storage import files, write
+from xsbert._utils import atomic_files as files
+from xsbert._utils.atomic_files import write
+from xsbert.attribution.files import read_metadata
+from xsbert.factors.text_factors import TextFactors
 
 DATA = Path(__file__).parent / "data"
 OLD_NOTE = r"was written by xsbert 0\.1\.0, whose files have no checksum over all that they hold"

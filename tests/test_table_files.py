@@ -16,11 +16,13 @@ from datasets import Dataset, DatasetDict
 from tests.tiny_models import save_tiny_model
 from xsbert import XSTransformer
 from xsbert.__main__ import main
-from xsbert.commands.pairs import BadLine, Columns, read_pairs
-from xsbert.commands.rank_run import read_documents
+from xsbert._utils.table_files.advice import advise, option_message
+from xsbert._utils.table_files.rows import read_rows
+from xsbert._utils.table_files.text import TextLines, lines_of
+from xsbert.cli.pairs import BadLine, Columns, read_pairs
+from xsbert.cli.rank_run import read_documents
 from xsbert.corpus import explain_corpus, read_corpus
 from xsbert.corpus.sources import rows_of_source
-from xsbert.table_files import TextLines, advise, lines_of, option_message, read_rows
 
 NAMES = ("text_a", "text_b")
 # What readers of tables have taken apart, or altered.
@@ -242,7 +244,7 @@ def test_the_rows_of_the_issue_of_two_readings(tmp_path):
 
 
 def test_a_field_is_not_as_long_as_a_file(monkeypatch, tmp_path):
-    monkeypatch.setattr("xsbert.table_files.records.LONGEST_FIELD", 1000)
+    monkeypatch.setattr("xsbert._utils.table_files.records.LONGEST_FIELD", 1000)
     (tmp_path / "p.csv").write_text('text\n"' + "x\n" * 5000)
     with pytest.raises(ValueError, match="line 2: a quote is not closed within 1000 characters"):
         list(read_rows(tmp_path / "p.csv"))

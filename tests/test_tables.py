@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 
-from xsbert.tables import as_table, column_values
+from xsbert._utils.tables import as_table, column_values
 
 TEXTS = ["a cat", "dog", "a bird sings", None]
 NUMBERS = [1, None, 3, 2**53 + 1]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.test_html import HOSTILE, planted_result, random_result, text_factors
-from xsbert.attribution import Attribution
-from xsbert.largest import largest_entries
-from xsbert.view.account import sentence
+from xsbert._utils.arrays import largest_entries
+from xsbert.attribution.attribution import Attribution
 from xsbert.view.effects import unknown_units
+from xsbert.view.summary import sentence
 
 
 def of_matrix(matrix, words_a, words_b, similarity="dot"):

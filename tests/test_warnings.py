@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 import xsbert.__main__
-import xsbert.commands.run
+import xsbert.cli.run
 from tests.tiny import write_model
 from xsbert import XSTransformer
 
@@ -48,7 +48,7 @@ def test_warnings_point_at_the_call(own, call, text, options, message):
 
 def test_on_the_command_line(own, monkeypatch):
     seen = []
-    monkeypatch.setattr(xsbert.commands.run, "load_model", lambda options: own)
+    monkeypatch.setattr(xsbert.cli.run, "load_model", lambda options: own)
     monkeypatch.setattr(xsbert.__main__, "_show_warning", lambda *warning: seen.append(warning))
     assert xsbert.__main__.main([SHORT, LONG, "--layer", "2", "--n-steps", "1"]) == 0
     assert [(str(message)[:20], filename) for message, _, filename, *_ in seen] == [("text_b is longer tha", __file__)]

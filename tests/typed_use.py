@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing_extensions import assert_type
 
 from xsbert import Attribution, XSTransformer
-from xsbert.attribution import TextFactors
 from xsbert.engine import Explainer, Options
+from xsbert.factors.text_factors import TextFactors
 
 
 def use(model: XSTransformer) -> None:

@@ -4,18 +4,20 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .version import __version__
+from ._utils.version import __version__
 
 if TYPE_CHECKING:
-    from .attribution import Attribution
-    from .contrasts import contrast, contrast_models
+    from .attribution.attribution import Attribution
+    from .attribution.contrasts import contrast, contrast_models
     from .corpus import aggregate, explain_corpus, read_corpus
-    from .evaluation import ReferenceChoice, ShiftCost, choose_reference, shift_cost
-    from .factor_files import load_factors, save_factors
-    from .fidelity import Faithfulness, cost_of_faithfulness, faithfulness
-    from .method_attribution import MethodAttribution
+    from .evaluation.faithfulness.measure import cost_of_faithfulness, faithfulness
+    from .evaluation.faithfulness.table import Faithfulness
+    from .evaluation.methods.result import MethodAttribution
+    from .evaluation.reference_tables import ReferenceChoice, ShiftCost
+    from .evaluation.references import choose_reference, shift_cost
+    from .factors.files import load_factors, save_factors
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
-    from .ranking import Ranking
+    from .ranking.ranking import Ranking
 
 __all__ = [
     "Attribution",
@@ -45,8 +47,8 @@ __all__ = [
 # Where each name lives. It is imported when it is asked for: what needs torch takes seconds, a usage error need not.
 _MODULES = {
     "Attribution": "attribution",
-    "Faithfulness": "fidelity",
-    "MethodAttribution": "method_attribution",
+    "Faithfulness": "evaluation",
+    "MethodAttribution": "evaluation.methods.result",
     "Ranking": "ranking",
     "ReferenceChoice": "evaluation",
     "ShiftCost": "evaluation",
@@ -56,14 +58,14 @@ _MODULES = {
     "XSTransformer": "models",
     "aggregate": "corpus",
     "choose_reference": "evaluation",
-    "cost_of_faithfulness": "fidelity",
-    "faithfulness": "fidelity",
-    "contrast": "contrasts",
-    "contrast_models": "contrasts",
+    "cost_of_faithfulness": "evaluation",
+    "faithfulness": "evaluation",
+    "contrast": "attribution",
+    "contrast_models": "attribution",
     "explain_corpus": "corpus",
-    "load_factors": "factor_files",
+    "load_factors": "factors",
     "read_corpus": "corpus",
-    "save_factors": "factor_files",
+    "save_factors": "factors",
     "shift_cost": "evaluation",
 }
 

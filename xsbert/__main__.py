@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from .commands import corpus, rank
-from .commands.options import parse
-from .table_files import option_message
+from ._utils.table_files.advice import option_message
+from .cli import corpus, rank
+from .cli.options import parse
 
 __all__ = ["main"]
 
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = rank.parse(arguments[1:]) if ranks else parse(arguments)
     try:
         # After the arguments, as it takes seconds.
-        from .commands.rank_run import rank_file
-        from .commands.run import explain_file, explain_pair
+        from .cli.rank_run import rank_file
+        from .cli.run import explain_file, explain_pair
 
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

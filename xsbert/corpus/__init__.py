@@ -11,7 +11,7 @@ except ImportError as error:
 
 from .aggregates import UnitsOfRow, aggregate
 from .columns import explain_columns
-from .job import explain_corpus
+from .explain import explain_corpus
 from .ray_data import ray_job
 from .reading import Corpus, read_corpus
 from .rows import attribution_of_row, factors_of_row, highlights_of_row

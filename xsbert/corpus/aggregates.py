@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import t as student
 
-from ..factors import TextFactors
-from ..spelling import display_tokens
-from ..units import SPECIAL, unit_label
+from ..factors.text_factors import TextFactors
+from ..text.display import display_tokens
+from ..text.units import SPECIAL, unit_label
 from .reading import Corpus, read_corpus
 from .rows import side_of_row
 

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ..attribution import Attribution
+from ..attribution.attribution import Attribution
 from ..engine.position_limit import may_exceed_positions
 from ..engine.private_copy import private_model
-from ..factors import TextFactors
+from ..factors.text_factors import TextFactors
 from ..models import XSTransformer
-from .rows import factors_row, highlights_row, pairs_row, schema_of, table_of
+from .rows import factors_row, highlights_row, pairs_row
+from .schema import schema_of, table_of
 from .task import Task, quiet
 
 __all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_in"]

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from ..table_files import advise
+from .._utils.table_files.advice import advise
 
 __all__ = ["FORMAT_VERSION", "Folder", "Record", "checksum_of", "output_folder"]
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import torch
 
 from ..models import XSTransformer
-from .cutting import Source, columns_of
 from .folder import Folder
+from .sharding import Source, columns_of
 from .sources import Fingerprint
 from .task import resolved_options
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.options import check_keywords, keywords_of
+from .._utils.optional_imports import optional
+from .._utils.progress import Progress
+from .._utils.validation import check_keywords, keywords_of
 from ..models import XSTransformer
-from ..optional import optional
-from ..progress import Progress
+from .explain import check_folder
 from .folder import Folder, output_folder
-from .job import Job, check_folder
+from .job import Job
 from .reading import Corpus, read_corpus, warn_of_unseen
 from .task import OPTIONS, Task
 

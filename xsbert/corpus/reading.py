@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from ..attribution import Attribution
-from ..caller import caller_level
-from ..factors import TextFactors
-from ..storage import require
+from .._utils.json_fields import require
+from .._utils.stacklevel import caller_level
+from ..attribution.attribution import Attribution
+from ..factors.text_factors import TextFactors
 from .folder import Folder, checksum_of
 from .rows import attribution_of_row, factors_of_row
 from .task import Task

@@ -3,127 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from ..attribution import Attribution, similarity_hint
-from ..factors import Settings, TextFactors
-from ..storage import read_fields, require
+from .._utils.json_fields import read_fields, require
+from ..attribution.attribution import Attribution
+from ..attribution.similarity import similarity_hint
+from ..factors.text_factors import Settings, TextFactors
 from ..view.effects import top_pairs
-from .task import Task
+from .schema import SIDE_FIELDS
 
 __all__ = [
-    "SIDE_FIELDS",
     "attribution_of_row",
     "contributions",
     "factors_of_row",
     "factors_row",
     "highlights_of_row",
     "highlights_row",
-    "names_of",
     "pairs_row",
-    "schema_of",
     "side_of_row",
-    "table_of",
 ]
 
-FLOATS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}
-TOP = pa.list_(pa.struct([("a", pa.int32()), ("b", pa.int32()), ("value", pa.float64())]))
 # Of factors as they are stored; half precision leaves 2e-4 of those that it can hold.
 MOST_ROUNDING = 1e-2
-# Of one text, in every kind of row.
-SIDE_FIELDS = {
-    "prompt": pa.string(),
-    "encoded_by": pa.string(),
-    "tokens": pa.list_(pa.string()),
-    "roles": pa.list_(pa.string()),
-    "word_ids": pa.list_(pa.int32()),
-    "starts": pa.list_(pa.int32()),
-    "ends": pa.list_(pa.int32()),
-    "n_cut": pa.int32(),
-    "residual": pa.float64(),
-    "factor_error": pa.float64(),
-}
-PAIR_SIDE_FIELDS = {"contributions": pa.list_(pa.float64()), "main_effects": pa.list_(pa.float64())}
-
-
-def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
-    """Of the rows of a task.
-
-    Args:
-        given: of the rows that are to be explained; what it has beside texts is kept.
-    """
-    fields = [field for field in given if field.name not in _problem_names(task)]
-    if task.what == "factors":
-        number = FLOATS["float64" if task.dtype == "float64" else "float32"]
-        added = {
-            **SIDE_FIELDS,
-            "factors": pa.list_(pa.list_(FLOATS[task.dtype])),
-            # Of fixed size, as an index wants its vectors; the others may be null, which it refuses.
-            "embedding": pa.list_(number, task.width),
-            "reference_term": pa.list_(number),
-            "unshifted": pa.list_(number),
-            "normalisation": pa.float64(),
-        }
-    elif task.what == "highlights":
-        added = {
-            **SIDE_FIELDS,
-            "score": pa.float64(),
-            "contributions": pa.list_(pa.float64()),
-            "baseline": pa.float64(),
-            "error": pa.float64(),
-        }
-    else:
-        names = ("score", "score_unshifted", "interactions", "baseline", "error")
-        added = {name: pa.float64() for name in names}
-        for side in "ab":
-            added |= {f"{name}_{side}": kind for name, kind in {**SIDE_FIELDS, **PAIR_SIDE_FIELDS}.items()}
-        added |= {"matrix": pa.list_(pa.list_(pa.float32()))} if task.top_k is None else {"top": TOP}
-    added |= {"settings": pa.string(), "reason": pa.string()}
-    return pa.schema([*fields, *(pa.field(name, kind) for name, kind in added.items())])
-
-
-def names_of(task: Task) -> frozenset[str]:
-    """Names that columns of the source cannot keep."""
-    return frozenset({"row", "id", *task.columns, *_problem_names(task), *schema_of(task, pa.schema([])).names})
-
-
-def _problem_names(task: Task) -> set[str]:
-    """Of the columns that tell what is wrong with a text, which are no columns of results."""
-    return {f"bad_{name}" for name in task.columns}
-
-
-def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table of rows; what a row does not have is null."""
-    return pa.table([_array([row.get(field.name) for row in rows], field.type) for field in schema], schema)
-
-
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    if pa.types.is_list(kind) and pa.types.is_list(kind.value_type):
-        return _nested(values, kind)
-    return pa.array(values, kind)
-
-
-def _nested(matrices: Sequence[np.ndarray | None], kind: pa.DataType) -> pa.Array:
-    """Matrices as lists of lists, without a Python object for each number."""
-    shapes = [(0, 0) if matrix is None else matrix.shape for matrix in matrices]
-    dtype = kind.value_type.value_type.to_pandas_dtype()
-    flat = [np.zeros(0, dtype), *(matrix.ravel() for matrix in matrices if matrix is not None)]
-    values = pa.array(np.concatenate(flat).astype(dtype, copy=False), kind.value_type.value_type)
-    lengths = np.repeat([width for _, width in shapes], [height for height, _ in shapes])
-    inner = pa.ListArray.from_arrays(pa.array(_offsets(lengths), pa.int32()), values)
-    missing = pa.array([matrix is None for matrix in matrices])
-    return pa.ListArray.from_arrays(
-        pa.array(_offsets([height for height, _ in shapes]), pa.int32()), inner, mask=missing
-    )
-
-
-def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
 
 
 def _side(text: TextFactors) -> dict[str, Any]:

@@ -19,18 +19,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..table_files import (
-    BadRecord,
-    MissingColumnError,
-    Record,
-    advise,
-    check_quoting,
-    is_parquet,
-    json_problem,
-    parquet_columns,
-    read_rows,
-)
-from ..tables import as_table, column_values, is_missing, plain_rows
+from .._utils.table_files.advice import advise
+from .._utils.table_files.parquet import is_parquet
+from .._utils.table_files.records import BadRecord, Record, json_problem
+from .._utils.table_files.rows import MissingColumnError, check_quoting, parquet_columns, read_rows
+from .._utils.tables import as_table, column_values, is_missing, plain_rows
 from .arrow_types import comparable
 from .kept import IdColumn, KeptColumn
 
@@ -54,7 +47,7 @@ def rows_of_source(
 
     Args:
         source: the path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a table, as
-            `xsbert.tables.as_table` reads them; or an iterable of strings, tuples or dictionaries.
+            `xsbert._utils.tables.as_table` reads them; or an iterable of strings, tuples or dictionaries.
         wanted: names that the columns of texts get.
         columns: their names in the source; None takes ``wanted``. Tuples and strings have no names.
         id_column: name of the column of ids.

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .._utils.validation import check_keywords, is_integer, keywords_of, plain_number
+from ..attribution.similarity import resolved_similarity
 from ..engine import Options
-from ..engine.options import check_keywords, keywords_of
 from ..engine.reference import positions_of_reference
-from ..factors import settings_of
+from ..factors.text_factors import settings_of
 from ..models import XSTransformer
-from ..plain import is_integer, plain_number
-from ..similarity import resolved_similarity
-from ..units import check_units
+from ..text.units import check_units
 
 __all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet", "resolved_options"]
 
@@ -51,7 +50,7 @@ class Task:
     options: tuple[tuple[str, Any], ...]
     """Further arguments of `XSTransformer.text_factors`, by name, as `resolved_options` gives them."""
     fingerprint: str
-    """Of the model, as in `xsbert.attribution.Settings`."""
+    """Of the model, as in `xsbert.factors.text_factors.Settings`."""
     width: int
     """E, dimensions of an embedding."""
 

@@ -1,7 +1,7 @@
 """Texts in, factors out."""
 
 from .explainer import Explainer
+from .failures import SkippedWarning
 from .options import OptionKeywords, Options
-from .skipping import SkippedWarning
 
 __all__ = ["Explainer", "OptionKeywords", "Options", "SkippedWarning"]

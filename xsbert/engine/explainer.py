@@ -9,20 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..factors import ProjectedFactors, TextFactors
-from ..integrated_jacobian import bytes_per_pass, default_chunk_size, feature_pairs, integrated_jacobian
-from ..sequences import as_entries
-from ..units import check_units
-from .context import check_run
-from .encoder import Encoder
-from .explainable import Explainable
-from .integration import limits, placements
+from .._utils.sequences import as_entries
+from ..factors.text_factors import ProjectedFactors, TextFactors
+from ..integrated_jacobian.chunks import default_chunk_size
+from ..integrated_jacobian.cost import bytes_per_pass
+from ..integrated_jacobian.reverse_mode import feature_pairs, integrated_jacobian
+from ..text.units import check_units
+from .batch_run import Run
+from .failures import OF_A_TEXT, check_errors, skip_or_raise
+from .integration import placements
+from .modes import limits
 from .options import Options
-from .paths import TextPath, paths_of
+from .paths import paths_of
+from .preconditions import check_run
+from .protocol import Explainable
 from .reference import chosen_reference
-from .run import Run
-from .skipping import OF_A_TEXT, check_errors, skip_or_raise
-from .texts import Prompt, TokenizedText, resolved_prompt, tokenize
+from .split_model import Encoder
+from .text_path import TextPath
+from .tokenization import Prompt, TokenizedText, resolved_prompt, tokenize
 
 __all__ = ["Explainer"]
 
@@ -323,7 +327,7 @@ class Explainer:
     def path(self, text: Text) -> TextPath:
         """The straight line from the reference to a text at the layer, and the rest of the model f along it.
 
-        For those who want to integrate by themselves, with the functions of `xsbert.integrated_jacobian`.
+        For those who want to integrate by themselves, with the functions of `xsbert.integrated_jacobian.token_factors`.
 
         >>> path = model.explainer(layer=5).path("Rain")
         >>> bool(torch.allclose(path.f(path.x), path.f_x, atol=1e-5))

@@ -2,7 +2,8 @@
 
 It covers every bit of each weight and buffer that acts, the modules and their settings, every module within them by its
 name, class, numbers and functions, the transformer's configuration, and the reference. It does not cover adapters that
-do not act (`xsbert.engine.acting`), where the model lies, how its attention is computed, dropout, or what decides only
+do not act (`xsbert.engine.active_parts`), where the model lies, how its attention is computed, dropout, or what decides
+only
 which tokens a text has: the tokenizer, its length limit and prompts. A factor keeps its own tokens, and queries are
 often cut shorter than documents. What modules hold is also up to the version of transformers, so that one that names it
 otherwise gives another fingerprint.
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
-from .acting import Part, acting_parts
+from .active_parts import Part, acting_parts
 from .reference import Reference
 
 __all__ = ["model_fingerprint"]

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
 import torch
 
-from ..integrated_jacobian import check_chunk_size
-from ..memory import check_memory_budget
-from ..placement import check_tolerance
-from ..plain import checked_integer, plain_number
-from ..quadrature import Quadrature, quadrature
+from .._utils.memory import check_memory_budget
+from .._utils.validation import check_keywords, checked_integer, keywords_of, plain_number
+from ..integrated_jacobian.adaptive import check_tolerance
+from ..integrated_jacobian.chunks import check_chunk_size
+from ..integrated_jacobian.rules import Quadrature, quadrature
 
-__all__ = ["OptionKeywords", "Options", "check_keywords", "keywords_of", "takes_options"]
+__all__ = ["OptionKeywords", "Options", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
@@ -136,27 +134,6 @@ class Options:
     def derivatives(self) -> torch.dtype | None:
         """In what precision linear layers take their products of derivatives; None for the model's."""
         return None if self.derivative_dtype is None else DERIVATIVE_DTYPES[self.derivative_dtype]
-
-
-def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError, with the name that was probably meant, where a keyword is not known.
-
-    >>> check_keywords(["topk"], ["top_k", "layer"])
-    Traceback (most recent call last):
-    TypeError: unexpected keyword argument 'topk'; did you mean 'top_k'? Known are top_k, layer
-    """
-    known = [*known]
-    for name in given:
-        if name not in known:
-            meant = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {meant[0]!r}?" if meant else "."
-            raise TypeError(f"unexpected keyword argument {name!r}{hint} Known are {', '.join(known)}")
-
-
-def keywords_of(function: Callable[..., Any]) -> list[str]:
-    """What a function can be given by name, apart from ``self`` and ``**options``."""
-    parameters = inspect.signature(function).parameters.values()
-    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD and each.name != "self"]
 
 
 def takes_options(function: AnyFunction) -> AnyFunction:

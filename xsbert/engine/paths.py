@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,39 +11,15 @@ import torch
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
-from ..integrated_jacobian import bytes_per_pass, values_along_paths
-from ..memory import peak_bytes
-from .encoder import Encoder, Recording
+from ..integrated_jacobian.path_values import values_along_paths
+from .batching import chunk_for
 from .options import Options
 from .reference import Reference, reference_features
-from .texts import TokenizedText
+from .split_model import Encoder, Recording
+from .text_path import TextPath, check_finite
+from .tokenization import TokenizedText
 
-__all__ = ["TextPath", "batches", "check_finite", "chunk_for", "paths_of", "within_budget"]
-
-# Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
-MAX_TEXTS, MAX_TOKENS = 32, 4096
-# The rest of a memory budget is for what texts keep meanwhile, and for what an allocator adds.
-BUDGET_OF_DERIVATIVES = 0.75
-
-
-@dataclass(frozen=True)
-class TextPath:
-    """A straight line from the reference to a text at some layer, and the rest of the model along it."""
-
-    f: Callable[[Tensor], Tensor]
-    x: Tensor
-    """(S, H)"""
-    r: Tensor
-    """(S, H)"""
-    f_x: Tensor
-    """(E,)"""
-    f_r: Tensor
-    """(E,)"""
-    in_float64: Callable[[], TextPath] | None = None
-    """Makes the same path in float64; None where that would not be finer, or the device has no float64."""
-    precise: Callable[[Tensor], Tensor] | None = None
-    """f with derivatives in the model's own precision, where those of ``f`` have less: what nodes are placed by, lest
-    rounding be taken for the path."""
+__all__ = ["paths_of"]
 
 
 def paths_of(
@@ -137,77 +111,9 @@ def _in_float64(encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor
     return make
 
 
-def chunk_for(path: TextPath, n_groups: int, options: Options, *, reverse: bool = False) -> int | None:
-    """The chunk size that was asked for, or that the budget allows for a number of groups of tokens.
-
-    One group is for looks along the path.
-
-    Raises:
-        MemoryError: the budget is too small for a single product.
-    """
-    if options.memory_budget is None:
-        return options.chunk_size
-    available = BUDGET_OF_DERIVATIVES * options.memory_budget
-    each = bytes_per_pass(path.f, path.x, path.r, 1, reverse=reverse)
-    if each > available:
-        raise MemoryError(
-            f"memory_budget={options.memory_budget:g} is too small: one product of {len(path.x)} tokens takes "
-            f"{each:,} bytes, and a quarter of the budget is for what else is kept"
-        )
-    # Counting several at once is closer, and takes as much as eight of the first.
-    if n_groups > 1 and 8 * each <= available:
-        each = bytes_per_pass(path.f, path.x, path.r, n_groups, reverse=reverse)
-    return math.floor(available / each)
-
-
-def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[list[int]]:
-    """Places of texts that can be computed together: of one length, so that none is padded, and with f the same for
-    all.
-
-    The longest come first: the estimate of the time that is left errs on the safe side.
-    """
-    alike: dict[Any, list[int]] = {}
-    for place, text in enumerate(texts):
-        alike.setdefault(_kind(text, reference), []).append(place)
-    for group in sorted(alike.values(), key=lambda group: -len(texts[group[0]].tokens)):
-        size = max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)))
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
-
-
-def within_budget(encoder: Encoder, places: list[int], first: TokenizedText, options: Options) -> Iterator[list[int]]:
-    """A batch in parts whose forward passes fit the memory budget beside derivatives, of one text at least."""
-    size = len(places)
-    if options.memory_budget is not None:
-        features = batch_to_device(dict(first.features), encoder.device)
-        beside = (1 - BUDGET_OF_DERIVATIVES) * options.memory_budget
-        # Beside the texts goes their reference.
-        size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))) - 1)
-    for start in range(0, len(places), size):
-        yield places[start : start + size]
-
-
-def _kind(text: TokenizedText, reference: Reference) -> tuple[Any, ...]:
-    """Equal for texts whose inputs differ in nothing but the ids of their tokens."""
-    ids = text.features["input_ids"]
-    is_reference = torch.equal(ids, reference_features(reference, text.features)["input_ids"])
-    others = sorted((name, value) for name, value in text.features.items() if name != "input_ids")
-    described = ((name, value.tolist() if isinstance(value, Tensor) else value) for name, value in others)
-    return tuple(ids.shape), is_reference, repr(list(described))
-
-
 def _together(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One batch of inputs that differ in nothing but the ids of their tokens."""
     return {
         name: torch.cat([one[name] for one in features]) if isinstance(value, Tensor) and value.ndim else value
         for name, value in features[0].items()
     }
-
-
-def check_finite(values: Tensor, what: str) -> None:
-    """Raise FloatingPointError unless all numbers are finite."""
-    if not torch.isfinite(values).all():
-        raise FloatingPointError(
-            f"{what} holds numbers that are not finite; the model's weights or its dtype ({values.dtype}) may be "
-            "the cause"
-        )

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from ..caller import caller_level
-from ..torch_private import FORWARD_HOOKS, HOOKS, ignore_global_hooks
+from .._utils.stacklevel import caller_level
+from .._utils.torch_internals import FORWARD_HOOKS, HOOKS, ignore_global_hooks
 
 __all__ = ["private_copy", "private_model", "unwrapped"]
 

@@ -1,9 +1,10 @@
 """Sentence transformers that explain their similarities."""
 
 from .architectures import XSBert, XSMPNet, XSRoberta
-from .base import ShiftWarning, XSTransformer
 from .checkpoints import load_model
 from .reference import ReferenceShift, ReferenceTransformer
+from .shift_warning import ShiftWarning
+from .transformer import XSTransformer
 
 __all__ = [
     "ReferenceShift",

@@ -19,8 +19,8 @@ from sentence_transformers.sentence_transformer.modules import (
     WordWeights,
 )
 
-from ..engine.encoder import encoder_layers
-from ..engine.quantised import check_not_quantised
+from ..engine.preconditions import check_not_quantised
+from ..engine.split_model import encoder_layers
 from .reference import ReferenceShift, ReferenceTransformer
 
 __all__ = ["check_supported", "damaged_weights"]

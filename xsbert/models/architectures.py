@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import XSTransformer
+from .transformer import XSTransformer
 
 __all__ = ["XSBert", "XSMPNet", "XSRoberta"]
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from .architectures import XSMPNet, XSRoberta
-from .base import XSTransformer
+from .transformer import XSTransformer
 
 __all__ = ["load_model"]
 

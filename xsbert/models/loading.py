@@ -1,311 +1,232 @@
-"""What loading a checkpoint made up or left out: a pooling, a head, weights that the file does not have."""
+"""A sentence transformer with a reference for its texts, and perhaps shifted by it: how it is loaded and saved."""
 
 from __future__ import annotations
 
-import json
-import logging
-import threading
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+import copy
+from collections import OrderedDict
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
-from weakref import WeakSet
+from typing import Any, ClassVar, cast
 
-import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from sentence_transformers.util import load_file_path
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+from torch import nn
+from typing_extensions import Self
 
-from ..caller import caller_level
-from ..engine.private_copy import private_copy
+from .._utils.validation import check_keywords, keywords_of
+from ..engine.preconditions import check_not_to_be_quantised
+from ..engine.reference import Reference, chosen_reference, default_reference, positions_of_reference, resolve_reference
+from ..engine.split_model import encoder_layers
+from .admission import check_supported, damaged_weights
+from .card import add_shift_note
+from .checkpoint_checks import Source, check_architecture, check_loaded, check_saved_type, source_of
+from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
 
-__all__ = ["Source", "check_architecture", "check_loaded", "check_saved_type", "source_of"]
+__all__ = ["ReferencedTransformer"]
 
-# Heads that models are pretrained with. The encoder below them is often taken for itself, and then fine-tuned.
-PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM", "ConditionalGeneration", "MaskedImageModeling")
-# Options of a load that decide which file is read, and how its names are taken.
-FILE_OPTIONS = ("key_mapping", "use_safetensors", "variant", "weights_only")
-HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
-WEIGHTS_FROM_ELSEWHERE = ("gguf_file", "state_dict")
-# Models that were compared with their files, or trained since.
-_known: WeakSet[nn.Module] = WeakSet()
+# How modules.json names the modules of a shifted model. They need no trust: they are not code from a model's files.
+OUR_MODULES = {
+    f"{module.__module__}.{module.__qualname__}": module for module in (ReferenceTransformer, ReferenceShift)
+}
+# The models published with the papers name theirs so, and shift without a module of its own.
+PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a model was loaded from."""
+class ReferencedTransformer(SentenceTransformer):
+    """What an `XSTransformer` is before it explains: admitted, with a reference, perhaps shifted by it."""
 
-    path: str
-    """A folder or a model id."""
-    is_raw: bool
-    """Whether there is no modules.json, so that sentence-transformers chose the pooling."""
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Of `PreTrainedModel.from_pretrained`."""
+    model_types: ClassVar[tuple[str, ...] | None] = None
+    """The transformers model types that the class is made for, None for any."""
+
+    def __init__(
+        self,
+        model_name_or_path: str | PathLike[str] | None = None,
+        *,
+        shift: bool = False,
+        reference: str | None = None,
+        reference_positions: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in ("model_kwargs", "config_kwargs"):
+            check_not_to_be_quantised(name, kwargs.get(name))
+        if model_name_or_path is None and kwargs.get("modules") is None:
+            raise TypeError("model_name_or_path must be a model id or the path of a folder, unless modules are given")
+        # SentenceTransformer takes strings alone.
+        path = None if model_name_or_path is None else fspath(model_name_or_path)
+        try:
+            super().__init__(path, **kwargs)
+        except TypeError:
+            own = ("shift", "reference", "reference_positions")
+            check_keywords(kwargs, [*keywords_of(SentenceTransformer.__init__), *own])
+            raise
+        except SafetensorError as error:
+            raise OSError(
+                f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
+            ) from error
+        self._set_up(shift, reference, reference_positions)
+        # It can hold a token, which is not to be kept or pickled.
+        source = vars(self).pop("_source", None)
+        if source is not None:
+            check_loaded(self, source, is_new=True)
 
     @classmethod
-    def of_call(cls, path: str, is_raw: bool, arguments: Mapping[str, Any]) -> Source:
-        """The source of a load with the arguments that `SentenceTransformer` gives to the loader of its modules."""
-        given = arguments.get("model_kwargs") or {}
-        options = {
-            name: given[name] for name in (*FILE_OPTIONS, *HUB_OPTIONS, *WEIGHTS_FROM_ELSEWHERE) if name in given
-        }
-        for name in ("local_files_only", "revision", "token"):
-            options.setdefault(name, arguments.get(name))
-        options.setdefault("cache_dir", arguments.get("cache_folder"))
-        return cls(path, is_raw, options)
+    def wrap(
+        cls,
+        model: SentenceTransformer,
+        *,
+        shift: bool = False,
+        reference: str | None = None,
+        reference_positions: str | None = None,
+    ) -> Self:
+        """Take over a loaded `SentenceTransformer` without loading it again.
 
+        Weights are shared, ``model`` itself stays as it is. Other arguments, and errors, as for the class.
 
-def source_of(model: SentenceTransformer) -> Source | None:
-    """Where a loaded model came from, as far as it says; None if its modules were put together, or trained since."""
-    first = model[0]
-    path = getattr(getattr(first, "config", None), "_name_or_path", None)
-    trained = "generated_from_trainer" in (model.model_card_data.tags or ())
-    if not path or trained or model.module_kwargs is None or not isinstance(first, Transformer):
-        return None
-    # A model with a modules.json has an entry for each module. What was chosen since is not made up.
-    chosen = list(model)[1:]
-    is_raw = not model.module_kwargs and len(chosen) == 1 and isinstance(chosen[0], Pooling)
-    is_raw = is_raw and cast(Pooling, chosen[0]).pooling_mode in ("mean", "lasttoken")
-    return Source(path, is_raw, {"local_files_only": True})
+        Raises:
+            TypeError: ``model`` is not a `SentenceTransformer`, such as a cross-encoder.
 
+        >>> shifted = xsbert.XSTransformer.wrap(model, shift=True)
+        >>> shifted.shifted, shifted.shift_added, model.shifted
+        (True, True, False)
+        """
+        if not isinstance(model, SentenceTransformer):
+            raise TypeError(
+                f"model must be a SentenceTransformer, got {type(model).__name__}; cross-encoders and sparse or "
+                "multi-vector encoders do not embed a text into one vector"
+            )
+        wrapped = cls.__new__(cls)
+        vars(wrapped).update(vars(model))
+        wrapped._modules = OrderedDict(model._modules)
+        wrapped.model_card_data = copy.copy(model.model_card_data)
+        wrapped.model_card_data.register_model(wrapped)
+        wrapped._set_up(shift, reference, reference_positions)
+        source = source_of(model)
+        if source is not None:
+            if source.is_raw:
+                check_saved_type(source)
+                check_architecture(source.path, wrapped._transformer.config)
+            check_loaded(wrapped, source, is_new=False)
+        return wrapped
 
-def check_saved_type(source: Source) -> None:
-    """Refuse what was saved as another kind of model, which `SentenceTransformer` gives a pooling of its own.
+    _reference: Reference
 
-    Raises:
-        ValueError: it was saved as a sparse encoder, a cross-encoder or the like.
-    """
-    try:
-        file = load_file_path(source.path, "config_sentence_transformers.json", local_files_only=True)
-        settings = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    model_type = settings.get("model_type", "SentenceTransformer")
-    if model_type != "SentenceTransformer":
+    @property
+    def n_layers(self) -> int:
+        """L, the number of encoder layers."""
+        return len(encoder_layers(self._transformer))
+
+    @property
+    def shifted(self) -> bool:
+        """Whether embeddings are shifted by that of the reference."""
+        return any(isinstance(module, ReferenceShift) for module in self)
+
+    @property
+    def normalised(self) -> bool:
+        """Whether embeddings are divided by their norms at the end."""
+        return isinstance(self[len(self) - 1], Normalize)
+
+    @property
+    def reference(self) -> Reference:
+        """What texts are compared with where nothing else is asked for."""
+        return self._reference
+
+    @property
+    def reference_positions(self) -> str:
+        """Which positions the tokens of the reference have: ``"text"`` or ``"padding"``."""
+        return positions_of_reference(self._transformer, self._reference)
+
+    @property
+    def shift_added(self) -> bool:
+        """Whether the shift was added to a model that was neither trained nor saved with it.
+
+        The model's own scores are then those without it, which results give as ``score_unshifted``. A call of
+        `train`, which the Trainer makes, ends this: what is trained from then on is the shifted model.
+        """
+        return any(isinstance(module, ReferenceShift) and module.added for module in self)
+
+    @property
+    def label(self) -> str:
+        """A name for readers: the model's id, or the end of its path."""
+        name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
+        return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
+
+    def unshifted_modules(self) -> list[nn.Module]:
+        """The modules that make f, sharing the weights: no reference, no shift, and no trailing normalisation."""
+        modules = [module for module in self if not isinstance(module, ReferenceShift)]
+        while isinstance(modules[-1], Normalize):
+            modules.pop()
+        if isinstance(modules[0], ReferenceTransformer):
+            modules[0] = ReferenceTransformer.from_transformer(modules[0], None)
+        return modules
+
+    @property
+    def _transformer(self) -> Transformer:
+        first = self[0]
+        assert isinstance(first, Transformer)  # as `check_supported` has found
+        return first
+
+    def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
+        check_supported(self, self.model_types)
+        first = self[0]
+        if isinstance(first, ReferenceTransformer) and first.reference is not None:
+            self._reference = first.reference
+            chosen_reference(self._transformer, self._reference, True, reference, positions)
+            return
+        if reference is None:
+            reference = "pad" if positions == "padding" else default_reference(self._transformer)
+        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
+        if shift:
+            self._insert_shift(self._reference)
+
+    def _insert_shift(self, reference: Reference) -> None:
+        """Put the shift behind pooling and dense modules, before a trailing normalisation."""
+        modules: OrderedDict[str, Any] = OrderedDict(self._modules)
+        modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
+        self._modules = _with_shift(modules, ReferenceShift(added=True))
+
+    def _load_config_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        self._published = False
+        modules, module_kwargs = super()._load_config_modules(model_name_or_path, *args, **kwargs)
+        if self._published:
+            modules = _with_shift(OrderedDict(cast(Any, modules)), ReferenceShift())
+        self._source = Source.of_call(model_name_or_path, False, kwargs)
+        return modules, module_kwargs
+
+    def _load_module_class_from_ref(self, class_ref: str, *args: Any, **kwargs: Any) -> type:
+        if class_ref == PUBLISHED_MODULE:
+            self._published = True
+            return ShiftingReferenceTransformer
+        if class_ref in OUR_MODULES:
+            return OUR_MODULES[class_ref]
+        return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
+
+    def _create_model_card(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """The usual model card, which for a shifted model also says that it is one, and how it is loaded."""
+        super()._create_model_card(path, *args, **kwargs)
+        card = Path(path) / "README.md"
+        if self.shifted and card.exists():
+            add_shift_note(card, self._reference.token, self.reference_positions)
+
+    def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
+        check_architecture(model_name_or_path, cast(Any, modules)[0].config)
+        self._source = Source.of_call(model_name_or_path, True, kwargs)
+        return modules, config
+
+    def _load_converted_modules(
+        self, model_name_or_path: str, *args: Any, model_type: str | None = None, **kwargs: Any
+    ) -> Any:
         raise ValueError(
-            f"{source.path!r} was saved as a {model_type}, which does not embed a text into one vector; "
+            f"{model_name_or_path!r} was saved as a {model_type}, which does not embed a text into one vector; "
             "xsbert explains SentenceTransformer models"
         )
 
 
-def check_architecture(path: str, config: Any) -> None:
-    """Refuse a checkpoint without modules.json of a model that is not made to embed texts.
-
-    Args:
-        path: names it.
-        config: its configuration.
-
-    Raises:
-        ValueError: it is a classifier, cross-encoder, late-interaction model or the like.
-    """
-    for name in getattr(config, "architectures", None) or []:
-        _, is_for, task = name.rpartition("For")
-        if name.endswith("ForSequenceClassification"):
-            raise ValueError(
-                f"{path!r} is a classifier or cross-encoder ({name}): it reads both "
-                "texts at once and has no embedding of each, so there is no similarity to take apart"
-            )
-        if "colbert" in name.lower():
-            raise ValueError(_late_interaction(path, name))
-        if is_for and task not in PRETRAINING:
-            raise ValueError(
-                f"{path!r} is a {name}, whose head would be left out and a pooling made up: another model would be "
-                f"explained. {CHOOSE}"
-            )
-
-
-CHOOSE = (
-    "To explain its encoder with a pooling of your choice, pass "
-    "SentenceTransformer(modules=[Transformer(path), Pooling(...)]) to XSTransformer.wrap"
-)
-
-
-def _late_interaction(path: str, what: str) -> str:
-    return (
-        f"{path!r} is a late-interaction model ({what}), which compares the tokens of two texts: it has no embedding "
-        "of a text, and that of a made-up pooling is another model's. It loads as a "
-        "sentence_transformers.MultiVectorEncoder, which xsbert does not explain"
-    )
-
-
-def check_loaded(model: SentenceTransformer, source: Source, *, is_new: bool) -> None:
-    """Compare a loaded model with its file. It is done once for each model.
-
-    Args:
-        model: admitted.
-        source: where it was loaded from.
-        is_new: it was loaded just now; otherwise its weights may have been trained since.
-
-    Raises:
-        ValueError: the checkpoint is of a late-interaction model, or it lacks weights that the embedding depends on.
-
-    Warns:
-        UserWarning: a pooling was made up, or weights were left out.
-    """
-    first = cast(Transformer, model[0])
-    if first.model in _known:
-        return
-    unused, missing = _differences(first, source)
-    if source.is_raw and "linear.weight" in unused:
-        raise ValueError(_late_interaction(source.path, "a projection linear.weight beside its encoder"))
-    drawn = _acting(model, missing)
-    if drawn:
-        message = (
-            f"the weights {_listed(drawn)} are not in {source.path!r}, and were drawn at random when it was loaded"
-        )
-        if is_new:
-            raise ValueError(f"{message}: the embedding depends on them, so that there is no model to explain")
-        _warn(f"{message}. Unless they were trained since, explanations are of a random model")
-    found = []
-    if source.is_raw:
-        found.append(_made_up(model, source))
-    if unused:
-        found.append(f"the weights {_listed(unused)} in {source.path!r} are not used")
-    if found:
-        _warn("; ".join(found) + f". {_advice(first, unused, source.is_raw)}")
-    _known.add(first.model)
-
-
-def _made_up(model: SentenceTransformer, source: Source) -> str:
-    first, pooling = cast(Transformer, model[0]), cast(Pooling, model[1]).pooling_mode
-    saved, loaded = getattr(first.config, "architectures", None), type(first.model).__name__
-    kind = f", a {saved[0]} that is loaded as a {loaded}," if saved and saved[0] != loaded else ""
-    what = {"mean": "the mean of the last hidden states", "lasttoken": "the last hidden state of the last token"}
-    return (
-        f"{source.path!r}{kind} has no modules.json, so that the pooling is made up by sentence-transformers: "
-        f"{pooling!r}, {what.get(str(pooling), 'its default')}"
-    )
-
-
-def _advice(first: Transformer, unused: Iterable[str], is_raw: bool) -> str:
-    """What would work, or be meant."""
-    names = " ".join(getattr(first.config, "architectures", None) or [])
-    advice = [CHOOSE] if is_raw else []
-    if "CausalLM" in names:
-        advice.insert(0, "A language model that was not trained to embed texts has no similarity of its own")
-    elif "MaskedLM" in names or any("predictions" in name or name.startswith("lm_head") for name in unused):
-        advice.insert(
-            0,
-            "If it is a SPLADE model, which embeds by its masked-language-model head, this is another model: it loads "
-            "as a sentence_transformers.SparseEncoder, which xsbert does not explain",
-        )
-    elif unused:
-        advice.insert(0, "Explanations are of the model without them")
-    return ". ".join(advice)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=caller_level())
-
-
-def _differences(first: Transformer, source: Source) -> tuple[set[str], set[str]]:
-    """Names of the weights that the file has and the model has not, and the other way round.
-
-    transformers says so of a load alone, and sentence-transformers does not ask. So it is loaded again, to no device.
-    Nothing is known of models of other classes, or where the file cannot be found.
-    """
-    network = first.model
-    adapted = getattr(network, "peft_config", None)
-    if not isinstance(network, PreTrainedModel) or any(name in source.options for name in WEIGHTS_FROM_ELSEWHERE):
-        return set(), set()
-    path, options = source.path, dict(source.options)
-    base = next(iter(adapted.values())).base_model_name_or_path if adapted else None
-    if base and base != path:
-        # What was given locates the adapter; the weights are those of its base.
-        path = base
-        options = {name: value for name, value in options.items() if name not in ("revision", "subfolder")}
-    elif not source.is_raw:
-        options.setdefault("subfolder", _subfolder(source))
-    if find_spec("accelerate") is not None:
-        options["device_map"] = "meta"
-    try:
-        with _quiet():
-            _, found = cast(Any, type(network)).from_pretrained(
-                path, config=network.config, output_loading_info=True, ignore_mismatched_sizes=True, **options
-            )
-    except Exception:
-        # The model is loaded: what fails here is this comparison alone, such as for a model id without its files.
-        return set(), set()
-    missing = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
-    # Where most is missing the names differ, not the weights.
-    if 2 * len(missing) > len(network.state_dict()):
-        return set(), set()
-    return set(found["unexpected_keys"]), missing
-
-
-def _subfolder(source: Source) -> str:
-    """Where the transformer lies, by the modules.json."""
-    given: dict[str, Any] = dict(source.options)
-    file = load_file_path(
-        source.path,
-        "modules.json",
-        token=given.get("token"),
-        cache_folder=given.get("cache_dir"),
-        revision=given.get("revision"),
-        local_files_only=bool(given.get("local_files_only")),
-    )
-    modules = [] if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
-    return modules[0].get("path", "") if modules else ""
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What transformers reports of this load, in this thread, has been reported of the first one."""
-    thread = threading.get_ident()
-
-    def is_of_others(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    logger = logging.getLogger("transformers.modeling_utils")
-    shows_progress = transformers_logging.is_progress_bar_enabled()
-    logger.addFilter(is_of_others)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_of_others)
-        if shows_progress:
-            transformers_logging.enable_progress_bar()
-
-
-def _acting(model: SentenceTransformer, names: Iterable[str]) -> list[str]:
-    """The weights, of some by name, that token embeddings depend on; a pooler of the transformer's own need not be."""
-    (copied,) = private_copy([model[0]])
-    weights = dict(copied.named_parameters())
-    chosen = {
-        f"model.{name}": weights[f"model.{name}"].detach().clone().requires_grad_()
-        for name in names
-        if f"model.{name}" in weights and weights[f"model.{name}"].is_floating_point()
-    }
-    if not chosen:
-        return []
-    features = {
-        name: value.to(model.device) if isinstance(value, Tensor) else value
-        for name, value in model.preprocess(["a"]).items()
-    }
-    with torch.enable_grad():
-        states = torch.func.functional_call(copied, chosen, (features,))["token_embeddings"]
-        gradients: Any = torch.autograd.grad(states.float().sum(), list(chosen.values()), allow_unused=True)
-    acting = zip(chosen, gradients, strict=True)
-    return sorted(name.removeprefix("model.") for name, gradient in acting if gradient is not None)
-
-
-def _listed(names: Iterable[str], most: int = 4) -> str:
-    """Names of weights, those of one module together where there are many."""
-    found = sorted(names)
-    if len(found) > most:
-        found = list(dict.fromkeys(map(_module_of, found)))
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
-
-
-def _module_of(name: str) -> str:
-    parts = name.split(".")
-    # With the number of a layer.
-    depth = 3 if len(parts) > 3 and parts[2].isdigit() else 2
-    return name if len(parts) <= depth else ".".join([*parts[:depth], "*"])
+def _with_shift(modules: OrderedDict[str, Any], shift: ReferenceShift) -> OrderedDict[str, Any]:
+    """The modules with a shift before a trailing normalisation."""
+    items = list(modules.items())
+    end = len(items)
+    while isinstance(items[end - 1][1], Normalize):
+        end -= 1
+    return OrderedDict([*items[:end], ("shift", shift), *items[end:]])

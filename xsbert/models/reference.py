@@ -13,9 +13,10 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Module, Transformer
 from torch import Tensor
 
+from .._utils.torch_internals import write_count
+
 # Results that were pickled by version 0.1.0 look for `Reference` here.
 from ..engine.reference import Reference, checked_reference, reference_features, resolve_reference
-from ..torch_private import write_count
 
 __all__ = ["Reference", "ReferenceShift", "ReferenceTransformer", "ShiftingReferenceTransformer"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ..attribution import Attribution
-from ..caller import caller_level
-from ..factors import TextFactors
-from ..ranking import Ranking
+from .._utils.stacklevel import caller_level
+from ..attribution.attribution import Attribution
+from ..factors.text_factors import TextFactors
+from ..ranking.ranking import Ranking
 
 __all__ = ["ShiftWarning", "warn_of_shift", "warn_of_shifted_ranking", "warning_once"]
 

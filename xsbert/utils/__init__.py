@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..spelling import display_tokens
-from ..units import sum_groups, word_groups
+from ..text.display import display_tokens
+from ..text.units import sum_groups, word_groups
 
 if TYPE_CHECKING:
     from ..view.plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall

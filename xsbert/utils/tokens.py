@@ -1,7 +1,7 @@
-"""Names that were here up to version 0.1.0: see `xsbert.units` and `xsbert.spelling`."""
+"""Names that were here up to version 0.1.0: see `xsbert.text.units` and `xsbert.text.display`."""
 
-from ..spelling import display_tokens
-from ..units import (
+from ..text.display import display_tokens
+from ..text.units import (
     PROMPT,
     REST,
     SPECIAL,

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..factors import TextFactors
-from ..largest import largest_entries
-from ..plain import checked_integer
-from ..spelling import display_tokens
-from ..units import PROMPT, TEXT, holds_text
-from .shown import Shown
+from .._utils.arrays import largest_entries
+from .._utils.validation import checked_integer
+from ..factors.text_factors import TextFactors
+from ..text.display import display_tokens
+from ..text.units import PROMPT, TEXT, holds_text
+from .protocols import Shown
 
 __all__ = [
     "WordEffect",

@@ -6,14 +6,15 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..highlights import tagged
-from ..plain import finite_or_none
-from ..spelling import display_units
-from ..units import TEXT
+from .._utils.validation import finite_or_none
+from ..text.display import display_units
+from ..text.marks import tagged
+from ..text.units import TEXT
 from .terminal import printable
 
 if TYPE_CHECKING:
-    from ..ranking import Hit, Ranking
+    from ..ranking.hit import Hit
+    from ..ranking.ranking import Ranking
 
 __all__ = ["account"]
 

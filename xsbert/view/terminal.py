@@ -7,8 +7,8 @@ import unicodedata
 
 from wcwidth import wcswidth, wcwidth
 
-from ..spelling import display_tokens
-from .shown import Shown
+from ..text.display import display_tokens
+from .protocols import Shown
 
 __all__ = ["columns", "matrix_lines", "printable"]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..effects import top_pairs
-from ..shown import Shown
+from ..protocols import Shown
 from .checks import check_flag, check_result, figure_of
 from .fonts import Fonts, find_fonts
 from .style import (

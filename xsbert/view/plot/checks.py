@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...factors import TextFactors
-from ...plain import is_real
-from ...units import SPECIAL
+from ..._utils.validation import is_real
+from ...factors.text_factors import TextFactors
+from ...text.units import SPECIAL
 
 __all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]
 

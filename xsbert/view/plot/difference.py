@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..shown import Shown
+from ..protocols import Shown
 from .checks import check_result, check_same_pair
 from .style import magnitude, title_chunks, written
 from .table import Table, draw_figure, table_of

@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
-from ...caller import caller_level
+from ..._utils.stacklevel import caller_level
 
 __all__ = ["Fonts", "candidates", "characters_of", "find_fonts", "is_invisible"]
 

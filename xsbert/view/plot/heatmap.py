@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..shown import Shown
+from ..protocols import Shown
 from .checks import check_result
 from .style import magnitude, part_chunks, score_chunks, title_chunks
 from .table import draw_figure, table_of

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ...units import holds_text
+from ...text.units import holds_text
 from ..effects import by_word, effects
-from ..shown import Shown
+from ..protocols import Shown
 from .checks import check_flag, check_result, is_number
 from .fonts import Fonts, find_fonts
 from .style import (

@@ -13,20 +13,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ...spelling import shorten
-from ..shown import Shown
+from ...text.display import shorten
+from ..protocols import Shown
 from .checks import check_flag, check_result, check_same_pair
 from .fonts import find_fonts
-from .style import (
-    FONT_SIZE,
-    baseline_chunk,
-    limit_of,
-    magnitude,
-    set_title,
-    title_chunks,
-    unshifted_chunks,
-    written,
-)
+from .style import FONT_SIZE, baseline_chunk, limit_of, magnitude, set_title, title_chunks, unshifted_chunks, written
 from .table import Table, cell_inches, cells_of, colour_bars, draw_table, label_inches, table_of
 
 __all__ = ["layers"]

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex, to_rgb
 
-from ...factors import TextFactors
-from ...spelling import display_tokens, shorten
-from ..account import score_name
-from ..shown import Shown
+from ...factors.text_factors import TextFactors
+from ...text.display import display_tokens, shorten
+from ..protocols import Shown
+from ..summary import score_name
 from .checks import check_flag
 from .fonts import find_fonts
 

@@ -14,8 +14,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ...units import holds_text
-from ..shown import Shown
+from ...text.units import holds_text
+from ..protocols import Shown
 from .checks import check_flag, figure_of, is_number
 from .fonts import Fonts, find_fonts
 from .style import (

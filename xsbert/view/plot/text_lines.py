@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from ...factors import TextFactors
-from ...spelling import display_tokens
-from ...units import REST, SPECIAL, holds_text
+from ...factors.text_factors import TextFactors
+from ...text.display import display_tokens
+from ...text.units import REST, SPECIAL, holds_text
 from .fonts import Fonts
 from .style import is_wide, written
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..shown import Shown
+from ..protocols import Shown
 from .checks import check_result, figure_of
 from .style import (
     FONT_SIZE,

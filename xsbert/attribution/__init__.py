@@ -1,0 +1,6 @@
+"""One pair of texts: the four parts of its score, contrasts, alignments, and files."""
+
+from .attribution import Attribution
+from .contrasts import Contrast, ModelContrast, contrast, contrast_models
+
+__all__ = ["Attribution", "Contrast", "ModelContrast", "contrast", "contrast_models"]

@@ -1,0 +1,308 @@
+"""Why this one scores higher than that one: the difference of two scores, split over words.
+
+For two documents i and j of one query q, with c_i and c_j as in `Attribution`,
+
+    score_i − score_j = Σ_s V_q[s]·(e_i/c_i − e_j/c_j) + ρ_q·(e_i/c_i − e_j/c_j)
+
+is exact up to the integration error of the query's factors, and so is the split of either score over its own document.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._utils.arrays import spearman
+from .._utils.optional_imports import pandas
+from ..factors.contributions import Shares, shares_of
+from ..text.units import TEXT
+from .attribution import Attribution
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Contrast", "ModelContrast", "Moved", "contrast", "contrast_models", "contrast_of"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A stretch of an edit, and by how much it moved the score."""
+
+    kind: str
+    """``"kept"``, ``"removed"`` or ``"added"``."""
+    before: str
+    after: str
+    value: float
+    """Share after the edit less the share before it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """The difference of two scores of one text, the query, with texts i and j."""
+
+    query: str
+    words: tuple[str, ...]
+    """(S,) units of the query."""
+    roles: tuple[str, ...]
+    score_i: float
+    score_j: float
+    query_i: Shares = field(repr=False)
+    """Shares of the query's units in either score."""
+    query_j: Shares = field(repr=False)
+    document_i: Shares | None = field(repr=False)
+    """Shares of the units of either document in its own score; None where it is not known."""
+    document_j: Shares | None = field(repr=False)
+    similarity: str
+    settings: Any = field(repr=False)
+
+    @property
+    def margin(self) -> float:
+        """score_i − score_j."""
+        return self.score_i - self.score_j
+
+    @property
+    def by_word(self) -> np.ndarray:
+        """(S,) by how much each unit of the query speaks for i rather than j."""
+        return self.query_i.values - self.query_j.values
+
+    @property
+    def baseline(self) -> float:
+        """What the query's reference speaks for i rather than j."""
+        return self.query_i.baseline - self.query_j.baseline
+
+    @property
+    def residual(self) -> float:
+        """Margin less the sum of its parts over the query's words: the error of the integral."""
+        return self.margin - float(self.by_word.sum()) - self.baseline
+
+    def edit(self) -> list[Moved]:
+        """Document i taken for an edit of document j: which words moved the score.
+
+        Words that both have, in one order, are paired by their spelling. The values sum to the margin, less the
+        difference of the documents' baselines and integration errors.
+
+        Raises:
+            ValueError: the documents are not explained word by word.
+        """
+        if self.document_i is None or self.document_j is None:
+            raise ValueError("an edit needs the shares of both documents")
+        after, before = self.document_i, self.document_j
+        moved: list[Moved] = []
+        matcher = SequenceMatcher(None, before.units, after.units, autojunk=False)
+        for kind, i1, i2, j1, j2 in matcher.get_opcodes():
+            if kind == "equal":
+                moved += [
+                    Moved("kept", before.units[i], after.units[j], float(after.values[j] - before.values[i]))
+                    for i, j in zip(range(i1, i2), range(j1, j2), strict=True)
+                ]
+                continue
+            moved += [Moved("removed", before.units[i], "", -float(before.values[i])) for i in range(i1, i2)]
+            moved += [Moved("added", "", after.units[j], float(after.values[j])) for j in range(j1, j2)]
+        return moved
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, as JSON can hold them."""
+        return {
+            "query": self.query,
+            "similarity": self.similarity,
+            "score_i": self.score_i,
+            "score_j": self.score_j,
+            "margin": self.margin,
+            "words": list(self.words),
+            "roles": list(self.roles),
+            "by_word": self.by_word.tolist(),
+            "baseline": self.baseline,
+            "residual": self.residual,
+            "document_i": None if self.document_i is None else self.document_i.to_dict(),
+            "document_j": None if self.document_j is None else self.document_j.to_dict(),
+        }
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each unit of the query: ``word``, ``role``, ``i``, ``j`` and ``margin``.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        columns = {"word": self.words, "role": self.roles, "i": self.query_i.values, "j": self.query_j.values}
+        return pandas().DataFrame(columns | {"margin": self.by_word})
+
+    def __str__(self) -> str:
+        order = np.argsort(-np.abs(self.by_word), kind="stable")
+        lines = [
+            f"{self.similarity} similarity {self.score_i:.4f} − {self.score_j:.4f} = {self.margin:+.4f}",
+            *(f"    {self.words[s]:<24}{self.by_word[s]:>+10.4f}" for s in order if self.roles[s] == TEXT),
+            f"    {'(other tokens)':<24}{sum(self.by_word[s] for s in order if self.roles[s] != TEXT):>+10.4f}",
+            f"    {'(reference)':<24}{self.baseline:>+10.4f}",
+            f"    {'error':<24}{self.residual:>+10.1e}",
+        ]
+        return "\n".join(lines)
+
+
+def contrast(a: Attribution, b: Attribution) -> Contrast:
+    """Split the difference of two scores of a shared text, score of ``a`` less score of ``b``.
+
+    Args:
+        a, b: of one model, layer and reference, whose text a or text b is the same. Their units are kept; those of the
+            shared text must be the same in both.
+
+    Returns:
+        the difference by the units of the shared text, and both scores by the units of the others.
+
+    Raises:
+        ValueError: they share no text, or not its units; or they are of different models or similarities, for which
+            there is `contrast_models`.
+
+    >>> other = model.attribute_prediction("The coffee is bad.", "The tea is cold.")
+    >>> why = contrast(out, other)
+    >>> bool(abs(out.score - other.score - why.by_word.sum() - why.baseline - why.residual) < 1e-6)
+    True
+    """
+    if a.similarity != b.similarity:
+        raise ValueError(f"similarities must be the same, got {a.similarity!r} and {b.similarity!r}")
+    for name in ("fingerprint", "layer", "reference", "reference_positions"):
+        one, other = getattr(a.settings, name), getattr(b.settings, name)
+        if one != other:
+            raise ValueError(
+                f"scores with different {name} have no difference that words could share: {one!r} and {other!r}; "
+                "contrast_models sets two models side by side"
+            )
+    shared = [(p, q) for p in "ab" for q in "ab" if getattr(a, p).text == getattr(b, q).text]
+    if not shared:
+        raise ValueError(
+            f"a and b share no text: got {a.a.text!r:.40}, {a.b.text!r:.40} and {b.a.text!r:.40}, {b.b.text!r:.40}"
+        )
+    one, other = _seen_from(a, shared[0][0]), _seen_from(b, shared[0][1])
+    return contrast_of(*one, *other, a.similarity, a.settings)
+
+
+def contrast_of(
+    score_i: float,
+    query_i: Shares,
+    document_i: Shares | None,
+    score_j: float,
+    query_j: Shares,
+    document_j: Shares | None,
+    similarity: str,
+    settings: Any,
+) -> Contrast:
+    """The same from scores and shares.
+
+    Raises:
+        ValueError: the query has other units in one than in the other.
+    """
+    if query_i.units != query_j.units:
+        raise ValueError(
+            f"the shared text must have the same units in both, got {len(query_i.units)} and {len(query_j.units)}"
+        )
+    names = {"query": query_i.text, "words": query_i.units, "roles": query_i.roles}
+    scores = {"score_i": score_i, "score_j": score_j, "query_i": query_i, "query_j": query_j}
+    return Contrast(
+        **names, **scores, document_i=document_i, document_j=document_j, similarity=similarity, settings=settings
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ModelContrast:
+    """Two models on one pair of texts, word by word, each on its own scale.
+
+    Scores of two models have no common unit, so nothing here is subtracted: ``shares`` are each model's values over
+    the sum of their absolute values, and ``agreement`` compares their order.
+    """
+
+    models: tuple[str, str]
+    scores: tuple[float, float]
+    words: tuple[str, ...]
+    """(W,) words of both texts, as their characters: those that both models' tokenizers see as such."""
+    texts: tuple[str, ...]
+    """(W,) which text a word is of: ``"a"`` or ``"b"``."""
+    shares: np.ndarray = field(repr=False)
+    """(W, 2) between −1 and 1."""
+
+    @property
+    def agreement(self) -> float:
+        """Spearman's rank correlation of both columns; NaN for fewer than three words or constant shares."""
+        if len(self.words) < 3 or not np.ptp(self.shares, axis=0).all():
+            return float("nan")
+        return spearman(self.shares[:, 0], self.shares[:, 1])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each word: ``text``, ``word``, and the share of either model.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        columns = {"text": self.texts, "word": self.words, "first": self.shares[:, 0], "second": self.shares[:, 1]}
+        return pandas().DataFrame(columns)
+
+    def __str__(self) -> str:
+        lines = [f"{'':<26}{self.models[0][-18:]:>20}{self.models[1][-18:]:>20}"]
+        lines.append(f"{'score':<26}{self.scores[0]:>20.4f}{self.scores[1]:>20.4f}")
+        for text, word, (first, second) in zip(self.texts, self.words, self.shares, strict=True):
+            lines.append(f"  {text}  {word:<21}{first:>+20.3f}{second:>+20.3f}")
+        return "\n".join([*lines, f"rank agreement {self.agreement:.3f}"])
+
+
+def contrast_models(a: Attribution, b: Attribution) -> ModelContrast:
+    """Set two models' explanations of the same two texts side by side, by words.
+
+    Args:
+        a, b: of the same two texts (prompts may differ), as tokens; both with a fast tokenizer.
+
+    Raises:
+        ValueError: the texts differ, or a tokenizer has no words.
+
+    >>> shallow = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=2)
+    >>> beside = contrast_models(out, shallow)  # the results of two models, or of two layers of one
+    >>> beside.words[:5], beside.shares.shape
+    (('The', 'coffee', 'is', 'bad', '.'), (12, 2))
+    """
+    sides: list[tuple[str, str, tuple[float, float]]] = []
+    for name in "ab":
+        one, other = _word_shares(a, name), _word_shares(b, name)
+        if one.text != other.text:
+            raise ValueError(
+                f"text {name} must be the same for both models, got {one.text!r:.40} and {other.text!r:.40}"
+            )
+        known = dict(zip(_places(other), other.values, strict=True))
+        sides += [
+            (name, one.text[place[0] : place[1]], (float(value), float(known[place])))
+            for place, value in zip(_places(one), one.values, strict=True)
+            if place is not None and place in known
+        ]
+    values = np.array([pair for *_, pair in sides]).reshape(-1, 2)
+    sizes = np.abs(values).sum(0)
+    return ModelContrast(
+        models=(a.settings.model, b.settings.model),
+        scores=(a.score, b.score),
+        words=tuple(word for _, word, _ in sides),
+        texts=tuple(name for name, *_ in sides),
+        shares=values / np.where(sizes > 0, sizes, 1.0),
+    )
+
+
+def _seen_from(result: Attribution, side: str) -> tuple[float, Shares, Shares]:
+    """Score, shares of one text, and shares of the other."""
+    own, other = (result.a, result.b) if side == "a" else (result.b, result.a)
+    query = shares_of(own, other.embedding, result.scale)
+    return result.score, query, shares_of(other, own.embedding, result.scale)
+
+
+def _word_shares(result: Attribution, side: str) -> Shares:
+    own, other = (result.a, result.b) if side == "a" else (result.b, result.a)
+    words = own.words() if own.word_ids is not None else own
+    return shares_of(words, other.embedding, result.scale)
+
+
+def _places(shares: Shares) -> list[tuple[int, int] | None]:
+    """Characters of each word without white space around; None where it is no word of the text."""
+    if shares.spans is None:
+        raise ValueError("two models are compared by words, which only fast tokenizers have")
+    places: list[tuple[int, int] | None] = []
+    for (start, end), role in zip(shares.spans, shares.roles, strict=True):
+        piece = shares.text[start:end]
+        trimmed = (end - len(piece.lstrip()), start + len(piece.rstrip()))
+        places.append(trimmed if role == TEXT and trimmed[0] < trimmed[1] else None)
+    return places

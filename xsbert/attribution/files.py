@@ -1,0 +1,210 @@
+"""Results as files and as tables.
+
+A saved result is one safetensors file: factors, embeddings and reference terms in float64, for a model that a shift was
+added to also the unshifted embeddings, and everything else as JSON under the key ``"xsbert"`` of the file's own
+metadata, with checksums over all of it (see `xsbert._utils.checksummed_safetensors`). Reading it executes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from hashlib import sha256
+from math import isfinite
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from .._utils.atomic_files import write
+from .._utils.checksummed_safetensors import (
+    DTYPES,
+    FORMAT_VERSION,
+    UNREADABLE,
+    header_bytes,
+    library_versions,
+    read_arrays,
+    read_header,
+)
+from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
+from ..factors.serialization import LARGEST, check_numbers, describe, read_text
+from ..factors.text_factors import Settings, TextFactors
+from ..text.units import word_groups
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .attribution import Attribution
+
+Result = TypeVar("Result", bound="Attribution")
+
+__all__ = ["FORMAT_VERSION", "load_result", "read_metadata", "save_result", "to_dataframe"]
+
+SIDES = ("a", "b")
+ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
+UNSHIFTED = "embedding_unshifted"
+# What results of other methods keep beside the factors, see `MethodAttribution`.
+GIVEN = "rival"
+
+
+def save_result(result: Attribution, path: str | PathLike[str]) -> None:
+    """Write a result to one file, all of it or nothing; an existing file is replaced.
+
+    Raises:
+        ValueError: the result holds numbers that are not finite, or that are so large that sums and products of them
+            would not be.
+        OSError: the file cannot be written.
+    """
+    arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
+    if result.score_unshifted is not None:
+        arrays |= {f"{name}.{UNSHIFTED}": getattr(result, name).embedding_unshifted for name in SIDES}
+    arrays |= {name: getattr(result, name) for name in result.given_arrays}
+    for name, array in arrays.items():
+        require_finite(array, name)
+    for name in SIDES:
+        check_numbers(getattr(result, name), name)
+    _check_given(result)
+    arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
+    data = sha256()
+    for array in arrays.values():
+        data.update(array.data)
+    content = {
+        "format_version": FORMAT_VERSION,
+        "kind": "result",
+        "versions": library_versions(),
+        "similarity": result.similarity,
+        "settings": asdict(result.settings),
+        "data": data.hexdigest(),
+    }
+    for name in SIDES:
+        side = getattr(result, name)
+        content[name] = {**describe(side), "settings": asdict(side.settings) if side.settings else None}
+    if result.given_entries:
+        content[GIVEN] = {name: getattr(result, name) for name in result.given_entries}
+    header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
+    write(path, [header, *arrays.values()])
+
+
+def load_result(path: str | PathLike[str], kind: type[Result]) -> Result:
+    """Read a result of some class that `save_result` wrote. Its `feature_pairs` are not there: they need the model.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: the file is damaged, is no saved result, or is of a format that is not known.
+
+    Warns:
+        UserWarning: the file was written by xsbert 0.1.0, and has no checksum over all that it holds.
+    """
+    try:
+        header, arrays = read_arrays(path, "result")
+        content = header.content
+        a, b = (_side(arrays, content, name) for name in SIDES)
+        given = _given(arrays, content, kind)
+        similarity = read_entry(content, "similarity", str)
+        require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+        require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
+        settings = read_fields(Settings, read_entry(content, "settings", dict))
+        result = kind(a=a, b=b, similarity=similarity, settings=settings, **given)
+        with np.errstate(over="ignore", invalid="ignore"):
+            require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
+            unshifted = result.score_unshifted
+            require(unshifted is None or isfinite(unshifted), "the unshifted embeddings have no similarity")
+        _check_given(result)
+    except UNREADABLE as error:
+        raise ValueError(f"{os.fspath(path)} cannot be read as a saved result: {error}") from error
+    return result
+
+
+def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
+    """What a saved result says of itself: format version, library versions, texts, tokens, settings.
+
+    Raises, warns:
+        as `load_result`.
+    """
+    try:
+        return read_header(path, "result").content
+    except UNREADABLE as error:
+        raise ValueError(f"{os.fspath(path)} cannot be read as a saved result: {error}") from error
+
+
+def to_dataframe(result: Attribution) -> pd.DataFrame:
+    """A table with one row for each of the S · T pairs of units, the first unit of text a first.
+
+    Returns:
+        position, token, word and role of a's unit, the same of b's, and the value. The word of a token is None
+        where the tokenizer has no words, or the units are no tokens any more.
+
+    Raises:
+        ImportError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("to_dataframe needs pandas: pip install pandas") from error
+    n_a, n_b = result.matrix.shape
+    rows = {"a": np.repeat(np.arange(n_a), n_b), "b": np.tile(np.arange(n_b), n_a)}
+    columns: dict[str, Any] = {}
+    for name in SIDES:
+        side: TextFactors = getattr(result, name)
+        columns[f"position_{name}"] = rows[name]
+        for key, labels in (("token", side.tokens), ("word", _words(side)), ("role", side.roles)):
+            columns[f"{key}_{name}"] = np.array(labels, dtype=object)[rows[name]]
+    return pd.DataFrame(columns | {"value": result.matrix.ravel()})
+
+
+def _words(side: TextFactors) -> list[str | None]:
+    """(S,) the word that each token is part of."""
+    words: list[str | None] = [None] * len(side.tokens)
+    if side.word_ids is not None and side.spans is not None:
+        groups = word_groups(side.word_ids, side.roles, side.spans, side.text)
+        for word, group in zip(side.words().tokens, groups, strict=True):
+            for position in group:
+                words[position] = word
+    return words
+
+
+def _side(arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], name: str) -> TextFactors:
+    entries = read_entry(content, name, dict)
+    own = {key: _array(arrays, f"{name}.{key}", n_axes) for key, n_axes in ARRAYS.items()}
+    if f"{name}.{UNSHIFTED}" in arrays:
+        own[UNSHIFTED] = _array(arrays, f"{name}.{UNSHIFTED}", 1)
+    settings = read_entry(entries, "settings", dict) if entries.get("settings") is not None else None
+    how = None if settings is None else read_fields(Settings, settings)
+    side = read_text(entries, own, name, how, read_error(entries, "known_residual", name))
+    require(side.normalisation > 0, f"the normalisation of {name} is {side.normalisation}")
+    return side
+
+
+def _given(
+    arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], kind: type[Attribution]
+) -> dict[str, Any]:
+    """What a class keeps beside the factors; nothing for `Attribution` itself."""
+    if GIVEN not in content:
+        require(not kind.given_entries, f"it is no {kind.__name__}: read it by Attribution.load")
+        return {}
+    entries = read_entry(content, GIVEN, dict)
+    method = read_entry(entries, "method", str)
+    require(
+        bool(kind.given_entries), f"it is the result of the method {method!r:.40}: read it by MethodAttribution.load"
+    )
+    read = {name: read_entry(entries, name, types) for name, types in kind.given_entries.items()}
+    return read | {name: _array(arrays, name, n_axes) for name, n_axes in kind.given_arrays.items()}
+
+
+def _check_given(result: Attribution) -> None:
+    """Refuse numbers that a class keeps beside the factors, where sums of them would not be finite."""
+    numbers = [name for name, kind in result.given_entries.items() if kind is not str]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name in (*result.given_arrays, *numbers):
+            size = float(np.abs(np.asarray(getattr(result, name), np.float64)).sum())
+            require(size <= LARGEST, f"{name} holds numbers whose sum would not be finite: {size:.3g}")
+
+
+def _array(arrays: dict[str, tuple[str, np.ndarray]], name: str, n_axes: int) -> np.ndarray:
+    require(name in arrays, f"{name} is missing")
+    dtype, array = arrays[name]
+    require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
+    require(array.ndim == n_axes, f"{name} has shape {[*array.shape]}")
+    require_finite(array, name)
+    # A copy of its own, which can be written to, as that of a fresh result can.
+    return np.array(array, np.float64)

@@ -1,0 +1,84 @@
+"""What is printed and written of a result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any, TextIO
+
+from .._utils.atomic_files import write, write_text
+from ..attribution.attribution import Attribution
+from ..text.display import display_tokens
+from ..view.effects import top_pairs
+from ..view.summary import account
+from ..view.terminal import matrix_lines, printable
+
+__all__ = ["print_account", "record", "to_json", "write_files"]
+
+
+def record(result: Attribution, top: int | None = None) -> dict[str, Any]:
+    """What `Attribution.to_dict` says of a result; with ``top`` its strongest pairs stand in place of the matrix."""
+    content = result.to_dict()
+    if top is None:
+        return content
+    del content["matrix"]
+    return content | {"top_pairs": _strongest(result, top)}
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """One line of ASCII."""
+    return json.dumps(content, allow_nan=False)
+
+
+def _strongest(result: Attribution, k: int) -> list[dict[str, Any]]:
+    """The k pairs of `top_pairs` without special tokens and prompts: positions, tokens and value."""
+    labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
+    return [
+        {"a": s, "b": t, "token_a": labels_a[s], "token_b": labels_b[t], "value": value}
+        for s, t, value in top_pairs(result, k, special=False)
+    ]
+
+
+def write_files(result: Attribution, html: str | None, png: str | None, json: str | None, top: int | None) -> None:
+    """Write those of the files that are asked for."""
+    if html:
+        result.to_html(html)
+    if png:
+        write(png, [_picture(result)])
+    if json:
+        write_text(json, to_json(record(result, top)) + "\n")
+
+
+def print_account(result: Attribution, out: TextIO, top: int | None = None) -> None:
+    """The account, and on a terminal the matrix in colours."""
+    lines = printable(str(result) if top is None else account(result, top)).split("\n")
+    if out.isatty() and (true_colour := _colours()) is not None:
+        lines += _matrix(result, true_colour)
+    for line in lines:
+        print(line.encode(out.encoding or "utf-8", "replace").decode(out.encoding or "utf-8"), file=out)
+
+
+def _picture(result: Attribution) -> bytes:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from ..view.plot import heatmap
+
+    buffer = BytesIO()
+    heatmap(result)[0].savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def _matrix(result: Attribution, true_colour: bool) -> Iterable[str]:
+    drawn = matrix_lines(result, shutil.get_terminal_size().columns, true_colour)
+    return ["", "  attributions: rows a, columns b", "", *drawn] if drawn else []
+
+
+def _colours() -> bool | None:
+    """Whether the terminal has 24-bit colours; None for no colours at all."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return None
+    return os.environ.get("COLORTERM") in ("truecolor", "24bit")

@@ -1,0 +1,170 @@
+"""The work of `xsbert rank`: read documents, rank them, and tell why."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .._utils.atomic_files import write_text
+from .._utils.table_files.advice import advise
+from .._utils.table_files.parquet import is_parquet
+from .._utils.table_files.records import BadRecord, Record, json_problem
+from .._utils.table_files.rows import MissingColumnError, check_quoting, peek, read_rows, rows_of_lines
+from .._utils.table_files.text import lines_of
+from ..ranking.ranking import Ranking
+from ..ranking.retrievers import Retrieved
+from ..text.unicode import half_surrogate
+from ..view.ranking_terminal import account
+from .loading import load_model
+from .pairs import spelled_id
+
+__all__ = ["rank_file", "read_documents"]
+
+
+def rank_file(options: argparse.Namespace) -> None:
+    """Rank the documents of a file, and print and write why.
+
+    Args:
+        options: of `xsbert.cli.rank`.
+
+    Raises:
+        OSError: a file cannot be read, or there is no folder for one that is to be written: before any work is done.
+        ValueError: the documents are not what they should be.
+    """
+    _check_folders(options)
+    documents = read_documents(options.documents, options.text_key, options.id_key, options.quoting)
+    prompts = (options.query_prompt, options.document_prompt)
+    ranking = load_model(options).explain_ranking(
+        options.query,
+        documents,
+        top_k=options.top_k,
+        detail="pairs" if options.pairs else "highlights",
+        units=options.units,
+        similarity=options.similarity,
+        prompt=None if prompts == (None, None) else prompts,
+        passages=options.passages,
+        overlap=options.overlap,
+        pooling=options.pooling,
+        layer=options.layer,
+        tolerance=options.tolerance,
+        factor_tolerance=options.factor_tolerance,
+        show_progress_bar=None if sys.stderr.isatty() else False,
+    )
+    _write(ranking, options)
+
+
+def read_documents(
+    path: str, text_key: str = "text", id_key: str | None = None, quoting: bool | None = None
+) -> list[Retrieved]:
+    """The documents of a file: of a table, of JSON lines, or else one for each line.
+
+    Args:
+        path: of the file or of a folder of Parquet files, or ``"-"`` for standard input.
+        text_key, id_key: of JSON lines, and names of the columns of tables. Without the second a key ``id`` is taken,
+            whatever its case.
+        quoting: of CSV and TSV, whether quotes enclose fields; None says yes for CSV, no for TSV.
+
+    Raises:
+        OSError: it cannot be read.
+        ImportError: it is a Parquet file, and pyarrow is not installed.
+        ValueError: a line or row is not what it should be; named by its number.
+    """
+    name = "standard input" if path == "-" else path
+    required = [text_key, *([] if id_key is None else [id_key])]
+    if path != "-" and is_parquet(path) and Path(path).exists():
+        rows: Iterable[Record | BadRecord] = read_rows(path, required=required, quoting=quoting)
+        return _all_of(name, rows, text_key, id_key)
+    kind, lines = peek(lines_of([sys.stdin.buffer.read()] if path == "-" else path, name), name)
+    if kind is not None:
+        rows = rows_of_lines(lines, name, kind, required=required, quoting=quoting)
+        return _all_of(name, rows, text_key, id_key)
+    check_quoting(quoting, "lines")
+    texts = [line.removesuffix("\n").removesuffix("\r") for line in lines if line.strip()]
+    if not texts:
+        raise ValueError(f"{name} holds no documents")
+    first = texts[0].lstrip()[0]
+    if first in '["' and Path(path).suffix.lower() != ".txt":
+        raise ValueError(
+            f"{name} begins with {first}, as JSON or CSV would, of which every line would be taken for a document, "
+            f"brackets, quotes and commas included: give JSON objects with {text_key!r}, one a line, or a name that "
+            "ends in .csv or .tsv, or in .txt for plain text"
+        )
+    return [Retrieved(line) for line in texts]
+
+
+def _all_of(name: str, rows: Iterable[Record | BadRecord], text_key: str, id_key: str | None) -> list[Retrieved]:
+    documents = []
+    try:
+        for row in rows:
+            if isinstance(row, BadRecord):
+                raise ValueError(f"{name}, {row.place}: {row.problem}")
+            try:
+                documents.append(_document(row.content, text_key, id_key))
+            except ValueError as error:
+                raise ValueError(f"{name}, {row.place}: {error}") from None
+    except MissingColumnError as error:
+        raise advise(error, "{text_key} and {id_key} name others") from None
+    if not documents:
+        raise ValueError(f"{name} holds no documents")
+    return documents
+
+
+def _document(fields: Mapping[str, Any], text_key: str, id_key: str | None) -> Retrieved:
+    """Of an object of JSON lines, or a row of a table."""
+    text = fields.get(text_key)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"some text under {text_key!r} is needed, got {text!r:.60}")
+    if id_key is not None and id_key not in fields:
+        raise ValueError(f"there is nothing under {id_key!r}")
+    broken = half_surrogate(text)
+    if broken is not None:
+        raise ValueError(f"half of a surrogate pair at character {broken}, which is no Unicode text")
+    key = spelled_id([*fields], "--id-key") if id_key is None else id_key
+    return Retrieved(text, None if key is None else _identity(key, fields[key]))
+
+
+def _identity(key: str, value: Any) -> str | None:
+    """An id as a string; null stays null."""
+    if value is None or isinstance(value, str):
+        return value
+    problem = json_problem(value)
+    if problem is not None:
+        raise ValueError(f"what stands under {key!r} cannot be an id, got {value!r:.60}: {problem}")
+    return json.dumps(value)
+
+
+def _check_folders(options: argparse.Namespace) -> None:
+    """Refuse files that cannot be written, which would else be found when all is computed."""
+    for path in (options.html, options.save, None if options.json == "-" else options.json):
+        folder = Path(path).parent if path else Path()
+        if path and Path(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder} to write to", path)
+        if path and not os.access(path if Path(path).exists() else folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def _write(ranking: Ranking, options: argparse.Namespace) -> None:
+    if options.html:
+        ranking.to_html(options.html)
+    if options.save:
+        ranking.save(options.save)
+    text = json.dumps(ranking.to_dict(), allow_nan=False)
+    if options.json == "-":
+        print(text)
+        return
+    if options.json:
+        write_text(options.json, text + "\n")
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    encoding = sys.stdout.encoding or "utf-8"
+    for line in account(ranking, width, colours=colours):
+        print(line.encode(encoding, "replace").decode(encoding))

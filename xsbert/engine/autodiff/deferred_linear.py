@@ -1,0 +1,344 @@
+"""Derivatives of linear layers that wait for what comes next, which may need less of them.
+
+Behind the last feed-forward layer of a transformer come a residual connection, a layer normalisation and a sum over
+the tokens. With z = W u + rest, its mean and deviation σ for each token, ẑ = (z − mean) / σ, a share m of each token
+and weights γ, the derivative of the sum is
+
+    d Σₜ mₜ γ ẑₜ = γ ∘ Σₜ mₜ/σₜ (dzₜ − mean(dzₜ) − ẑₜ mean(ẑₜ ∘ dzₜ)),    dzₜ = W duₜ + drestₜ
+
+Its first two terms need W Σₜ mₜ/σₜ duₜ, one product with W for all tokens. Its last needs ẑₜ · W duₜ = (Wᵀ ẑₜ) · duₜ,
+in which Wᵀ ẑₜ is the same for all directions. So a product for each token and direction becomes one for each token and
+one for each direction, in forward and in reverse mode.
+
+Before the first layer, tokens are moved by shares of vectors of their own. What linear layers make of the vectors is
+the same for all directions, too.
+
+A model need not say which layer is its first or its last: every derivative waits, and is computed as soon as anything
+but these steps asks for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.forward_ad import make_dual, unpack_dual
+
+from ..._utils.torch_internals import is_tracked
+
+__all__ = [
+    "Deferred",
+    "Product",
+    "Rows",
+    "across",
+    "change_of",
+    "moved",
+    "moves",
+    "standardised",
+    "step",
+    "value_of",
+    "weighted",
+]
+
+
+def moves(x: Tensor) -> bool:
+    """Whether a tensor has a derivative, in forward or in reverse mode."""
+    return is_tracked(x) or unpack_dual(x).tangent is not None
+
+
+def value_of(x: Tensor) -> Tensor:
+    """A tensor without its derivative."""
+    return x.detach() if is_tracked(x) else unpack_dual(x).primal
+
+
+def change_of(x: Tensor) -> Tensor:
+    """The derivative of a tensor that moves: in reverse mode zeros, through which derivatives pass."""
+    if is_tracked(x):
+        return x - x.detach()
+    change = unpack_dual(x).tangent
+    assert change is not None
+    return change
+
+
+def with_change(value: Tensor, change: Tensor) -> Tensor:
+    """The tensor of that value and derivative."""
+    return value + change if is_tracked(change) else make_dual(value, change)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokens, each moved by a share of a vector of its own. All shares are zero, but have derivatives."""
+
+    value: Tensor
+    """(…, S, H)"""
+    vectors: Tensor
+    """(…, S, H), the same for all directions."""
+    shares: Tensor
+    """(…, S, 1)"""
+
+    def tensor(self) -> Tensor:
+        return self.value + self.shares * self.vectors
+
+
+@dataclass(frozen=True)
+class Product:
+    """z = W u + rest: the output of a linear layer, and what was added to it."""
+
+    value: Tensor
+    """(…, S, H) z; in reverse mode with its derivative, which costs nothing until it is asked for."""
+    weight: Tensor
+    """(H, F)"""
+    u: Tensor
+    """(…, S, F), which moves."""
+    multiply: Callable[[Tensor], Tensor]
+    """du to W du."""
+    rest: Tensor | None = None
+    """(…, S, H), which moves; None where nothing was added that does."""
+
+    def tensor(self) -> Tensor:
+        """z, whose derivative takes a product for each token."""
+        return self.value if is_tracked(self.value) else with_change(self.value, self.change())
+
+    def change(self) -> Tensor:
+        """dz."""
+        product = self.multiply(change_of(self.u))
+        return product if self.rest is None else product + change_of(self.rest)
+
+    def plus(self, term: Tensor) -> Product:
+        """With a tensor of the same shape added."""
+        value = self.value + (term if is_tracked(self.value) else value_of(term))
+        rest = self.rest
+        if moves(term):
+            rest = term if rest is None else rest + term
+        return replace(self, value=value, rest=rest)
+
+    def rows(self, choose: Callable[[Tensor], Tensor]) -> Product:
+        """Some of the tokens only, as ``choose`` takes them from (…, S, any)."""
+        rest = None if self.rest is None else choose(self.rest)
+        return replace(self, value=choose(value_of(self.value)), u=choose(self.u), rest=rest)
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """m (γ ẑ + β) for each token, where ẑ is z without its mean, and of deviation 1."""
+
+    value: Tensor
+    """(…, S, H); in reverse mode with its derivative."""
+    product: Product
+    """z."""
+    gamma: Tensor | None
+    eps: float
+    shares: Tensor | None = None
+    """m, (…, S, 1), constant; None for one."""
+
+    def tensor(self) -> Tensor:
+        """The derivative is γ m/σ · (dz without its components along 1 and ẑ)."""
+        if is_tracked(self.value):
+            return self.value
+        unit, scale = self._unit_and_scale()
+        return with_change(self.value, across(self.product.change(), unit, (-1,)) * weighted(scale, self.gamma))
+
+    def rows(self, choose: Callable[[Tensor], Tensor]) -> Normalised:
+        """Some of the tokens only, as ``choose`` takes them from (…, S, any)."""
+        shares = None if self.shares is None else choose(self.shares)
+        return replace(self, value=choose(value_of(self.value)), product=self.product.rows(choose), shares=shares)
+
+    def times(self, shares: Tensor) -> Normalised:
+        """With each token multiplied by its share (…, S, 1), a constant."""
+        return replace(self, value=self.value * shares, shares=shares if self.shares is None else self.shares * shares)
+
+    def summed(self, *, keepdim: bool) -> Tensor:
+        """The sum over the tokens."""
+        (unit, scale), product = self._unit_and_scale(), self.product
+        du = change_of(product.u)
+        along = (du * (unit @ product.weight)).sum(-1, keepdim=True)
+        change = product.multiply(scale.transpose(-2, -1) @ du)
+        if product.rest is not None:
+            drest = change_of(product.rest)
+            along = along + (drest * unit).sum(-1, keepdim=True)
+            change = change + scale.transpose(-2, -1) @ drest
+        change = change - change.mean(-1, keepdim=True) - (scale * along).transpose(-2, -1) @ unit / unit.shape[-1]
+        change = weighted(change if keepdim else change.squeeze(-2), self.gamma)
+        return with_change(value_of(self.value).sum(-2, keepdim=keepdim), change)
+
+    def _unit_and_scale(self) -> tuple[Tensor, Tensor]:
+        """ẑ (…, S, H) and m/σ (…, S, 1)."""
+        unit, inverse = standardised(value_of(self.product.value), (-1,), self.eps)
+        return unit, inverse if self.shares is None else inverse * self.shares
+
+
+class Deferred(Tensor):
+    """Stands for a tensor whose derivative waits. It has no numbers of its own that could be taken for its value."""
+
+    value: Tensor
+    waiting: Rows | Product | Normalised | None
+    """None once the derivative was asked for."""
+    _tensor: Tensor
+
+    @staticmethod
+    def __new__(cls: type[Deferred], waiting: Rows | Product | Normalised) -> Deferred:
+        value = waiting.value
+        self = torch.empty(value.shape, dtype=value.dtype, device="meta").as_subclass(cls)
+        self.value, self.waiting = value, waiting
+        return self
+
+    def tensor(self) -> Tensor:
+        """With the derivative: the same tensor each time, lest what is written to it in place be lost."""
+        if self.waiting is not None:
+            self._tensor, self.waiting = self.waiting.tensor(), None
+        return self._tensor
+
+
+def standardised(z: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
+    """(z − mean) / σ and 1/σ over axes, with σ² the variance + eps."""
+    variance, mean = torch.var_mean(z, axes, correction=0, keepdim=True)
+    inverse = (variance + eps).rsqrt()
+    return (z - mean) * inverse, inverse
+
+
+def across(derivative: Tensor, unit: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """A derivative without its components along 1 and along the unit ẑ of a normalisation over these axes."""
+    along = (derivative * unit).mean(axes, keepdim=True)
+    return torch.addcmul(derivative - derivative.mean(axes, keepdim=True), unit, along, value=-1)
+
+
+def weighted(scale: Tensor, weight: Tensor | None) -> Tensor:
+    """The scale times the weights of a normalisation, if it has any."""
+    return scale if weight is None else scale * weight
+
+
+def moved(hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
+    """Hidden states + shares ∘ vectors.
+
+    Args:
+        hidden, vectors: (…, S, H).
+        shares: (…, S, 1), zeros wherever they have a derivative.
+    """
+    return Deferred(Rows(hidden, vectors, shares)) if moves(shares) else hidden + shares * vectors
+
+
+def _first(one: Any, other: Any) -> tuple[Deferred, Any]:
+    """What waits, of the two that are added or multiplied, and the other."""
+    return (one, other) if isinstance(one, Deferred) else (other, one)
+
+
+def _of_value(getter: Callable) -> Callable:
+    """What a getter of shape, dtype or device finds."""
+    return lambda deferred, *args: getter(deferred.value, *args)
+
+
+def _dropout(
+    deferred: Deferred,
+    p: float = 0.5,  # noqa: ARG001
+    training: bool = True,
+    inplace: bool = False,  # noqa: ARG001
+) -> Any:
+    """Does nothing outside of training."""
+    return NotImplemented if training else deferred
+
+
+def _plus(one: Any, other: Any) -> Any:
+    """A product plus a tensor of its shape."""
+    deferred, other = _first(one, other)
+    if isinstance(other, Deferred):
+        other = other.tensor()
+    product = deferred.waiting
+    if not isinstance(product, Product) or not isinstance(other, Tensor) or other.shape != product.value.shape:
+        return NotImplemented
+    return Deferred(product.plus(other))
+
+
+def _layer_norm(
+    deferred: Deferred,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Any:
+    """A product waits on, normalised; vectors are normalised as a derivative is."""
+    z, waiting = deferred.value, deferred.waiting
+    if not isinstance(waiting, (Rows, Product)) or len(normalized_shape) != 1 or z.dtype.itemsize == 2:
+        return NotImplemented
+    value = F.layer_norm(z, normalized_shape, weight, bias, eps)
+    if isinstance(waiting, Product):
+        return Deferred(Normalised(value, waiting, weight, eps))
+    unit, inverse = standardised(z, (-1,), eps)
+    vectors = across(waiting.vectors, unit, (-1,)) * weighted(inverse, weight)
+    return Deferred(Rows(value, vectors, waiting.shares))
+
+
+def _times(one: Any, other: Any) -> Any:
+    """What was normalised times a constant for each token."""
+    deferred, other = _first(one, other)
+    waiting = deferred.waiting
+    if not isinstance(waiting, Normalised) or not isinstance(other, Tensor) or isinstance(other, Deferred):
+        return NotImplemented
+    shape, whole = other.shape, waiting.value.shape
+    if shape[-1:] != (1,) or torch.broadcast_shapes(shape, whole) != whole or moves(other):
+        return NotImplemented
+    return Deferred(waiting.times(other))
+
+
+def _sum(deferred: Deferred, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+    """Of the tokens: what all of this is for."""
+    value, waiting = deferred.value, deferred.waiting
+    if not isinstance(waiting, Normalised) or dim not in (-2, value.ndim - 2) or dtype not in (None, value.dtype):
+        return NotImplemented
+    return waiting.summed(keepdim=keepdim)
+
+
+def _item(deferred: Deferred, place: Any) -> Any:
+    """One token of each text, x[:, i]."""
+    waiting = deferred.waiting
+    whole = isinstance(place, tuple) and len(place) == 2 and isinstance(place[0], slice) and place[0] == slice(None)
+    if not isinstance(waiting, Normalised) or not whole or type(place[1]) is not int or deferred.value.ndim != 3:
+        return NotImplemented
+    return Deferred(waiting.rows(lambda rows: rows[place]))
+
+
+def _gather(deferred: Deferred, dim: int, index: Tensor) -> Any:
+    """One token of each text, chosen by an index that is the same for all features."""
+    waiting = deferred.waiting
+    alike = index.ndim == deferred.value.ndim == 3 and index.shape[-1] > 1 and index.stride(-1) == 0
+    if not isinstance(waiting, Normalised) or dim not in (1, -2) or not alike:
+        return NotImplemented
+    places = index[..., :1]
+    return Deferred(waiting.rows(lambda rows: rows.gather(1, places.expand(-1, -1, rows.shape[-1]))))
+
+
+METADATA = [
+    *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "is_cuda", "requires_grad")),
+    *(Tensor.size, Tensor.dim, Tensor.is_floating_point),
+]
+# What leaves a derivative waiting, or needs less of it than all. Each says NotImplemented to what it is not made for.
+STEPS: dict[Callable, Callable] = {
+    **{getter: _of_value(getter) for getter in METADATA},
+    F.dropout: _dropout,
+    Tensor.add: _plus,
+    torch.add: _plus,
+    F.layer_norm: _layer_norm,
+    Tensor.mul: _times,
+    torch.mul: _times,
+    Tensor.sum: _sum,
+    torch.sum: _sum,
+    Tensor.__getitem__: _item,
+    Tensor.gather: _gather,
+    torch.gather: _gather,
+}
+SIGNATURES = {func: inspect.signature(step) for func, step in STEPS.items()}
+
+
+def step(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """What a function makes of arguments with `Deferred` among them; NotImplemented where it needs their numbers."""
+    if func not in STEPS:
+        return NotImplemented
+    try:
+        SIGNATURES[func].bind(*args, **kwargs)
+    except TypeError:
+        return NotImplemented
+    return STEPS[func](*args, **kwargs)

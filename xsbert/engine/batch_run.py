@@ -1,0 +1,320 @@
+"""One call of an `Explainer`: batches of tokenized texts in, factors out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._utils.memory import give_back_memory
+from .._utils.progress import Progress
+from .._utils.stacklevel import caller_level
+from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, settings_of
+from .batching import batches, within_budget
+from .failures import OF_A_TEXT, skip_or_raise
+from .fingerprint import model_fingerprint
+from .integration import Integrated, integrated
+from .modes import ProjectedBy, SummedOver, Way
+from .options import Options
+from .paths import paths_of
+from .preconditions import check_run
+from .protocol import Explainable
+from .reference import Reference, positions_of_reference
+from .split_model import Encoder
+from .text_path import TextPath, check_finite
+from .tokenization import TokenizedText
+
+__all__ = [
+    "BACKWARD_COST",
+    "Run",
+    "described",
+    "numpy_of",
+    "precision_of_derivatives",
+    "reverse_is_cheaper",
+    "spanning",
+]
+
+
+def described(
+    model: Explainable,
+    options: Options,
+    reference: Reference,
+    layer: int,
+    fingerprint: str,
+    text: TokenizedText,
+    path: TextPath,
+) -> TextFactors:
+    """A text with its embeddings, settings, and zeros for factors."""
+    f_x, f_r = numpy_of(path.f_x), numpy_of(path.f_r)
+    kept = slice(model.truncate_dim)
+    embedding = f_x - f_r if model.shifted else f_x
+    unshifted = f_x / (np.linalg.norm(f_x) or 1.0) if model.normalised else f_x
+    return TextFactors(
+        text=text.text,
+        prompt=text.prompt,
+        encoded_by=text.encoded_by,
+        tokens=text.tokens,
+        roles=text.roles,
+        word_ids=text.word_ids,
+        spans=text.spans,
+        factors=np.zeros((len(text.tokens), len(f_x[kept]))),
+        embedding=embedding[kept],
+        reference_term=np.zeros_like(f_r[kept]) if model.shifted else f_r[kept],
+        normalisation=float(np.linalg.norm(embedding)) if model.normalised else 1.0,
+        n_cut=text.n_cut,
+        embedding_unshifted=unshifted[kept] if model.shift_added else None,
+        settings=Settings(
+            model=model.label,
+            layer=layer,
+            n_layers=model.n_layers,
+            rule=options.rule_name,
+            n_steps=0,
+            reference=reference.token,
+            shift=model.shifted,
+            dtype=_name(model.dtype),
+            tolerance=options.target,
+            factor_tolerance=options.factor_tolerance,
+            fingerprint=fingerprint,
+            derivative_dtype=precision_of_derivatives(options, model.dtype, model.device),
+            reference_positions=positions_of_reference(model[0], reference),
+        ),
+    )
+
+
+def precision_of_derivatives(options: Options, dtype: torch.dtype | None, device: torch.device) -> str:
+    """In what precision linear layers take their products of derivatives: ``"tf32"`` where torch does for float32."""
+    if options.derivatives is not None:
+        return _name(options.derivatives)
+    if dtype == torch.float32 and device.type == "cuda" and _torch_takes_tf32():
+        return "tf32"
+    return _name(dtype)
+
+
+def numpy_of(tensor: Tensor) -> np.ndarray:
+    """In float64, on the CPU."""
+    return tensor.detach().cpu().double().numpy()
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _torch_takes_tf32() -> bool:
+    """Whether this process lets CUDA multiply float32 matrices in TF32."""
+    matmul = torch.backends.cuda.matmul
+    # From torch 2.9 on the older of these names must not be read where the newer was set.
+    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else bool(matmul.allow_tf32)
+
+
+# What a vector-Jacobian product costs, counted in Jacobian-vector products: 0.8 to 1.3 times the time
+# (benchmarks/waiting.py, 20 directions), and more memory. Where factors that are pulled back serve one pair only, they
+# must save more.
+REVERSE_COST, BACKWARD_COST = 1.2, 1.5
+# Nodes of `drawn_to_middle` that are tried before a path is looked at, by the layer's distance from the last hidden
+# state, and the tolerance that they are for; docs/background/placement.md has the figures for four models. With many
+# directions a node too many costs more than the looks that it saves.
+FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
+
+
+class Run:
+    """What is made anew for each call: a copy of the model cut open at the layer, and a fingerprint of its weights.
+
+    Args:
+        model: what is explained.
+        options: how.
+        reference: what texts are compared with.
+        layer: 0 … L.
+
+    Raises:
+        RuntimeError: a context of torch is open that reaches into the derivatives.
+        ValueError: the model is quantised.
+    """
+
+    def __init__(self, model: Explainable, options: Options, reference: Reference, layer: int) -> None:
+        check_run(model)
+        self.model, self.options, self.reference, self.layer = model, options, reference, layer
+        self.fingerprint = model_fingerprint(model, reference)
+        self.encoder = Encoder(model, layer)
+
+    def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
+        """The factors of texts; None for those that are skipped."""
+        quiet = replace(self.options, show_progress_bar=False)
+        found: dict[int, TextFactors | None] = {}
+        for places in self.batched(texts):
+            batch = [texts[place] for place in places]
+            found.update(zip(places, self._skipping(batch, quiet, units, errors), strict=True))
+        return [found[place] for place in range(len(texts))]
+
+    def _skipping(
+        self, texts: Sequence[TokenizedText], options: Options, units: str, errors: str
+    ) -> Sequence[TextFactors | None]:
+        """A batch; where it fails for one of its texts, each by itself."""
+        try:
+            return self.batch(texts, options, units)
+        except OF_A_TEXT as error:
+            if errors == "raise" or len(texts) == 1:
+                named = [text.name for text in texts if text.name in str(error)]
+                skip_or_raise(error, errors, [*named, texts[0].name][0])
+                return [None]
+        return [each for text in texts for each in self._skipping([text], options, units, errors)]
+
+    def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
+        """Places of texts that are computed together, with a bar that counts texts."""
+        with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
+            for batch in batches(texts, self.reference):
+                for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
+                    yield places
+                    progress.update(len(places))
+                    give_back_memory()
+
+    def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
+        """The factors of texts that are alike (see `batches`), by forward mode; or, with more tokens than outputs, by
+        reverse mode."""
+        paths = paths_of(self.encoder, texts, self.reference, options)
+        results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
+        n_outputs = len(results[0].embedding)
+        way: Way
+        if units == "tokens" and reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
+            outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.model.device)
+            way = ProjectedBy([outputs] * len(texts), options)
+        elif units == "tokens":
+            way = SummedOver(None, options)
+        else:
+            way = SummedOver([result.groups(units) for result in results], options)
+            results = [result.words() if units == "words" else result.over(units) for result in results]
+        found = _checked(integrated(paths, options, way), texts)
+        finished = [
+            _finished(result, each, factors=numpy_of(each.factors)[:, :n_outputs])
+            for result, each in zip(results, found, strict=True)
+        ]
+        _warn_unless_reached(finished, options)
+        return finished
+
+    def pair(self, long: TokenizedText, short: TokenizedText) -> tuple[TextFactors, TextFactors]:
+        """Factors of both texts, those of the longer one by the cheaper direction."""
+        (known,) = self.batch([short], self.options, "tokens")
+        needed = np.vstack([known.factors, known.reference_term[None]])
+        directions = needed[needed.any(1)]
+        if len(directions) and reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
+            return self.pulled_back(long, directions), known
+        return self.batch([long], self.options, "tokens")[0], known
+
+    def pulled_back(self, text: TokenizedText, directions: np.ndarray) -> TextFactors:
+        """(S, E) factors, projected on the span of directions (K, E), not all of them zero."""
+        (found,) = self.projected([text], [spanning(directions)], self.options)
+        return found.expanded()
+
+    def projected(
+        self,
+        texts: Sequence[TokenizedText],
+        directions: Sequence[np.ndarray],
+        options: Options | None = None,
+    ) -> list[ProjectedFactors]:
+        """Texts that are alike, each projected on directions (K, E) of its own."""
+        options = replace(self.options, show_progress_bar=False) if options is None else options
+        paths = paths_of(self.encoder, texts, self.reference, options)
+        x = paths[0].x
+        n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])
+        wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
+        on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
+        n_first = self._n_first(options, max(map(len, directions)))
+        found = _checked(integrated(paths, options, ProjectedBy(on_device, options), n_first), texts)
+        results = []
+        for text, path, each, own, full in zip(texts, paths, found, directions, wide, strict=True):
+            values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)
+            # Completeness in the directions that were pulled back: nodes and rounding of this very run.
+            size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
+            seen = _within_span(values.sum(0) - full @ change, own) / size
+            known = {"factors": values, "known_residual": max(self._residual_of_nodes(path, each), seen)}
+            results.append(ProjectedFactors.of(_finished(self._described(text, path), each, **known), own))
+        _warn_unless_reached(results, options)
+        return results
+
+    def _n_first(self, options: Options, n_directions: int) -> int:
+        """Nodes that are tried before a path is looked at."""
+        few = n_directions <= FEW_DIRECTIONS and (options.target or 0.0) >= FIRST_TOLERANCE
+        return FIRST_NODES.get(self.model.n_layers - self.layer, 0) if few else 0
+
+    def _residual_of_nodes(self, path: TextPath, found: Integrated) -> float:
+        """The residual that the nodes leave in all directions of the embedding."""
+        placement = found.placement
+        if path.precise is None and placement.residual is not None and self.model.truncate_dim is None:
+            return placement.residual
+        assert found.slopes is not None
+        change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
+        total = (placement.rule.weights @ numpy_of(found.slopes))[: self.model.truncate_dim]
+        return float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0))
+
+    def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
+        return described(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
+
+
+def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[Integrated]:
+    for text, each in zip(texts, found, strict=True):
+        check_finite(each.factors, f"the attributions of {text.name}, {text.text!r:.60},")
+    return found
+
+
+def _widened(directions: np.ndarray, n_dimensions: int, n_outputs: int) -> np.ndarray:
+    """(K, E) directions of an embedding, which may be truncated, as directions of the whole one."""
+    if directions.shape[1] != n_dimensions:
+        raise ValueError(f"directions must have the embedding's {n_dimensions} dimensions, got {directions.shape[1]}")
+    return np.pad(directions, ((0, 0), (0, n_outputs - n_dimensions)))
+
+
+def _within_span(gaps: np.ndarray, directions: np.ndarray) -> float:
+    """The length of the shortest vector whose products with directions (K, E) are gaps (K,)."""
+    inverse = torch.linalg.pinv(torch.from_numpy(directions), rtol=1e-6)
+    return float((inverse @ torch.from_numpy(gaps)).norm())
+
+
+def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFactors:
+    """What is known after the integration."""
+    placement = found.placement
+    settings = replace(
+        settings_of(result),
+        n_steps=len(placement.rule.nodes),
+        n_looks=placement.n_passes,
+        n_float64=found.n_float64,
+    )
+    return replace(result, settings=settings, factor_error=found.factor_error, **known)
+
+
+def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> None:
+    """Warn of residuals, and of errors of the factors, above their tolerances."""
+    advice = "A deeper layer, more precision (float32, float64) or more max_steps"
+    if options.derivative_dtype is not None:
+        advice = f"Leaving out derivative_dtype={options.derivative_dtype!r}, whose rounding more nodes cannot mend,"
+    asked = {"tolerance": options.target, "factor_tolerance": options.factor_tolerance}
+    for result in results:
+        reached = {"tolerance": result.residual, "factor_tolerance": result.factor_error or 0.0}
+        missed = [f"{name} of {most:g}" for name, most in asked.items() if most is not None and reached[name] > most]
+        if missed:
+            factors = "" if result.factor_error is None else f", that of the factors up to {result.factor_error:.1e}"
+            warnings.warn(
+                f"the {' and the '.join(missed)} {'is' if len(missed) == 1 else 'are'} out of reach for "
+                f"{result.text!r:.60}: with up to {options.max_steps} nodes the residual is {result.residual:.1e}"
+                f"{factors}, which {settings_of(result).n_steps} nodes reach. {advice} may help",
+                stacklevel=caller_level(),
+            )
+
+
+def reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float = BACKWARD_COST) -> bool:
+    """Whether that many vector-Jacobian products, at their cost, are fewer than one Jacobian-vector product a token.
+
+    >>> reverse_is_cheaper(12, 200), reverse_is_cheaper(12, 15)
+    (True, False)
+    """
+    return cost * (n_directions + 1) < n_tokens + 1
+
+
+def spanning(vectors: np.ndarray) -> np.ndarray:
+    """(K, E) an orthonormal basis of what vectors (N, E), not all of them zero, span."""
+    # Not numpy's: its threads would go on spinning, and slow the model's down.
+    _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False))
+    return basis[sizes > 1e-12 * sizes[0]]

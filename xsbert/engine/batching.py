@@ -1,0 +1,85 @@
+"""Which texts are computed together, and how many fit in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from sentence_transformers.util import batch_to_device
+from torch import Tensor
+
+from .._utils.memory import peak_bytes
+from ..integrated_jacobian.cost import bytes_per_pass
+from .options import Options
+from .reference import Reference, reference_features
+from .split_model import Encoder
+from .text_path import TextPath
+from .tokenization import TokenizedText
+
+__all__ = ["batches", "chunk_for", "within_budget"]
+
+# Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
+MAX_TEXTS, MAX_TOKENS = 32, 4096
+# The rest of a memory budget is for what texts keep meanwhile, and for what an allocator adds.
+BUDGET_OF_DERIVATIVES = 0.75
+
+
+def chunk_for(path: TextPath, n_groups: int, options: Options, *, reverse: bool = False) -> int | None:
+    """The chunk size that was asked for, or that the budget allows for a number of groups of tokens.
+
+    One group is for looks along the path.
+
+    Raises:
+        MemoryError: the budget is too small for a single product.
+    """
+    if options.memory_budget is None:
+        return options.chunk_size
+    available = BUDGET_OF_DERIVATIVES * options.memory_budget
+    each = bytes_per_pass(path.f, path.x, path.r, 1, reverse=reverse)
+    if each > available:
+        raise MemoryError(
+            f"memory_budget={options.memory_budget:g} is too small: one product of {len(path.x)} tokens takes "
+            f"{each:,} bytes, and a quarter of the budget is for what else is kept"
+        )
+    # Counting several at once is closer, and takes as much as eight of the first.
+    if n_groups > 1 and 8 * each <= available:
+        each = bytes_per_pass(path.f, path.x, path.r, n_groups, reverse=reverse)
+    return math.floor(available / each)
+
+
+def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[list[int]]:
+    """Places of texts that can be computed together: of one length, so that none is padded, and with f the same for
+    all.
+
+    The longest come first: the estimate of the time that is left errs on the safe side.
+    """
+    alike: dict[Any, list[int]] = {}
+    for place, text in enumerate(texts):
+        alike.setdefault(_kind(text, reference), []).append(place)
+    for group in sorted(alike.values(), key=lambda group: -len(texts[group[0]].tokens)):
+        size = max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)))
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def within_budget(encoder: Encoder, places: list[int], first: TokenizedText, options: Options) -> Iterator[list[int]]:
+    """A batch in parts whose forward passes fit the memory budget beside derivatives, of one text at least."""
+    size = len(places)
+    if options.memory_budget is not None:
+        features = batch_to_device(dict(first.features), encoder.device)
+        beside = (1 - BUDGET_OF_DERIVATIVES) * options.memory_budget
+        # Beside the texts goes their reference.
+        size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))) - 1)
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
+
+
+def _kind(text: TokenizedText, reference: Reference) -> tuple[Any, ...]:
+    """Equal for texts whose inputs differ in nothing but the ids of their tokens."""
+    ids = text.features["input_ids"]
+    is_reference = torch.equal(ids, reference_features(reference, text.features)["input_ids"])
+    others = sorted((name, value) for name, value in text.features.items() if name != "input_ids")
+    described = ((name, value.tolist() if isinstance(value, Tensor) else value) for name, value in others)
+    return tuple(ids.shape), is_reference, repr(list(described))

@@ -1,0 +1,130 @@
+"""Contexts of torch, and states of a model, in which derivatives would be wrong or impossible, told before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from .._utils.torch_internals import forward_mode_is_on, open_transform
+from ..integrated_jacobian.chunks import EVALUATION
+from .protocol import Explainable
+
+__all__ = ["check_context", "check_not_quantised", "check_not_to_be_quantised", "check_run"]
+
+
+def check_run(model: Explainable) -> None:
+    """Refuse to explain a model now: what `check_context` refuses, and a model that was quantised since it was wrapped.
+
+    Raises:
+        RuntimeError: as `check_context`.
+        ValueError: the model is quantised.
+    """
+    check_context(model.device.type)
+    check_not_quantised(model)
+
+
+def check_context(device_type: str) -> None:
+    """Refuse to explain within a context of torch that reaches into the derivatives.
+
+    Raises:
+        RuntimeError: a level of forward-mode differentiation or a transform of `torch.func` is open, or autocast is on.
+    """
+    # Another thread's explanation opens a level for the length of an evaluation, and holds the lock meanwhile.
+    with EVALUATION:
+        is_on = forward_mode_is_on()
+    if is_on:
+        raise RuntimeError(
+            "a torch.autograd.forward_ad.dual_level() or torch.func.jvp is open, and torch has one such level per "
+            "process, which explanations need for themselves: leave it before the call"
+        )
+    transform = open_transform()
+    if transform is not None:
+        raise RuntimeError(
+            f"a {transform} of torch.func is open, whose tensors stand for others, while explanations need numbers: "
+            "leave it before the call"
+        )
+    if torch.is_autocast_enabled(device_type):
+        dtype = str(torch.get_autocast_dtype(device_type)).removeprefix("torch.")
+        raise RuntimeError(
+            f"torch.autocast({device_type!r}, dtype=torch.{dtype}) is on, which gives each operation a dtype of its "
+            "own, while an explanation is of a model in one: leave it before the call, and for less precision load "
+            f"the model with model_kwargs={{'dtype': torch.{dtype}}}, or pass derivative_dtype={dtype!r}"
+        )
+
+
+QUANTISING_PACKAGES = (
+    "torch.ao.nn.",
+    "torch.nn.quantized",
+    "bitsandbytes.",
+    "torchao.",
+    "optimum.quanto.",
+    "auto_gptq.",
+)
+# What loads a model quantised, by the names that transformers has or had for it.
+QUANTISING_OPTIONS = ("load_in_4bit", "load_in_8bit", "quantization_config")
+
+
+def check_not_quantised(model: Iterable[nn.Module]) -> None:
+    """Refuse weights in integers, whose rounding no derivative sees.
+
+    Cheap: it looks at the classes of modules and weights, so that it can be asked before each run. Libraries quantise
+    a loaded model in place, or a copy that is of its class still.
+
+    Args:
+        model: its modules, the first of them a `Transformer`.
+
+    Raises:
+        ValueError: the model is quantised.
+    """
+    found = _quantised_by(model)
+    if found is not None:
+        raise ValueError(
+            f"a quantised model cannot be explained, got {found}: what it rounds to integers on the way has no "
+            "derivative. Load the model without quantisation, in bfloat16 where memory is short"
+        )
+
+
+def _quantised_by(model: Iterable[nn.Module]) -> str | None:
+    modules = [*model]
+    inner = modules[0].model
+    for name in ("is_quantized", "hf_quantizer", "quantization_method"):
+        if getattr(inner, name, None):
+            method = getattr(inner, "quantization_method", None)
+            return f"a {type(inner).__name__} with {name}" + (f" by {method}" if method else "")
+    for module in (part for whole in modules for part in whole.modules()):
+        kind = type(module)
+        if _quantises(kind):
+            return f"{kind.__module__}.{kind.__qualname__}"
+        for weight in _own(module):
+            if weight.is_quantized or _quantises(type(weight)):
+                return f"weights of {weight.dtype} in {kind.__qualname__}"
+    return None
+
+
+def _own(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+
+
+def _quantises(kind: type) -> bool:
+    return f"{kind.__module__}.".startswith(QUANTISING_PACKAGES)
+
+
+def check_not_to_be_quantised(name: str, given: Mapping[str, Any] | None) -> None:
+    """Refuse options of a model that is still to be loaded.
+
+    Args:
+        name: of the argument that holds them.
+        given: what transformers would be given.
+
+    Raises:
+        ValueError: the model would be quantised.
+    """
+    for option in QUANTISING_OPTIONS:
+        if given and given.get(option):
+            raise ValueError(
+                f"a quantised model cannot be explained, got {option!r} in {name}: quantised weights have no exact "
+                "derivatives. Load the model without quantisation, in bfloat16 where memory is short"
+            )

@@ -1,0 +1,228 @@
+"""Run a sentence transformer from the hidden states that enter one of its layers.
+
+Everything happens on a private copy of the model: its modules are copied, its weights are shared. The
+user's model never gets a hook, a mode or a setting from us, so nothing has to be restored after an
+exception, and other threads go on using it unaffected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from sentence_transformers.sentence_transformer.modules import Transformer
+from torch import Tensor, nn
+
+from .._utils.cached_property import cached_property
+from .._utils.torch_internals import tree_map_only
+from .._utils.validation import is_integer
+from .autodiff.deferred_linear import moved
+from .autodiff.forward_rules import Differentiable
+from .position_limit import check_positions
+from .private_copy import private_copy
+from .protocol import Explainable
+
+__all__ = ["Encoder", "Recording", "Rest", "encoder_layers"]
+
+# How configurations name the number of layers: transformers the first, others by their own code.
+LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What B texts of one length leave behind on their way through the model."""
+
+    features: dict[str, Any]
+    """The model's inputs."""
+    hidden: Tensor
+    """(B, S, H), the hidden states that enter layer l: x."""
+    embeddings: Tensor
+    """(B, E), f(x): unshifted, before a trailing normalisation."""
+    earlier: tuple[Any, ...]
+    """What the layers before l returned."""
+
+    def of(self, place: int) -> Recording:
+        """One of the texts by itself."""
+        n_texts = len(self.hidden)
+
+        def chosen(values: Tensor) -> Tensor:
+            # A copy, lest all of what it was taken from be kept.
+            return values[place : place + 1].clone() if values.ndim and len(values) == n_texts else values
+
+        return Recording(
+            features=tree_map_only(Tensor, chosen, self.features),
+            hidden=chosen(self.hidden),
+            embeddings=chosen(self.embeddings),
+            earlier=tree_map_only(Tensor, chosen, self.earlier),
+        )
+
+
+def encoder_layers(transformer: Transformer) -> nn.ModuleList:
+    """The stack of encoder layers: the `ModuleList` with as many entries as the configuration has layers.
+
+    Raises:
+        ValueError: the configuration gives no number of layers, or there is no such list, as in ALBERT, which repeats
+            one layer module.
+    """
+    config = transformer.config
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    lists = {name: module for name, module in transformer.model.named_modules() if isinstance(module, nn.ModuleList)}
+    found = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none"
+    model = f"{type(transformer.model).__name__} (model type {getattr(config, 'model_type', None)!r})"
+    given: list[Any] = [getattr(config, name, None) for name in LAYER_COUNTS]
+    counts = [int(count) for count in given if count is not None and is_integer(count) and count > 0]
+    if not counts:
+        raise ValueError(
+            f"the number of encoder layers of {model} is not known: its {type(config).__name__} has none of "
+            f"{', '.join(LAYER_COUNTS)} as a positive integer. Set `num_hidden_layers` of the configuration to the "
+            f"length of the list of layers; lists of modules in the model, with their lengths: {found}"
+        )
+    stacks = [module for module in lists.values() if len(module) == counts[0]]
+    if not stacks:
+        raise ValueError(
+            f"no list of {counts[0]} encoder layers, as the configuration gives their number, was found in {model}. "
+            f"Lists of modules in it, with their lengths: {found}. xsbert attributes to the hidden states between "
+            "layers and needs one module per layer; models that repeat one layer module, such as ALBERT, have none. "
+            "If layers were removed or added, set the number of layers in the configuration, too"
+        )
+    # With as many experts, heads or adapters as layers, the encoder is the heaviest of the lists.
+    return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
+
+
+class Encoder:
+    """A model cut open at layer l.
+
+    `record` runs texts through the whole model and keeps what enters layer l. `function` then gives f, the
+    rest of the model, as a function of those hidden states alone. Each instance is for one thread.
+
+    Args:
+        model: left untouched.
+        layer: 0 … L, counted from the embeddings; L is the last hidden state.
+        dtype: run a copy of the model in this dtype; None shares the model's weights.
+    """
+
+    def __init__(
+        self,
+        model: Explainable,
+        layer: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._model = model
+        modules = private_copy(model.unshifted_modules(), dtype)
+        self._transformer, self._head = cast(Transformer, modules[0]), modules[1:]
+        self.device = model.device
+        self.model_name = type(self._transformer.model).__name__
+        self.layer = layer
+        self._recorded: dict[int, Any] = {}
+        self._replayed: Recording | None = None
+        self._entering: Tensor | None = None
+        layers = encoder_layers(self._transformer)
+        self._n_layers = len(layers)
+        for index, module in enumerate(layers[: layer + 1]):
+            self._intercept(index, module)
+
+    @cached_property
+    def in_float64(self) -> Encoder:
+        """The same in float64, with weights of its own: twice the memory of a float32 model's."""
+        return Encoder(self._model, self.layer, dtype=torch.float64)
+
+    def record(self, features: dict[str, Any]) -> Recording:
+        """Run the model on tokenized texts of one length, without padding, exactly as `encode` would.
+
+        Raises:
+            ValueError: the texts are longer than the model was made for, and it fails on them.
+        """
+        self._recorded = {}
+        with torch.no_grad():
+            try:
+                output = self._transformer(dict(features))
+            except (IndexError, RuntimeError) as error:
+                # Models that keep positions in another way than `check_positions` knows.
+                n_tokens, config = features["input_ids"].shape[1], self._transformer.config
+                limit = getattr(config, "max_position_embeddings", None)
+                if not isinstance(limit, int) or n_tokens <= limit or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                check_positions(self._transformer, n_tokens, "the text", limit)
+                raise
+            if self.layer == self._n_layers:
+                self._recorded[self.layer] = output["token_embeddings"]
+            embeddings = self._pool(output)
+        return Recording(
+            features=features,
+            hidden=self._recorded[self.layer].detach(),
+            embeddings=embeddings,
+            earlier=tuple(self._recorded[index] for index in range(self.layer)),
+        )
+
+    def function(self, recording: Recording, derivative_dtype: torch.dtype | None = None) -> Rest:
+        """f: (S, H) → (E,), the model from layer l on, for the one text that was recorded.
+
+        Linear layers take their products of derivatives in ``derivative_dtype``; None for the model's.
+        """
+        return Rest(self, recording, derivative_dtype)
+
+    def run(self, recording: Recording, entering: Tensor) -> Tensor:
+        """(E,) what the model makes of hidden states (1, S, H) that enter layer l, all else as it was recorded."""
+        features = dict(recording.features)
+        if self.layer == self._n_layers:
+            return self._pool({**features, "token_embeddings": entering})[0]
+        self._replayed, self._entering = recording, entering
+        try:
+            return self._pool(self._transformer(features))[0]
+        finally:
+            self._replayed, self._entering = None, None
+
+    def _pool(self, features: dict[str, Any]) -> Tensor:
+        for module in self._head:
+            features = module(features)
+        return features["sentence_embedding"]
+
+    def _intercept(self, index: int, module: nn.Module) -> None:
+        """Let a layer of the private copy record what it sees, or replay what it returned."""
+        original = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if self._replayed is not None and self._entering is not None:
+                if index < self.layer:
+                    return self._replayed.earlier[index]
+                args, kwargs = _with_hidden(args, kwargs, self._entering)
+                return original(*args, **kwargs)
+            if index in self._recorded:
+                raise ValueError(
+                    f"layer {index} of {type(self._transformer.model).__name__} runs more than once per "
+                    "text: the hidden states that enter it are not defined"
+                )
+            if index == self.layer:
+                self._recorded[index] = args[0] if args else kwargs["hidden_states"]
+                return original(*args, **kwargs)
+            self._recorded[index] = original(*args, **kwargs)
+            return self._recorded[index]
+
+        module.forward = forward
+
+
+def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) -> tuple[tuple, dict]:
+    if args:
+        return (hidden, *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": hidden}
+
+
+class Rest:
+    """f: (S, H) → (E,), the model from a layer on, made for derivatives; see `Encoder.function`."""
+
+    def __init__(self, encoder: Encoder, recording: Recording, derivative_dtype: torch.dtype | None) -> None:
+        self._encoder, self._recording, self._derivative_dtype = encoder, recording, derivative_dtype
+        self._reads: list[Any] = []
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        with Differentiable(self._reads, self._derivative_dtype, waits=False):
+            return self._encoder.run(self._recording, hidden.unsqueeze(0))
+
+    def moved(self, hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
+        """f(hidden + shares ∘ vectors), to be differentiated by shares (S,) of zero.
+
+        What linear layers make of the vectors (S, H) is computed once for all directions, of which there are several.
+        """
+        with Differentiable(self._reads, self._derivative_dtype, waits=True):
+            return self._encoder.run(self._recording, moved(hidden[None], vectors[None], shares[None, :, None]))

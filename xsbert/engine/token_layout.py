@@ -1,0 +1,137 @@
+"""Which tokens of a text are special, which are its prompt, where they stand, and what the length limit cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sentence_transformers.sentence_transformer.modules import Transformer
+
+from ..text.units import PROMPT, SPECIAL, TEXT, visible_span
+
+__all__ = ["TokenLayout", "token_layout"]
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """S tokens, special tokens included."""
+
+    tokens: tuple[str, ...]
+    roles: tuple[str, ...]
+    word_ids: tuple[int | None, ...] | None
+    spans: tuple[Span, ...] | None
+    """Characters [start, end) of prompt and text, without white space around visible ones. A text token begins no
+    earlier than the text, though the tokenizer may have put the prompt's last characters into it."""
+    n_cut: int
+    n_cut_of_prompt: int = 0
+    cut_at_start: bool = False
+    """Whether the first tokens were cut off, not the last."""
+
+
+def token_layout(transformer: Transformer, features: Mapping[str, Any], text: str, prompt: str) -> TokenLayout:
+    """The layout of one text.
+
+    A token is part of the prompt where its last visible character is. Without offsets, the prompt is what the tokens
+    of prompt and text have in common, at their beginning, with those of the prompt alone.
+
+    Args:
+        transformer: the first module of a sentence transformer.
+        features: what it made of prompt and text, batch size 1.
+        text: the text itself.
+        prompt: what is before it, or an empty string.
+    """
+    ids = features["input_ids"][0].tolist()
+    tokens = tuple(_tokenizer(transformer).convert_ids_to_tokens(ids))
+    encodings = getattr(features, "encodings", None)
+    if encodings:
+        return _of_encoding(encodings[0], tokens, prompt + text, len(prompt))
+    return _of_ids(transformer, features, tokens, text, prompt)
+
+
+def _of_encoding(encoding: Any, tokens: tuple[str, ...], text: str, n_prompt: int) -> TokenLayout:
+    """By the offsets of a fast tokenizer."""
+    found = [visible_span(text, span) for span in encoding.offsets]
+    roles = _roles(found, encoding.special_tokens_mask, n_prompt)
+    spans = [
+        (max(start, n_prompt), end) if role == TEXT else (start, end)
+        for (start, end), role in zip(found, roles, strict=True)
+    ]
+    cut_at_start, cut_roles = False, []
+    for part in encoding.overflowing:
+        places = [visible_span(text, span) for span in part.offsets]
+        cut_roles += [role for role in _roles(places, part.special_tokens_mask, n_prompt) if role != SPECIAL]
+    if cut_roles:
+        kept, cut = (_first_start(each) for each in (encoding, encoding.overflowing[-1]))
+        cut_at_start = kept is None or (cut is not None and cut < kept)
+    return TokenLayout(
+        tokens=tokens,
+        roles=tuple(roles),
+        word_ids=tuple(encoding.word_ids),
+        spans=tuple(spans),
+        n_cut=len(cut_roles),
+        n_cut_of_prompt=cut_roles.count(PROMPT),
+        cut_at_start=cut_at_start,
+    )
+
+
+def _roles(spans: Sequence[Span], special: Sequence[int], n_prompt: int) -> list[str]:
+    return [
+        SPECIAL if flag else PROMPT if n_prompt and end <= n_prompt else TEXT
+        for (_, end), flag in zip(spans, special, strict=True)
+    ]
+
+
+def _first_start(encoding: Any) -> int | None:
+    """The first character of an encoding's text; None where it has special tokens alone."""
+    pairs = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+    return min((start for (start, _), special in pairs if not special), default=None)
+
+
+def _of_ids(
+    transformer: Transformer, features: Mapping[str, Any], tokens: tuple[str, ...], text: str, prompt: str
+) -> TokenLayout:
+    """By ids alone, of a tokenizer without offsets."""
+    ids, special = features["input_ids"][0].tolist(), _special(transformer, features)
+    whole = _content(transformer, text, prompt)
+    kept = [each for each, flag in zip(ids, special, strict=True) if not flag]
+    n_cut = len(whole) - len(kept)
+    # What was cut at the start is what is missing there; with both ends alike, the last tokens are taken to be.
+    cut_at_start = n_cut > 0 and whole[: len(kept)] != kept
+    n_prompt = _n_common(_content(transformer, prompt), whole) if prompt else 0
+    n_cut_of_prompt = min(n_cut, n_prompt) if cut_at_start else max(0, n_prompt - len(kept))
+    roles, at = [], n_cut if cut_at_start else 0
+    for flag in special:
+        roles.append(SPECIAL if flag else PROMPT if at < n_prompt else TEXT)
+        at += not flag
+    return TokenLayout(tokens, tuple(roles), None, None, n_cut, n_cut_of_prompt, cut_at_start)
+
+
+def _content(transformer: Transformer, text: str, prompt: str = "") -> list[int]:
+    """All ids of a text, special tokens left out, whatever the model's length limit."""
+    whole: Any = {"text": {"truncation": False, "verbose": False}}
+    features = transformer.preprocess([text], prompt=prompt or None, processing_kwargs=whole)
+    ids = features["input_ids"][0].tolist()
+    return [each for each, flag in zip(ids, _special(transformer, features), strict=True) if not flag]
+
+
+def _special(transformer: Transformer, features: Mapping[str, Any]) -> list[bool]:
+    """(S,) which tokens are special. The unknown token is not: it stands for something in the text."""
+    tokenizer = _tokenizer(transformer)
+    known = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    return [each in known for each in features["input_ids"][0].tolist()]
+
+
+def _n_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids two sequences have in common at their beginning."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
+
+
+def _tokenizer(transformer: Transformer) -> Any:
+    """The tokenizer; models without one are refused before."""
+    return transformer.tokenizer

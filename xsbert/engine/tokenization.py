@@ -1,0 +1,203 @@
+"""Tokenize one text as the model's own `encode` does, and keep what is needed to read the result."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from .._utils.sequences import plain_text
+from .._utils.stacklevel import caller_level
+from ..text.unicode import half_surrogate
+from ..text.units import TEXT
+from .position_limit import check_positions, position_limit
+from .protocol import Explainable
+from .token_layout import TokenLayout, token_layout
+
+__all__ = ["Prompt", "TokenizedText", "resolved_prompt", "tokenize"]
+
+# Names under which sentence-transformers looks for the prompt of a task, in this order.
+TASKS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is put before a text, and which of the model's methods does so."""
+
+    text: str | None
+    encoded_by: str = ""
+    """``"encode_query"``, ``"encode_document"`` or ``"encode"``; empty where all three do the same."""
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One text as the model sees it: S tokens, special tokens included."""
+
+    text: str
+    """Prompt and text."""
+    features: dict[str, Any]
+    """The model's inputs, batch size 1."""
+    layout: TokenLayout
+    """What is known of the tokens."""
+    prompt: str
+    """What ``text`` begins with before the text itself."""
+    encoded_by: str
+    """Which method of the model embeds it so; empty where that makes no difference."""
+    name: str
+    """What messages call it, such as ``"texts[3]"``."""
+    unknown_token: str | None = None
+    """The tokenizer's unknown token, None where it has none."""
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """(S,) as the vocabulary spells them."""
+        return self.layout.tokens
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """(S,) ``"text"``, ``"special"`` or ``"prompt"``."""
+        return self.layout.roles
+
+    @property
+    def word_ids(self) -> tuple[int | None, ...] | None:
+        """(S,) the tokenizer's own word of each token; None where it has no such notion."""
+        return self.layout.word_ids
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...] | None:
+        """(S,) characters [start, end) of ``text``; None where the tokenizer has no offsets."""
+        return self.layout.spans
+
+    @property
+    def n_cut(self) -> int:
+        """Tokens that the model's length limit cut off."""
+        return self.layout.n_cut
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Equal for texts whose explanations are."""
+        return self.prompt, self.encoded_by, self.text
+
+    @property
+    def cut(self) -> str | None:
+        """Which tokens the model's length limit cut off, in words; None where it cut none."""
+        if not self.n_cut:
+            return None
+        end, n_prompt = ("first" if self.layout.cut_at_start else "last"), self.layout.n_cut_of_prompt
+        of_prompt = f" ({n_prompt} of them of the prompt)" if n_prompt else ""
+        return (
+            f"{self.name} is longer than the model's limit of {len(self.tokens)} tokens: "
+            f"the {end} {self.n_cut} tokens{of_prompt} are cut off"
+        )
+
+    @property
+    def nothing_left(self) -> str | None:
+        """Why the model saw nothing of the text itself, in words; None where it saw something."""
+        own = [token for token, role in zip(self.tokens, self.roles, strict=True) if role == TEXT]
+        shown = f"{self.name}, {self.text[len(self.prompt) :]!r:.60}"
+        if not any(token.strip("▁Ġ") for token in own):
+            also = " and the prompt" if self.prompt else ""
+            why = "the length limit cut it off" if self.n_cut else "the tokenizer drops its characters"
+            return f"nothing but special tokens{also} is left of {shown}: {why}"
+        if all(token == self.unknown_token for token in own if token.strip("▁Ġ")):
+            return f"nothing but unknown tokens is left of {shown}: the tokenizer's vocabulary has none of it"
+        return None
+
+
+def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | None, task: str | None = None) -> Prompt:
+    """What `encode`, or with a task `encode_query` or `encode_document`, puts before a text.
+
+    Args:
+        model: has prompts by their names, and may have one for all texts.
+        prompt: the prompt itself.
+        prompt_name: the name of one of the model's prompts.
+        task: ``"query"`` or ``"document"`` takes the model's prompt of that side, unless one is given.
+
+    Raises:
+        TypeError: prompt or name is not a string.
+        ValueError: both are given, the model has no prompt of that name, or there is no such task.
+    """
+    for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
+        if not isinstance(value, (str, type(None))):
+            raise TypeError(f"{name} must be a string or None, got {value!r}")
+    if prompt is not None and prompt_name is not None:
+        raise ValueError(f"give prompt or prompt_name, not both: got {prompt!r} and {prompt_name!r}")
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task must be None, 'query' or 'document', got {task!r}")
+    if prompt_name is not None and prompt_name not in model.prompts:
+        raise ValueError(f"prompt_name must be one of {sorted(model.prompts)}, got {prompt_name!r}")
+    encoded_by = f"encode_{task}" if task else "encode"
+    if not any(model.prompts.get(name) for names in TASKS.values() for name in names):
+        encoded_by = ""
+    if prompt is not None:
+        return Prompt(prompt, encoded_by)
+    of_task = [name for name in TASKS.get(task or "", ()) if name in model.prompts]
+    names = [prompt_name] if prompt_name is not None else [*of_task, model.default_prompt_name]
+    return Prompt(None if names[0] is None else model.prompts[names[0]], encoded_by)
+
+
+def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: bool = True) -> TokenizedText:
+    """Tokenize a text with its prompt.
+
+    Args:
+        model: tokenizes with its own settings.
+        text: not empty.
+        prompt: put before the text.
+        name: the argument's name, for messages.
+        warn: of a text that is cut, or of which the model sees nothing; False leaves that to the caller.
+
+    Raises:
+        TypeError: ``text`` is not a string.
+        ValueError: ``text`` is empty, only white space or no Unicode text; it has more tokens than the model has
+            positions; the model's ``max_seq_length`` is None; or the model renders texts with a chat template.
+
+    Warns:
+        UserWarning: the text is longer than the model's limit, and which tokens were cut off; or nothing but special
+            tokens, or unknown ones, is left of it.
+    """
+    text = plain_text(text)
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {type(text).__name__}: {text!r:.80}")
+    if not text.strip():
+        raise ValueError(f"{name} must hold some text, got {text!r:.80}")
+    broken = half_surrogate(text)
+    if broken is not None:
+        raise ValueError(
+            f"{name} must be Unicode text, got half of a surrogate pair at character {broken}: {text!r:.80}"
+        )
+    transformer = model[0]
+    try:
+        features = model.preprocess([text], prompt=prompt.text)
+    except TypeError as error:
+        if transformer.max_seq_length is not None:
+            raise
+        limit = position_limit(transformer)
+        raise ValueError(
+            "max_seq_length=None: the model's tokenizer needs a number; set the model's max_seq_length to "
+            f"{'one' if limit is None else f'at most {limit}, for which the model has positions'}"
+        ) from error
+    if features.get("modality", "text") != "text":
+        raise ValueError(
+            f"this model renders {name} as {features['modality']!r} (a chat template), in which its words have no "
+            "place of their own; pass a modality_config with plain text when the Transformer module is made"
+        )
+    if "attention_mask" not in features:
+        raise ValueError(
+            "this model packs its texts without padding (flash attention), which has no forward-mode derivative; "
+            "load it with model_kwargs={'attn_implementation': 'sdpa'}"
+        )
+    layout = token_layout(transformer, features, text, prompt.text or "")
+    found = TokenizedText(
+        text=(prompt.text or "") + text,
+        features=dict(features),
+        layout=layout,
+        prompt=prompt.text or "",
+        encoded_by=prompt.encoded_by,
+        name=name,
+        unknown_token=transformer.tokenizer.unk_token,
+    )
+    check_positions(transformer, len(found.tokens), name)
+    if warn:
+        for problem in filter(None, (found.cut, found.nothing_left)):
+            warnings.warn(f"{problem}, and the explanation is of what the model saw", stacklevel=caller_level())
+    return found

@@ -1,0 +1,15 @@
+"""Whether explanations can be believed: faithfulness, rival methods, references, linguistics, controls."""
+
+from .faithfulness import Faithfulness, cost_of_faithfulness, faithfulness
+from .reference_tables import ReferenceChoice, ShiftCost
+from .references import choose_reference, shift_cost
+
+__all__ = [
+    "Faithfulness",
+    "ReferenceChoice",
+    "ShiftCost",
+    "choose_reference",
+    "cost_of_faithfulness",
+    "faithfulness",
+    "shift_cost",
+]

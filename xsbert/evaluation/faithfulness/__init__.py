@@ -1,0 +1,7 @@
+"""Should I believe this picture? Which layer, reference and method for my model? See `faithfulness`."""
+
+from .measure import cost_of_faithfulness, faithfulness
+from .rows import FaithfulnessRow
+from .table import METRICS, Estimate, Faithfulness
+
+__all__ = ["METRICS", "Estimate", "Faithfulness", "FaithfulnessRow", "cost_of_faithfulness", "faithfulness"]

@@ -1,0 +1,361 @@
+"""The table that `xsbert.faithfulness` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._utils.validation import finite_or_none
+from .rows import FaithfulnessRow, find_row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["METRICS", "Estimate", "Faithfulness", "FaithfulnessRow"]
+
+METRICS = {
+    "pearson": "Pearson correlation of the pairs with second-order effects, mean over pairs of texts",
+    "spearman": "the same by ranks",
+    "words": "Pearson correlation of sums of rows and columns with first-order effects",
+    "words + main effects": "the same with the method's main effects added",
+    "top-1": "share of pairs of texts whose strongest pair of units is that of the strongest effect",
+    "curve": "similarity while the strongest units are removed one by one, of that of the pair; lower is better",
+}
+MEAN = "mean"
+# Of pairs of texts, for a verdict: a bootstrap of fewer has intervals that are too narrow.
+FEWEST_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over pairs of texts with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Pairs of texts for which it is defined."""
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the interval holds zero, or cannot tell."""
+        return not (self.low > 0 or self.high < 0)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How faithful methods are to one model. Prints as a table with a sentence; see `METRICS` for the columns.
+
+    >>> found = xsbert.faithfulness(model, [("A cold day.", "Cold days")], methods=["products", "random"], layers=[-2])
+    >>> found.best.method, found.estimate(0, "pearson").n
+    ('products', 1)
+    """
+
+    model: str
+    similarity: str
+    units: str
+    operators: tuple[str, ...]
+    n_pairs: int
+    rows: tuple[FaithfulnessRow, ...]
+    agreement: dict[tuple[str, str], dict[str, np.ndarray]] = field(repr=False)
+    """Of two operators, the correlations of their second-order effects: ``"pearson"``, ``"spearman"``, (n,)."""
+    scores: np.ndarray = field(repr=False)
+    """(n,) similarities of the pairs."""
+    n_passes: int
+    """Forward passes of edited texts."""
+    n_bootstrap: int = 1000
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+    """Such as methods that cannot explain the model."""
+
+    def estimate(self, row: FaithfulnessRow | int | str, metric: str = "pearson", operator: str = MEAN) -> Estimate:
+        """A metric of a row.
+
+        Args:
+            row: a row, its place, or its name: the label that the table prints, such as ``"integrated, layer 4,
+                [UNK]"``, or as much of it as tells the row from the others, such as ``"bilrp"``, ``"integrated, layer
+                4"`` or ``"integrated, unk"``.
+            metric: of `METRICS`.
+            operator: or ``"mean"``, over all operators of the table; the curve knows ``"remove"`` alone.
+
+        Raises:
+            ValueError: the metric or the operator is not in the table, or no row, or several, have the name.
+            IndexError: there is no row of that place.
+            TypeError: ``row`` is none of these.
+
+        >>> found = table.estimate(0, "pearson", "remove")
+        >>> found.low <= found.value <= found.high, found.n
+        (True, 2)
+        """
+        return self._estimate([self._numbers(row, metric, operator)], metric)
+
+    def difference(
+        self,
+        one: FaithfulnessRow | int | str,
+        other: FaithfulnessRow | int | str,
+        metric: str = "pearson",
+        operator: str = MEAN,
+    ) -> Estimate:
+        """A metric of one row minus that of another, on the same pairs of texts.
+
+        Args:
+            one, other: rows, their places or their names, as for `estimate`.
+            metric, operator: as for `estimate`.
+
+        Raises:
+            as `estimate`.
+
+        >>> table.difference("products", "random") == table.difference(0, 1)
+        True
+        """
+        return self._estimate([self._numbers(row, metric, operator) for row in (one, other)], metric)
+
+    def operator_agreement(self, ranks: bool = False) -> dict[tuple[str, str], Estimate]:
+        """How far the operators agree with each other on second-order effects.
+
+        >>> list(table.operator_agreement())
+        [('remove', 'unk')]
+        """
+        kind = "spearman" if ranks else "pearson"
+        return {names: self._estimate([found[kind]], "pearson") for names, found in self.agreement.items()}
+
+    def ceiling(self, ranks: bool = False) -> Estimate:
+        """The most that any numbers could reach in the mean over operators.
+
+        Of k standardised vectors of effects with correlations r, the vector that correlates best with all of them in
+        the mean is their sum, whose mean correlation is √(Σ r) / k. By ranks no ranking is above that.
+
+        >>> table.ceiling().value >= table.estimate(0).value
+        True
+        """
+        kind = "spearman" if ranks else "pearson"
+        total = len(self.operators) + 2 * sum(found[kind] for found in self.agreement.values())
+        most = np.sqrt(np.maximum(total, 0)) / len(self.operators)
+        return self._estimate([np.broadcast_to(most, (self.n_pairs,))], "pearson")
+
+    @property
+    def best(self) -> FaithfulnessRow:
+        """The row of highest Pearson correlation, mean over operators; controls and occlusion set aside."""
+        return max(self._ranked(), key=self._value)
+
+    @property
+    def recommended(self) -> tuple[int, str | None]:
+        """Layer and reference of the most faithful row of integrated Jacobians, by the mean over operators.
+
+        Raises:
+            ValueError: the table has no such row.
+        """
+        row = self._best_integrated()
+        if row is None or row.layer is None:
+            raise ValueError("the table has no row of method 'integrated'")
+        return row.layer, row.reference
+
+    @property
+    def sentence(self) -> str:
+        """What the table says, in plain words."""
+        best = self.best
+        n_defined = self.estimate(best).n
+        if n_defined < FEWEST_PAIRS:
+            return (
+                f"{n_defined} of {self.n_pairs} pairs tell something here (of one unit, or of effects that are all "
+                f"alike, none does): too few for a verdict, which takes {FEWEST_PAIRS} at least."
+            )
+        lines = [f"For this model {best.label} follows deletions best ({self.estimate(best)}, mean over operators)."]
+        top = self._best_integrated()
+        family = [row for row in self.rows if row.method == "integrated" and row is not top]
+        if top is not None and family:
+            ties = [row.label for row in family if self.difference(top, row).is_zero]
+            lines.append(
+                f"Of integrated Jacobians take {top.label.removeprefix('integrated, ')}; "
+                + (f"it does not differ from {'; '.join(ties)}." if ties else "all others are less faithful.")
+            )
+        if len(self.operators) > 1:
+            winners = {
+                operator: max(self._ranked(), key=lambda row: self._value(row, operator)).label
+                for operator in self.operators
+            }
+            if len(set(winners.values())) > 1:
+                each = "; ".join(f"{operator}: {label}" for operator, label in winners.items())
+                lines.append(f"The operators do not agree on the best ({each}).")
+        if len({row.reference for row in self.rows if row.method == "integrated"}) > 1:
+            lines.append("An operator that puts in a reference's own token can favour it.")
+        return " ".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All estimates, for a record as JSON: value, lower and upper end, number of pairs; None where not defined.
+
+        >>> [row["method"] for row in table.to_dict()["rows"]]
+        ['products', 'random']
+        """
+        return {
+            "model": self.model,
+            "similarity": self.similarity,
+            "units": self.units,
+            "n_pairs": self.n_pairs,
+            "n_passes": self.n_passes,
+            "n_bootstrap": self.n_bootstrap,
+            "seed": self.seed,
+            "sentence": self.sentence,
+            "rows": [
+                {
+                    "method": row.method,
+                    "layer": row.layer,
+                    "reference": row.reference,
+                    "seconds": round(row.seconds, 1),
+                    "pearson, mean, minus the best": _as_list(self.difference(row, self.best)),
+                    **{
+                        f"{metric}, {operator}": _as_list(self.estimate(row, metric, operator))
+                        for metric, operator in self._columns()
+                    },
+                }
+                for row in self.rows
+            ],
+            "agreement of operators": {
+                " / ".join(names): {
+                    kind: _as_list(self.operator_agreement(kind == "spearman")[names])
+                    for kind in ("pearson", "spearman")
+                }
+                for names in self.agreement
+            },
+            "ceiling of the mean": {
+                kind: _as_list(self.ceiling(kind == "spearman")) for kind in ("pearson", "spearman")
+            },
+            "notes": list(self.notes),
+        }
+
+    def plot(self, metric: str = "pearson") -> tuple[Figure, Axes]:
+        """Each row's mean over operators with its interval, and the single operators as open marks.
+
+        Raises:
+            ValueError: the metric is not in the table.
+
+        >>> fig, ax = table.plot("words")
+        """
+        from ...view.plot.estimates import estimates
+
+        operators = self._operators_of(metric)
+        means = {row.label: self.estimate(row, metric) for row in self.rows}
+        single = {
+            operator: [self.estimate(row, metric, operator).value for row in self.rows]
+            for operator in operators
+            if len(operators) > 1
+        }
+        intervals = {label: (each.value, each.low, each.high) for label, each in means.items()}
+        return estimates(intervals, single, f"{metric} ({self.n_pairs} pairs, {self.units})", "operator")
+
+    def __str__(self) -> str:
+        cells = self._cells()
+        widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if not place else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in cells
+        ]
+        return "\n".join([self._title(), *lines, *self._agreement_lines(), self.sentence])
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._cells()
+        marked = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        notes = "".join(f"<p>{escape(line)}</p>" for line in [*self._agreement_lines(), self.sentence])
+        return f"<table><caption>{escape(self._title())}</caption><tr>{marked}</tr>{body}</table>{notes}"
+
+    def _title(self) -> str:
+        what = f"{self.model}, {self.n_pairs} pairs, {self.units}, {self.similarity}"
+        return f"{what}; {self.n_passes} passes of edited texts"
+
+    def _columns(self) -> list[tuple[str, str]]:
+        found = []
+        for metric in METRICS:
+            operators = self._operators_of(metric)
+            found += [(metric, operator) for operator in operators]
+            found += [(metric, MEAN)] if len(operators) > 1 else []
+        return found
+
+    def _operators_of(self, metric: str) -> tuple[str, ...]:
+        return ("remove",) if metric == "curve" else self.operators
+
+    def _cells(self) -> list[list[str]]:
+        columns = [(metric, operator) for metric, operator in self._columns() if metric == "pearson"]
+        columns += [(metric, MEAN) for metric in METRICS if metric != "pearson"]
+        head = ["method", *(f"{metric} {operator}" for metric, operator in columns)]
+        rows = []
+        for row in self.rows:
+            estimates = [self.estimate(row, *column) for column in columns]
+            rows.append([row.label, *map(_shown, estimates)])
+        return [head, *rows]
+
+    def _agreement_lines(self) -> list[str]:
+        linear, ranks = self.operator_agreement(), self.operator_agreement(ranks=True)
+        lines = [
+            f"operators {one} and {other} agree at Pearson {linear[one, other].value:.2f}, "
+            f"Spearman {ranks[one, other].value:.2f}"
+            for one, other in combinations(self.operators, 2)
+        ]
+        if lines:
+            lines.append(
+                "so that no method can have more in the mean than "
+                f"Pearson {self.ceiling().value:.2f}, Spearman {self.ceiling(ranks=True).value:.2f}"
+            )
+        return [*lines, *self.notes]
+
+    def _best_integrated(self) -> FaithfulnessRow | None:
+        family = [row for row in self.rows if row.method == "integrated"]
+        return max(family, key=self._value, default=None)
+
+    def _value(self, row: FaithfulnessRow, operator: str = MEAN) -> float:
+        """The Pearson correlation, below all others where none is defined."""
+        return float(np.nan_to_num(self.estimate(row, operator=operator).value, nan=-np.inf))
+
+    def _ranked(self) -> list[FaithfulnessRow]:
+        return [row for row in self.rows if row.ranked] or list(self.rows)
+
+    def _numbers(self, row: FaithfulnessRow | int | str, metric: str, operator: str) -> np.ndarray:
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(map(repr, METRICS))}, got {metric!r}")
+        known = self._operators_of(metric)
+        if operator not in (*known, MEAN):
+            raise ValueError(f"operator must be one of {', '.join(map(repr, (*known, MEAN)))}, got {operator!r}")
+        found = find_row(self.rows, row)
+        chosen = known if operator == MEAN else (operator,)
+        return np.mean([found.numbers[metric, each] for each in chosen], axis=0)
+
+    def _estimate(self, numbers: Sequence[np.ndarray], metric: str) -> Estimate:
+        weights = self.scores if metric == "curve" else np.ones(self.n_pairs)
+        defined = np.all([np.isfinite(each) for each in numbers], axis=0)
+        places = np.flatnonzero(defined)
+        if not len(places):
+            return Estimate(float("nan"), float("nan"), float("nan"), 0)
+
+        def value(chosen: np.ndarray) -> np.ndarray:
+            """(…) ratios of sums over the last axis, which are means for weights of one."""
+            means = [each[chosen].sum(-1) / weights[chosen].sum(-1) for each in numbers]
+            return means[0] - means[1] if len(means) == 2 else means[0]
+
+        if len(places) == 1:
+            return Estimate(float(value(places)), float("nan"), float("nan"), 1)
+        generator = np.random.default_rng(self.seed)
+        samples = value(places[generator.integers(len(places), size=(self.n_bootstrap, len(places)))])
+        low, high = np.quantile(samples, [0.025, 0.975])
+        return Estimate(float(value(places)), float(low), float(high), len(places))
+
+
+def _shown(estimate: Estimate) -> str:
+    half = (estimate.high - estimate.low) / 2
+    return f"{estimate.value:.3f}" + (f" ±{half:.2f}" if np.isfinite(half) else "")
+
+
+def _as_list(estimate: Estimate) -> list[float | None]:
+    numbers = [finite_or_none(each) for each in (estimate.value, estimate.low, estimate.high)]
+    return [None if each is None else round(each, 4) for each in numbers] + [estimate.n]

@@ -1,0 +1,6 @@
+"""Attributions by linguistic labels, and probes of what a model notices."""
+
+from .labels import LabelledSpan, spacy_labeller, unit_labels
+from .probes import probe_negation, probe_opposites
+
+__all__ = ["LabelledSpan", "probe_negation", "probe_opposites", "spacy_labeller", "unit_labels"]

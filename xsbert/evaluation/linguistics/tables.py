@@ -1,0 +1,261 @@
+"""What a model's similarities are made of: few pairs or many, which parts of speech, same words, negation, opposites.
+
+These are the questions of the pilot studies of Moeller et al. (EMNLP 2023, EACL 2024), as functions of results. Sums of
+frequent classes are large because the classes are frequent, so that each table has the number of cells beside the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, cast
+
+import numpy as np
+
+from ..._utils.arrays import spearman
+from ..._utils.sequences import as_entries
+from ..._utils.validation import checked_real, finite_or_none
+from ...attribution.attribution import Attribution
+from ...text.units import TEXT
+from .labels import Labeller, unit_labels
+
+__all__ = ["CONTENT", "Table", "contributions", "cumulative_share", "kept_by_label", "kept_correlation", "lexical_bias"]
+
+CONTENT = ("NOUN", "PROPN", "VERB", "ADJ", "ADV", "NUM")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named columns; prints as text and as HTML."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def column(self, name: str) -> list[Any]:
+        """The entries of a column.
+
+        Raises:
+            ValueError: there is none of the name.
+        """
+        return [row[self.columns.index(name)] for row in self.rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a record as JSON. None stands for what is not finite, such as the share of a sum that is zero."""
+        rows = [[finite_or_none(cell) for cell in row] for row in self.rows]
+        return {"title": self.title, "rows": [dict(zip(self.columns, row, strict=True)) for row in rows]}
+
+    def __str__(self) -> str:
+        cells = [self.columns, *([_shown(each) for each in row] for row in self.rows)]
+        widths = [max(len(row[place]) for row in cells) for place in range(len(self.columns))]
+        lines = [
+            "  ".join(f"{cell:<{width}}" if not at else f"{cell:>{width}}" for at, (cell, width) in enumerate(pairs))
+            for pairs in (list(zip(row, widths, strict=True)) for row in cells)
+        ]
+        return "\n".join([self.title, *lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
+        rows = ("<tr>" + "".join(f"<td>{escape(_shown(each))}</td>" for each in row) + "</tr>" for row in self.rows)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table><caption>{escape(self.title)}</caption><tr>{head}</tr>{''.join(rows)}</table>{notes}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def cumulative_share(results: Iterable[Attribution], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)) -> Table:
+    """How much of the scores the strongest pairs of units make up.
+
+    Args:
+        results: of pairs of texts.
+        shares: of the pairs of units of each matrix, above 0 and at most 1; at least one pair is taken.
+
+    Returns:
+        for each share the sums of the largest cells, over all pairs of texts, divided by the sums of the scores and of
+        the interactions. Off the shelf either can be above 1, since the score has three other parts.
+    """
+    shares = _checked_shares(shares)
+    results = _checked(results)
+    score, total = sum(each.score for each in results), sum(each.matrix.sum() for each in results)
+    rows = []
+    for share in shares:
+        kept = sum(kept_sum(each.matrix, share) for each in results)
+        rows.append((f"{share:.0%}", kept / score, kept / total))
+    return Table(
+        f"strongest pairs of {len(results)} results", ("pairs", "of the score", "of interactions"), tuple(rows)
+    )
+
+
+def kept_sum(matrix: np.ndarray, share: float) -> float:
+    """The sum of so large a share of the cells, the largest first."""
+    n = max(1, round(share * matrix.size))
+    return float(np.sort(matrix, axis=None)[::-1][:n].sum())
+
+
+def kept_correlation(
+    results: Iterable[Attribution], scores: Sequence[float], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)
+) -> Table:
+    """Rank correlation with human scores when only the strongest pairs of units count.
+
+    Args:
+        results: of n pairs of texts.
+        scores: n human scores.
+        shares: as for `cumulative_share`.
+
+    Raises:
+        ValueError: there are not as many scores as results, or one is not finite.
+        TypeError: a score is not a number.
+    """
+    shares = _checked_shares(shares)
+    results = _checked(results)
+    scores = _checked_scores(results, scores)
+    rows = [
+        (f"strongest {share:.0%}", spearman([kept_sum(each.matrix, share) for each in results], scores))
+        for share in shares
+    ]
+    rows.append(("the model's score", spearman([each.score for each in results], scores)))
+    return Table(f"Spearman correlation with human scores, {len(results)} pairs", ("kept", "Spearman"), tuple(rows))
+
+
+def kept_by_label(
+    results: Iterable[Attribution],
+    scores: Sequence[float],
+    labeller: Labeller,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Table:
+    """Rank correlation with human scores when only pairs of units of some labels count.
+
+    Args:
+        results: of n pairs of texts.
+        scores: n human scores.
+        labeller: text → labelled spans.
+        groups: names and their labels; None takes nouns and verbs, content words, and all words.
+
+    Raises:
+        ValueError: spans leave the text or overlap, lengths differ, a score is not finite, or no unit has a label of a
+            group.
+        TypeError: a score is not a number, or the labels of a group are one string.
+    """
+    results = as_entries(results, "results", "attributions")
+    scores = _checked_scores(results, scores)
+    known = {"nouns and verbs": ("NOUN", "PROPN", "VERB"), "content words": CONTENT} if groups is None else dict(groups)
+    labels = [tuple(unit_labels(side, labeller)[0] for side in (each.a, each.b)) for each in results]
+    rows, found = [], {label for couple in labels for side in couple for label in side}
+    for name, wanted in known.items():
+        if isinstance(wanted, str):
+            raise TypeError(f"groups[{name!r}] must be a list of labels, got {wanted!r}")
+        if not found.intersection(wanted):
+            raise ValueError(
+                f"groups[{name!r}]: no unit has one of the labels {list(wanted)}; units have {sorted(found)}"
+            )
+        sums = [_sum_over(each, a, b, set(wanted)) for each, (a, b) in zip(results, labels, strict=True)]
+        rows.append((name, spearman(sums, scores)))
+    everything = [_sum_over(each, a, b, None) for each, (a, b) in zip(results, labels, strict=True)]
+    rows.append(("all words", spearman(everything, scores)))
+    rows.append(("the model's score", spearman([each.score for each in results], scores)))
+    return Table(f"Spearman correlation with human scores, {len(results)} pairs", ("kept", "Spearman"), tuple(rows))
+
+
+def _sum_over(result: Attribution, a: Sequence[str], b: Sequence[str], wanted: set[str] | None) -> float:
+    rows, columns = (
+        [role == TEXT and (wanted is None or label in wanted) for role, label in zip(side.roles, labels, strict=True)]
+        for side, labels in ((result.a, a), (result.b, b))
+    )
+    return float(result.matrix[np.ix_(rows, columns)].sum())
+
+
+def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = "pair") -> Table:
+    """Contributions by class.
+
+    Args:
+        results: of pairs of texts.
+        labeller: text → labelled spans.
+        by: ``"label"``: cells whose row or column has the label, each half to either; ``"pair"``: pairs of labels,
+            whichever text has which; ``"relation"``: as ``"label"``, of relations.
+
+    Returns:
+        for each class the sum of its cells as a share of all, its number of cells as a share of all, the quotient of
+        both, and the number. A quotient above 1 says that a cell of the class counts more than a cell does on average.
+
+    Raises:
+        ValueError: ``by`` is not known, there is no result, or spans leave the text or overlap.
+    """
+    if by not in ("label", "pair", "relation"):
+        raise ValueError(f"by must be 'label', 'pair' or 'relation', got {by!r}")
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    results, n_without = _checked(results), 0
+    for result in results:
+        sides = []
+        for side in (result.a, result.b):
+            found, without = unit_labels(side, labeller, relations=by == "relation")
+            sides.append([(at, label) for at, label in enumerate(found) if side.roles[at] == TEXT])
+            n_without += without
+        for s, one in sides[0]:
+            for t, other in sides[1]:
+                cell = cast(float, result.matrix[s, t])
+                names = [" · ".join(sorted((one, other)))] if by == "pair" else [one, other]
+                for name in names:
+                    sums[name] = sums.get(name, 0.0) + cell / len(names)
+                    counts[name] = counts.get(name, 0.0) + 1 / len(names)
+    total, number = sum(sums.values()), sum(counts.values())
+    rows = [
+        (name, sums[name] / total, counts[name] / number, sums[name] / total / (counts[name] / number), counts[name])
+        for name in sorted(sums, key=lambda name: -sums[name])
+    ]
+    columns = (by, "share of the sum", "share of cells", "times the mean cell", "cells")
+    notes = (f"{n_without} labelled spans hold no token and are not counted",) if n_without else ()
+    return Table(f"contributions by {by}, {len(results)} results", columns, tuple(rows), notes)
+
+
+def lexical_bias(results: Iterable[Attribution]) -> Table:
+    """What pairs of the same word contribute, beside all other pairs; best with words for units.
+
+    Raises:
+        ValueError: there is no result.
+    """
+    sums, counts = {True: 0.0, False: 0.0}, {True: 0, False: 0}
+    results = _checked(results)
+    for result in results:
+        rows, columns = ([at for at, role in enumerate(side.roles) if role == TEXT] for side in (result.a, result.b))
+        for s in rows:
+            for t in columns:
+                same = result.a.tokens[s].casefold() == result.b.tokens[t].casefold()
+                sums[same] += float(result.matrix[s, t])
+                counts[same] += 1
+    total, number = sum(sums.values()), sum(counts.values())
+    shown = tuple(
+        (name, sums[same] / total, counts[same] / number, sums[same] / max(counts[same], 1), counts[same])
+        for name, same in (("the same word", True), ("other pairs", False))
+    )
+    columns = ("pairs", "share of the sum", "share of cells", "mean cell", "cells")
+    return Table(f"lexical bias, {len(results)} results", columns, shown)
+
+
+def _checked_shares(shares: Sequence[float]) -> list[float]:
+    shares = as_entries(shares, "shares", "numbers")
+    for place, share in enumerate(shares):
+        if not 0 < checked_real(share, f"shares[{place}]") <= 1:
+            raise ValueError(f"shares must be above 0 and at most 1, got {tuple(shares)}")
+    return shares
+
+
+def _checked(results: Iterable[Attribution]) -> list[Attribution]:
+    found = as_entries(results, "results", "attributions")
+    if not found:
+        raise ValueError("results must hold at least one attribution, got none")
+    return found
+
+
+def _checked_scores(results: Sequence[Attribution], scores: Sequence[float]) -> list[float]:
+    """As numbers, one for each result."""
+    scores = as_entries(scores, "scores", "numbers")
+    if len(results) != len(scores) or len(results) < 3:
+        raise ValueError(f"scores must be as many as results, 3 at least, got {len(scores)} and {len(results)}")
+    for place, score in enumerate(scores):
+        checked_real(score, f"scores[{place}]")
+    return [float(score) for score in scores]

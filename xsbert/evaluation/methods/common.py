@@ -1,0 +1,187 @@
+"""What the methods share: their options, and how their numbers become results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..._utils.validation import checked_integer, plain_number
+from ...attribution.attribution import Attribution
+from ...factors.text_factors import TextFactors, settings_of
+from ...models import XSTransformer
+from ..perturbation import Perturber, text_layout
+from .result import MethodAttribution
+
+__all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "renamed", "resolved_layer", "sides"]
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """How a method explains. Each takes what it needs.
+
+    Args:
+        layer: of methods that attribute to hidden states, as for `xsbert.XSTransformer.attribute_prediction`.
+        reference: token of the reference; None takes the model's.
+        units: ``"tokens"``, ``"words"`` or ``"sentences"``.
+        similarity: ``"cosine"`` or ``"dot"``.
+        operator: of methods that take units out, one of `xsbert.evaluation.perturbation.OPERATORS`.
+        tolerance: of methods that integrate.
+        budget: coalitions of either text of a pair, of methods that value them. Where there are no more than that, in
+            texts of up to ten units by default, all are valued, otherwise as many are sampled.
+        seed: of methods that draw random numbers.
+        perturber: keeps the embeddings of edited texts, for use by several methods.
+        cache: what several methods need of the same texts and model; one for each model.
+        show_progress_bar: True or False; None shows bars after two seconds.
+    """
+
+    layer: int = -2
+    reference: str | None = None
+    units: str = "words"
+    similarity: str = "cosine"
+    operator: str = "remove"
+    tolerance: float = 0.01
+    budget: int = 1024
+    seed: int = 0
+    perturber: Perturber | None = field(default=None, repr=False)
+    cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+    show_progress_bar: bool | None = None
+
+    def __post_init__(self) -> None:
+        # A text of one unit has two coalitions.
+        checked_integer(self.budget, "budget", least=2, wrong_type=ValueError)
+        checked_integer(self.layer, "layer")
+        checked_integer(self.seed, "seed")
+        for each in ("layer", "budget", "seed", "tolerance"):
+            object.__setattr__(self, each, plain_number(getattr(self, each)))
+
+    def perturber_for(self, model: XSTransformer) -> Perturber:
+        """The given one, or a new one."""
+        if self.perturber is not None:
+            return self.perturber
+        return Perturber(model, self.units, self.similarity, show_progress_bar=self.show_progress_bar)
+
+    def layouts(self, model: XSTransformer, texts: Sequence[str]) -> dict[str, TextFactors]:
+        """Tokens, places and embeddings of distinct texts, without factors."""
+        key = ("layouts", tuple(texts))
+        if key not in self.cache:
+            found = text_layout(model, texts, self.show_progress_bar)
+            self.cache[key] = dict(zip(texts, found, strict=True))
+        return self.cache[key]
+
+    @property
+    def integration(self) -> dict[str, Any]:
+        """Options of the model's own methods."""
+        return {"layer": self.layer, "reference": self.reference, "show_progress_bar": self.show_progress_bar}
+
+
+def resolved_layer(model: XSTransformer, layer: int) -> int:
+    """The layer counted from 0.
+
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    layer = checked_integer(layer, "layer")
+    found = layer + model.n_layers if layer < 0 else layer
+    if not 0 <= found <= model.n_layers:
+        raise ValueError(f"layer must be between {-model.n_layers} and {model.n_layers}, got {layer}")
+    return found
+
+
+def sides(pairs: Pairs) -> list[str]:
+    """The distinct texts of pairs, in order."""
+    return list(dict.fromkeys(text for pair in pairs for text in pair))
+
+
+def in_units(result: MethodAttribution, units: str) -> MethodAttribution:
+    """A result of tokens with the wanted units; sums are kept."""
+    return result if units == "tokens" else result.over(a=units, b=units)
+
+
+def of_values(
+    a: TextFactors,
+    b: TextFactors,
+    options: MethodOptions,
+    name: str,
+    values: np.ndarray,
+    left_out: str,
+    **fields: Any,
+) -> MethodAttribution:
+    """A result with given numbers, for the units that ``a`` and ``b`` have.
+
+    Args:
+        a, b: layouts of the texts.
+        values: (S, T).
+        left_out: what the numbers leave out of the score.
+        **fields: effects of single units, and an offset, which are zero otherwise; ``layer`` of the settings.
+    """
+    layer = fields.pop("layer", 0)
+    settings = replace(settings_of(a), rule=name, n_steps=0, n_looks=0, layer=layer, tolerance=None, reference="none")
+    zeros = {"effects_a": np.zeros(len(a.tokens)), "effects_b": np.zeros(len(b.tokens))}
+    # `of` refuses the cosine of a zero embedding, and texts of different models.
+    checked = Attribution.of(a, b, options.similarity)
+    return MethodAttribution(
+        checked.a,
+        checked.b,
+        options.similarity,
+        settings,
+        method=name,
+        left_out=left_out,
+        values=np.asarray(values, dtype=np.float64),
+        **{**zeros, **fields},
+    )
+
+
+def of_factors(
+    model: XSTransformer,
+    pairs: Pairs,
+    options: MethodOptions,
+    name: str,
+    factors: dict[str, np.ndarray],
+    left_out: str,
+    layer: int = 0,
+) -> list[MethodAttribution]:
+    """Results whose cells are V_a·V_b / c, with c that of the score.
+
+    Args:
+        factors: (S, E) of the tokens of each distinct text. Their sum is what the method explains of the embedding
+            e(x): ρ = e(x) − ΣV is what it gives to no token, and the parts of the score are those of `Attribution`.
+        left_out: what ρ holds.
+    """
+    texts = sides(pairs)
+    layouts = options.layouts(model, texts)
+    results = []
+    for text_a, text_b in pairs:
+        a, b = layouts[text_a], layouts[text_b]
+        v_a, v_b = factors[text_a], factors[text_b]
+        rest_a, rest_b = (side.embedding - v.sum(0) for side, v in ((a, v_a), (b, v_b)))
+        scale = Attribution.of(a, b, options.similarity).scale
+        parts = {
+            "effects_a": v_a @ rest_b / scale,
+            "effects_b": v_b @ rest_a / scale,
+            "offset": float(rest_a @ rest_b / scale),
+        }
+        result = of_values(a, b, options, name, v_a @ v_b.T / scale, left_out, layer=layer, **parts)
+        results.append(in_units(result, options.units))
+    return results
+
+
+def renamed(result: Attribution, name: str, left_out: str, **numbers: Any) -> MethodAttribution:
+    """An attribution as the result of a method of another name, with other numbers where they are given."""
+    given = {
+        "values": result.matrix,
+        "effects_a": result.main_effects_a,
+        "effects_b": result.main_effects_b,
+        "offset": result.baseline,
+    }
+    a, b = (
+        replace(side, factors=np.zeros_like(side.factors), known_residual=side.residual)
+        for side in (result.a, result.b)
+    )
+    return MethodAttribution(
+        a, b, result.similarity, result.settings, method=name, left_out=left_out, **{**given, **numbers}
+    )

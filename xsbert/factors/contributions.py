@@ -1,0 +1,156 @@
+"""One number for each unit of a text: what it has in a score, with a baseline that makes the sum complete.
+
+For a query q and a document d, with c as in `Attribution`, the score is linear in the factors of either text:
+
+    score = Σ_t V_d[t]·e_q/c + ρ_d·e_q/c = Σ_s V_q[s]·e_d/c + ρ_q·e_d/c
+
+up to the integration error of the text whose factors are taken. So the shares of a document need its factors along one
+direction alone, that of the query's embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..text.units import REST, TEXT, sentence_ranges
+from .text_factors import ProjectedFactors, TextFactors
+
+__all__ = ["Shares", "by_sentence", "shares_of", "summed_shares"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """What the units of one text have in a score."""
+
+    text: str
+    """What ``spans`` are characters of."""
+    units: tuple[str, ...]
+    """(U,) labels."""
+    roles: tuple[str, ...]
+    """(U,) ``"text"``, ``"special"``, ``"prompt"`` or ``"rest"``."""
+    spans: tuple[tuple[int, int], ...] | None
+    """(U,) characters [start, end) of ``text``; empty for special tokens and prompts. None where the tokenizer does not
+    tell."""
+    values: np.ndarray = field(repr=False)
+    """(U,) float64."""
+    baseline: float
+    """What the text's reference has in the score."""
+
+    @property
+    def total(self) -> float:
+        """The sum of values and baseline: the score, up to the integration error."""
+        return float(self.values.sum()) + self.baseline
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, as JSON can hold them."""
+        return {
+            "text": self.text,
+            "units": list(self.units),
+            "roles": list(self.roles),
+            "spans": None if self.spans is None else [list(span) for span in self.spans],
+            "values": self.values.tolist(),
+            "baseline": self.baseline,
+        }
+
+
+def shares_of(
+    side: TextFactors, direction: np.ndarray, scale: float, *, text: str | None = None, start: int = 0
+) -> Shares:
+    """The shares of the units of one text in its score with another.
+
+    Args:
+        side: U units; with `ProjectedFactors`, ``direction`` must be in the span of their directions.
+        direction: (E,) the other text's embedding, before a trailing normalisation.
+        scale: c.
+        text: the text that the spans shall be characters of; None takes that of ``side`` without its prompt.
+        start: where in it the text of ``side`` begins.
+
+    Raises:
+        ValueError: the direction is outside the span of the projected factors.
+    """
+    values = _along(side, direction) / scale
+    own = side.text[len(side.prompt) :]
+    spans = None
+    if side.spans is not None:
+        moved = start - len(side.prompt)
+        spans = tuple(
+            (max(begin + moved, start), max(end + moved, start)) if role in (TEXT, REST) else (start, start)
+            for (begin, end), role in zip(side.spans, side.roles, strict=True)
+        )
+    baseline = float(side.reference_term @ direction) / scale
+    return Shares(own if text is None else text, side.tokens, side.roles, spans, values, baseline)
+
+
+def summed_shares(parts: Sequence[Shares], weights: Sequence[float]) -> Shares:
+    """A weighted sum over overlapping parts of one text: units of one span and role become one.
+
+    Args:
+        parts: shares whose spans are characters of one and the same text.
+        weights: one for each of them.
+    """
+    if len(parts) == 1 and weights[0] == 1:
+        return parts[0]
+    rows: dict[tuple, list] = {}
+    for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+        for place, (unit, role, value) in enumerate(zip(part.units, part.roles, part.values, strict=True)):
+            span = None if part.spans is None else part.spans[place]
+            # Without a place in the text a unit is that of its own part.
+            key = (number, place) if span is None or span[0] == span[1] else (span, role)
+            row = rows.setdefault(key, [span, unit, role, 0.0])
+            row[3] += weight * value
+    ordered = list(rows.values())
+    if all(row[0] is not None for row in ordered):
+        ordered.sort(key=lambda row: row[0][0])
+    return Shares(
+        text=parts[0].text,
+        units=tuple(row[1] for row in ordered),
+        roles=tuple(row[2] for row in ordered),
+        spans=None if any(row[0] is None for row in ordered) else tuple(row[0] for row in ordered),
+        values=np.array([row[3] for row in ordered]),
+        baseline=float(sum(weight * part.baseline for part, weight in zip(parts, weights, strict=True))),
+    )
+
+
+def by_sentence(shares: Shares) -> Shares:
+    """The same with the units of each sentence summed, those that begin in it; other units stay as they are.
+
+    Raises:
+        ValueError: the tokenizer has no character offsets.
+    """
+    if shares.spans is None:
+        raise ValueError("sentences need the tokenizer's offsets, which only fast tokenizers have")
+    ranges = sentence_ranges(shares.text)
+    starts = [start for start, _ in ranges]
+    groups: dict[tuple[str, int], list[int]] = {}
+    for at, ((start, _), role) in enumerate(zip(shares.spans, shares.roles, strict=True)):
+        sentence = max(0, int(np.searchsorted(starts, start, side="right")) - 1)
+        groups.setdefault((role, sentence if role == TEXT else at), []).append(at)
+    spans = [(shares.spans[group[0]][0], shares.spans[group[-1]][1]) for group in groups.values()]
+    return Shares(
+        text=shares.text,
+        units=tuple(
+            shares.text[start:end] if role == TEXT else shares.units[group[0]]
+            for (start, end), ((role, _), group) in zip(spans, groups.items(), strict=True)
+        ),
+        roles=tuple(role for role, _ in groups),
+        spans=tuple(spans),
+        values=np.array([shares.values[group].sum() for group in groups.values()]),
+        baseline=shares.baseline,
+    )
+
+
+def _along(side: TextFactors, direction: np.ndarray) -> np.ndarray:
+    """(U,) V[s]·u."""
+    if not isinstance(side, ProjectedFactors):
+        return side.factors @ direction
+    coefficients, *_ = np.linalg.lstsq(side.directions.T, direction, rcond=None)
+    missed = np.linalg.norm(side.directions.T @ coefficients - direction)
+    if missed > 1e-6 * np.linalg.norm(direction):
+        raise ValueError(
+            "these factors were computed for another query alone: they do not tell the shares along this direction"
+        )
+    return side.factors @ coefficients

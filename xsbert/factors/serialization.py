@@ -1,0 +1,137 @@
+"""The factor of one text as entries of JSON and arrays, and back."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from .._utils.json_fields import read_entry, read_error, read_list, require
+from ..text.units import PROMPT, REST, SPECIAL, TEXT
+from .text_factors import Settings, TextFactors
+
+__all__ = ["LARGEST", "check_numbers", "describe", "read_text"]
+
+LARGEST = 1e140
+"""What no sum over a text may exceed, also relative to the length of its embedding: then all sums of products of two
+texts are finite."""
+
+NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings")
+
+
+def describe(text: TextFactors) -> dict[str, Any]:
+    """All of a factor but its numbers and settings, as JSON can hold it."""
+    return {field.name: getattr(text, field.name) for field in fields(text) if field.name not in NOT_DESCRIBED}
+
+
+def read_text(
+    entries: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    name: str,
+    settings: Settings | None,
+    known_residual: float | None = None,
+) -> TextFactors:
+    """The factor of one text.
+
+    Args:
+        entries: what `describe` wrote.
+        arrays: ``factors`` with two axes, ``embedding``, ``reference_term`` and, for a model that a shift was added to,
+            ``embedding_unshifted`` with one.
+        name: of the text, for messages.
+        settings, known_residual: as in `TextFactors`.
+
+    Raises:
+        ValueError: entries are missing, or do not fit each other or the arrays.
+    """
+    n_units, width = arrays["factors"].shape
+    require(n_units > 0 and width > 0, f"{name}.factors are empty")
+    for key in arrays.keys() - {"factors"}:
+        require(arrays[key].shape == (width,), f"{name}.{key} is not as wide as {name}.factors")
+    text, prompt = read_entry(entries, "text", str), read_entry(entries, "prompt", str)
+    require(text.startswith(prompt), f"the prompt of {name} does not begin its text")
+    normalisation = float(read_entry(entries, "normalisation", (int, float)))
+    require(isfinite(normalisation) and normalisation >= 0, f"the normalisation of {name} is {normalisation}")
+    n_cut = read_entry(entries, "n_cut", int)
+    require(n_cut >= 0, f"n_cut of {name} is {n_cut}")
+    found = TextFactors(
+        text=text,
+        prompt=prompt,
+        tokens=read_list(entries, "tokens", n_units, lambda token: isinstance(token, str)),
+        roles=read_list(entries, "roles", n_units, lambda role: role in (TEXT, SPECIAL, PROMPT, REST)),
+        word_ids=_word_ids(entries, n_units),
+        spans=_spans(entries, n_units, len(text)),
+        normalisation=normalisation,
+        n_cut=n_cut,
+        settings=settings,
+        factor_error=read_error(entries, "factor_error", name),
+        known_residual=known_residual,
+        # Files of earlier versions do not tell it.
+        encoded_by=read_entry(entries, "encoded_by", str) if "encoded_by" in entries else "",
+        factors=arrays["factors"],
+        embedding=arrays["embedding"],
+        reference_term=arrays["reference_term"],
+        embedding_unshifted=arrays.get("embedding_unshifted"),
+    )
+    check_numbers(found, name)
+    return found
+
+
+def check_numbers(text: TextFactors, name: str) -> None:
+    """Refuse numbers that are finite, while what follows from them is not: norms, residuals, products with other texts.
+
+    Args:
+        text: whole factors, or factors along directions.
+        name: of the text, for messages.
+
+    Raises:
+        ValueError: a number is not finite, or so large or so small that sums, products or quotients may not be.
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # Whatever units are summed, no sum is larger.
+        sums = np.abs(text.factors).sum(0)
+        ends = [np.abs(array) for array in (text.embedding, text.reference_term)]
+        largest = max(float(array.max(initial=0.0)) for array in (sums, *ends))
+        require(largest <= LARGEST, f"{name} holds numbers whose products would not be finite: up to {largest:.3g}")
+        lengths = {"embedding": float(np.linalg.norm(text.embedding)), "normalisation": text.normalisation}
+        for key, length in lengths.items():
+            require(isfinite(length), f"the {key} of {name} has the length {length}")
+            require(
+                length == 0 or largest / length <= LARGEST,
+                f"the {key} of {name} has the length {length:.3g}, too small for numbers up to {largest:.3g}",
+            )
+        _check_residual(text, sums, name)
+        if text.embedding_unshifted is not None:
+            length = float(np.linalg.norm(text.embedding_unshifted))
+            fits = not text.embedding_unshifted.any() or 1 / LARGEST <= length <= LARGEST
+            require(fits, f"{name}.embedding_unshifted has the length {length:.3g}")
+
+
+def _check_residual(text: TextFactors, sums: np.ndarray, name: str) -> None:
+    """Refuse factors whose residual is not finite, in these units or in others."""
+    if text.known_residual is not None:
+        require(isfinite(text.known_residual), f"the residual of {name} is {text.known_residual}")
+        return
+    expected = text.embedding - text.reference_term
+    # Where nothing is to be explained, only factors of zero have a residual.
+    if sums.any() or expected.any():
+        bound = float(np.linalg.norm(sums) + np.linalg.norm(expected)) / np.linalg.norm(expected)
+        require(isfinite(bound), f"the residual of {name} is not finite: its factors do not fit its embedding")
+
+
+def _word_ids(entries: dict[str, Any], n_units: int) -> tuple[int | None, ...] | None:
+    if entries.get("word_ids") is None:
+        return None
+    return read_list(entries, "word_ids", n_units, lambda word: word is None or type(word) is int)
+
+
+def _spans(entries: dict[str, Any], n_units: int, length: int) -> tuple[tuple[int, int], ...] | None:
+    if entries.get("spans") is None:
+        return None
+
+    def fits(span: Any) -> bool:
+        pair = isinstance(span, list) and len(span) == 2 and all(type(place) is int for place in span)
+        return pair and 0 <= span[0] <= span[1] <= length
+
+    return tuple((start, end) for start, end in read_list(entries, "spans", n_units, fits))

@@ -1,0 +1,73 @@
+"""The two sides of a pair: prompts, tasks, and files of factors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..attribution.attribution import Attribution, check_scalable
+from ..engine import Explainer
+from ..engine.failures import skip_or_raise
+from ..engine.pairing import factors_for_pairs, in_units
+from ..engine.tokenization import Prompt
+from ..factors.text_factors import TextFactors
+from .shift_warning import ShiftWarning
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["ShiftWarning"]
+
+Sides = str | tuple[str | None, str | None] | None
+"""The same for both texts, or a pair."""
+
+
+def _sides_of(explainer: Explainer, prompt: Sides, prompt_name: Sides, task: Sides) -> tuple[Prompt, Prompt]:
+    """What is put before each of two texts."""
+    given = zip(_pair(prompt, "prompt"), _pair(prompt_name, "prompt_name"), _pair(task, "task"), strict=True)
+    a, b = (explainer.prompt(*side) for side in given)
+    return a, b
+
+
+def _both_sides(
+    explainer: Explainer,
+    texts: tuple[Iterable[str], Iterable[str]],
+    prompts: tuple[Prompt, Prompt],
+    names: tuple[str, str],
+    similarity: str,
+    units: str,
+    errors: str,
+    pairs: Sequence[tuple[int, int]] | None = None,
+) -> tuple[list[TextFactors | None], list[TextFactors | None]]:
+    """What two lists of texts need to be combined, see `factors_for_pairs`; None for texts that are skipped.
+
+    Pairs are places among both lists, one after the other; None combines all of one with all of the other.
+    """
+    tokenized = [
+        explainer.tokenized_all(side, prompt, name=name, errors=errors)
+        for side, prompt, name in zip(texts, prompts, names, strict=True)
+    ]
+    split, n_texts = len(tokenized[0]), len(tokenized[0]) + len(tokenized[1])
+    if pairs is None:
+        pairs = [(i, j) for i in range(split) for j in range(split, n_texts)]
+    found = factors_for_pairs(explainer, [*tokenized[0], *tokenized[1]], pairs, units=units, errors=errors)
+    places = [name.format(place) for name, side in zip(names, tokenized, strict=True) for place in range(len(side))]
+    for at, (each, name) in enumerate(zip(found, places, strict=True)):
+        try:
+            if each is not None:
+                check_scalable(each, similarity)
+        except ValueError as error:
+            skip_or_raise(error, errors, name)
+            found[at] = None
+    return found[:split], found[split:]
+
+
+def _combined(a: TextFactors, b: TextFactors, similarity: str, units: str) -> Attribution:
+    return Attribution.of(in_units(a, units), in_units(b, units), similarity)
+
+
+def _pair(value: Any, name: str) -> tuple[str | None, str | None]:
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2 or any(not isinstance(item, (str, type(None))) for item in pair):
+        raise TypeError(f"{name} must be a string, None, or a pair of these, got {value!r}")
+    return pair

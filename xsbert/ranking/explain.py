@@ -1,0 +1,408 @@
+"""How a ranking is explained: the model's own scores first, then the best documents along the query's embedding."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer, util
+from torch import Tensor
+
+from .._utils.sequences import as_entries
+from .._utils.stacklevel import caller_level
+from .._utils.validation import checked_integer, is_integer, plain_number
+from ..attribution.attribution import check_scalable
+from ..engine import Explainer
+from ..engine.batch_run import reverse_is_cheaper, spanning
+from ..engine.failures import OF_A_TEXT
+from ..engine.position_limit import length_limit, may_exceed_positions, position_limit
+from ..engine.preconditions import check_run
+from ..engine.private_copy import private_model
+from ..engine.tokenization import Prompt, TokenizedText
+from ..factors.text_factors import TextFactors
+from ..text.passages import passages_of
+from ..text.units import UNITS
+from .hit import Hit, Passage
+from .ranking import Ranking
+from .retriever_scores import BEARABLE_DIFFERENCE, warn_of_other_scores
+from .retrievers import Retrieved, retrieved
+
+__all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
+
+DETAILS = ("highlights", "pairs")
+POOLINGS = ("max", "mean")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to rank and how to tell of it; checked when it is made."""
+
+    top_k: int | None = None
+    detail: str = "highlights"
+    units: str = "words"
+    passages: int | None = None
+    overlap: int = 32
+    pooling: str = "max"
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "passages"):
+            value = checked_integer(getattr(self, name), name, least=1, optional=True, wrong_type=ValueError)
+            object.__setattr__(self, name, value)
+        for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
+        fits = is_integer(self.overlap) and self.overlap >= 0
+        if not fits or (self.passages is not None and self.overlap >= self.passages):
+            raise ValueError(
+                f"overlap must be an integer from 0 to below passages={self.passages}, got {self.overlap!r}"
+            )
+        object.__setattr__(self, "overlap", plain_number(self.overlap))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A document with its score, and the passages that made it: place among all, characters, share."""
+
+    index: int
+    score: float
+    passages: tuple[tuple[int, int, float], ...]
+    n_passages: int
+
+
+def check_prompt_of_both(explainer: Explainer, prompt: Any, prompt_name: Any) -> None:
+    """Refuse one prompt for both sides of a model that tells them apart.
+
+    Raises:
+        ValueError: that is so.
+    """
+    own = [explainer.prompt(task=task).text or "" for task in ("query", "document")]
+    for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
+        if isinstance(value, str) and own[0] != own[1]:
+            raise ValueError(
+                f"this model has one prompt for queries, {own[0]!r}, and another for documents, {own[1]!r}: {name} "
+                f"must be a pair, got {value!r} for both"
+            )
+
+
+def explained_ranking(
+    model: SentenceTransformer,
+    explainer: Explainer,
+    query: str,
+    documents: Any,
+    *,
+    similarity: str,
+    prompts: tuple[Prompt, Prompt],
+    request: Request,
+    document_embeddings: Any = None,
+) -> Ranking:
+    """Rank documents by the model's own scores and explain the best of them. See `XSTransformer.explain_ranking`."""
+    found = retrieved(documents)
+    if document_embeddings is not None and request.passages is not None:
+        raise ValueError("give document_embeddings or passages, not both: passages are embedded anew")
+    asked = explainer.tokenized(query, prompts[0], name="query")
+    given = None if document_embeddings is None else _checked_embeddings(document_embeddings, len(found), model)
+    check_run(explainer.model)
+    encoder = private_model(model)
+    at = encoder.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
+    embeddings = None
+    if request.passages is None:
+        embeddings = _encoded(encoder, [each.text for each in found], prompts[1], explainer) if given is None else given
+        best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
+    else:
+        best = _best_by_passages(encoder, at, found, prompts[1], similarity, request, explainer)
+    (known,) = explainer.factors_of([asked])
+    hits = _explained(explainer, known, [(found[each.index], each) for each in best], prompts[1], similarity, request)
+    ranking = Ranking(
+        query_factors=known,
+        hits=tuple(hits),
+        similarity=similarity,
+        detail=request.detail,
+        n_documents=len(found),
+        pooling=None if request.passages is None else request.pooling,
+    )
+    if given is not None:
+        _warn_of_other_embeddings(ranking)
+    if embeddings is not None:
+        _compare_scores(found, at, embeddings, ranking, explainer.model.shift_added)
+    return ranking
+
+
+def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
+    if may_exceed_positions(model[0]):
+        for place, text in enumerate(texts):
+            explainer.tokenized(text, prompt, name=f"documents[{place}]", warn=False)
+    show = bool(explainer.options.show_progress_bar)
+    return model.encode_document(texts, prompt=prompt.text or "", convert_to_tensor=True, show_progress_bar=show)
+
+
+def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
+    found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(_array_of(embeddings))
+    width = model.get_embedding_dimension()
+    if found.ndim != 2 or len(found) != n_documents:
+        raise ValueError(
+            f"document_embeddings must hold one row for each of the {n_documents} documents, got {tuple(found.shape)}"
+        )
+    if width is not None and found.shape[1] != width:
+        raise ValueError(
+            f"document_embeddings must be as wide as the model's, {width}, got {found.shape[1]}: are they of another "
+            "model?"
+        )
+    finite = torch.isfinite(found).all(1)
+    if not finite.all():
+        place = int((~finite).nonzero()[0, 0])
+        raise ValueError(f"document_embeddings[{place}] holds numbers that are not finite")
+    return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
+
+
+def _array_of(embeddings: Any) -> np.ndarray:
+    """(n, E) numbers, of an array or of a column whose entries are arrays or lists."""
+    array = np.asarray(embeddings)
+    if array.dtype == object:
+        rows = as_entries(embeddings, "document_embeddings", "arrays")
+        try:
+            array = np.array([np.asarray(row, dtype=np.float64) for row in rows])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"document_embeddings must hold one row of numbers for each document: {error}") from None
+    # Torch warns of what it may not write to.
+    return array if array.flags.writeable else array.copy()
+
+
+def best_documents(
+    query: Tensor, embeddings: Tensor, texts: Sequence[str], similarity: str, request: Request
+) -> list[Scored]:
+    """Documents as `sentence_transformers.util.semantic_search` ranks them, the best first.
+
+    Those whose embeddings are not finite, so that they have no score, come last, with NaN.
+
+    Args:
+        query: (E,)
+        embeddings: (n, E)
+        texts: n documents.
+        similarity: ``"cosine"`` or ``"dot"``.
+        request: how many.
+    """
+    compare = util.cos_sim if similarity == "cosine" else util.dot_score
+    top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
+    query = query.to(embeddings.dtype)
+    scored = torch.isfinite(embeddings).all(1)
+    known = scored.nonzero()[:, 0].tolist()
+    hits = []
+    if known:
+        among = embeddings if len(known) == len(embeddings) else embeddings[scored]
+        (hits,) = util.semantic_search(query[None], among, top_k=min(top_k, len(known)), score_function=compare)
+    places = [(known[int(hit["corpus_id"])], float(hit["score"])) for hit in hits]
+    places += [(place, math.nan) for place in (~scored).nonzero()[:, 0].tolist()][: top_k - len(places)]
+    return [Scored(index, score, ((0, len(texts[index]), 1.0),), 1) for index, score in places]
+
+
+def _best_by_passages(
+    model: SentenceTransformer,
+    query: Tensor,
+    documents: Sequence[Retrieved],
+    prompt: Prompt,
+    similarity: str,
+    request: Request,
+    explainer: Explainer,
+) -> list[Scored]:
+    """Documents by the best of their passages' scores, or by their mean."""
+    assert request.passages is not None
+    _check_limit(model, request.passages, prompt)
+    ranges = [passages_of(each.text, model.tokenizer, request.passages, request.overlap) for each in documents]
+    texts = [each.text[start:end] for each, parts in zip(documents, ranges, strict=True) for start, end in parts]
+    embeddings = _encoded(model, texts, prompt, explainer)
+    compare = util.cos_sim if similarity == "cosine" else util.dot_score
+    scores = compare(query[None], embeddings)[0].double().cpu().numpy()
+    scored, start = [], 0
+    for index, parts in enumerate(ranges):
+        own = scores[start : start + len(parts)]
+        start += len(parts)
+        if request.pooling == "max":
+            best = int(own.argmax())
+            scored.append(Scored(index, float(own[best]), ((*parts[best], 1.0),), len(parts)))
+        else:
+            kept = tuple((*part, 1 / len(parts)) for part in parts)
+            scored.append(Scored(index, float(own.mean()), kept, len(parts)))
+    return sorted(scored, key=lambda each: math.inf if math.isnan(each.score) else -each.score)[: request.top_k]
+
+
+def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
+    """Refuse passages that the model's limit would cut."""
+    limits = [limit for limit in (length_limit(model[0]), position_limit(model[0])) if limit is not None]
+    around = len(model.preprocess(["a"], prompt=prompt.text)["input_ids"][0]) - 1
+    if limits and size + around > min(limits):
+        raise ValueError(
+            f"passages={size} is above what the model's limit of {min(limits)} tokens leaves beside special tokens and "
+            f"prompt, {min(limits) - around}"
+        )
+
+
+def _explained(
+    explainer: Explainer,
+    query: TextFactors,
+    best: Sequence[tuple[Retrieved, Scored]],
+    prompt: Prompt,
+    similarity: str,
+    request: Request,
+) -> list[Hit]:
+    """Hits, those that cannot be explained with the reason."""
+    pieces = [(document.text[start:end], scored) for document, scored in best for start, end, _ in scored.passages]
+    found = [_tokenized(explainer, piece, prompt, scored.index) for piece, scored in pieces]
+    texts = [each for each in found if isinstance(each, TokenizedText)]
+    _warn_of_texts(texts)
+    computed = iter(_sides(explainer, query, texts, request.detail))
+    sides = [each if isinstance(each, str) else next(computed) for each in found]
+    hits: list[Hit] = []
+    at = 0
+    for document, scored in best:
+        own = slice(at, at + len(scored.passages))
+        at += len(scored.passages)
+        known = [each for each in sides[own] if not isinstance(each, str)]
+        failed = [each for each in sides[own] if isinstance(each, str)]
+        reason = failed[0] if failed else _no_score(known, similarity)
+        if not math.isfinite(scored.score):
+            reason = "the model's score of it is not finite"
+        passages = (
+            ()
+            if reason
+            else tuple(
+                Passage(start, end, weight, side)
+                for (start, end, weight), side in zip(scored.passages, known, strict=True)
+            )
+        )
+        hits.append(
+            Hit(
+                index=scored.index,
+                score=scored.score,
+                text=document.text,
+                passages=passages,
+                query_factors=query,
+                similarity=similarity,
+                units=request.units,
+                n_passages=scored.n_passages,
+                n_cut=sum(text.n_cut for text in found[own] if isinstance(text, TokenizedText)),
+                reason=reason,
+                id=document.id,
+                retriever_score=document.score,
+            )
+        )
+    return hits
+
+
+def _tokenized(explainer: Explainer, text: str, prompt: Prompt, index: int) -> TokenizedText | str:
+    """A document or passage as the model sees it, or why the model cannot take it."""
+    try:
+        return explainer.tokenized(text, prompt, name=f"documents[{index}]", warn=False)
+    except ValueError as error:
+        return str(error)
+
+
+def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
+    """One warning of all texts that are cut, each hit has its own number; and one of those that the model sees nothing
+    of."""
+    cut = sorted((text for text in texts if text.n_cut), key=lambda text: -text.n_cut)
+    unseen = [text for text in texts if text.nothing_left]
+    notes = [(cut, cut and cut[0].cut, ", and those of {} further hits (Hit.n_cut)")]
+    notes += [(unseen, unseen and unseen[0].nothing_left, ", and so it is of {} further hits")]
+    for affected, problem, more in notes:
+        if affected:
+            others = "" if len(affected) == 1 else more.format(len(affected) - 1)
+            warnings.warn(f"{problem}{others}, and the explanation is of what the model saw", stacklevel=caller_level())
+
+
+def _sides(
+    explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText], detail: str
+) -> list[TextFactors | str]:
+    """What each text needs for its score with the query, or why it cannot be had."""
+    if not query.embedding.any():
+        return ["the embedding of the query is zero"] * len(texts)
+    work = _along_query if detail == "highlights" else _against_query
+    try:
+        return [*work(explainer, query, texts)]
+    except OF_A_TEXT:
+        # One of them failed; which one shows alone.
+        return [_alone(work, explainer, query, text) for text in texts]
+
+
+def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedText) -> TextFactors | str:
+    try:
+        return work(explainer, query, [text])[0]
+    except OF_A_TEXT as error:
+        return str(error) or type(error).__name__
+
+
+def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
+    """One direction for each text."""
+    direction = query.embedding[None] / np.linalg.norm(query.embedding)
+    return [*explainer.projected(texts, [direction] * len(texts))]
+
+
+def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
+    """All that the query's tokens need of each text, by the cheaper direction."""
+    basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
+    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis), len(text.tokens))]
+    short = [at for at in range(len(texts)) if at not in set(long)]
+    found: dict[int, TextFactors] = {}
+    if long:
+        projected = explainer.projected([texts[at] for at in long], [basis] * len(long))
+        found.update(zip(long, (each.expanded() for each in projected), strict=True))
+    if short:
+        found.update(zip(short, explainer.factors_of([texts[at] for at in short]), strict=True))
+    return [found[at] for at in range(len(texts))]
+
+
+def _no_score(sides: Sequence[TextFactors], similarity: str) -> str | None:
+    try:
+        for side in sides:
+            check_scalable(side, similarity)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _warn_of_other_embeddings(ranking: Ranking) -> None:
+    """Warn where given embeddings score far from the model's own, which the explanation is of."""
+    unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(ranking.query_factors.embedding))
+    far = [
+        hit
+        for hit in ranking
+        if hit.explained and hit.error > (BEARABLE_DIFFERENCE + 2 * hit.residual) * unit * _length(hit)
+    ]
+    if far:
+        worst = max(far, key=lambda hit: hit.error)
+        warnings.warn(
+            f"the given embedding of documents[{worst.index}] scores {worst.score:.4f}, and the model's own "
+            f"{worst.document.total:.4f}, which is what is explained: {len(far)} of {len(ranking)} given embeddings "
+            "are not those of this model and these texts",
+            stacklevel=caller_level(),
+        )
+
+
+def _compare_scores(
+    documents: Sequence[Retrieved], query: Tensor, embeddings: Tensor, ranking: Ranking, shift_added: bool
+) -> None:
+    """Warn where scores of the retriever are not the model's. Passages are other texts than a retriever embeds."""
+    places = [at for at, each in enumerate(documents) if each.measure is not None and each.score is not None]
+    hits = {hit.index: hit for hit in ranking if hit.explained}
+    unshifted = {at: hit.passages[0].side.embedding_unshifted for at, hit in hits.items()}
+    if shift_added:
+        # The retriever may have embedded without the shift, which only hits that are explained tell.
+        places = [at for at in places if unshifted.get(at) is not None]
+    if not places:
+        return
+    sides = [query.double().cpu().numpy(), embeddings[places].double().cpu().numpy()]
+    candidates = [(sides[0], sides[1])]
+    if shift_added:
+        own = [unshifted[at] for at in places]
+        candidates.append((np.asarray(ranking.query_factors.embedding_unshifted), np.asarray(own)))
+    warn_of_other_scores(documents, places, candidates, ranking.similarity)
+
+
+def _length(hit: Hit) -> float:
+    if hit.similarity == "cosine":
+        return 1.0
+    return max(float(np.linalg.norm(passage.side.embedding)) for passage in hit.passages)

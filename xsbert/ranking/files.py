@@ -1,0 +1,277 @@
+"""Rankings as files and as JSON.
+
+A saved ranking is one safetensors file: the factors of the query and of the documents in float64, and everything else
+as JSON under the key ``"xsbert"`` of the file's own metadata. Reading it executes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, fields
+from hashlib import sha256
+from math import isfinite, nan
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._utils.atomic_files import write
+from .._utils.checksummed_safetensors import (
+    DTYPES,
+    FORMAT_VERSION,
+    UNREADABLE,
+    header_bytes,
+    library_versions,
+    read_arrays,
+)
+from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
+from .._utils.validation import finite_or_none
+from ..factors.serialization import LARGEST, check_numbers, describe, read_text
+from ..factors.text_factors import ProjectedFactors, Settings, TextFactors
+from ..text.units import UNITS
+
+if TYPE_CHECKING:
+    from .hit import Hit, Passage
+    from .ranking import Ranking
+
+__all__ = ["as_dict", "load_ranking", "save_ranking"]
+
+ARRAYS = ("factors", "embedding", "reference_term")
+OPTIONAL = ("embedding_unshifted", "directions")
+PLAIN = ("index", "score", "text", "n_passages", "n_cut", "reason", "id", "retriever_score", "units")
+
+
+def as_dict(ranking: Ranking) -> dict[str, Any]:
+    """The numbers of the account, as JSON can hold them."""
+    how = ranking.query_factors.settings
+    return {
+        "query": ranking.query,
+        "query_n_cut": ranking.query_factors.n_cut,
+        "similarity": ranking.similarity,
+        "detail": ranking.detail,
+        "n_documents": ranking.n_documents,
+        "pooling": ranking.pooling,
+        "settings": None if how is None else asdict(how),
+        "hits": [_hit_dict(hit) for hit in ranking],
+    }
+
+
+def _hit_dict(hit: Hit) -> dict[str, Any]:
+    plain = _plain(hit)
+    if not hit.explained:
+        return plain
+    content = plain | {
+        "passages": [[passage.start, passage.end, passage.weight] for passage in hit.passages],
+        "document": hit.document.to_dict(),
+        "query": hit.query.to_dict(),
+        "error": hit.error,
+        "residual": hit.residual,
+        "factor_error": hit.factor_error,
+        "score_unshifted": hit.score_unshifted,
+    }
+    if hit.has_pairs and len(hit.passages) == 1:
+        content["pairs"] = hit.attribution.matrix.tolist()
+    return content
+
+
+def _plain(hit: Hit) -> dict[str, Any]:
+    """What JSON holds of a hit beside its numbers; a score that is not finite is null."""
+    return {name: finite_or_none(getattr(hit, name)) for name in PLAIN}
+
+
+def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
+    """Write a ranking to one file, all of it or nothing; an existing file is replaced.
+
+    Raises:
+        ValueError: it holds numbers that are not finite, or that are so large that sums and products of them would not
+            be.
+        OSError: the file cannot be written.
+    """
+    _check(ranking)
+    arrays: dict[str, np.ndarray] = {}
+    content: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "kind": "ranking",
+        "versions": library_versions(),
+        **{name: getattr(ranking, name) for name in ("similarity", "detail", "n_documents", "pooling")},
+        "query": _written(ranking.query_factors, "query", arrays),
+        "hits": [
+            _plain(hit)
+            | {
+                "passages": [
+                    {
+                        "start": passage.start,
+                        "end": passage.end,
+                        "weight": passage.weight,
+                        "side": _written(passage.side, f"{rank}.{place}", arrays),
+                    }
+                    for place, passage in enumerate(hit.passages)
+                ]
+            }
+            for rank, hit in enumerate(ranking)
+        ],
+    }
+    data = sha256()
+    for name, array in arrays.items():
+        require_finite(array, name)
+        data.update(array.data)
+    content["data"] = data.hexdigest()
+    header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
+    write(path, [header, *arrays.values()])
+
+
+Classes = tuple[type["Ranking"], type["Hit"], type["Passage"]]
+Arrays = dict[str, tuple[str, np.ndarray]]
+
+
+def load_ranking(path: str | PathLike[str], classes: Classes) -> Ranking:
+    """Read a ranking that `save_ranking` wrote, made of these classes.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
+    """
+    try:
+        header, arrays = read_arrays(path, "ranking")
+        content = header.content
+        query = _side(arrays, read_entry(content, "query", dict), "query")
+        similarity = read_entry(content, "similarity", str)
+        require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+        hits = tuple(
+            _hit(arrays, entries, rank, query, similarity, classes)
+            for rank, entries in enumerate(read_entry(content, "hits", list))
+        )
+        ranking = classes[0](
+            query_factors=query,
+            hits=hits,
+            similarity=similarity,
+            detail=read_entry(content, "detail", str),
+            n_documents=read_entry(content, "n_documents", int),
+            pooling=None if content.get("pooling") is None else read_entry(content, "pooling", str),
+        )
+        require(ranking.n_documents >= len(hits), f"n_documents is {ranking.n_documents}, below the hits' number")
+        _check(ranking)
+    except UNREADABLE as error:
+        raise ValueError(f"{os.fspath(path)} cannot be read as a saved ranking: {error}") from error
+    return ranking
+
+
+def _check(ranking: Ranking) -> None:
+    """Refuse a ranking that cannot be shown, or in which a number that follows from others is not finite.
+
+    Raises:
+        ValueError: it is one.
+    """
+    check_numbers(ranking.query_factors, "query")
+    for rank, hit in enumerate(ranking):
+        for key in ("score", "retriever_score"):
+            value = getattr(hit, key)
+            require(value is None or abs(float(value)) <= LARGEST, f"the {key} of hit {rank} is {value!r:.40}")
+        if not hit.explained:
+            continue
+        for place, passage in enumerate(hit.passages):
+            check_numbers(passage.side, f"{rank}.{place}")
+            scale = _length(ranking.query_factors, hit.similarity) * _length(passage.side, hit.similarity)
+            require(scale > 0, f"passage {place} of hit {rank} has no {hit.similarity} similarity with the query")
+        with np.errstate(all="ignore"):
+            _check_hit(hit, f"hit {rank}")
+
+
+def _length(text: TextFactors, similarity: str) -> float:
+    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
+
+
+def _check_hit(hit: Hit, name: str) -> None:
+    sides = {"document": hit.document, "query": hit.query}
+    for key, shares in sides.items():
+        size = float(np.abs(shares.values).sum()) + abs(shares.baseline)
+        require(isfinite(size), f"what the units of the {key} have in the score of {name} is not finite")
+    numbers = {"residual": hit.residual, "factor_error": hit.factor_error, "score_unshifted": hit.score_unshifted}
+    for key, value in numbers.items():
+        require(value is None or isfinite(value), f"the {key} of {name} is {value}")
+    if hit.has_pairs:
+        # These can be combined, and have a similarity.
+        for place in range(len(hit.passages)):
+            hit.attribution_of(place)
+
+
+def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What JSON holds of a side; its numbers go to the arrays."""
+    for key in (*ARRAYS, *OPTIONAL):
+        if getattr(side, key, None) is not None:
+            arrays[f"{name}.{key}"] = np.ascontiguousarray(getattr(side, key), DTYPES["F64"])
+    described = {key: value for key, value in describe(side).items() if key != "directions"}
+    return {**described, "settings": asdict(side.settings) if side.settings else None}
+
+
+def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity: str, classes: Classes) -> Hit:
+    require(isinstance(entries, dict), f"hit {rank} is no JSON object")
+    require("score" in entries, "'score' is missing")
+    text, score = read_entry(entries, "text", str), _finite(entries, "score", (int, float), rank)
+    units = read_entry(entries, "units", str)
+    require(units in UNITS, f"units of hit {rank} are {units!r:.40}")
+    reason = _optional(entries, "reason", str)
+    passages = []
+    for place, part in enumerate(read_entry(entries, "passages", list)):
+        require(isinstance(part, dict), f"passage {place} of hit {rank} is no JSON object")
+        start, end = read_entry(part, "start", int), read_entry(part, "end", int)
+        require(0 <= start <= end <= len(text), f"passage {place} of hit {rank} leaves its text")
+        weight = float(read_entry(part, "weight", (int, float)))
+        require(0 < weight <= 1, f"the weight of passage {place} of hit {rank} is {weight}")
+        side = _side(arrays, read_entry(part, "side", dict), f"{rank}.{place}")
+        require(side.embedding.shape == query.embedding.shape, f"hit {rank} is not as wide as the query")
+        passages.append(classes[2](start, end, weight, side))
+    require((reason is None) == bool(passages), f"hit {rank} must have either passages or a reason")
+    require(score is not None or reason is not None, f"hit {rank} has neither a score nor a reason")
+    return classes[1](
+        index=read_entry(entries, "index", int),
+        score=nan if score is None else float(score),
+        text=text,
+        passages=tuple(passages),
+        query_factors=query,
+        similarity=similarity,
+        units=units,
+        n_passages=read_entry(entries, "n_passages", int),
+        n_cut=read_entry(entries, "n_cut", int),
+        reason=reason,
+        id=_finite(entries, "id", (str, int, float), rank),
+        retriever_score=_finite(entries, "retriever_score", (int, float), rank),
+    )
+
+
+def _side(arrays: Arrays, entries: dict[str, Any], name: str) -> TextFactors:
+    own = {key: _array(arrays, f"{name}.{key}") for key in ARRAYS}
+    if f"{name}.embedding_unshifted" in arrays:
+        own["embedding_unshifted"] = _array(arrays, f"{name}.embedding_unshifted")
+    stated = None if entries.get("settings") is None else read_entry(entries, "settings", dict)
+    settings = None if stated is None else read_fields(Settings, stated)
+    residual = read_error(entries, "known_residual", name)
+    require(residual is not None or f"{name}.directions" not in arrays, f"known_residual of {name} is missing")
+    factors = own["factors"]
+    require(factors.ndim == 2, f"{name}.factors have shape {factors.shape}")
+    if f"{name}.directions" not in arrays:
+        return read_text(entries, own, name, settings, residual)
+    directions = _array(arrays, f"{name}.directions")
+    width = len(own["embedding"])
+    require(directions.shape == (factors.shape[1], width), f"{name}.directions have shape {directions.shape}")
+    whole = read_text(entries, {**own, "factors": np.zeros((len(factors), width))}, name, settings, residual)
+    plain = {each.name: getattr(whole, each.name) for each in fields(TextFactors)}
+    return ProjectedFactors(**{**plain, "factors": factors}, directions=directions)
+
+
+def _optional(entries: dict[str, Any], key: str, kind: Any) -> Any:
+    return None if entries.get(key) is None else read_entry(entries, key, kind)
+
+
+def _finite(entries: dict[str, Any], key: str, kind: Any, rank: int) -> Any:
+    value = _optional(entries, key, kind)
+    require(not isinstance(value, float) or isfinite(value), f"{key!r} of hit {rank} is {value}")
+    return value
+
+
+def _array(arrays: Arrays, name: str) -> np.ndarray:
+    require(name in arrays, f"{name} is missing")
+    dtype, array = arrays[name]
+    require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
+    require_finite(array, name)
+    return np.array(array, np.float64)

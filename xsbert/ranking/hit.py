@@ -1,0 +1,252 @@
+"""One hit of a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._utils.cached_property import cached_property
+from .._utils.validation import checked_integer
+from ..attribution.attribution import Attribution
+from ..factors.contributions import Shares, by_sentence, shares_of, summed_shares
+from ..factors.text_factors import ProjectedFactors, TextFactors
+from ..text.marks import Highlight, tagged
+from ..text.units import check_units
+from .highlights import highlights_of
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Hit", "Passage"]
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """A part of a document that has a share in its score, and its factors."""
+
+    start: int
+    end: int
+    """Characters [start, end) of the document: all of it, where passages were not asked for."""
+    weight: float
+    """Its share in the document's score: 1, or 1/n where the score is the mean over n passages."""
+    side: TextFactors = field(repr=False)
+    """Tokens. Along the query's embedding alone, a `ProjectedFactors`, unless pairs were asked for."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Hit:
+    """One document of a ranking."""
+
+    index: int
+    """Its place among the documents that were given."""
+    score: float
+    """The model's own, of `encode_query` and `encode_document`, or of the embeddings that were given; NaN, with a
+    `reason` and behind all others, where it is not finite."""
+    text: str
+    """The document."""
+    passages: tuple[Passage, ...]
+    """What made the score: one passage, or all of them where the score is their mean; none without explanation."""
+    query_factors: TextFactors = field(repr=False)
+    """The query's, as tokens."""
+    similarity: str
+    units: str = "words"
+    """``"tokens"``, ``"words"`` or ``"sentences"``: what `contributions` are of."""
+    n_passages: int = 1
+    """Passages of the document, of which the best one, or all, made the score."""
+    n_cut: int = 0
+    """Tokens of the document that the model's limit cut off, so that they have no share in the score."""
+    reason: str | None = None
+    """Why there is no explanation; None where there is one."""
+    id: str | int | float | None = None
+    """What the retriever calls the document; a number stays one."""
+    retriever_score: float | None = None
+    """What the retriever gave, on its own scale, finite; ranks and explanations are of `score`."""
+
+    @property
+    def explained(self) -> bool:
+        """Whether there is an explanation. The properties below raise a ValueError with the reason where not."""
+        return self.reason is None
+
+    @cached_property
+    def document(self) -> Shares:
+        """What the units of the document have in the score; spans are characters of `text`."""
+        self._require_explained()
+        if self.units == "sentences" and len(self.passages) > 1:
+            return by_sentence(self.over("words").document)
+        direction = self.query_factors.embedding
+        parts = [
+            shares_of(
+                _in_units(passage.side, self.units),
+                direction,
+                self._scale(passage),
+                text=self.text,
+                start=passage.start,
+            )
+            for passage in self.passages
+        ]
+        return summed_shares(parts, [passage.weight for passage in self.passages])
+
+    @cached_property
+    def query(self) -> Shares:
+        """What the units of the query, which are words unless tokens were asked for, have in the score."""
+        self._require_explained()
+        units = "tokens" if self.units == "tokens" else "words"
+        known = _in_units(self.query_factors, units)
+        parts = [shares_of(known, passage.side.embedding, self._scale(passage)) for passage in self.passages]
+        weights = np.array([passage.weight for passage in self.passages])
+        values = weights @ np.array([part.values for part in parts])
+        return replace(parts[0], values=values, baseline=float(weights @ [part.baseline for part in parts]))
+
+    @property
+    def contributions(self) -> np.ndarray:
+        """(U,) one number for each unit of the document; with `baseline` they sum to the score, up to `error`."""
+        return self.document.values
+
+    @property
+    def baseline(self) -> float:
+        """What the document's reference, of its length and without its words, has in the score."""
+        return self.document.baseline
+
+    @property
+    def error(self) -> float:
+        """The distance between the score and contributions plus baseline."""
+        return abs(self.score - self.document.total)
+
+    @property
+    def residual(self) -> float:
+        """The largest relative integration error of its passages."""
+        self._require_explained()
+        return max(passage.side.residual for passage in self.passages)
+
+    @property
+    def factor_error(self) -> float | None:
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' shares V; see `xsbert.accuracy`.
+
+        Along the query's direction alone few numbers tell it, so that it is wide (docs/guides/rankings.md).
+        """
+        self._require_explained()
+        errors = [passage.side.factor_error for passage in self.passages]
+        known = [each for each in errors if each is not None]
+        return max(known) if len(known) == len(errors) else None
+
+    @cached_property
+    def score_unshifted(self) -> float | None:
+        """The model's own score where a shift was added to it, as in `Attribution`."""
+        self._require_explained()
+        query = self.query_factors.embedding_unshifted
+        scores = []
+        for passage in self.passages:
+            document = passage.side.embedding_unshifted
+            if query is None or document is None:
+                return None
+            norms = np.linalg.norm(query) * np.linalg.norm(document) if self.similarity == "cosine" else 1.0
+            scores.append(passage.weight * float(query @ document) / norms)
+        return float(sum(scores))
+
+    @property
+    def attribution(self) -> Attribution:
+        """Query and document, pair by pair, in words (text a is the query).
+
+        Raises:
+            ValueError: only highlights were asked for, or the score is the mean over several passages.
+        """
+        self._require_explained()
+        if len(self.passages) > 1:
+            raise ValueError("the score is the mean over passages: see attribution_of(place) of each")
+        return self.attribution_of(0)
+
+    def attribution_of(self, place: int) -> Attribution:
+        """The same of one of the passages that made the score."""
+        side = self.passages[place].side
+        if isinstance(side, ProjectedFactors):
+            raise ValueError('pairs of words were not asked for: explain the ranking with detail="pairs"')
+        units = "tokens" if self.units == "tokens" else "words"
+        query = _in_units(self.query_factors, units)
+        return Attribution.of(query, _in_units(side, self.units), self.similarity)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether `attribution` is there."""
+        return self.explained and not any(isinstance(passage.side, ProjectedFactors) for passage in self.passages)
+
+    def highlights(self, merge: str = "words", k: int | None = None) -> list[Highlight]:
+        """Stretches of the document with their weights in the score, that of largest weight first.
+
+        Args:
+            merge: ``"words"``, ``"sentences"`` or ``"passages"``, the runs of words that stand out; see
+                `xsbert.highlights`. Words are those of the tokenizer, also where `units` are tokens or sentences.
+            k: most of them.
+        """
+        k = checked_integer(k, "k", least=1, optional=True, wrong_type=ValueError)
+        return highlights_of(self.over("words").document, merge)[:k]
+
+    def tagged(
+        self,
+        pre: str = "<mark>",
+        post: str = "</mark>",
+        threshold: float = 0.5,
+        *,
+        merge: str = "words",
+        escape: Callable[[str], str] | None = None,
+    ) -> str:
+        """The document with marks around its highlights, as search engines give it.
+
+        Args:
+            pre, post: put around each stretch.
+            threshold: between 0 and 1: weights below this share of the largest are not marked.
+            merge: as for `highlights`.
+            escape: applied to each piece of the text; `html.escape` for a page.
+        """
+        return tagged(self.text, self.highlights(merge), pre, post, threshold, escape)
+
+    def within(self, sentence: int) -> Shares:
+        """The words of one sentence of the document, by its place among all, from 0. Costs nothing.
+
+        Raises:
+            IndexError: there is no such sentence, or the model's limit cut it off.
+        """
+        words = self.over("words").document
+        sentences = sorted(highlights_of(words, "sentences"), key=lambda each: each.start)
+        if not 0 <= sentence < len(sentences):
+            raise IndexError(f"the model saw {len(sentences)} sentences, there is none with the place {sentence}")
+        chosen = sentences[sentence]
+        spans = words.spans or ()
+        kept = [
+            at for at, (start, end) in enumerate(spans) if chosen.start <= start and end <= chosen.end and start < end
+        ]
+        return Shares(
+            text=words.text,
+            units=tuple(words.units[at] for at in kept),
+            roles=tuple(words.roles[at] for at in kept),
+            spans=tuple(spans[at] for at in kept),
+            values=words.values[kept],
+            baseline=0.0,
+        )
+
+    def over(self, units: str) -> Hit:
+        """The same hit with other units of the document; nothing is computed anew."""
+        check_units(units)
+        return self if units == self.units else replace(self, units=units)
+
+    def _require_explained(self) -> None:
+        if self.reason is not None:
+            raise ValueError(f"document {self.index} is not explained: {self.reason}")
+
+    def _scale(self, passage: Passage) -> float:
+        """c of the query and one passage."""
+        if self.similarity == "cosine":
+            return float(np.linalg.norm(self.query_factors.embedding) * np.linalg.norm(passage.side.embedding))
+        return self.query_factors.normalisation * passage.side.normalisation
+
+    def __repr__(self) -> str:
+        how = "not explained" if self.reason else f"{len(self.document.units)} {self.units}"
+        return f"<{type(self).__name__} {self.index}: {self.score:.4f}, {how}, {self.text!r:.40}>"
+
+
+def _in_units(side: TextFactors, units: str) -> TextFactors:
+    if units == "tokens":
+        return side
+    return side.words() if units == "words" else side.over(units)

@@ -1,0 +1,241 @@
+"""A ranking that tells why: hits, best first, with what the words of query and document have in each score."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from .._utils.atomic_files import write_text
+from .._utils.cached_property import cached_property
+from .._utils.optional_imports import pandas
+from ..attribution.contrasts import Contrast, ModelContrast, contrast_models, contrast_of
+from ..factors.contributions import Shares
+from ..factors.text_factors import TextFactors
+from ..view.html.ranking_page import fragment, page
+from ..view.ranking_terminal import account
+from .files import as_dict, load_ranking, save_ranking
+from .hit import Hit, Passage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Ranking"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ranking(Sequence[Hit]):
+    """Documents for a query, best first; a sequence of `Hit`.
+
+    >>> ranking = model.explain_ranking("cold weather", ["It rains.", "A cold day."])
+    >>> ranking.order, ranking[0].text, ranking[0].tagged()
+    ([1, 0], 'A cold day.', 'A <mark>cold</mark> day.')
+    """
+
+    query_factors: TextFactors
+    """The query's, as tokens."""
+    hits: tuple[Hit, ...]
+    similarity: str
+    detail: str
+    """``"highlights"`` or ``"pairs"``."""
+    n_documents: int
+    """How many were ranked, of which these are the best."""
+    pooling: str | None = None
+    """How the score of a document is made of those of its passages: ``"max"``, ``"mean"``, or None without passages."""
+
+    @overload
+    def __getitem__(self, place: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Ranking: ...
+
+    def __getitem__(self, place: int | slice) -> Hit | Ranking:
+        """The hit of a rank, counted from 0; or a part of the ranking."""
+        return replace(self, hits=self.hits[place]) if isinstance(place, slice) else self.hits[place]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @property
+    def query(self) -> str:
+        """The query, without its prompt."""
+        return self.query_factors.text[len(self.query_factors.prompt) :]
+
+    @property
+    def order(self) -> list[int]:
+        """Places of the documents, best first."""
+        return [hit.index for hit in self.hits]
+
+    @property
+    def scores(self) -> list[float]:
+        """In the same order."""
+        return [hit.score for hit in self.hits]
+
+    @cached_property
+    def query_words(self) -> Shares:
+        """Units of the query; their values here are means over the hits that are explained."""
+        explained = [hit.query for hit in self.hits if hit.explained]
+        if not explained:
+            raise ValueError("no hit is explained: " + "; ".join(str(hit.reason) for hit in self.hits))
+        return replace(
+            explained[0],
+            values=np.mean([each.values for each in explained], axis=0),
+            baseline=float(np.mean([each.baseline for each in explained])),
+        )
+
+    @property
+    def query_matrix(self) -> np.ndarray:
+        """(n hits, S) what each unit of the query has in each score; NaN in the rows of hits without explanation."""
+        width = len(self.query_words.units)
+        return np.array([hit.query.values if hit.explained else np.full(width, np.nan) for hit in self.hits])
+
+    def over(self, units: str) -> Ranking:
+        """The same with other units of the documents; nothing is computed anew.
+
+        >>> ranking.over("tokens")[0].document.units
+        ('[CLS]', 'a', 'cold', 'day', '.', '[SEP]')
+        """
+        return replace(self, hits=tuple(hit.over(units) for hit in self.hits))
+
+    def contrast(self, i: int, j: int) -> Contrast:
+        """Why the hit of rank i scores higher (or lower) than that of rank j, by the words of the query and of both.
+
+        Args:
+            i, j: ranks, counted from 0.
+
+        Raises:
+            IndexError: there is no such rank.
+            TypeError: a rank is no integer.
+            ValueError: a hit is not explained.
+
+        >>> why = ranking.contrast(0, 1)
+        >>> why.words[int(why.by_word.argmax())]
+        'cold'
+        """
+        one, other = self._hit(i, "i"), self._hit(j, "j")
+        how = self.query_factors.settings
+        sides = one.score, one.query, one.document, other.score, other.query, other.document
+        return contrast_of(*sides, self.similarity, how)
+
+    def contrast_model(self, other: Ranking, index: int) -> ModelContrast:
+        """This model's and another's explanation of one document, word by word, each on its own scale.
+
+        Args:
+            other: a ranking by the other model for the same query, both with ``detail="pairs"``.
+            index: the document's place among the documents that were given.
+
+        Raises:
+            ValueError: the queries differ, or the document is in one of the rankings alone.
+
+        >>> texts = ["It rains.", "A cold day."]
+        >>> one, other = (model.explain_ranking("cold weather", texts, detail="pairs", layer=layer) for layer in (4, 5))
+        >>> one.contrast_model(other, index=1).words
+        ('cold', 'weather', 'A', 'cold', 'day', '.')
+        """
+        own, others = (next((hit for hit in each if hit.index == index), None) for each in (self, other))
+        if own is None or others is None:
+            raise ValueError(f"document {index} is not among the hits of both rankings")
+        return contrast_models(own.over("words").attribution, others.over("words").attribution)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers of the account, as JSON can hold them. `save` keeps the factors as well.
+
+        >>> import json
+        >>> [hit["index"] for hit in json.loads(json.dumps(ranking.to_dict()))["hits"]]
+        [1, 0]
+        """
+        return as_dict(self)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each unit of each document.
+
+        Returns:
+            ``rank`` from 0, ``index``, ``id``, ``score``, ``unit``, ``role``, ``start``, ``end``, ``contribution``. A
+            hit without explanation has one row, with None for its unit and its reason as the role.
+
+        Raises:
+            ImportError: pandas is not installed.
+
+        >>> frame = ranking.to_dataframe()
+        >>> frame.loc[frame.contribution.idxmax(), "unit"]
+        'cold'
+        """
+        rows: list[tuple] = []
+        for rank, hit in enumerate(self.hits):
+            head = (rank, hit.index, hit.id, hit.score)
+            if not hit.explained:
+                rows.append((*head, None, hit.reason, None, None, float("nan")))
+                continue
+            shares = hit.document
+            spans = shares.spans or [(None, None)] * len(shares.units)
+            for unit, role, span, value in zip(shares.units, shares.roles, spans, shares.values, strict=True):
+                rows.append((*head, unit, role, *span, float(value)))
+        names = ["rank", "index", "id", "score", "unit", "role", "start", "end", "contribution"]
+        frame = pandas().DataFrame(rows, columns=names)
+        # Beside a missing one, whole numbers would become fractions.
+        frame["id"] = pandas().Series([row[2] for row in rows], dtype=object)
+        return frame
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """One self-contained page: the query's words above, hits below with their highlights. Needs no network.
+
+        Args:
+            path: also write the page to this file, in UTF-8, all of it or nothing.
+
+        Raises:
+            ValueError: a number is not finite.
+
+        >>> ranking.to_html(folder / "ranking.html").startswith("<!doctype html>")
+        True
+        """
+        text = page(self)
+        if path is not None:
+            write_text(path, text)
+        return text
+
+    def _repr_html_(self) -> str:
+        return fragment(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the ranking to one file (safetensors), all of it or nothing; an existing file is replaced.
+
+        Raises:
+            ValueError: it holds numbers that are not finite.
+            OSError: the file cannot be written.
+
+        >>> ranking.save(folder / "ranking.safetensors")
+        """
+        save_ranking(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Ranking:
+        """Read a ranking that `save` wrote.
+
+        Raises:
+            OSError: there is no such file, or it cannot be read.
+            ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
+
+        >>> ranking.save(folder / "ranking.safetensors")
+        >>> xsbert.Ranking.load(folder / "ranking.safetensors").order == ranking.order
+        True
+        """
+        return load_ranking(path, (Ranking, Hit, Passage))
+
+    def __str__(self) -> str:
+        return "\n".join(account(self))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} of {self.n_documents} documents for {self.query!r:.40}>"
+
+    def _hit(self, place: int, name: str) -> Hit:
+        try:
+            at = operator.index(place)
+        except TypeError:
+            raise TypeError(f"{name} must be a rank, an integer from 0, got {place!r}") from None
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"{name} must be a rank between 0 and {len(self) - 1}, got {place}")
+        return self.hits[at]

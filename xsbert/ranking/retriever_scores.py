@@ -1,0 +1,149 @@
+"""Whether the scores of a retriever are those of the model that explains them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._utils.stacklevel import caller_level
+from .retrievers import Retrieved
+
+__all__ = ["BEARABLE_DIFFERENCE", "warn_of_other_scores"]
+
+# Between two scores of one pair of texts, in units of the embeddings' lengths: what eight bits leave.
+BEARABLE_DIFFERENCE = 0.02
+# The same where an index may have compressed the embeddings.
+COMPRESSED_DIFFERENCE = 0.1
+MOST_NAMED = 5
+
+Embeddings = tuple[np.ndarray, np.ndarray]
+"""Of the query (E,) and of n documents (n, E)."""
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A measure, its values by the model's own embeddings, and how far each may be from the retriever's score."""
+
+    name: str
+    values: np.ndarray
+    """(n,)"""
+    units: np.ndarray
+    """(n,) lengths of embeddings, in the measure's own unit."""
+
+    def excess(self, scores: np.ndarray, bearable: float) -> np.ndarray:
+        """(n,) distances from the scores, as multiples of what is bearable."""
+        return np.abs(self.values - scores) / np.maximum(bearable * self.units, 1e-12)
+
+
+def warn_of_other_scores(
+    documents: Sequence[Retrieved],
+    compared: Sequence[int],
+    candidates: Sequence[Embeddings],
+    similarity: str = "cosine",
+) -> None:
+    """Warn once if scores of a retriever, which should be the model's own, differ from them by more than rounding.
+
+    Which function a retriever scores by is not known. Of those that it may have, the one that fits most scores is
+    taken, so that a warning means that none fits.
+
+    Args:
+        documents: of a ranking.
+        compared: places of n documents that have a ``measure`` and a ``score``.
+        candidates: embeddings that the retriever may have scored by, of the query and of these n documents.
+        similarity: ``"cosine"`` or ``"dot"``, that of the ranking, which the warning tells where no function fits.
+    """
+    own = [_cosine, _dot] if similarity == "cosine" else [_dot, _cosine]
+    for measure, functions, bearable in (
+        ("similarity", [*own, _euclidean, _manhattan], BEARABLE_DIFFERENCE),
+        ("index", [*own, _squared, _squared_of_normalised, _city_block], COMPRESSED_DIFFERENCE),
+    ):
+        rows = [row for row, place in enumerate(compared) if documents[place].measure == measure]
+        if rows:
+            places = [compared[row] for row in rows]
+            scores = np.array([documents[place].score for place in places])
+            known = [(query, embeddings[rows]) for query, embeddings in candidates]
+            best, excess = _nearest(scores, known, functions, bearable)
+            if (excess > 1).any():
+                _warn(documents, places, scores, best, excess)
+
+
+def _nearest(
+    scores: np.ndarray,
+    candidates: Sequence[Embeddings],
+    functions: Sequence[Callable[[np.ndarray, np.ndarray], _Comparison]],
+    bearable: float,
+) -> tuple[_Comparison, np.ndarray]:
+    """The first comparison in which the fewest scores are far, and how far each is."""
+    found = []
+    for query, embeddings in candidates:
+        for function in functions:
+            comparison = function(query, embeddings)
+            found.append((comparison, comparison.excess(scores, bearable)))
+    return min(found, key=lambda each: int((each[1] > 1).sum()))
+
+
+def _warn(
+    documents: Sequence[Retrieved],
+    places: Sequence[int],
+    scores: np.ndarray,
+    best: _Comparison,
+    excess: np.ndarray,
+) -> None:
+    worst = int(excess.argmax())
+    far = [places[at] for at in np.flatnonzero(excess > 1).tolist()]
+    others = [_named(documents, at) for at in far if at != places[worst]]
+    more = f" The others: {', '.join(others[:MOST_NAMED])}" if others else ""
+    more += ", …." if len(others) > MOST_NAMED else "." if others else ""
+    warnings.warn(
+        f"the retriever's score of {_named(documents, places[worst])} is {scores[worst]:.4f}, and the model's own "
+        f"{best.name} of the query and this text {best.values[worst]:.4f}; they differ by more than rounding, for "
+        f"{len(far)} of {len(places)} documents.{more} Either these are not the texts that were embedded, or another "
+        "model or prompt embedded them, or the retriever scores by another measure. Explained is the model's own score",
+        stacklevel=caller_level(),
+    )
+
+
+def _named(documents: Sequence[Retrieved], at: int) -> str:
+    return f"documents[{at}]" + ("" if documents[at].id is None else f" (id {documents[at].id!r})")
+
+
+def _lengths(query: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(query) * np.linalg.norm(embeddings, axis=1)
+
+
+def _dot(query: np.ndarray, embeddings: np.ndarray) -> _Comparison:
+    return _Comparison("dot product", embeddings @ query, _lengths(query, embeddings))
+
+
+def _cosine(query: np.ndarray, embeddings: np.ndarray) -> _Comparison:
+    scale = np.maximum(_lengths(query, embeddings), 1e-12)
+    return _Comparison("cosine", embeddings @ query / scale, np.ones(len(embeddings)))
+
+
+def _euclidean(query: np.ndarray, embeddings: np.ndarray) -> _Comparison:
+    lengths = np.linalg.norm(query) + np.linalg.norm(embeddings, axis=1)
+    return _Comparison("negative Euclidean distance", -np.linalg.norm(embeddings - query, axis=1), lengths)
+
+
+def _manhattan(query: np.ndarray, embeddings: np.ndarray) -> _Comparison:
+    lengths = np.abs(query).sum() + np.abs(embeddings).sum(1)
+    return _Comparison("negative Manhattan distance", -np.abs(embeddings - query).sum(1), lengths)
+
+
+def _city_block(query: np.ndarray, embeddings: np.ndarray) -> _Comparison:
+    negative = _manhattan(query, embeddings)
+    return _Comparison("Manhattan distance", -negative.values, negative.units)
+
+
+def _squared(query: np.ndarray, embeddings: np.ndarray) -> _Comparison:
+    values = ((embeddings - query) ** 2).sum(1)
+    return _Comparison("squared Euclidean distance", values, 2 * _lengths(query, embeddings))
+
+
+def _squared_of_normalised(query: np.ndarray, embeddings: np.ndarray) -> _Comparison:
+    cosine = _cosine(query, embeddings)
+    name = "squared Euclidean distance of normalised embeddings"
+    return _Comparison(name, 2 - 2 * cosine.values, 2 * cosine.units)

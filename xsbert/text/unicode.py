@@ -1,0 +1,18 @@
+"""Unicode that cannot be written as UTF-8."""
+
+from __future__ import annotations
+
+__all__ = ["half_surrogate"]
+
+
+def half_surrogate(text: str) -> int | None:
+    """The index of the first lone half of a surrogate pair, which makes a text no Unicode; None where there is none.
+
+    >>> half_surrogate("a dog"), half_surrogate("a \\ud800 dog")
+    (None, 2)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None

@@ -1,0 +1,1 @@
+"""Interactive pages of a pair and of a ranking."""

@@ -1,0 +1,233 @@
+"""An interactive page of one result: one HTML text with all that it needs, no network.
+
+A page states a Content-Security-Policy, see `xsbert.view.html.content_policy`.
+Without JavaScript (an untrusted notebook, a preview) a plain summary with a table remains in its place.
+Matrices and main effects are embedded as base64 of little-endian float32, seven digits of each number; score
+and parts are shown to four decimals, error and residuals to two digits.
+
+The parts of the page are the files in ``pair``: templates for what is filled in here, and the style and the scripts
+of the view, which are put together as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from ...factors.text_factors import TextFactors
+from ...text.display import vocabulary_tokens
+from ...text.units import TEXT
+from ..effects import top_pairs, unknown_units
+from ..protocols import Shown, shown_parts
+from ..summary import factor_error_lines, score_name, sentence, side_lines
+from .content_policy import content_security_policy, inline_scripts
+
+__all__ = ["document", "fragment", "page", "script_json"]
+
+N_PAIRS = 10
+SCRIPTS = ("state.js", "texts.js", "lines.js", "map.js", "selection.js", "start.js")
+
+
+def page(result: Shown) -> str:
+    """A whole HTML page that shows a result.
+
+    Raises:
+        ValueError: the result holds numbers that are not finite.
+    """
+    unshifted = "" if result.score_unshifted is None else f" ({result.score_unshifted:.4f} unshifted)"
+    title = escape(f"{score_name(result)} {result.score:.4f}{unshifted}")
+    return document(title, fragment(result), _file("view.css"))
+
+
+def document(title: str, body: str, style: str) -> str:
+    """A whole HTML page around a body, with a policy that allows what the page brings along.
+
+    Args:
+        title: escaped.
+        body: what `fragment` returns, of a result or a ranking.
+        style: that the scripts of the body add to the page.
+    """
+    own = _file("page.css")
+    policy = content_security_policy(inline_scripts(body), [own, style])
+    return Template(_file("page.html")).substitute(title=title, body=body, style=own, policy=policy)
+
+
+def fragment(result: Shown) -> str:
+    """The same without the page around it, for a notebook's output.
+
+    The same result always gives the same text, and any number of fragments can stand in one page.
+
+    Raises:
+        ValueError: the result holds numbers that are not finite.
+    """
+    levels = _levels(result)
+    first = next(iter(levels.values()))
+    told = sentence(first)
+    content = {
+        "sentence": told._asdict(),
+        "summary": _summary(result),
+        "how": _how(result),
+        "notes": _notes(result),
+        "caption": _caption(result),
+        "levels": [_level(name, level, result) for name, level in levels.items()],
+    }
+    key = hashlib.sha256(script_json(content).encode()).hexdigest()[:16]
+    return (
+        Template(_file("fragment.html"))
+        .substitute(
+            key=key,
+            plain=_plain(result, first, told),
+            code="\n".join(_file(name).rstrip() for name in SCRIPTS),
+            data=script_json(content | {"css": _file("view.css"), "html": _file("body.html")}),
+        )
+        .rstrip()
+    )
+
+
+def _levels(result: Any) -> dict[str, Any]:
+    """The result in words, where its tokenizer knows them, and in its own units."""
+    try:
+        return {"Words": result.words(), "Tokens": result}
+    except ValueError:
+        return {"Units": result}
+
+
+def _level(name: str, level: Any, result: Any) -> dict[str, Any]:
+    """What one choice of units shows; ``result`` has the tokens, which tell what the model did not know."""
+    if not np.isfinite(level.matrix).all():
+        raise ValueError("the matrix holds numbers that are not finite, which a page cannot show")
+    return {
+        "name": name,
+        "shape": list(level.matrix.shape),
+        "matrix": _packed(level.matrix),
+        "main": [_packed(level.main_effects_a), _packed(level.main_effects_b)],
+        "sides": [
+            {
+                "labels": vocabulary_tokens(side),
+                "roles": list(side.roles),
+                "joined": _joined(side),
+                "unknown": _unknown(tokens, side),
+            }
+            for side, tokens in ((level.a, result.a), (level.b, result.b))
+        ],
+    }
+
+
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _joined(side: TextFactors) -> list[int]:
+    """1 for units that follow the one before without white space, as the parts of a word do."""
+    if side.spans is None:
+        return [0] * len(side.tokens)
+    joined = [0]
+    for (_, end), (after, stop), *roles in zip(side.spans, side.spans[1:], side.roles, side.roles[1:], strict=False):
+        surface = side.text[end:stop] if after <= end else side.text[min(end, after) : stop]
+        joined.append(int(roles == [TEXT, TEXT] and surface != "" and not surface[0].isspace()))
+    return joined
+
+
+def _unknown(tokens: TextFactors, side: TextFactors) -> list[int]:
+    """Places of the units with a token that the model saw as unknown."""
+    unknown = unknown_units(tokens)
+    groups = [[at] for at in range(len(unknown))] if side is tokens else tokens.groups("words")
+    return [place for place, group in enumerate(groups) if any(unknown[at] for at in group)]
+
+
+def _summary(result: Shown) -> list[list[str]]:
+    """Name, number and the sign before it: the score, the parts that it is the sum of, and the error.
+
+    A shifted model has no main effects and no baseline: what is exactly zero is left out.
+    """
+    parts = shown_parts(result)
+    signs = ["=", *["+"] * len(parts)]
+    summed = [[name, _signed(value), sign] for (name, value), sign in zip(parts.items(), signs, strict=False)]
+    score = [f"{result.similarity} similarity", _signed(result.score).removeprefix("+"), ""]
+    return [score, *summed, ["error", f"{result.error:.1e}", ""]]
+
+
+def _how(result: Shown) -> list[str]:
+    how = result.settings
+    return [
+        how.model,
+        f"layer {how.layer} of {how.n_layers}",
+        how.described_nodes,
+        f"reference {how.described_reference}",
+        result.kind,
+        how.precision,
+        f"residuals a {result.residual_a:.1e}, b {result.residual_b:.1e}",
+        *factor_error_lines(result),
+    ]
+
+
+def _notes(result: Shown) -> list[str]:
+    sides = {"a": result.a, "b": result.b}
+    unshifted = (
+        []
+        if result.score_unshifted is None
+        else [
+            f"This is the score of the shifted model. The model's own, without the shift that was added to it, is "
+            f"{_signed(result.score_unshifted).removeprefix('+')}."
+        ]
+    )
+    return (
+        [f"The similarity is that {line}." for line in side_lines(result)]
+        + unshifted
+        + [
+            f"Text {name}: {side.n_cut} tokens were cut off by the model's limit."
+            for name, side in sides.items()
+            if side.n_cut
+        ]
+    )
+
+
+def _caption(result: Shown) -> str:
+    return "" if result.settings.shift else "the cells sum to the interactions, not to the score"
+
+
+def _plain(result: Shown, shown: Shown, told: Any) -> str:
+    """What remains where scripts do not run."""
+    pairs = top_pairs(shown, N_PAIRS, special=False)
+    labels_a, labels_b = vocabulary_tokens(shown.a), vocabulary_tokens(shown.b)
+    notes = [" · ".join(_how(result)), *_notes(result)]
+    filled = {
+        "sentence": escape(str(told)),
+        "text_a": escape(result.a.text),
+        "text_b": escape(result.b.text),
+        "parts": "\n".join(
+            f"<tr><th>{escape(name)}</th><td>{number}</td></tr>" for name, number, _ in _summary(result)
+        ),
+        "caption": f"; {_caption(result)}" if _caption(result) else "",
+        "pairs": "\n".join(
+            f'<tr><td dir="auto">{escape(labels_a[s])}</td><td dir="auto">{escape(labels_b[t])}</td>'
+            f"<td>{_signed(value)}</td></tr>"
+            for s, t, value in pairs
+        ),
+        "notes": "\n".join(f"<p>{escape(line)}</p>" for line in notes),
+    }
+    return Template(_file("plain.html")).substitute(filled).rstrip()
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:+.2e}"
+    return text.replace("-", "−", 1) if value < 0 else text
+
+
+def script_json(value: Any) -> str:
+    """JSON that can stand in a script: ASCII, and nothing in it can end the script."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+@cache
+def _file(name: str) -> str:
+    return files("xsbert.view.html").joinpath("pair").joinpath(name).read_text(encoding="utf-8")

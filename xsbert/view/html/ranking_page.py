@@ -1,0 +1,195 @@
+"""An interactive page of a ranking: one HTML text with all that it needs, no network.
+
+Without JavaScript a plain list remains in its place. Contributions are embedded as base64 of little-endian float32,
+pairs as eight bits, a 127th of the largest of their document, which is finer than colours are told apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._utils.validation import finite_or_none
+from ...text.display import display_units
+from ...text.units import TEXT
+from .pair_page import document, script_json
+
+if TYPE_CHECKING:
+    from ...factors.contributions import Shares
+    from ...ranking.hit import Hit
+    from ...ranking.ranking import Ranking
+
+__all__ = ["fragment", "page"]
+
+# A document of more than FOLDED_ABOVE words is folded to its N_PASSAGES best passages of N_WORDS words each.
+FOLDED_ABOVE, N_PASSAGES, N_WORDS = 90, 3, 24
+
+# A notebook may run the script before it attaches the output, hence the waiting; and it may show one output twice.
+SCRIPT = """<script>
+(function () {{
+  const view = {view};
+  const data = {data};
+  let waits = 0;
+  (function start() {{
+    const hosts = document.querySelectorAll('[data-xsbert="{key}"]');
+    hosts.forEach((host) => host.shadowRoot || view(host, structuredClone(data)));
+    if (!hosts.length && waits++ < 100) setTimeout(start, 50);
+  }})();
+}})();
+</script>"""
+
+
+def page(ranking: Ranking) -> str:
+    """A whole HTML page that shows a ranking.
+
+    Raises:
+        ValueError: the ranking holds numbers that are not finite.
+    """
+    return document(escape(f"{ranking.query:.80}"), fragment(ranking), _file("ranking.css"))
+
+
+def fragment(ranking: Ranking) -> str:
+    """The same without the page around it, for a notebook's output.
+
+    Raises:
+        ValueError: the ranking holds numbers that are not finite.
+    """
+    words = next((hit.query for hit in ranking if hit.explained), None)
+    content = {
+        "words": [] if words is None else display_units(words),
+        "roles": [] if words is None else list(words.roles),
+        "how": _how(ranking),
+        "hits": [_hit(rank, hit) for rank, hit in enumerate(ranking)],
+    }
+    key = hashlib.sha256(script_json(content).encode()).hexdigest()[:16]
+    data = script_json(content | {"css": _file("ranking.css"), "html": _file("ranking.html")})
+    script = SCRIPT.format(view=_file("ranking.js").rstrip(), data=data, key=key)
+    return f'<div class="xsbert" data-xsbert="{key}">\n{_plain(ranking)}\n</div>\n{script}'
+
+
+def _hit(rank: int, hit: Hit) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "rank": rank,
+        "name": f"document {hit.index}" + ("" if hit.id is None else f", {hit.id}"),
+        "score": _finite(hit.score) if hit.explained else finite_or_none(hit.score),
+        "text": hit.text,
+        "notes": _notes(hit),
+        "reason": hit.reason,
+    }
+    if not hit.explained:
+        return content
+    kept, spans = _placed(hit.document)
+    before, flat = 0, []
+    for start, end in spans:
+        flat += [start - before, end - start]
+        before = end
+    content |= {
+        "spans": flat,
+        "values": _floats(hit.document.values[kept]),
+        "query": _floats(hit.query.values),
+        "query_baseline": _finite(hit.query.baseline),
+        "fold": _folded(hit.document.values[kept]),
+    }
+    if hit.has_pairs and len(hit.passages) == 1:
+        content |= _pairs(hit, kept)
+    return content
+
+
+def _placed(shares: Shares) -> tuple[list[int], list[tuple[int, int]]]:
+    """Places of the units that stand in the text, and their characters."""
+    if shares.spans is None:
+        return [], []
+    kept = [at for at, (start, end) in enumerate(shares.spans) if shares.roles[at] == TEXT and start < end]
+    return kept, [shares.spans[at] for at in kept]
+
+
+def _pairs(hit: Hit, kept: list[int]) -> dict[str, Any]:
+    """The interactions of each unit of the query with each of the document."""
+    values = hit.attribution.matrix[:, kept]
+    scale = float(np.abs(values).max()) / 127 if values.size else 0.0
+    rounded = np.rint(values / scale if scale else values).astype("i1")
+    return {"pairs": base64.b64encode(rounded.tobytes()).decode("ascii"), "pair_scale": _finite(scale)}
+
+
+def _folded(values: np.ndarray) -> list[list[int]] | None:
+    """Stretches of units that a folded document shows, those of largest sums; None for a short one."""
+    if len(values) <= FOLDED_ABOVE:
+        return None
+    sums = np.convolve(values, np.ones(N_WORDS), "valid")
+    shown = np.zeros(len(values), dtype=bool)
+    for _ in range(N_PASSAGES):
+        best = int(np.argmax(sums))
+        shown[best : best + N_WORDS] = True
+        sums[max(0, best - N_WORDS + 1) : best + N_WORDS] = -np.inf
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], shown.astype(int), [0]])))
+    return edges.reshape(-1, 2).tolist()
+
+
+def _notes(hit: Hit) -> list[str]:
+    notes = []
+    if hit.reason is not None:
+        notes.append(f"Not explained: {hit.reason}")
+    if hit.n_cut:
+        notes.append(f"{hit.n_cut} tokens were cut off by the model's limit and have no share in the score.")
+    if hit.n_passages > 1 and hit.passages:
+        first = hit.passages[0]
+        one = f"its best passage of {hit.n_passages}, characters {first.start} to {first.end}"
+        notes.append(
+            f"The score is that of {one}." if len(hit.passages) == 1 else "The score is the mean over passages."
+        )
+    if hit.explained and hit.score_unshifted is not None:
+        notes.append(f"The model's own score, without the shift that was added to it, is {hit.score_unshifted:.4f}.")
+    return notes
+
+
+def _how(ranking: Ranking) -> list[str]:
+    how = ranking.query_factors.settings
+    lines = [f"{len(ranking)} of {ranking.n_documents} documents", f"{ranking.similarity} similarity"]
+    if how is not None:
+        lines += [
+            how.model,
+            f"layer {how.layer} of {how.n_layers}",
+            f"reference {how.described_reference}",
+            how.precision,
+        ]
+    if ranking.query_factors.n_cut:
+        lines.append(f"{ranking.query_factors.n_cut} tokens of the query were cut off by the model's limit")
+    residuals = [hit.residual for hit in ranking if hit.explained]
+    if residuals:
+        lines.append(f"residuals up to {max(residuals):.1e}")
+    return lines
+
+
+def _plain(ranking: Ranking) -> str:
+    """What remains where scripts do not run."""
+    lines = [f'<p>Query: <bdi dir="auto">{escape(ranking.query)}</bdi></p>', "<ol>"]
+    for hit in ranking:
+        known = hit.explained and hit.document.spans is not None
+        marked = hit.tagged(threshold=0.4, escape=escape) if known else escape(hit.text)
+        notes = "".join(f"<br>{escape(note)}" for note in _notes(hit))
+        score = "no score" if finite_or_none(hit.score) is None else f"{hit.score:+.4f}"
+        lines.append(f'<li><b>{score}</b> <span dir="auto">{marked}</span>{notes}</li>')
+    return "\n".join([*lines, "</ol>", f"<p>{escape(' · '.join(_how(ranking)))}</p>"])
+
+
+def _floats(values: np.ndarray) -> str:
+    if not np.isfinite(values).all():
+        raise ValueError("the ranking holds numbers that are not finite, which a page cannot show")
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _finite(value: float) -> float:
+    if not np.isfinite(value):
+        raise ValueError("the ranking holds numbers that are not finite, which a page cannot show")
+    return float(value)
+
+
+@cache
+def _file(name: str) -> str:
+    return files("xsbert.view.html").joinpath("ranking").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,135 @@
+"""Pictures as methods of a result, as users of other attribution libraries expect them."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from .protocols import Shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Drawn"]
+
+
+class Drawn:
+    """Methods ``plot_…`` of a result, which hand over to the functions of `xsbert.utils`."""
+
+    def plot(self: Shown, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
+        """Draw a picture of the result; the same as the method ``plot_`` with the name of the kind.
+
+        Args:
+            kind: ``"heatmap"``, ``"bipartite"``, ``"highlight"`` or ``"waterfall"``.
+            options: keywords of that method.
+
+        Returns:
+            (fig, ax), not shown yet.
+
+        Raises:
+            ValueError: there is no such kind; other errors as for the method.
+            TypeError: the method has no such keyword.
+
+        >>> fig, ax = out.plot()
+        """
+        kinds = ("heatmap", "bipartite", "highlight", "waterfall")
+        if kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(map(repr, kinds))}, got {kind!r}")
+        draw = getattr(self, f"plot_{kind}")
+        known = [*signature(draw).parameters]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise TypeError(
+                f"plot({kind!r}) got an unexpected keyword argument {unknown[0]!r}. It has {', '.join(known)}"
+            )
+        return draw(**options)
+
+    def plot_heatmap(
+        self: Shown,
+        *,
+        special_tokens: bool = True,
+        values: bool | None = None,
+        title: bool | str = True,
+        limit: float | None = None,
+        ax: Axes | None = None,
+    ) -> tuple[Figure, Axes]:
+        """Draw `matrix` and main effects.
+
+        Args:
+            special_tokens, values, title, limit, ax: as for `xsbert.utils.heatmap`.
+
+        >>> fig, ax = out.plot_heatmap()
+        """
+        from .plot import heatmap
+
+        return heatmap(self, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
+
+    def plot_bipartite(
+        self: Shown,
+        *,
+        k: int | None = None,
+        special_tokens: bool = False,
+        title: bool | str = True,
+        ax: Axes | None = None,
+    ) -> tuple[Figure, Axes]:
+        """Draw lines between the strongest pairs.
+
+        Args:
+            k, special_tokens, title, ax: as for `xsbert.utils.bipartite`.
+
+        >>> fig, ax = out.plot_bipartite()
+        """
+        from .plot import bipartite
+
+        return bipartite(self, k=k, special_tokens=special_tokens, title=title, ax=ax)
+
+    def plot_highlight(
+        self: Shown, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
+    ) -> tuple[Figure, Axes]:
+        """Draw both texts, words shaded by `word_effects`.
+
+        Args:
+            special_tokens, title, width: as for `xsbert.utils.highlight`.
+
+        >>> fig, ax = out.plot_highlight()
+        """
+        from .plot import highlight
+
+        return highlight(self, special_tokens=special_tokens, title=title, width=width)
+
+    def plot_waterfall(self: Shown, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
+        """Draw how the parts add up to the score.
+
+        Args:
+            title, ax: as for `xsbert.utils.waterfall`.
+
+        >>> fig, ax = out.plot_waterfall()
+        """
+        from .plot import waterfall
+
+        return waterfall(self, title=title, ax=ax)
+
+    def plot_difference(
+        self: Shown,
+        before: Shown,
+        *,
+        special_tokens: bool = True,
+        values: bool | None = None,
+        title: bool | str = True,
+        limit: float | None = None,
+        ax: Axes | None = None,
+    ) -> tuple[Figure, Axes]:
+        """Draw what changes from another result of the same pair to this one.
+
+        Args:
+            before: what is subtracted, with the same units.
+            special_tokens, values, title, limit, ax: as for `xsbert.utils.difference`.
+
+        >>> other = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=5)
+        >>> fig, ax = out.plot_difference(other)
+        """
+        from .plot.difference import named_difference
+
+        results = {"before": before, "this result": self}
+        return named_difference(results, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)

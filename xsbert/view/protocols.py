@@ -1,0 +1,63 @@
+"""What the views ask of a result: any class with these attributes can be shown.
+
+So the views know no result class, and a result hands itself over to them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..factors.text_factors import Settings, TextFactors
+
+__all__ = ["Shown", "shown_parts"]
+
+
+class Shown(Protocol):
+    """A result of S × T units, as `Attribution` is.
+
+    What may be a ``cached_property`` has no type here, since type checkers take one for no property: ``score``,
+    ``score_unshifted`` and ``baseline`` are numbers, ``matrix`` is (S, T), and the main effects are (S,) and (T,).
+    """
+
+    @property
+    def a(self) -> TextFactors: ...
+    @property
+    def b(self) -> TextFactors: ...
+    @property
+    def similarity(self) -> str: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def score(self) -> Any: ...
+    @property
+    def score_unshifted(self) -> Any: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def pulled_back(self) -> str | None: ...
+    @property
+    def matrix(self) -> Any: ...
+    @property
+    def main_effects_a(self) -> Any: ...
+    @property
+    def main_effects_b(self) -> Any: ...
+    @property
+    def baseline(self) -> Any: ...
+    @property
+    def parts(self) -> dict[str, float]: ...
+    @property
+    def error(self) -> float: ...
+    @property
+    def residual_a(self) -> float: ...
+    @property
+    def residual_b(self) -> float: ...
+    @property
+    def factor_error_a(self) -> float | None: ...
+    @property
+    def factor_error_b(self) -> float | None: ...
+    def words(self) -> Any: ...
+
+
+def shown_parts(result: Shown) -> dict[str, float]:
+    """The interactions and, of the other parts of the score, those that are not zero, as all are of an exact model."""
+    return {name: value for name, value in result.parts.items() if name == "interactions" or value}
