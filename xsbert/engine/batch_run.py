@@ -19,7 +19,7 @@ from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
 from .fingerprint import model_fingerprint
 from .integration import Integrated, integrated
-from .modes import ProjectedBy, SummedOver, Way
+from .modes import ForwardMode, Mode, ReverseMode
 from .options import Options
 from .paths import paths_of
 from .preconditions import check_run
@@ -115,7 +115,7 @@ def _torch_takes_tf32() -> bool:
 # (benchmarks/waiting.py, 20 directions), and more memory. Where factors that are pulled back serve one pair only, they
 # must save more.
 REVERSE_COST, BACKWARD_COST = 1.2, 1.5
-# Nodes of `drawn_to_middle` that are tried before a path is looked at, by the layer's distance from the last hidden
+# Nodes of `sinh_gauss_legendre` that are tried before a path is looked at, by the layer's distance from the last hidden
 # state, and the tolerance that they are for; docs/background/placement.md has the figures for four models. With many
 # directions a node too many costs more than the looks that it saves.
 FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
@@ -178,16 +178,16 @@ class Run:
         paths = paths_of(self.encoder, texts, self.reference, options)
         results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         n_outputs = len(results[0].embedding)
-        way: Way
+        modes: list[Mode]
         if units == "tokens" and reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
             outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.model.device)
-            way = ProjectedBy([outputs] * len(texts), options)
+            modes = [ReverseMode(outputs)] * len(texts)
         elif units == "tokens":
-            way = SummedOver(None, options)
+            modes = [ForwardMode()] * len(texts)
         else:
-            way = SummedOver([result.groups(units) for result in results], options)
+            modes = [ForwardMode(result.groups(units)) for result in results]
             results = [result.words() if units == "words" else result.over(units) for result in results]
-        found = _checked(integrated(paths, options, way), texts)
+        found = _checked(integrated(paths, options, modes), texts)
         finished = [
             _finished(result, each, factors=numpy_of(each.factors)[:, :n_outputs])
             for result, each in zip(results, found, strict=True)
@@ -223,7 +223,7 @@ class Run:
         wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
         on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
         n_first = self._n_first(options, max(map(len, directions)))
-        found = _checked(integrated(paths, options, ProjectedBy(on_device, options), n_first), texts)
+        found = _checked(integrated(paths, options, [ReverseMode(each) for each in on_device], n_first), texts)
         results = []
         for text, path, each, own, full in zip(texts, paths, found, directions, wide, strict=True):
             values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)

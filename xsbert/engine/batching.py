@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,42 +10,16 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from .._utils.memory import peak_bytes
-from ..integrated_jacobian.cost import bytes_per_pass
 from .options import Options
 from .reference import Reference, reference_features
 from .split_model import Encoder
-from .text_path import TextPath
+from .text_path import BUDGET_OF_DERIVATIVES
 from .tokenization import TokenizedText
 
-__all__ = ["batches", "chunk_for", "within_budget"]
+__all__ = ["batches", "within_budget"]
 
 # Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
 MAX_TEXTS, MAX_TOKENS = 32, 4096
-# The rest of a memory budget is for what texts keep meanwhile, and for what an allocator adds.
-BUDGET_OF_DERIVATIVES = 0.75
-
-
-def chunk_for(path: TextPath, n_groups: int, options: Options, *, reverse: bool = False) -> int | None:
-    """The chunk size that was asked for, or that the budget allows for a number of groups of tokens.
-
-    One group is for looks along the path.
-
-    Raises:
-        MemoryError: the budget is too small for a single product.
-    """
-    if options.memory_budget is None:
-        return options.chunk_size
-    available = BUDGET_OF_DERIVATIVES * options.memory_budget
-    each = bytes_per_pass(path.f, path.x, path.r, 1, reverse=reverse)
-    if each > available:
-        raise MemoryError(
-            f"memory_budget={options.memory_budget:g} is too small: one product of {len(path.x)} tokens takes "
-            f"{each:,} bytes, and a quarter of the budget is for what else is kept"
-        )
-    # Counting several at once is closer, and takes as much as eight of the first.
-    if n_groups > 1 and 8 * each <= available:
-        each = bytes_per_pass(path.f, path.x, path.r, n_groups, reverse=reverse)
-    return math.floor(available / each)
 
 
 def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[list[int]]:

@@ -11,21 +11,18 @@ from torch import Tensor
 
 from .._utils.sequences import as_entries
 from ..factors.text_factors import ProjectedFactors, TextFactors
-from ..integrated_jacobian.chunks import default_chunk_size
-from ..integrated_jacobian.cost import bytes_per_pass
-from ..integrated_jacobian.reverse_mode import feature_pairs, integrated_jacobian
+from ..integrated_jacobian.factors import feature_pairs
 from ..text.units import check_units
 from .batch_run import Run
 from .failures import OF_A_TEXT, check_errors, skip_or_raise
 from .integration import placements
-from .modes import limits
 from .options import Options
 from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
 from .reference import chosen_reference
 from .split_model import Encoder
-from .text_path import TextPath
+from .text_path import TextPath, integrator_of
 from .tokenization import Prompt, TokenizedText, resolved_prompt, tokenize
 
 __all__ = ["Explainer"]
@@ -319,8 +316,7 @@ class Explainer:
             (placement,) = placements([path], self.options)
             if placement.in_float64 and path.in_float64 is not None:
                 path = path.in_float64()
-            bounds = limits(path, len(path.f_x), self.options, reverse=True)
-            jacobian = integrated_jacobian(path.f, path.x, path.r, placement.rule, **bounds)
+            (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
             sides += [jacobian[: self.model.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
         return feature_pairs(*sides).cpu().numpy()
 
@@ -346,8 +342,7 @@ class Explainer:
         True
         """
         path = self.path(text)
-        passes = self.options.chunk_size or default_chunk_size(path.x)
-        return passes * bytes_per_pass(path.f, path.x, path.r, len(path.x))
+        return path.limits.predicted_bytes(len(path.x))
 
 
 def _resolved_layer(layer: int, n_layers: int) -> int:

@@ -11,12 +11,11 @@ import torch
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
-from ..integrated_jacobian.path_values import values_along_paths
-from .batching import chunk_for
+from ..integrated_jacobian.integrator import PathIntegrator
 from .options import Options
 from .reference import Reference, reference_features
 from .split_model import Encoder, Recording
-from .text_path import TextPath, check_finite
+from .text_path import TextPath, WorkLimits, check_finite
 from .tokenization import TokenizedText
 
 __all__ = ["paths_of"]
@@ -45,19 +44,22 @@ def paths_of(
         at_reference = encoder.record(referenced)
         r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
         check_finite(f_r, f"the embedding of {texts[0].name}, {texts[0].text!r:.60},")
-        return [TextPath(encoder.function(at_reference), r, r, f_r, f_r)] * len(texts)
+        f = encoder.function(at_reference)
+        return [TextPath(f, r, r, f_r, f_r, WorkLimits(f, r, r, len(f_r), options))] * len(texts)
     at_first, (*hidden, r), (*embeddings, f_r) = _recorded(encoder, features, referenced)
     for text, embedding in zip(texts, embeddings, strict=True):
         check_finite(embedding, f"the embedding of {text.name}, {text.text!r:.60},")
     check_finite(f_r, f"the embedding of the reference of {texts[0].name}, {texts[0].text!r:.60},")
     precise = encoder.function(at_first)
     f = precise if options.derivatives is None else encoder.function(at_first, options.derivatives)
+    limits = WorkLimits(f, hidden[0], r, len(f_r), options)
+    other = None if f is precise else precise
     paths = [
-        TextPath(f, x, r, f_x, f_r, _in_float64(encoder, inputs, x, r), None if f is precise else precise)
+        TextPath(f, x, r, f_x, f_r, limits, _in_float64(encoder, inputs, x, r, options), other)
         for inputs, x, f_x in zip(features, hidden, embeddings, strict=True)
     ]
     expected = torch.stack([f_r, *embeddings[1:]])
-    _check_depends_on_states_alone(encoder, paths, expected, options)
+    _check_depends_on_states_alone(encoder, paths, expected)
     return paths
 
 
@@ -77,14 +79,12 @@ def _recorded(
     return recorded.of(0), hidden, torch.cat([recorded.embeddings, at_reference.embeddings])
 
 
-def _check_depends_on_states_alone(
-    encoder: Encoder, paths: Sequence[TextPath], expected: Tensor, options: Options
-) -> None:
+def _check_depends_on_states_alone(encoder: Encoder, paths: Sequence[TextPath], expected: Tensor) -> None:
     """Refuse models in which f, made of the first text, does not give the reference and the other texts."""
     elsewhere = [paths[0].r, *(path.x for path in paths[1:])]
-    chunk_size = chunk_for(paths[0], 1, options)
-    starts = [np.zeros(1)] * len(elsewhere)
-    found = torch.cat(values_along_paths(paths[0].f, elsewhere, elsewhere, starts, chunk_size=chunk_size))
+    chunk_size = paths[0].limits.chunk_size()
+    integrator = PathIntegrator(paths[0].f, elsewhere, elsewhere, chunk_size=chunk_size)
+    found = torch.cat(integrator.values([np.zeros(1)] * len(elsewhere)))
     gaps = (found - expected).double().norm(dim=1)
     tolerance = 0.05 if expected.dtype.itemsize == 2 else 1e-3
     if (gaps > tolerance * expected.double().norm(dim=1)).any():
@@ -94,7 +94,9 @@ def _check_depends_on_states_alone(
         )
 
 
-def _in_float64(encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor) -> Callable[[], TextPath] | None:
+def _in_float64(
+    encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor, options: Options
+) -> Callable[[], TextPath] | None:
     """Makes the same path in float64, once; None where x is not float32, or its device has no float64."""
     if x.dtype != torch.float32 or x.device.type == "mps":
         return None
@@ -105,8 +107,8 @@ def _in_float64(encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor
         f = fine.function(fine.record(features))
         fine_x, fine_r = x.double(), r.double()
         ends = [fine_x, fine_r]
-        (f_x,), (f_r,) = values_along_paths(f, ends, ends, [np.zeros(1)] * 2)
-        return TextPath(f, fine_x, fine_r, f_x, f_r)
+        (f_x,), (f_r,) = PathIntegrator(f, ends, ends).values([np.zeros(1)] * 2)
+        return TextPath(f, fine_x, fine_r, f_x, f_r, WorkLimits(f, fine_x, fine_r, len(f_x), options))
 
     return make
 

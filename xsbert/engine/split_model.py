@@ -215,14 +215,14 @@ class Rest:
         self._encoder, self._recording, self._derivative_dtype = encoder, recording, derivative_dtype
         self._reads: list[Any] = []
 
-    def __call__(self, hidden: Tensor) -> Tensor:
+    def __call__(self, h: Tensor) -> Tensor:
         with Differentiable(self._reads, self._derivative_dtype, waits=False):
-            return self._encoder.run(self._recording, hidden.unsqueeze(0))
+            return self._encoder.run(self._recording, h.unsqueeze(0))
 
-    def moved(self, hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
-        """f(hidden + shares ∘ vectors), to be differentiated by shares (S,) of zero.
+    def along_token_scales(self, h: Tensor, vectors: Tensor, scales: Tensor) -> Tensor:
+        """f(h + scales ∘ vectors), to be differentiated by scales (S,) of zero.
 
         What linear layers make of the vectors (S, H) is computed once for all directions, of which there are several.
         """
         with Differentiable(self._reads, self._derivative_dtype, waits=True):
-            return self._encoder.run(self._recording, moved(hidden[None], vectors[None], shares[None, :, None]))
+            return self._encoder.run(self._recording, moved(h[None], vectors[None], scales[None, :, None]))

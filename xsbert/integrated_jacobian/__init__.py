@@ -1,16 +1,19 @@
 """The numerical core: integrated Jacobians of any differentiable function. It knows no transformer."""
 
-from .reverse_mode import factors_from_jacobian, feature_pairs, integrated_jacobian, pulled_back_factors
+from .factors import factors_from_jacobian, feature_pairs, integrated_jacobian, projected_factors, token_factors
+from .functions import PathFunction
+from .integrator import PathIntegrator
 from .rules import RULES, Quadrature, quadrature
-from .token_factors import token_factors
 
 __all__ = [
     "RULES",
+    "PathFunction",
+    "PathIntegrator",
     "Quadrature",
     "factors_from_jacobian",
     "feature_pairs",
     "integrated_jacobian",
-    "pulled_back_factors",
+    "projected_factors",
     "quadrature",
     "token_factors",
 ]

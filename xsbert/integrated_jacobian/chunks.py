@@ -1,161 +1,83 @@
-"""Nodes in chunks: what is evaluated at once, summed up, and bounded in memory."""
+"""Work in chunks: nodes evaluated a few at a time, sums over them, and the memory that this takes."""
 
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.linalg import block_diag
 from torch import Tensor
 
-from .._utils.progress import Progress
 from .._utils.validation import checked_integer
-from .rules import Quadrature
 
-__all__ = ["check_chunk_size", "default_chunk_size"]
+__all__ = ["EVALUATION", "PathNodes", "TextIndex", "check_chunk_size", "default_chunk_size", "parts", "within_memory"]
 
-Function = Callable[[Tensor], Tensor]
-Whose = slice | Tensor
-"""Texts that nodes are of: one text, or (n,) that of each."""
+TextIndex = slice | Tensor
+"""Which texts nodes belong to: a slice of one text, or (n,) the text of each node."""
 Result = TypeVar("Result")
+
 # Hidden-state numbers (passes × S × H) held at once by default. On two CPU cores, from 0.2 to 3.2 million, larger
 # chunks than this fed the matrix products no better and only cost memory.
 DEFAULT_CHUNK_NUMBERS = {"cpu": 1_600_000, "cuda": 32_000_000}
-# torch numbers the levels of forward-mode differentiation per process: while one thread is within one, functions that
-# look for a derivative would find that level in every thread. So one thread at a time evaluates f, a chunk at a time.
+# torch numbers the levels of forward-mode differentiation per process. While one thread is within a level, functions
+# that look for a derivative would find that level in every thread. So one thread at a time evaluates f, chunk by chunk.
 EVALUATION = threading.RLock()
+# A fork waits for the end of the chunk: its child would inherit a lock that nobody releases, and an open level.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=EVALUATION.acquire, after_in_parent=EVALUATION.release, after_in_child=EVALUATION.release
+    )
 
 
-class _Nodes:
-    """The nodes of all texts, text by text. All that a device needs to know is there beforehand."""
+class PathNodes:
+    """The nodes of T straight paths, path by path. All index tensors are on the device beforehand.
 
-    def __init__(
-        self,
-        xs: Sequence[Tensor],
-        rs: Sequence[Tensor],
-        rules: Sequence[Quadrature],
-        functionals: Sequence[np.ndarray] | None = None,
-    ) -> None:
+    Args:
+        xs, rs: T inputs and T references, each (S, H).
+        nodes: T arrays of positions in [0, 1]; their lengths, which sum to N, may differ.
+    """
+
+    def __init__(self, xs: Sequence[Tensor], rs: Sequence[Tensor], nodes: Sequence[np.ndarray]) -> None:
         self._r = torch.stack(list(rs))
         self.differences = torch.stack(list(xs)) - self._r
-        """(T, S, H) x − r of each text."""
-        self.n_texts = len(rules)
-        self.sizes = [0] * len(rules) if functionals is None else [len(rows) for rows in functionals]
-        """Functionals of each text."""
-        self._owners = np.repeat(np.arange(len(rules)), [len(rule.nodes) for rule in rules])
-        weights = np.asarray(block_diag(*(rule.weights for rule in rules)))
-        if functionals is not None:
-            weights = np.concatenate([weights, np.asarray(block_diag(*functionals))])
+        """(T, S, H) x − r."""
+        self._owners = np.repeat(np.arange(len(nodes)), [len(positions) for positions in nodes])
         device = self._r.device
-        alphas = np.concatenate([rule.nodes for rule in rules])
-        self._alphas = torch.as_tensor(alphas, dtype=self._r.dtype, device=device)
-        accumulator = torch.float32 if device.type == "mps" else torch.float64
-        self.shares = torch.as_tensor(weights, dtype=accumulator, device=device)
-        """(T + ΣC, N) the share of each node in the integral of each text, and in its functionals."""
+        self._alphas = torch.as_tensor(np.concatenate(nodes), dtype=self._r.dtype, device=device)
         self._owner = torch.as_tensor(self._owners, device=device)
+        self.accumulator = torch.float32 if device.type == "mps" else torch.float64
+        """The dtype in which sums are taken."""
 
     def __len__(self) -> int:
         return len(self._owners)
 
-    def chunks(self, size: int) -> Iterator[tuple[Tensor, Whose, Tensor]]:
+    def weights(self, rows: np.ndarray) -> Tensor:
+        """Weights of the nodes, as a tensor in the dtype of sums."""
+        return torch.as_tensor(rows, dtype=self.accumulator, device=self._r.device)
+
+    def chunks(self, size: int) -> Iterator[tuple[slice, Tensor, TextIndex]]:
         """Up to ``size`` nodes at a time.
 
         Yields:
-            interpolated inputs (n, S, H); which texts they are of, one text or that of each node; and their shares.
+            which nodes; the interpolated inputs (n, S, H); and the texts that they belong to.
         """
-        for part in _parts(len(self), size):
+        for part in parts(len(self), size):
             first, last = self._owners[part][[0, -1]]
-            whose = slice(first, first + 1) if first == last else self._owner[part]
-            yield (
-                self._r[whose] + self._alphas[part, None, None] * self.differences[whose],
-                whose,
-                self.shares[:, part],
-            )
+            index = slice(first, first + 1) if first == last else self._owner[part]
+            yield part, self._r[index] + self._alphas[part, None, None] * self.differences[index], index
 
 
-class _Sums:
-    """Integrals of rows (T, R, …), and functionals of what a trace makes of them.
-
-    Args:
-        n_rows: R.
-        n_traced: rows of the traces.
-        trace: of values (n, R, …) at nodes, for some of the rows: which rows of the traces, and what is added to them.
-    """
-
-    def __init__(
-        self,
-        nodes: _Nodes,
-        n_rows: int,
-        n_traced: int = 0,
-        trace: Callable[[Tensor, slice], tuple[slice, Tensor]] | None = None,
-    ) -> None:
-        self._nodes, self.n_rows, self._n_traced, self._trace = nodes, n_rows, n_traced, trace
-        self._total: Tensor | None = None
-        self._traces: Tensor | None = None
-
-    @property
-    def total(self) -> Tensor:
-        """(T, R, …)"""
-        assert self._total is not None
-        return self._total
-
-    @property
-    def traces(self) -> tuple[Tensor, ...]:
-        """T times (C, R', …)"""
-        assert self._traces is not None
-        return self._traces.split(self._nodes.sizes)
-
-    def add(self, values: Tensor, shares: Tensor, part: slice) -> None:
-        """Add values (n, R, …) of some of the rows at n nodes."""
-        n_texts = self._nodes.n_texts
-        if self._total is None:
-            self._total = values.new_zeros(n_texts, self.n_rows, *values.shape[2:])
-        self._total[:, part] += torch.einsum("tn,nr...->tr...", shares[:n_texts], values)
-        if self._trace is None:
-            return
-        if len(shares) == n_texts:
-            self._traces = values.new_zeros(0, self._n_traced, 1)
-            return
-        where, traced = self._trace(values, part)
-        if self._traces is None:
-            self._traces = values.new_zeros(len(shares) - n_texts, self._n_traced, *traced.shape[2:])
-        self._traces[:, where] += torch.einsum("cn,nr...->cr...", shares[n_texts:], traced)
-
-
-def _accumulate(
-    nodes: _Nodes,
-    look: Callable[[Tensor, Whose, slice], Tensor],
-    sums: _Sums,
-    passes: int,
-    description: str,
-    show_progress_bar: bool | None,
-) -> None:
-    """Evaluate all rows at all nodes, at most ``passes`` at a time, and sum up the values."""
-    n_rows = sums.n_rows
-    total = len(nodes) * n_rows
-    with torch.no_grad(), Progress(total, description, show=show_progress_bar, unit="pass") as progress:
-        for h, whose, shares in nodes.chunks(passes // n_rows):
-            for part in _parts(n_rows, passes):
-                with EVALUATION:
-                    values = look(h, whose, part)
-                n_passes = values.shape[0] * values.shape[1]
-                values = values.to(shares.dtype)
-                sums.add(values, shares, part)
-                del values  # not to be held beside the next ones
-                progress.update(n_passes)
-
-
-def _parts(n_items: int, chunk: int) -> Iterator[slice]:
+def parts(n_items: int, chunk: int) -> Iterator[slice]:
     """Slices of nearly equal length, with at most ``chunk`` items and at least one."""
     size = math.ceil(n_items / math.ceil(n_items / max(1, chunk)))
     return (slice(start, start + size) for start in range(0, n_items, size))
 
 
-def _within_memory(run: Callable[[int], Result], passes: int) -> Result:
+def within_memory(run: Callable[[int], Result], passes: int) -> Result:
     """Run with a number of passes at once, which is halved each time the device runs out of memory."""
     while True:
         try:
@@ -167,27 +89,19 @@ def _within_memory(run: Callable[[int], Result], passes: int) -> Result:
         passes //= 2
 
 
-def default_chunk_size(x: Tensor) -> int:
-    """How many passes over hidden states (S, H) are computed at once where nothing else is asked for."""
+def default_chunk_size(x: Tensor, n_outputs: int = 0) -> int:
+    """How many passes are computed at once by default.
+
+    Args:
+        x: (S, H), hidden states.
+        n_outputs: width E of the output, which counts where it is larger than H, as with a vocabulary.
+    """
     numbers = DEFAULT_CHUNK_NUMBERS.get(x.device.type, DEFAULT_CHUNK_NUMBERS["cpu"])
     n_tokens, width = x.shape
     # A layer holds about 4 H numbers a token, and its attention heads × S numbers, which is more in long texts.
-    return max(1, numbers // (n_tokens * max(width, 3 * n_tokens)))
+    return max(1, numbers // (n_tokens * max(width, 3 * n_tokens, n_outputs)))
 
 
 def check_chunk_size(chunk_size: int | None) -> None:
     """Raise ValueError unless ``chunk_size`` is None or an integer of at least 1."""
     checked_integer(chunk_size, "chunk_size", least=1, optional=True, wrong_type=ValueError)
-
-
-def _check(x: Tensor, r: Tensor, chunk_size: int | None) -> None:
-    if x.ndim != 2 or x.shape != r.shape:
-        raise ValueError(f"x and r must both have the shape (S, H), got {tuple(x.shape)} and {tuple(r.shape)}")
-    check_chunk_size(chunk_size)
-
-
-def _check_alike(xs: Sequence[Tensor], rs: Sequence[Tensor], chunk_size: int | None) -> None:
-    for x, r in zip(xs, rs, strict=True):
-        _check(x, r, chunk_size)
-        if x.shape != xs[0].shape:
-            raise ValueError(f"xs must have one shape, got {tuple(xs[0].shape)} and {tuple(x.shape)}")

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .rules import gauss_legendre
 
-__all__ = ["checked_error", "combinations_of", "error_functionals", "factor_error", "signs_worth_their_cost"]
+__all__ = ["checked_error", "error_functionals", "factor_error", "sign_combinations", "signs_worth_their_cost"]
 
 # By how much the estimate is raised, so that it is above the truth in 95 % of cases, and seldom three times as large
 # (benchmarks/accuracy.py).
@@ -175,12 +175,12 @@ def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0
 N_SIGNS = 8
 
 
-def combinations_of(n_tokens: int, n_signs: int = N_SIGNS) -> Tensor:
+def sign_combinations(n_tokens: int, n_signs: int = N_SIGNS) -> Tensor:
     """(1 + M, S): all tokens, and M combinations whose squares sum to the sum of the tokens' squares in the mean.
 
     They have random signs, always the same ones; where M would be S or more, they are the tokens.
 
-    >>> combinations_of(100, 4).shape, combinations_of(3, 4).shape
+    >>> sign_combinations(100, 4).shape, sign_combinations(3, 4).shape
     (torch.Size([5, 100]), torch.Size([4, 3]))
     """
     if n_tokens <= n_signs:
