@@ -11,8 +11,8 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from xsbert.engine.text_path import TextPath
+from xsbert.integrated_jacobian import PathIntegrator
 from xsbert.integrated_jacobian.adaptive import place_nodes
-from xsbert.integrated_jacobian.path_values import derivatives_along_path, values_along_paths
 from xsbert.integrated_jacobian.rules import Quadrature, gauss_legendre
 
 __all__ = ["Curve", "Piecewise", "Positions", "curve_of", "fine_rules", "panel_edges", "plain"]
@@ -87,7 +87,7 @@ class Curve(NamedTuple):
 
 def panel_edges(path: TextPath) -> np.ndarray:
     """Ends of panels on each of which the path is smooth."""
-    placed = place_nodes(path.f, path.x, path.r, path.f_x - path.f_r, FINE_RESIDUAL, 4096)
+    placed = place_nodes(PathIntegrator(path.f, [path.x], [path.r]), [path.f_x - path.f_r], FINE_RESIDUAL, 4096)[0]
     if len(placed.orders) == 1:
         return np.array([0.0, 1.0])
     edges = np.concatenate([[0.0], np.cumsum(placed.widths)])
@@ -104,10 +104,11 @@ def fine_rules(edges: np.ndarray, n_steps: int | None = None) -> list[Quadrature
 def curve_of(path: TextPath, edges: np.ndarray) -> Curve:
     """The path through fine nodes, interpolated."""
     fine = fine_rules(edges)
+    integrator = PathIntegrator(path.f, [path.x], [path.r])
     nodes = np.concatenate([rule.nodes for rule in fine])
     ends = [len(rule.nodes) for rule in fine]
-    samples = derivatives_along_path(path.f, path.x, path.r, nodes).split(ends)
+    samples = integrator.derivatives([nodes])[0].split(ends)
     derivative = Piecewise.through(edges, [part.double().cpu().numpy() for part in samples])
-    (starts,) = values_along_paths(path.f, [path.x], [path.r], [edges[:-1]])
+    (starts,) = integrator.values([edges[:-1]])
     values = derivative.integral(starts.double().cpu().numpy())
     return Curve(derivative, values, (path.f_x - path.f_r).double().cpu().numpy())

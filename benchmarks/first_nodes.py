@@ -22,13 +22,13 @@ from ranking import abstracts, read_cranfield
 from tqdm import tqdm
 
 from xsbert import XSTransformer
-from xsbert.integrated_jacobian.path_values import values_along_paths
-from xsbert.integrated_jacobian.rules import Quadrature, drawn_to_middle, quadrature
+from xsbert.integrated_jacobian import PathIntegrator
+from xsbert.integrated_jacobian.rules import Quadrature, quadrature, sinh_gauss_legendre
 
 N_VALUES = 65
 RULES: dict[str, Callable[[int], Quadrature]] = {
     "plain": lambda n: quadrature("gauss-legendre", n),
-    "drawn": drawn_to_middle,
+    "drawn": sinh_gauss_legendre,
 }
 
 
@@ -36,7 +36,7 @@ def slopes_of(model: XSTransformer, layer: int, text: str) -> tuple[np.ndarray, 
     """(K, E) Chebyshev coefficients of the derivative along the path, and (E,) the change from end to end."""
     path = model.explainer(layer=layer).path(text)
     points = (1 - np.cos(np.pi * np.arange(N_VALUES) / (N_VALUES - 1))) / 2
-    values = values_along_paths(path.f, [path.x], [path.r], [points])[0].double().numpy()
+    values = PathIntegrator(path.f, [path.x], [path.r]).values([points])[0].double().numpy()
     coefficients = np.linalg.solve(chebyshev.chebvander(2 * points - 1, N_VALUES - 1), values)
     return 2 * chebyshev.chebder(coefficients), values[-1] - values[0]
 

@@ -14,7 +14,7 @@ import torch
 from common import MODEL_HELP, TEXTS, environment, load, settings, table, write_json
 
 from xsbert.engine.text_path import TextPath
-from xsbert.integrated_jacobian.path_values import derivatives_along_path
+from xsbert.integrated_jacobian import PathIntegrator
 from xsbert.integrated_jacobian.rules import RULES
 
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 def residual(path: TextPath, n_steps: int) -> float:
     rule = RULES["riemann-right"](n_steps)
-    derivatives = derivatives_along_path(path.f, path.x, path.r, rule.nodes).double().cpu()
+    derivatives = PathIntegrator(path.f, [path.x], [path.r]).derivatives([rule.nodes])[0].double().cpu()
     change = (path.f_x - path.f_r).double().cpu()
     return float((torch.from_numpy(rule.weights) @ derivatives - change).norm() / change.norm())
 

@@ -26,9 +26,8 @@ from torch.utils.flop_counter import flop_registry
 from xsbert import XSTransformer
 from xsbert._utils.torch_internals import TorchDispatchMode
 from xsbert.engine.autodiff import forward_rules as derivatives
-from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
+from xsbert.integrated_jacobian import projected_factors, token_factors
 from xsbert.integrated_jacobian.rules import quadrature
-from xsbert.integrated_jacobian.token_factors import token_factors
 
 REVERSE = "reverse mode along"
 
@@ -86,7 +85,7 @@ def compare(model: XSTransformer, layer: int, n_tokens: int, options: argparse.N
         return token_factors(f, path.x, path.r, rule, show_progress_bar=False)
 
     def reverse(f: Callable[[Tensor], Tensor], n_directions: int) -> Tensor:
-        return pulled_back_factors(f, path.x, path.r, rule, directions[:n_directions], show_progress_bar=False)
+        return projected_factors(f, path.x, path.r, rule, directions[:n_directions], show_progress_bar=False)
 
     works = {"forward mode": forward}
     for n_directions in options.directions:

@@ -22,11 +22,8 @@ from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
 from xsbert._utils.torch_internals import TorchDispatchMode, tree_leaves
 from xsbert.engine.reference import reference_features, resolve_reference
 from xsbert.engine.split_model import Encoder
+from xsbert.integrated_jacobian import PathIntegrator, projected_factors, quadrature, token_factors
 from xsbert.integrated_jacobian.chunks import _Nodes
-from xsbert.integrated_jacobian.path_values import derivatives_along_path
-from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
-from xsbert.integrated_jacobian.rules import quadrature
-from xsbert.integrated_jacobian.token_factors import token_factors
 
 TEXT_A = "the gentle giant did not unpack his bags ."
 TEXT_B = "a tall traveller left them as they were ."
@@ -321,8 +318,8 @@ def test_the_loop_over_nodes_does_not_wait_for_the_device(layer, architecture, p
     directions = torch.eye(H)[:2]
     works = [
         lambda: token_factors(f, x, r, rule, chunk_size=2),
-        lambda: derivatives_along_path(f, x, r, rule.nodes, chunk_size=1),
-        lambda: pulled_back_factors(f, x, r, rule, directions, chunk_size=1),
+        lambda: PathIntegrator(f, [x], [r], chunk_size=1).derivatives([rule.nodes]),
+        lambda: projected_factors(f, x, r, rule, directions, chunk_size=1),
     ]
     with HostReads() as first:
         works[0]()

@@ -11,7 +11,8 @@ import torch
 from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSTransformer
 from xsbert._utils.memory import peak_bytes
-from xsbert.engine.text_path import TextPath
+from xsbert.engine.options import Options
+from xsbert.engine.text_path import TextPath, WorkLimits
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -104,4 +105,6 @@ def test_a_right_sum_of_a_square(benchmarks, n_steps):
     def f(h):
         return (h * h).sum(0)
 
-    assert riemann.residual(TextPath(f, x, r, f(x), f(r)), n_steps) == pytest.approx(1 / n_steps, rel=1e-5)
+    assert riemann.residual(TextPath(f, x, r, f(x), f(r), WorkLimits(f, x, r, 4, Options())), n_steps) == pytest.approx(
+        1 / n_steps, rel=1e-5
+    )

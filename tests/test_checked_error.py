@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from xsbert.engine.integration import integrated
-from xsbert.engine.modes import ProjectedBy, SummedOver
+from xsbert.engine.modes import ForwardMode, ReverseMode, sign_rows
 from xsbert.engine.options import Options
-from xsbert.engine.text_path import TextPath
+from xsbert.engine.text_path import TextPath, WorkLimits
+from xsbert.integrated_jacobian import PathIntegrator, quadrature, token_factors
 from xsbert.integrated_jacobian.adaptive import place_nodes
-from xsbert.integrated_jacobian.error_estimates import checked_error, combinations_of, signs_worth_their_cost
-from xsbert.integrated_jacobian.rules import quadrature
-from xsbert.integrated_jacobian.token_factors import combined_factors, token_factors
+from xsbert.integrated_jacobian.error_estimates import checked_error, sign_combinations, signs_worth_their_cost
 
 S, E = 40, 36
 QUIET = {"show_progress_bar": False}
@@ -24,7 +23,7 @@ def random(*shape, seed):
 
 
 def path_of(f, x, r):
-    return TextPath(f, x, r, f(x), f(r))
+    return TextPath(f, x, r, f(x), f(r), WorkLimits(f, x, r, E, Options(**QUIET)))
 
 
 def bent(seed, n_tokens=S):
@@ -54,9 +53,9 @@ def cancelling(n_tokens):
     return path_of(lambda h: torch.tanh(h[:, 0]) @ w + h[:, 1].sum() * sums, x, r)
 
 
-def found_and_true(path, way=None, **how):
+def found_and_true(path, mode=None, **how):
     options = Options(**how, **QUIET)
-    (found,) = integrated([path], options, way or SummedOver(None, options))
+    (found,) = integrated([path], options, [mode or ForwardMode()])
     truth = token_factors(path.f, path.x, path.r, quadrature("gauss-legendre", 160), **QUIET)
     return found, truth
 
@@ -68,13 +67,13 @@ def gap(factors, truth):
 def test_combinations_are_those_of_the_factors():
     path, rule = bent(0), quadrature("gauss-legendre", 3)
     combinations = random(4, S, seed=5)
-    found = combined_factors(path.f, path.x, path.r, rule, combinations)
-    torch.testing.assert_close(found, combinations @ token_factors(path.f, path.x, path.r, rule))
+    (found,) = PathIntegrator(path.f, [path.x], [path.r]).token_factors([rule], members=combinations)
+    torch.testing.assert_close(found.factors, combinations @ token_factors(path.f, path.x, path.r, rule))
 
 
 def test_signs_sum_squares_to_those_of_the_tokens_in_the_mean():
     tokens = random(5000, E, seed=4)
-    combinations = combinations_of(5000, 4000)
+    combinations = sign_combinations(5000, 4000)
     assert torch.equal(combinations[0], torch.ones(5000, dtype=torch.float64))
     assert float((combinations[1:] @ tokens).square().sum() / tokens.square().sum()) == pytest.approx(1, abs=0.05)
 
@@ -119,13 +118,14 @@ def test_but_no_more_than_allowed():
 
 
 @pytest.mark.parametrize("sharp", [False, True])
-def test_more_nodes_are_on_every_panel(sharp):
+def test_more_nodes_are_on_every_subinterval(sharp):
     path = bent(6)
 
     def f(h):
         return torch.tanh(h).sum(0) + sharp * torch.tanh((share_of_path(h, path.x, path.r) - 0.37) * 1e5)
 
-    placement = place_nodes(f, path.x, path.r, f(path.x) - f(path.r), 1e-3, 512)
+    integrator = PathIntegrator(f, [path.x], [path.r])
+    (placement,) = place_nodes(integrator, [f(path.x) - f(path.r)], 1e-3, 512)
     assert (len(placement.orders) > 1) == sharp
     more = placement.with_more_nodes()
     for before, after in [(placement, more), (more, more.with_more_nodes())]:
@@ -153,17 +153,15 @@ def test_signs_are_those_that_the_model_sees():
     """1/√M is rounded in half precision, which must not be taken for an error of the nodes."""
     path = bent(7)
     half = replace(path, x=path.x.bfloat16(), r=path.r.bfloat16())
-    options = Options(**QUIET)
-    for way in (SummedOver(None, options), ProjectedBy([random(S, E, seed=8)], options)):
-        signs = way.signs(0, half)
+    for mode in (ForwardMode(), ReverseMode(random(S, E, seed=8))):
+        signs = sign_rows(mode, half)
         assert torch.equal(signs, signs.bfloat16().double())
-        assert not torch.equal(signs, way.signs(0, path))
+        assert not torch.equal(signs, sign_rows(mode, path))
 
 
 def test_words_are_checked_as_tokens_are():
     groups = [[place, place + 1] for place in range(0, 2 * S, 2)]
-    path, options = bent(2, n_tokens=2 * S), Options(n_steps=3, **QUIET)
-    found, truth = found_and_true(path, SummedOver([groups], options), n_steps=3)
+    found, truth = found_and_true(bent(2, n_tokens=2 * S), ForwardMode(groups), n_steps=3)
     true = gap(found.factors, truth.reshape(S, 2, E).sum(1))
     assert found.placement.n_passes > 0
     assert true <= found.factor_error <= 3 * true
@@ -171,8 +169,8 @@ def test_words_are_checked_as_tokens_are():
 
 @pytest.mark.parametrize("n_directions", [3, E])
 def test_many_directions_are_checked_few_are_not(n_directions):
-    directions, options = random(n_directions, E, seed=8), Options(n_steps=3, **QUIET)
-    found, truth = found_and_true(bent(3), ProjectedBy([directions], options), n_steps=3)
+    directions = random(n_directions, E, seed=8)
+    found, truth = found_and_true(bent(3), ReverseMode(directions), n_steps=3)
     true = gap(found.factors, truth @ directions.T)
     assert (found.placement.n_passes > 0) == (n_directions == E)
     assert true <= found.factor_error <= 4 * true
@@ -195,10 +193,10 @@ def test_a_jump_within_rounding_is_checked_in_float64():
 
     coarse = path_of(lambda h: f(h.double()).float(), x.float(), r.float())
     options = Options(tolerance=0.01, **QUIET)
-    (found,) = integrated([replace(coarse, in_float64=in_float64)], options, SummedOver(None, options))
+    (found,) = integrated([replace(coarse, in_float64=in_float64)], options, [ForwardMode()])
     assert found.n_float64 > 0
     n_asked = len(asked)
-    (exact,) = integrated([fine], Options(tolerance=1e-5, **QUIET), SummedOver(None, options))
+    (exact,) = integrated([fine], Options(tolerance=1e-5, **QUIET), [ForwardMode()])
     true = gap(found.factors, exact.factors)
     # To place nodes, for those in the jump, and for the check.
     assert n_asked == 3
@@ -221,7 +219,7 @@ def test_a_bend_that_both_rules_miss_is_known_from_the_sum():
         lambda h: path.f(h) + 3 * torch.tanh((share_of_path(h, path.x, path.r) - 0.37) * 1e4) * w, path.x, path.r
     )
     found, _ = found_and_true(sharp, n_steps=4)
-    (exact,) = integrated([sharp], Options(tolerance=1e-5, **QUIET), SummedOver(None, Options(**QUIET)))
+    (exact,) = integrated([sharp], Options(tolerance=1e-5, **QUIET), [ForwardMode()])
     true = gap(found.factors, exact.factors)
     assert true > 0.05
     assert true <= found.factor_error <= 3 * true

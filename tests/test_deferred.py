@@ -11,9 +11,7 @@ from xsbert._utils.torch_internals import TorchDispatchMode
 from xsbert.engine.autodiff import forward_rules as derivatives
 from xsbert.engine.autodiff.deferred_linear import Deferred, moved
 from xsbert.engine.autodiff.forward_rules import Differentiable
-from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
-from xsbert.integrated_jacobian.rules import quadrature
-from xsbert.integrated_jacobian.token_factors import token_factors
+from xsbert.integrated_jacobian import projected_factors, quadrature, token_factors
 
 S, H, WIDE = 5, 6, 24
 
@@ -202,7 +200,7 @@ def test_the_last_layer_of_real_models_is_multiplied_once(name, request, monkeyp
     directions = torch.eye(path.f_x.shape[0])[:40]
     works = {
         "forward": lambda: token_factors(path.f, path.x, path.r, rule, show_progress_bar=False),
-        "reverse": lambda: pulled_back_factors(path.f, path.x, path.r, rule, directions, show_progress_bar=False),
+        "reverse": lambda: projected_factors(path.f, path.x, path.r, rule, directions, show_progress_bar=False),
     }
     found = {mode: (work(), operations(work)) for mode, work in works.items()}
     monkeypatch.setattr(derivatives, "step", lambda *_: NotImplemented)
@@ -218,7 +216,7 @@ def test_nothing_waits_along_a_single_direction(model, monkeypatch):
     rule, direction = quadrature("gauss-legendre", 2), torch.eye(path.f_x.shape[0])[:1]
 
     def explain():
-        return pulled_back_factors(path.f, path.x, path.r, rule, direction, show_progress_bar=False)
+        return projected_factors(path.f, path.x, path.r, rule, direction, show_progress_bar=False)
 
     factors, waiting = explain(), operations(explain)
     monkeypatch.setattr(derivatives, "step", lambda *_: NotImplemented)

@@ -57,7 +57,8 @@ PUBLIC = [
     "xsbert.engine",
     "xsbert.text.units",
     "xsbert.text.display",
-    "xsbert.integrated_jacobian.token_factors",
+    "xsbert.integrated_jacobian",
+    "xsbert.integrated_jacobian.integrator",
 ]
 # Neither called nor read by users: parts of results, errors, and what serves within the package.
 WITHOUT = {
@@ -71,22 +72,14 @@ WITHOUT = {
     "SkippedWarning",
     "Spelled",
     "OptionKeywords",
-    "bytes_per_pass",
-    "check_chunk_size",
-    "default_chunk_size",
-    "derivatives_along_paths",
     "factors_of",
     "load_model",  # from the network
-    "measured_factors",
-    "measured_pulled_back_together",
     "of",
     # These need an extra to be installed.
     "aggregate",
     "explain_corpus",
     "read_corpus",
     "unshifted_modules",
-    "values_along_paths",
-    "values_and_derivatives_along_paths",
 }
 
 

@@ -12,8 +12,8 @@ from tests.pairs import PAIRS
 from xsbert import XSTransformer
 from xsbert.engine import Options
 from xsbert.engine.batch_run import precision_of_derivatives
+from xsbert.integrated_jacobian import PathIntegrator
 from xsbert.integrated_jacobian.adaptive import place_nodes
-from xsbert.integrated_jacobian.path_values import derivatives_along_path
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 
@@ -267,8 +267,8 @@ def test_what_is_pulled_back_in_less_precision_states_its_error_beside_a_toleran
     with pytest.warns(UserWarning, match="out of reach"):
         out = model.attribute_prediction("Ships.", long, layer=5, tolerance=1e-4, derivative_dtype="bfloat16")
     path = model.explainer(layer=5, tolerance=1e-4, derivative_dtype="bfloat16").path(long)
-    placed = place_nodes(path.precise, path.x, path.r, path.f_x - path.f_r, 1e-4, 512)
-    slopes = derivatives_along_path(path.f, path.x, path.r, placed.rule.nodes)
+    (placed,) = place_nodes(PathIntegrator(path.precise, [path.x], [path.r]), [path.f_x - path.f_r], 1e-4, 512)
+    (slopes,) = PathIntegrator(path.f, [path.x], [path.r]).derivatives([placed.rule.nodes])
     change = (path.f_x - path.f_r).double()
     gap = torch.from_numpy(placed.rule.weights) @ slopes.double() - change
     assert out.b.known_residual is not None

@@ -7,13 +7,10 @@ import pytest
 import torch
 
 import xsbert.engine.batch_run
-import xsbert.engine.integration
 import xsbert.engine.paths
 from tests.tiny import write_model
 from xsbert import Attribution, XSTransformer
-from xsbert.integrated_jacobian.reverse_mode import pulled_back_factors
-from xsbert.integrated_jacobian.rules import quadrature
-from xsbert.integrated_jacobian.token_factors import token_factors
+from xsbert.integrated_jacobian import PathIntegrator, projected_factors, quadrature, token_factors
 
 TEXTS = ["the gentle giant did not unpack .", "a tall traveller", "his bags were left", "the giant ."]
 LONG = " ".join(TEXTS * 2)
@@ -30,13 +27,13 @@ def own(request, tmp_path):
 def counted(monkeypatch):
     """How many texts had their factors computed."""
     calls = []
-    original = xsbert.engine.integration.measured_factors
+    original = PathIntegrator.token_factors
 
-    def spy(f, xs, *args, **kwargs):
-        calls.extend(xs)
-        return original(f, xs, *args, **kwargs)
+    def spy(self, *args, **kwargs):
+        calls.extend(self.xs)
+        return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(xsbert.engine.integration, "measured_factors", spy)
+    monkeypatch.setattr(PathIntegrator, "token_factors", spy)
     return calls
 
 
@@ -151,20 +148,20 @@ def test_projected_factors_against_the_full_ones():
     rule = quadrature("gauss-legendre", 9)
     full = token_factors(f, x, r, rule) @ directions.T
     for chunk_size in (None, 1, 3):
-        found = pulled_back_factors(f, x, r, rule, directions, chunk_size=chunk_size)
+        found = projected_factors(f, x, r, rule, directions, chunk_size=chunk_size)
         torch.testing.assert_close(found, full)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
     directions = []
-    original = xsbert.engine.integration.measured_pulled_back_together
+    original = PathIntegrator.projected_factors
 
     def spy(*args, **kwargs):
         directions.append(1)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(xsbert.engine.integration, "measured_pulled_back_together", spy)
+    monkeypatch.setattr(PathIntegrator, "projected_factors", spy)
     cheap = own.attribute_prediction("the giant", LONG, similarity=similarity, **STEPS)
     turned = own.attribute_prediction(LONG, "the giant", similarity=similarity, **STEPS)
     assert len(directions) == 2
@@ -179,13 +176,13 @@ def test_the_cheaper_direction_gives_the_same(own, similarity, monkeypatch):
 
 def test_what_goes_wrong_in_reverse_mode_shows_in_the_residual(own, monkeypatch):
     """The residual of a text that was pulled back is not that of the nodes alone."""
-    original = xsbert.engine.integration.measured_pulled_back_together
+    original = PathIntegrator.projected_factors
     right = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
 
     def enlarged(*args, **kwargs):
         return [measured._replace(factors=1.1 * measured.factors) for measured in original(*args, **kwargs)]
 
-    monkeypatch.setattr(xsbert.engine.integration, "measured_pulled_back_together", enlarged)
+    monkeypatch.setattr(PathIntegrator, "projected_factors", enlarged)
     wrong = own.attribute_prediction("the giant", LONG, layer=1, n_steps=24)
     assert right.residual_b < 1e-6
     assert wrong.residual_b > 1e-2
@@ -211,13 +208,13 @@ def test_with_more_tokens_than_outputs_reverse_mode_is_cheaper(truncate_dim, tmp
 def pulled_back_lengths(monkeypatch):
     """Collects the numbers of tokens of texts that go through reverse mode."""
     lengths = []
-    original = xsbert.engine.integration.measured_pulled_back_together
+    original = PathIntegrator.projected_factors
 
-    def spy(f, xs, *args, **kwargs):
-        lengths.extend(map(len, xs))
-        return original(f, xs, *args, **kwargs)
+    def spy(self, *args, **kwargs):
+        lengths.extend(map(len, self.xs))
+        return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(xsbert.engine.integration, "measured_pulled_back_together", spy)
+    monkeypatch.setattr(PathIntegrator, "projected_factors", spy)
     return lengths
 
 

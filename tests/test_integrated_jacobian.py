@@ -5,16 +5,15 @@ from typing import ClassVar
 import pytest
 import torch
 
-from xsbert.integrated_jacobian.path_values import derivatives_along_path, derivatives_along_paths
-from xsbert.integrated_jacobian.reverse_mode import (
+from xsbert.integrated_jacobian import (
+    PathIntegrator,
     factors_from_jacobian,
     feature_pairs,
     integrated_jacobian,
-    pulled_back_factors,
-    pulled_back_together,
+    projected_factors,
+    quadrature,
+    token_factors,
 )
-from xsbert.integrated_jacobian.rules import quadrature
-from xsbert.integrated_jacobian.token_factors import token_factors, token_factors_together
 
 S, H, E = 5, 4, 3
 GAUSS = quadrature("gauss-legendre", 12)
@@ -63,9 +62,9 @@ class MovedByItself:
     def __call__(self, h):
         return smooth(h)
 
-    def moved(self, h, vectors, shares):
-        self.asked.append((vectors.shape, shares.shape))
-        return smooth(h + shares[:, None] * vectors)
+    def along_token_scales(self, h, vectors, scales):
+        self.asked.append((vectors.shape, scales.shape))
+        return smooth(h + scales[:, None] * vectors)
 
 
 def test_a_function_may_take_derivatives_by_shares_itself(ends):
@@ -208,17 +207,17 @@ def test_cuda_agrees_with_cpu(ends):
 def test_several_texts_together_are_as_each_alone(chunk_size):
     xs, rs = [random(S, H, seed=seed) for seed in (1, 7, 9)], [random(S, H, seed=seed) for seed in (2, 8, 10)]
     rules = [quadrature("gauss-legendre", 3), quadrature("midpoint", 1), quadrature("riemann-right", 5)]
-    together = token_factors_together(smooth, xs, rs, rules, chunk_size=chunk_size)
-    for found, x, r, rule in zip(together, xs, rs, rules, strict=True):
-        torch.testing.assert_close(found, token_factors(smooth, x, r, rule))
+    integrator = PathIntegrator(smooth, xs, rs, chunk_size=chunk_size)
+    for found, x, r, rule in zip(integrator.token_factors(rules), xs, rs, rules, strict=True):
+        torch.testing.assert_close(found.factors, token_factors(smooth, x, r, rule))
     nodes = [rule.nodes for rule in rules]
-    for found, x, r, places in zip(derivatives_along_paths(smooth, xs, rs, nodes), xs, rs, nodes, strict=True):
-        torch.testing.assert_close(found, derivatives_along_path(smooth, x, r, places))
+    for found, x, r, places in zip(integrator.derivatives(nodes), xs, rs, nodes, strict=True):
+        torch.testing.assert_close(found, PathIntegrator(smooth, [x], [r]).derivatives([places])[0])
 
 
 def test_texts_of_different_lengths_are_not_taken_together():
     with pytest.raises(ValueError, match=r"xs must have one shape, got \(5, 4\) and \(6, 4\)"):
-        token_factors_together(smooth, [random(5, 4), random(6, 4)], [random(5, 4), random(6, 4)], [GAUSS, GAUSS])
+        PathIntegrator(smooth, [random(5, 4), random(6, 4)], [random(5, 4), random(6, 4)])
 
 
 @pytest.mark.parametrize(
@@ -226,10 +225,10 @@ def test_texts_of_different_lengths_are_not_taken_together():
     [
         token_factors,
         integrated_jacobian,
-        lambda f, x, r, rule: derivatives_along_path(f, x, r, rule.nodes),
-        lambda f, x, r, rule: pulled_back_factors(f, x, r, rule, random(2, E, seed=11)),
+        lambda f, x, r, rule: PathIntegrator(f, [x], [r]).derivatives([rule.nodes])[0],
+        lambda f, x, r, rule: projected_factors(f, x, r, rule, random(2, E, seed=11)),
     ],
-    ids=["token factors", "Jacobian", "along the path", "pulled back"],
+    ids=["token factors", "Jacobian", "along the path", "projected"],
 )
 def test_out_of_memory_halves_the_chunk(ends, compute):
     at_once = []
@@ -259,17 +258,11 @@ def test_out_of_memory_for_one_pass_is_an_error(ends):
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1, 4])
-def test_texts_pulled_back_together_each_along_its_own_directions(chunk_size):
+def test_texts_projected_together_each_along_its_own_directions(chunk_size):
     xs, rs = [random(S, H, seed=seed) for seed in (11, 12, 13)], [random(S, H, seed=seed) for seed in (21, 22, 23)]
     rules = [quadrature("gauss-legendre", n_steps) for n_steps in (3, 5, 4)]
     directions = [random(n_directions, E, seed=n_directions) for n_directions in (1, 3, 2)]
-    found = pulled_back_together(smooth, xs, rs, rules, directions, chunk_size=chunk_size)
-    for projected, x, r, rule, own in zip(found, xs, rs, rules, directions, strict=True):
+    found = PathIntegrator(smooth, xs, rs, chunk_size=chunk_size).projected_factors(rules, directions)
+    for (projected, _), x, r, rule, own in zip(found, xs, rs, rules, directions, strict=True):
         torch.testing.assert_close(projected, token_factors(smooth, x, r, rule) @ own.T)
-        torch.testing.assert_close(projected, pulled_back_factors(smooth, x, r, rule, own))
-
-
-def test_texts_of_several_lengths_are_not_pulled_back_together():
-    xs = [random(S, H), random(S + 1, H)]
-    with pytest.raises(ValueError, match="xs must have one shape"):
-        pulled_back_together(smooth, xs, [x + 1 for x in xs], [GAUSS] * 2, [random(1, E)] * 2)
+        torch.testing.assert_close(projected, projected_factors(smooth, x, r, rule, own))

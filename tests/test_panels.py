@@ -1,4 +1,4 @@
-"""Near-jumps: panels that are graded towards them, and the error of the factors."""
+"""Near-jumps: subintervals that are graded towards them, and the error of the factors."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,10 @@ import torch
 
 from tests.pairs import PAIRS
 from xsbert import XSMPNet, XSTransformer
+from xsbert.integrated_jacobian import PathIntegrator, quadrature, token_factors
 from xsbert.integrated_jacobian.adaptive import place_nodes
 from xsbert.integrated_jacobian.error_estimates import error_functionals, factor_error
-from xsbert.integrated_jacobian.path_values import derivatives_along_paths
-from xsbert.integrated_jacobian.reverse_mode import measured_pulled_back_together
-from xsbert.integrated_jacobian.rules import quadrature
-from xsbert.integrated_jacobian.subintervals import Panel, composite
-from xsbert.integrated_jacobian.token_factors import measured_factors, token_factors
+from xsbert.integrated_jacobian.subintervals import Subinterval, composite
 
 
 def random(*shape, seed):
@@ -36,7 +33,7 @@ def jumping(width):
 @pytest.mark.parametrize("width", [1e-3, 1e-6, 1e-9])
 def test_a_jump_takes_few_nodes_whatever_its_width(width):
     f = jumping(width)
-    placement = place_nodes(f, X, R, f(X) - f(R), 1e-2, 512)
+    (placement,) = place_nodes(PathIntegrator(f, [X], [R]), [f(X) - f(R)], 1e-2, 512)
     assert placement.reached
     assert len(placement.orders) > 1
     assert len(placement.rule.nodes) <= 40
@@ -46,7 +43,7 @@ def test_a_jump_takes_few_nodes_whatever_its_width(width):
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.01])
-def test_jumps_that_no_middle_meets_are_found_by_what_panels_miss(shift):
+def test_jumps_that_no_middle_meets_are_found_by_what_subintervals_miss(shift):
     """Two equal jumps, as far before the middle of an interval as after it: its value is no surprise there."""
     ends = (1 - np.cos(np.pi * np.arange(14, 16) / 32)) / 2
     middle, apart = ends.mean(), (0.25 + shift) * np.diff(ends)[0]
@@ -57,20 +54,21 @@ def test_jumps_that_no_middle_meets_are_found_by_what_panels_miss(shift):
         distances = torch.stack([at - (middle - apart), at - (middle + apart)])
         return torch.tanh(h).sum(0) @ W + 2 * torch.tanh(distances / width).sum() * W[0]
 
-    placement = place_nodes(f, X, R, f(X) - f(R), 1e-2, 512)
+    (placement,) = place_nodes(PathIntegrator(f, [X], [R]), [f(X) - f(R)], 1e-2, 512)
     assert placement.reached
     assert placement.n_passes <= 400
 
 
 @pytest.mark.parametrize(("bend", "width", "centre"), [(torch.tanh, 1e-5, 0.123), (torch.atan, 1e-3, 0.37)])
 def test_errors_that_add_up_do_not_hold_up_the_search(bend, width, centre):
-    """An embedding of one dimension: what panels miss has one direction, and cannot cancel as squares expect."""
+    """An embedding of one dimension: what subintervals miss has one direction, and cannot cancel as squares expect."""
     x, r = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
     def f(h):
         return bend((h[0] - centre) / width)
 
-    assert place_nodes(f, x, r, f(x) - f(r), 1e-2, 512).reached
+    (placement,) = place_nodes(PathIntegrator(f, [x], [r]), [f(x) - f(r)], 1e-2, 512)
+    assert placement.reached
 
 
 def test_a_jump_that_the_dtype_does_not_resolve_is_said():
@@ -80,17 +78,17 @@ def test_a_jump_that_the_dtype_does_not_resolve_is_said():
     def narrow(h):
         return f(h.double()).to(h.dtype)
 
-    placement = place_nodes(narrow, x, r, narrow(x) - narrow(r), 1e-3, 512)
+    (placement,) = place_nodes(PathIntegrator(narrow, [x], [r]), [narrow(x) - narrow(r)], 1e-3, 512)
     assert w.dtype == torch.float32
     assert placement.unresolved
     assert not placement.reached
 
 
-def test_panels_follow_one_another():
-    rule = composite((Panel(0.0, 0.25, 2), Panel(0.25, 1.0, 3)))
+def test_subintervals_follow_one_another():
+    rule = composite((Subinterval(0.0, 0.25, 2), Subinterval(0.25, 1.0, 3)))
     assert (np.diff(rule.nodes) > 0).all()
     assert rule.weights.sum() == pytest.approx(1)
-    # Exact to the degree of the poorer panel, and not beyond.
+    # Exact to the degree of the poorer subinterval, and not beyond.
     assert rule.weights @ rule.nodes**3 == pytest.approx(1 / 4)
     assert abs(rule.weights @ rule.nodes**4 - 1 / 5) > 1e-6
 
@@ -104,7 +102,7 @@ def stated_and_true(name, n_steps, seed):
 
     rule = quadrature(name, n_steps)
     functionals = error_functionals(name, rule.weights, (n_steps,))
-    (measured,) = measured_factors(f, [x], [r], [rule], [functionals.reshape(-1, n_steps)])
+    (measured,) = PathIntegrator(f, [x], [r]).token_factors([rule], functionals=[functionals.reshape(-1, n_steps)])
     traces = measured.traces.reshape(3, 1, *measured.traces.shape[1:])
     sums, tokens = traces[:, :, 0], traces[:, :, 1:]
     stated = factor_error(sums, tokens, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)
@@ -138,8 +136,9 @@ def stated_and_true_along(f, x, r, directions, n_steps):
     """The same of factors that are projected on directions (K, E), the first dimensions of f."""
     rule = quadrature("gauss-legendre", n_steps)
     functionals = error_functionals("gauss-legendre", rule.weights, (n_steps,)).reshape(-1, n_steps)
-    (measured,) = measured_pulled_back_together(f, [x], [r], [rule], [directions], [functionals])
-    (slopes,) = derivatives_along_paths(f, [x], [r], [rule.nodes])
+    integrator = PathIntegrator(f, [x], [r])
+    (measured,) = integrator.projected_factors([rule], [directions], [functionals])
+    (slopes,) = integrator.derivatives([rule.nodes])
     sums = (torch.from_numpy(functionals) @ slopes)[:, None]
     tokens = measured.traces.reshape(3, 1, *measured.traces.shape[1:])[:, :, 1:]
     stated = factor_error(sums, tokens, (f(x) - f(r))[None], float(measured.factors.norm()), n_steps)

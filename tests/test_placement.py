@@ -9,10 +9,9 @@ import torch
 from tests.pairs import PAIRS
 from tests.tiny import write_model
 from xsbert import XSTransformer
-from xsbert.integrated_jacobian.adaptive import place_nodes, place_nodes_together, search
-from xsbert.integrated_jacobian.path_values import derivatives_along_path
-from xsbert.integrated_jacobian.rules import drawn_to_middle, quadrature
-from xsbert.integrated_jacobian.token_factors import token_factors
+from xsbert.integrated_jacobian import PathIntegrator, quadrature, token_factors
+from xsbert.integrated_jacobian.adaptive import place_nodes, search
+from xsbert.integrated_jacobian.rules import sinh_gauss_legendre
 
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
 S, H = 4, 3
@@ -31,12 +30,12 @@ def bent(h):
 
 
 def place(f, tolerance, max_steps=512):
-    return place_nodes(f, X, R, f(X) - f(R), tolerance, max_steps)
+    return place_nodes(PathIntegrator(f, [X], [R]), [f(X) - f(R)], tolerance, max_steps)[0]
 
 
 def test_derivatives_along_the_path_are_the_sum_of_the_tokens():
     rule = quadrature("gauss-legendre", 7)
-    total = torch.as_tensor(rule.weights) @ derivatives_along_path(bent, X, R, rule.nodes)
+    total = torch.as_tensor(rule.weights) @ PathIntegrator(bent, [X], [R]).derivatives([rule.nodes])[0]
     torch.testing.assert_close(total, token_factors(bent, X, R, rule).sum(0))
 
 
@@ -60,7 +59,7 @@ def test_fewer_nodes_than_the_plain_rule():
 
     def residual(n):
         rule = quadrature("gauss-legendre", n)
-        total = torch.as_tensor(rule.weights) @ derivatives_along_path(bent, X, R, rule.nodes)
+        total = torch.as_tensor(rule.weights) @ PathIntegrator(bent, [X], [R]).derivatives([rule.nodes])[0]
         return float((total - change).norm() / change.norm())
 
     plain = next(n for n in range(1, 400) if residual(n) <= 1e-4)
@@ -76,11 +75,12 @@ def normalised(h):
 def test_nodes_that_are_tried_first_are_taken_where_they_serve(tolerance, serves):
     x, r = (h / h.norm(dim=-1, keepdim=True) for h in (X, R))
     change = normalised(x) - normalised(r)
-    (plain,) = place_nodes_together(normalised, [x], [r], [change], tolerance, 64)
-    (found,) = place_nodes_together(normalised, [x], [r], [change], tolerance, 64, n_first=8)
+    integrator = PathIntegrator(normalised, [x], [r])
+    (plain,) = place_nodes(integrator, [change], tolerance, 64)
+    (found,) = place_nodes(integrator, [change], tolerance, 64, n_first=8)
     assert found.reached
     if serves:
-        np.testing.assert_array_equal(found.rule.nodes, drawn_to_middle(8).nodes)
+        np.testing.assert_array_equal(found.rule.nodes, sinh_gauss_legendre(8).nodes)
         assert found.n_passes == 2 * 8
         total = token_factors(normalised, x, r, found.rule).sum(0)
         assert float((total - change).norm() / change.norm()) == pytest.approx(found.residual, rel=1e-6)
@@ -90,7 +90,7 @@ def test_nodes_that_are_tried_first_are_taken_where_they_serve(tolerance, serves
 
 
 def test_more_nodes_than_allowed_are_not_tried():
-    (found,) = place_nodes_together(bent, [X], [R], [bent(X) - bent(R)], 0.5, 6, n_first=8)
+    (found,) = place_nodes(PathIntegrator(bent, [X], [R]), [bent(X) - bent(R)], 0.5, 6, n_first=8)
     assert len(found.rule.nodes) <= 6
 
 
@@ -203,7 +203,7 @@ def test_what_is_not_finite_on_the_way_is_refused(kind):
 
 
 def test_a_text_that_is_its_reference():
-    placement = place_nodes(bent, R, R, torch.zeros(5), 1e-3, 64)
+    (placement,) = place_nodes(PathIntegrator(bent, [R], [R]), [torch.zeros(5)], 1e-3, 64)
     assert placement.reached
     assert placement.residual == 0
 

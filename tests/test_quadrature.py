@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xsbert.integrated_jacobian.rules import RULES, drawn_to_middle, equidistributed, quadrature
+from xsbert.integrated_jacobian.rules import RULES, equidistributed, quadrature, sinh_gauss_legendre
 
 # Highest degree of a polynomial that N nodes integrate exactly. A new rule gets a row here.
 DEGREE = {"gauss-legendre": lambda n: 2 * n - 1, "midpoint": lambda n: 1, "riemann-right": lambda n: 0}
@@ -113,7 +113,7 @@ def test_nodes_drawn_to_the_middle_serve_poles_over_it(n, height):
     def error(rule):
         return abs(rule.weights @ (height / (height**2 + (rule.nodes - 0.5) ** 2)) / exact - 1)
 
-    rule = drawn_to_middle(n)
+    rule = sinh_gauss_legendre(n)
     assert (np.diff(rule.nodes) > 0).all()
     np.testing.assert_allclose(rule.nodes, 1 - rule.nodes[::-1], atol=1e-12)
     assert abs(rule.weights.sum() - 1) < 1e-8

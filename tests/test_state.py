@@ -11,9 +11,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-import xsbert.engine.integration
 from tests.tiny import write_model
 from xsbert import XSTransformer
+from xsbert.integrated_jacobian import PathIntegrator
 
 TEXT_A = "the gentle giant did not unpack his bags ."
 TEXT_B = "a tall traveller left them as they were ."
@@ -90,11 +90,11 @@ def test_as_before_after_an_interruption(own, interruption, where, monkeypatch):
 
     if where == "token_factors":
 
-        def interrupted(f, xs, *args, **kwargs):
-            f(xs[0])
+        def interrupted(self, *args, **kwargs):
+            self.f(self.xs[0])
             raise interruption
 
-        monkeypatch.setattr(xsbert.engine.integration, "measured_factors", interrupted)
+        monkeypatch.setattr(PathIntegrator, "token_factors", interrupted)
     else:
         original, calls = torch.nn.functional.gelu, []
 

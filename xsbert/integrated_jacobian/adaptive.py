@@ -22,9 +22,9 @@ from torch import Tensor
 
 from .._utils.validation import checked_integer, is_real
 from .chebyshev import EmbeddingCurve, chebyshev_points, fitted_curve
+from .functions import Request, ask
 from .graded import Graded, fewest_on_subintervals, graded
 from .integrator import PathIntegrator
-from .requests import Request, ask
 from .rules import Quadrature, quadrature, sinh_gauss_legendre
 from .settings import SEARCH
 from .subintervals import composite

@@ -10,7 +10,7 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from .requests import Request, ask
+from .functions import Request, ask
 from .rules import Quadrature, equidistributed
 from .settings import SEARCH
 

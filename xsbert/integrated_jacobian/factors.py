@@ -28,8 +28,7 @@ def token_factors(
 
     Args:
         f: maps (S, H) to (E,).
-        x: (S, H), the input.
-        r: (S, H), the reference.
+        x, r: (S, H), the input and its reference.
         rule: nodes and weights on [0, 1].
         groups: G disjoint lists of token positions, such as the words. Their factors are the sums of their tokens',
             at G + 1 evaluations per node. None takes every token for itself.
@@ -38,10 +37,8 @@ def token_factors(
     Returns:
         (S, E), or (G, E), float64 (float32 on devices without it).
 
-    >>> from xsbert.integrated_jacobian import quadrature, token_factors
-    >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
-    >>> f = lambda h: torch.tanh(h).sum(0)
-
+    >>> from xsbert.integrated_jacobian import quadrature
+    >>> x, r, f = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4), lambda h: torch.tanh(h).sum(0)
     >>> factors = token_factors(f, x, r, quadrature("gauss-legendre", 8))
     >>> torch.allclose(factors.sum(0), (f(x) - f(r)).double())
     True
@@ -71,14 +68,10 @@ def projected_factors(
     Returns:
         (S, K), float64 (float32 on devices without it).
 
-    >>> from xsbert.integrated_jacobian import projected_factors, quadrature, token_factors
+    >>> from xsbert.integrated_jacobian import quadrature
     >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
-    >>> f = lambda h: torch.tanh(h).sum(0)
-    >>> rule = quadrature("gauss-legendre", 8)
-
-    >>> projected = projected_factors(f, x, r, rule, torch.eye(4)[:2])
-    >>> torch.allclose(projected, token_factors(f, x, r, rule)[:, :2], atol=1e-6)
-    True
+    >>> projected_factors(lambda h: torch.tanh(h).sum(0), x, r, quadrature("gauss-legendre", 8), torch.eye(4)[:2]).shape
+    torch.Size([3, 2])
     """
     integrator = PathIntegrator(f, [x], [r], chunk_size=chunk_size, show_progress_bar=show_progress_bar)
     return integrator.projected_factors([rule], [directions])[0].factors
@@ -98,16 +91,10 @@ def integrated_jacobian(
     Returns:
         (E, S, H), float64 (float32 on devices without it).
 
-    >>> from xsbert.integrated_jacobian import integrated_jacobian, quadrature, token_factors
+    >>> from xsbert.integrated_jacobian import quadrature
     >>> x, r = torch.linspace(0, 1, 12).reshape(3, 4), torch.zeros(3, 4)
-    >>> f = lambda h: torch.tanh(h).sum(0)
-    >>> rule = quadrature("gauss-legendre", 8)
-
-    >>> jacobian = integrated_jacobian(f, x, r, rule)
-    >>> tuple(jacobian.shape)
-    (4, 3, 4)
-    >>> torch.allclose(factors_from_jacobian(jacobian, x - r), token_factors(f, x, r, rule), atol=1e-6)
-    True
+    >>> integrated_jacobian(lambda h: torch.tanh(h).sum(0), x, r, quadrature("gauss-legendre", 8)).shape
+    torch.Size([4, 3, 4])
     """
     integrator = PathIntegrator(f, [x], [r], chunk_size=chunk_size, show_progress_bar=show_progress_bar)
     return integrator.jacobians([rule])[0]

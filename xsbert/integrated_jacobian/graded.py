@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .requests import Request, ask
+from .functions import Request, ask
 from .settings import SEARCH
 from .subintervals import KnownPath, Subinterval, composite
 
