@@ -1,4 +1,4 @@
-"""Imports run one way, by the table of the design, and none of them is hidden in a function without a reason."""
+"""Packages import downwards only, and no import is hidden in a function without a reason."""
 
 import ast
 import re
@@ -10,30 +10,76 @@ import pytest
 import xsbert
 
 PACKAGE = Path(xsbert.__file__).parent
+FOLDER = PACKAGE.parent
+MAX_LINES = 400
 
-# Each room, from the ground up, imports from rooms below it alone; those in one line do not import from each other.
-STOREYS = [
-    ["cached", "progress"],
-    ["caller", "correlations", "largest", "optional", "plain", "sequences", "similarity", "torch_private", "version"],
-    ["memory", "quadrature", "table_files", "tables"],
-    ["accuracy", "integrated_jacobian", "panels", "passages", "retrieval_llama", "units"],
-    ["factors", "placement", "retrieval"],
-    ["retriever_scores", "shares", "spelling", "storage"],
-    ["highlights", "stored_text"],
-    ["factor_files", "ranking_files", "results", "view"],
-    ["alignment", "utils"],
-    ["attribution", "engine"],
-    ["contrasts", "pairing"],
-    ["ranking"],
-    ["ranker"],
-    ["models"],
-    ["controls", "evaluation", "method_attribution", "perturbation"],
-    ["linguistics", "methods"],
-    ["corpus", "fidelity", "gold"],
-    ["commands"],
-    ["__main__"],
-]
-ROOMS = {room: storey for storey, rooms in enumerate(STOREYS) for room in rooms}
+# Each package may import the packages named after it, and what those may import; `_utils` is for all.
+MAY_IMPORT = {
+    "_utils": [],
+    "text": [],
+    "integrated_jacobian": [],
+    "factors": ["text"],
+    "view": ["text"],
+    "attribution": ["factors", "view"],
+    "engine": ["integrated_jacobian", "attribution"],
+    "ranking": ["engine"],
+    "models": ["ranking"],
+    "corpus": ["models"],
+    "evaluation": ["models"],
+    "cli": ["corpus", "evaluation"],
+    "utils": ["view"],
+}
+
+
+def allowed(package):
+    below = {"_utils", *MAY_IMPORT[package]} - {package}
+    return below.union(*map(allowed, below - {"_utils"}))
+
+
+def floors(package):
+    return 1 + max(map(floors, allowed(package)), default=0)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """All imports, those for the type checker counted."""
+    return grimp.build_graph("xsbert", cache_dir=None)
+
+
+def test_packages_import_downwards(graph):
+    """The table of docs/background/design.md. The entry points, `xsbert` and `xsbert.__main__`, see all."""
+    upwards = []
+    for importer in graph.modules - {"xsbert", "xsbert.__main__"}:
+        package = importer.split(".")[1]
+        for imported in graph.find_modules_directly_imported_by(importer):
+            other = imported.partition(".")[2].partition(".")[0]
+            if other != package and other not in allowed(package):
+                upwards.append(f"{importer} → {imported}")
+    assert sorted(upwards) == []
+    assert max(map(floors, MAY_IMPORT)) <= 8
+
+
+def test_no_module_reaches_itself(graph):
+    circles = [
+        f"{module} → {imported} → … → {module}"
+        for module in sorted(graph.modules - {"xsbert"})
+        for imported in graph.find_modules_directly_imported_by(module)
+        if graph.chain_exists(importer=imported, imported=module)
+    ]
+    assert circles == []
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_the_design_shows_the_same_table():
+    design = (FOLDER / "docs" / "background" / "design.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)/` \|.*\| ([^|]*) \|$", design, re.M))
+    shown = {package: re.findall(r"`(\w+)`", cell) for package, cell in rows.items()}
+    assert shown == MAY_IMPORT
+
 
 # Loaded when they are used: heavy, or an extra that need not be installed.
 HEAVY_OR_OPTIONAL = {
@@ -49,7 +95,8 @@ HEAVY_OR_OPTIONAL = {
     "spacy",
     "transformers",
 }
-# Modules of the package that import such a library, or torch, which a usage error need not wait for.
+# Modules of the package that import such a library; and, for the command line, those that import torch, which a usage
+# error need not wait for.
 HEAVY_MODULES = {
     "xsbert.corpus",
     "xsbert.view.plot",
@@ -57,52 +104,13 @@ HEAVY_MODULES = {
     "xsbert.view.plot.difference",
     "xsbert.view.plot.estimates",
 }
-WAITED_FOR = {
+HEAVY_FOR_COMMANDS = {
     "xsbert.cli.loading",
     "xsbert.cli.rank_run",
     "xsbert.cli.run",
     "xsbert.models",
     "xsbert.view.terminal",
 }
-
-
-@pytest.fixture(scope="module")
-def graph():
-    """All imports at run time; what only a type checker sees makes no circle."""
-    return grimp.build_graph("xsbert", exclude_type_checking_imports=True, cache_dir=None)
-
-
-def room_of(module):
-    return module.removeprefix("xsbert").removeprefix(".").partition(".")[0]
-
-
-def test_every_module_has_a_room(graph):
-    """A new file goes where the table says, or makes a line in it."""
-    assert {room_of(module) for module in graph.modules} - {""} - set(ROOMS) == set()
-
-
-def test_imports_run_downwards(graph):
-    upwards = [
-        f"{importer} → {imported}"
-        for importer in graph.modules
-        for imported in graph.find_modules_directly_imported_by(importer)
-        if importer != "xsbert"
-        and room_of(importer) != room_of(imported)
-        and (imported == "xsbert" or ROOMS[room_of(imported)] >= ROOMS[room_of(importer)])
-    ]
-    # The command line speaks of the package as its users do.
-    assert [each for each in upwards if not each.startswith("xsbert.__main__ → xsbert")] == []
-
-
-def test_no_circles_within_a_room(graph):
-    """Nothing reaches itself again, also not within one room."""
-    circles = []
-    for module in sorted(graph.modules):
-        for imported in graph.find_modules_directly_imported_by(module):
-            if module != "xsbert" and graph.chain_exists(importer=imported, imported=module):
-                circles.append(f"{module} → {imported} → … → {module}")
-    # A package that offers the names of its modules, `__init__`, is not imported by them.
-    assert circles == []
 
 
 def imports_in_functions(tree):
@@ -123,22 +131,18 @@ def imports_in_functions(tree):
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_within_functions_are_for_weight_or_optionality(path):
     hidden = []
+    of_commands = path.name == "__main__.py" or path.parent.name == "cli"
+    heavy = HEAVY_MODULES | HEAVY_FOR_COMMANDS if of_commands else HEAVY_MODULES
     for name in imports_in_functions(ast.parse(path.read_text(encoding="utf-8"))):
         level = len(name) - len(name.lstrip("."))
         within = ["xsbert", *path.relative_to(PACKAGE).parts[: len(path.relative_to(PACKAGE).parts) - level]]
         full = ".".join([*within, name.lstrip(".")]) if level else name
-        heavy = (
-            HEAVY_MODULES | WAITED_FOR
-            if path.name == "__main__.py" or path.parent.name == "commands"
-            else HEAVY_MODULES
-        )
         if full.partition(".")[0] not in HEAVY_OR_OPTIONAL and full not in heavy:
             hidden.append(full)
     assert hidden == []
 
 
 MOST_LINES = 60
-FOLDER = PACKAGE.parent
 SCRIPTS = [*FOLDER.glob("benchmarks/*.py"), *FOLDER.glob("demos/*.py"), FOLDER / "train.py"]
 
 
@@ -163,7 +167,7 @@ PRIVATE_TORCH = re.compile(r"\btorch(\.\w+)*\._|\b_cdata\b|\b_version\b|\b_curre
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_private_names_of_torch_are_in_one_file(path):
     found = PRIVATE_TORCH.findall(path.read_text(encoding="utf-8"))
-    assert bool(found) == (path.name == "torch_private.py")
+    assert bool(found) == (path.name == "torch_internals.py")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import json
 import os
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
@@ -49,6 +50,7 @@ __all__ = [
     "read_fields",
     "read_header",
     "read_list",
+    "reading",
     "require",
     "require_finite",
     "write",
@@ -207,3 +209,17 @@ def _check_version(content: dict[str, Any], checksum: str, path: str | PathLike[
             "damage to it may go unnoticed. Save it again to add one",
             stacklevel=caller_level(),
         )
+
+
+@contextmanager
+def reading(path: str | PathLike[str], what: str) -> Iterator[None]:
+    """Turn whatever is wrong with a file into a ValueError that names it.
+
+    Args:
+        path: of the file.
+        what: it should be, such as ``"saved result"``.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        raise ValueError(f"{os.fspath(path)} cannot be read as a {what}: {error}") from error

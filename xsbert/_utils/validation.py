@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, overload
 from uuid import UUID
 
-from ..text.unicode import half_surrogate
+from .unicode import half_surrogate
 
 __all__ = [
     "check_keywords",

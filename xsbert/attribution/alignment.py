@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .attribution import Attribution
+
+from ..view.protocols import PairView
 
 __all__ = ["ALIGNMENT_METHODS", "Alignments", "ContrastView", "Link", "alignments", "content_cells", "contrast_view"]
 
@@ -89,7 +90,7 @@ class ContrastView:
         return contrast(self.matrix, self.tokens_a, self.tokens_b, **options)
 
 
-def contrast_view(result: Attribution) -> ContrastView:
+def contrast_view(result: PairView) -> ContrastView:
     """Subtract from each cell the means of its row and column, and add the mean of all; units of text alone.
 
     >>> view = contrast_view(out.words())
@@ -103,7 +104,7 @@ def contrast_view(result: Attribution) -> ContrastView:
 
 
 def alignments(
-    result: Attribution, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False
+    result: PairView, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False
 ) -> Alignments:
     """Choose which units of the texts go together.
 
@@ -147,7 +148,7 @@ def alignments(
     )
 
 
-def content_cells(result: Attribution) -> tuple[np.ndarray, list[int], list[int]]:
+def content_cells(result: PairView) -> tuple[np.ndarray, list[int], list[int]]:
     """(N, M) cells of the units of text, and the positions of these.
 
     Raises:

@@ -21,14 +21,15 @@ from typing_extensions import Self, deprecated
 
 from .._utils.atomic_files import write_text
 from .._utils.cached_property import cached_property
+from .._utils.checksummed_safetensors import reading
 from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
 from ..view.effects import WordEffect, top_pairs, word_effects
 from ..view.html.pair_page import fragment, page
-from ..view.mixins import Drawn
+from ..view.mixins import PlotMixin
 from ..view.records import to_dict
 from ..view.summary import account, spell
 from .alignment import Alignments, ContrastView, alignments, contrast_view
-from .files import load_result, save_result, to_dataframe
+from .files import check_result, read_result, save_result, to_dataframe
 from .similarity import check_similarity, similarity_hint
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _length(text: TextFactors, similarity: str) -> float:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution(Drawn):
+class Attribution(PlotMixin):
     """Explanation of one predicted similarity. S and T count the units of text a and text b.
 
     The numbers come first, other units of the same result next, then the ways to read, keep and show it.
@@ -386,7 +387,10 @@ class Attribution(Drawn):
         >>> bool((Attribution.load(folder / "another.safetensors").matrix == out.matrix).all())
         True
         """
-        return load_result(path, cls)
+        with reading(path, "saved result"):
+            result = cls(**read_result(path, cls.__name__, cls.given_arrays, cls.given_entries))
+            check_result(result)
+        return result
 
     def to_dataframe(self) -> pd.DataFrame:
         """A table with one row for each of the S · T pairs of units.

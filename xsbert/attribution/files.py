@@ -7,12 +7,12 @@ metadata, with checksums over all of it (see `xsbert._utils.checksummed_safetens
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from math import isfinite
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -20,25 +20,23 @@ from .._utils.atomic_files import write
 from .._utils.checksummed_safetensors import (
     DTYPES,
     FORMAT_VERSION,
-    UNREADABLE,
     header_bytes,
     library_versions,
     read_arrays,
     read_header,
+    reading,
 )
 from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
 from ..factors.serialization import LARGEST, check_numbers, describe, read_text
 from ..factors.text_factors import Settings, TextFactors
 from ..text.units import word_groups
+from ..view.protocols import PairView
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .attribution import Attribution
 
-Result = TypeVar("Result", bound="Attribution")
-
-__all__ = ["FORMAT_VERSION", "load_result", "read_metadata", "save_result", "to_dataframe"]
+__all__ = ["FORMAT_VERSION", "check_result", "read_metadata", "read_result", "save_result", "to_dataframe"]
 
 SIDES = ("a", "b")
 ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
@@ -47,7 +45,17 @@ UNSHIFTED = "embedding_unshifted"
 GIVEN = "rival"
 
 
-def save_result(result: Attribution, path: str | PathLike[str]) -> None:
+class SavedResult(PairView, Protocol):
+    """A result that can be kept in a file, as `Attribution` can."""
+
+    given_arrays: ClassVar[Mapping[str, int]]
+    given_entries: ClassVar[Mapping[str, Any]]
+
+    @property
+    def scale(self) -> Any: ...
+
+
+def save_result(result: SavedResult, path: str | PathLike[str]) -> None:
     """Write a result to one file, all of it or nothing; an existing file is replaced.
 
     Raises:
@@ -85,49 +93,58 @@ def save_result(result: Attribution, path: str | PathLike[str]) -> None:
     write(path, [header, *arrays.values()])
 
 
-def load_result(path: str | PathLike[str], kind: type[Result]) -> Result:
-    """Read a result of some class that `save_result` wrote. Its `feature_pairs` are not there: they need the model.
+def read_result(
+    path: str | PathLike[str], kind: str, given_arrays: Mapping[str, int], given_entries: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a result that `save_result` wrote.
+
+    Args:
+        path: of the file.
+        kind: name of the class that is asked for.
+        given_arrays, given_entries: what that class keeps beside the factors.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, is no saved result, or is of a format that is not known.
+        ValueError: the file is damaged, is no saved result of that class, or is of a format that is not known.
 
     Warns:
         UserWarning: the file was written by xsbert 0.1.0, and has no checksum over all that it holds.
     """
-    try:
-        header, arrays = read_arrays(path, "result")
-        content = header.content
-        a, b = (_side(arrays, content, name) for name in SIDES)
-        given = _given(arrays, content, kind)
-        similarity = read_entry(content, "similarity", str)
-        require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
-        require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
-        settings = read_fields(Settings, read_entry(content, "settings", dict))
-        result = kind(a=a, b=b, similarity=similarity, settings=settings, **given)
-        with np.errstate(over="ignore", invalid="ignore"):
-            require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
-            unshifted = result.score_unshifted
-            require(unshifted is None or isfinite(unshifted), "the unshifted embeddings have no similarity")
-        _check_given(result)
-    except UNREADABLE as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read as a saved result: {error}") from error
-    return result
+    header, arrays = read_arrays(path, "result")
+    content = header.content
+    a, b = (_side(arrays, content, name) for name in SIDES)
+    given = _given(arrays, content, kind, given_arrays, given_entries)
+    similarity = read_entry(content, "similarity", str)
+    require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+    require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
+    settings = read_fields(Settings, read_entry(content, "settings", dict))
+    return {"a": a, "b": b, "similarity": similarity, "settings": settings, **given}
+
+
+def check_result(result: SavedResult) -> None:
+    """Refuse a result in which a number that follows from its fields is not finite.
+
+    Raises:
+        ValueError: it is one.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
+        unshifted = result.score_unshifted
+        require(unshifted is None or isfinite(unshifted), "the unshifted embeddings have no similarity")
+    _check_given(result)
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
     """What a saved result says of itself: format version, library versions, texts, tokens, settings.
 
     Raises, warns:
-        as `load_result`.
+        as `read_result`.
     """
-    try:
+    with reading(path, "saved result"):
         return read_header(path, "result").content
-    except UNREADABLE as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read as a saved result: {error}") from error
 
 
-def to_dataframe(result: Attribution) -> pd.DataFrame:
+def to_dataframe(result: SavedResult) -> pd.DataFrame:
     """A table with one row for each of the S · T pairs of units, the first unit of text a first.
 
     Returns:
@@ -176,22 +193,24 @@ def _side(arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], na
 
 
 def _given(
-    arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], kind: type[Attribution]
+    arrays: dict[str, tuple[str, np.ndarray]],
+    content: dict[str, Any],
+    kind: str,
+    given_arrays: Mapping[str, int],
+    given_entries: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a class keeps beside the factors; nothing for `Attribution` itself."""
     if GIVEN not in content:
-        require(not kind.given_entries, f"it is no {kind.__name__}: read it by Attribution.load")
+        require(not given_entries, f"it is no {kind}: read it by Attribution.load")
         return {}
     entries = read_entry(content, GIVEN, dict)
     method = read_entry(entries, "method", str)
-    require(
-        bool(kind.given_entries), f"it is the result of the method {method!r:.40}: read it by MethodAttribution.load"
-    )
-    read = {name: read_entry(entries, name, types) for name, types in kind.given_entries.items()}
-    return read | {name: _array(arrays, name, n_axes) for name, n_axes in kind.given_arrays.items()}
+    require(bool(given_entries), f"it is the result of the method {method!r:.40}: read it by MethodAttribution.load")
+    read = {name: read_entry(entries, name, types) for name, types in given_entries.items()}
+    return read | {name: _array(arrays, name, n_axes) for name, n_axes in given_arrays.items()}
 
 
-def _check_given(result: Attribution) -> None:
+def _check_given(result: SavedResult) -> None:
     """Refuse numbers that a class keeps beside the factors, where sums of them would not be finite."""
     numbers = [name for name, kind in result.given_entries.items() if kind is not str]
     with np.errstate(over="ignore", invalid="ignore"):

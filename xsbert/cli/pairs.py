@@ -8,7 +8,7 @@ from typing import Any
 
 from .._utils.table_files.records import BadRecord, Record, check_names, json_objects, json_problem, width_problem
 from .._utils.table_files.rows import check_quoting, peek, records_of
-from ..text.unicode import half_surrogate
+from .._utils.unicode import half_surrogate
 
 __all__ = ["BadLine", "Columns", "Pair", "read_pairs", "spelled_id"]
 

@@ -18,9 +18,9 @@ from .._utils.table_files.parquet import is_parquet
 from .._utils.table_files.records import BadRecord, Record, json_problem
 from .._utils.table_files.rows import MissingColumnError, check_quoting, peek, read_rows, rows_of_lines
 from .._utils.table_files.text import lines_of
+from .._utils.unicode import half_surrogate
 from ..ranking.ranking import Ranking
 from ..ranking.retrievers import Retrieved
-from ..text.unicode import half_surrogate
 from ..view.ranking_terminal import account
 from .loading import load_model
 from .pairs import spelled_id

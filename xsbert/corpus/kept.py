@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from .._utils.tables import column_values, is_missing
+from .._utils.unicode import half_surrogate
 from .._utils.validation import is_integer, is_real
-from ..text.unicode import half_surrogate
 from .arrow_types import is_open_type, parquet_problem, plain_type
 
 __all__ = ["IdColumn", "KeptColumn"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._utils.sequences import plain_text
 from .._utils.stacklevel import caller_level
-from ..text.unicode import half_surrogate
+from .._utils.unicode import half_surrogate
 from ..text.units import TEXT
 from .position_limit import check_positions, position_limit
 from .protocol import Explainable

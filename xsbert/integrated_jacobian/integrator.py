@@ -52,7 +52,8 @@ class PathIntegrator:
     Args:
         f: maps (S, H) to (E,); a `PathFunction`, or any function that `torch.func` can differentiate.
         xs, rs: T inputs and T references, each (S, H).
-        chunk_size: how many products are computed at once, at least 1. Bounds the memory. None chooses by S and H. Where
+        chunk_size: how many products are computed at once, at least 1. Bounds the memory. None chooses by S and H.
+        Where
             a device runs out of memory all the same, the chunk is halved and the work begun again.
         show_progress_bar: True or False; None shows a bar only when the work takes longer than two seconds.
 
@@ -205,7 +206,7 @@ class PathIntegrator:
 
         batched = vmap(pull_back, in_dims=(0, None))
 
-        def evaluate(h: Tensor, differences: Tensor, index: TextIndex, part: slice) -> Tensor:
+        def evaluate(h: Tensor, _differences: Tensor, _index: TextIndex, part: slice) -> Tensor:
             return batched(h, identity[part])
 
         return [found.factors for found in self._integrals(rules, None, evaluate, len(identity), None, 0, "Jacobian")]
@@ -243,7 +244,8 @@ class PathIntegrator:
 
         Args:
             evaluate: of h (n, S, H), differences, the texts and some of the rows, to values (n, rows, …).
-            trace: of values, combinations (1 + M, ``n_combined``) and rows: which rows of the traces, and what is added.
+            trace: of values, combinations (1 + M, ``n_combined``) and rows: which rows of the traces, and what is
+            added.
         """
         points = PathNodes(self.xs, self.rs, [rule.nodes for rule in rules])
         weights = points.weights(np.asarray(block_diag(*(rule.weights for rule in rules))))

@@ -6,12 +6,11 @@ as JSON under the key ``"xsbert"`` of the file's own metadata. Reading it execut
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, fields
 from hashlib import sha256
 from math import isfinite, nan
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from .._utils.atomic_files import write
 from .._utils.checksummed_safetensors import (
     DTYPES,
     FORMAT_VERSION,
-    UNREADABLE,
     header_bytes,
     library_versions,
     read_arrays,
@@ -29,19 +27,16 @@ from .._utils.validation import finite_or_none
 from ..factors.serialization import LARGEST, check_numbers, describe, read_text
 from ..factors.text_factors import ProjectedFactors, Settings, TextFactors
 from ..text.units import UNITS
+from ..view.protocols import HitView, RankingView
 
-if TYPE_CHECKING:
-    from .hit import Hit, Passage
-    from .ranking import Ranking
-
-__all__ = ["as_dict", "load_ranking", "save_ranking"]
+__all__ = ["as_dict", "check_ranking", "read_ranking", "save_ranking"]
 
 ARRAYS = ("factors", "embedding", "reference_term")
 OPTIONAL = ("embedding_unshifted", "directions")
 PLAIN = ("index", "score", "text", "n_passages", "n_cut", "reason", "id", "retriever_score", "units")
 
 
-def as_dict(ranking: Ranking) -> dict[str, Any]:
+def as_dict(ranking: RankingView) -> dict[str, Any]:
     """The numbers of the account, as JSON can hold them."""
     how = ranking.query_factors.settings
     return {
@@ -56,7 +51,7 @@ def as_dict(ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def _hit_dict(hit: Hit) -> dict[str, Any]:
+def _hit_dict(hit: HitView) -> dict[str, Any]:
     plain = _plain(hit)
     if not hit.explained:
         return plain
@@ -74,12 +69,12 @@ def _hit_dict(hit: Hit) -> dict[str, Any]:
     return content
 
 
-def _plain(hit: Hit) -> dict[str, Any]:
+def _plain(hit: HitView) -> dict[str, Any]:
     """What JSON holds of a hit beside its numbers; a score that is not finite is null."""
     return {name: finite_or_none(getattr(hit, name)) for name in PLAIN}
 
 
-def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
+def save_ranking(ranking: RankingView, path: str | PathLike[str]) -> None:
     """Write a ranking to one file, all of it or nothing; an existing file is replaced.
 
     Raises:
@@ -87,7 +82,7 @@ def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
             be.
         OSError: the file cannot be written.
     """
-    _check(ranking)
+    check_ranking(ranking)
     arrays: dict[str, np.ndarray] = {}
     content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -120,43 +115,35 @@ def save_ranking(ranking: Ranking, path: str | PathLike[str]) -> None:
     write(path, [header, *arrays.values()])
 
 
-Classes = tuple[type["Ranking"], type["Hit"], type["Passage"]]
 Arrays = dict[str, tuple[str, np.ndarray]]
 
 
-def load_ranking(path: str | PathLike[str], classes: Classes) -> Ranking:
-    """Read a ranking that `save_ranking` wrote, made of these classes.
+def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
+    """The fields of a ranking that `save_ranking` wrote; hits and their passages are dictionaries of fields, too.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
         ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
     """
-    try:
-        header, arrays = read_arrays(path, "ranking")
-        content = header.content
-        query = _side(arrays, read_entry(content, "query", dict), "query")
-        similarity = read_entry(content, "similarity", str)
-        require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
-        hits = tuple(
-            _hit(arrays, entries, rank, query, similarity, classes)
-            for rank, entries in enumerate(read_entry(content, "hits", list))
-        )
-        ranking = classes[0](
-            query_factors=query,
-            hits=hits,
-            similarity=similarity,
-            detail=read_entry(content, "detail", str),
-            n_documents=read_entry(content, "n_documents", int),
-            pooling=None if content.get("pooling") is None else read_entry(content, "pooling", str),
-        )
-        require(ranking.n_documents >= len(hits), f"n_documents is {ranking.n_documents}, below the hits' number")
-        _check(ranking)
-    except UNREADABLE as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read as a saved ranking: {error}") from error
-    return ranking
+    header, arrays = read_arrays(path, "ranking")
+    content = header.content
+    query = _side(arrays, read_entry(content, "query", dict), "query")
+    similarity = read_entry(content, "similarity", str)
+    require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+    entries = read_entry(content, "hits", list)
+    n_documents = read_entry(content, "n_documents", int)
+    require(n_documents >= len(entries), f"n_documents is {n_documents}, below the hits' number")
+    return {
+        "query_factors": query,
+        "hits": [_hit(arrays, each, rank, query, similarity) for rank, each in enumerate(entries)],
+        "similarity": similarity,
+        "detail": read_entry(content, "detail", str),
+        "n_documents": n_documents,
+        "pooling": None if content.get("pooling") is None else read_entry(content, "pooling", str),
+    }
 
 
-def _check(ranking: Ranking) -> None:
+def check_ranking(ranking: RankingView) -> None:
     """Refuse a ranking that cannot be shown, or in which a number that follows from others is not finite.
 
     Raises:
@@ -181,7 +168,7 @@ def _length(text: TextFactors, similarity: str) -> float:
     return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
 
 
-def _check_hit(hit: Hit, name: str) -> None:
+def _check_hit(hit: HitView, name: str) -> None:
     sides = {"document": hit.document, "query": hit.query}
     for key, shares in sides.items():
         size = float(np.abs(shares.values).sum()) + abs(shares.baseline)
@@ -204,7 +191,7 @@ def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dic
     return {**described, "settings": asdict(side.settings) if side.settings else None}
 
 
-def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity: str, classes: Classes) -> Hit:
+def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity: str) -> dict[str, Any]:
     require(isinstance(entries, dict), f"hit {rank} is no JSON object")
     require("score" in entries, "'score' is missing")
     text, score = read_entry(entries, "text", str), _finite(entries, "score", (int, float), rank)
@@ -220,23 +207,23 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         require(0 < weight <= 1, f"the weight of passage {place} of hit {rank} is {weight}")
         side = _side(arrays, read_entry(part, "side", dict), f"{rank}.{place}")
         require(side.embedding.shape == query.embedding.shape, f"hit {rank} is not as wide as the query")
-        passages.append(classes[2](start, end, weight, side))
+        passages.append({"start": start, "end": end, "weight": weight, "side": side})
     require((reason is None) == bool(passages), f"hit {rank} must have either passages or a reason")
     require(score is not None or reason is not None, f"hit {rank} has neither a score nor a reason")
-    return classes[1](
-        index=read_entry(entries, "index", int),
-        score=nan if score is None else float(score),
-        text=text,
-        passages=tuple(passages),
-        query_factors=query,
-        similarity=similarity,
-        units=units,
-        n_passages=read_entry(entries, "n_passages", int),
-        n_cut=read_entry(entries, "n_cut", int),
-        reason=reason,
-        id=_finite(entries, "id", (str, int, float), rank),
-        retriever_score=_finite(entries, "retriever_score", (int, float), rank),
-    )
+    return {
+        "index": read_entry(entries, "index", int),
+        "score": nan if score is None else float(score),
+        "text": text,
+        "passages": passages,
+        "query_factors": query,
+        "similarity": similarity,
+        "units": units,
+        "n_passages": read_entry(entries, "n_passages", int),
+        "n_cut": read_entry(entries, "n_cut", int),
+        "reason": reason,
+        "id": _finite(entries, "id", (str, int, float), rank),
+        "retriever_score": _finite(entries, "retriever_score", (int, float), rank),
+    }
 
 
 def _side(arrays: Arrays, entries: dict[str, Any], name: str) -> TextFactors:

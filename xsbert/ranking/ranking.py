@@ -12,13 +12,14 @@ import numpy as np
 
 from .._utils.atomic_files import write_text
 from .._utils.cached_property import cached_property
+from .._utils.checksummed_safetensors import reading
 from .._utils.optional_imports import pandas
 from ..attribution.contrasts import Contrast, ModelContrast, contrast_models, contrast_of
 from ..factors.contributions import Shares
 from ..factors.text_factors import TextFactors
 from ..view.html.ranking_page import fragment, page
 from ..view.ranking_terminal import account
-from .files import as_dict, load_ranking, save_ranking
+from .files import as_dict, check_ranking, read_ranking, save_ranking
 from .hit import Hit, Passage
 
 if TYPE_CHECKING:
@@ -223,7 +224,15 @@ class Ranking(Sequence[Hit]):
         >>> xsbert.Ranking.load(folder / "ranking.safetensors").order == ranking.order
         True
         """
-        return load_ranking(path, (Ranking, Hit, Passage))
+        with reading(path, "saved ranking"):
+            fields = read_ranking(path)
+            hits = tuple(
+                Hit(**{**hit, "passages": tuple(Passage(**passage) for passage in hit["passages"])})
+                for hit in fields.pop("hits")
+            )
+            ranking = Ranking(hits=hits, **fields)
+            check_ranking(ranking)
+        return ranking
 
     def __str__(self) -> str:
         return "\n".join(account(self))

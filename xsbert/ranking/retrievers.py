@@ -17,8 +17,8 @@ import numpy as np
 from .._utils.optional_imports import optional
 from .._utils.sequences import as_entries, by_position, column_names
 from .._utils.tables import as_table, plain_rows
+from .._utils.unicode import half_surrogate
 from .._utils.validation import is_integer, passed_id, passed_score
-from ..text.unicode import half_surrogate
 
 __all__ = [
     "MEASURES",

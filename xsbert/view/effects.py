@@ -10,10 +10,9 @@ import numpy as np
 
 from .._utils.arrays import largest_entries
 from .._utils.validation import checked_integer
-from ..factors.text_factors import TextFactors
 from ..text.display import display_tokens
 from ..text.units import PROMPT, TEXT, holds_text
-from .protocols import Shown
+from .protocols import PairView, TextView
 
 __all__ = [
     "WordEffect",
@@ -41,7 +40,7 @@ class WordEffect(NamedTuple):
     """Characters [start, end) of the text with its prompt, or None where the tokenizer has no offsets."""
 
 
-def words_of(text: TextFactors) -> Any:
+def words_of(text: TextView) -> Any:
     """The text in words, or in its own units where the tokenizer has no word ids."""
     return text if text.word_ids is None or text.spans is None else text.words()
 
@@ -51,7 +50,7 @@ def by_word(result: Any) -> Any:
     return replace(result, a=words_of(result.a), b=words_of(result.b), compute_feature_pairs=None)
 
 
-def effects(result: Shown) -> tuple[np.ndarray, np.ndarray]:
+def effects(result: PairView) -> tuple[np.ndarray, np.ndarray]:
     """(S,) and (T,): what each unit adds to the score, its interactions with the whole other text and its main effect.
 
     For a unit of text a that is V_a · (Σ_t V_b[t] + ρ_b) / c, which equals V_a · f(b) / c up to the integration error
@@ -67,13 +66,13 @@ def word_effects(result: Any) -> tuple[list[WordEffect], list[WordEffect]]:
     return _word_effects(words.a, effects_a), _word_effects(words.b, effects_b)
 
 
-def _word_effects(side: TextFactors, values: np.ndarray) -> list[WordEffect]:
+def _word_effects(side: TextView, values: np.ndarray) -> list[WordEffect]:
     spans = side.spans or [None] * len(side.tokens)
     units = zip(display_tokens(side), values, side.roles, spans, strict=True)
     return [WordEffect(label, float(value), role, span) for label, value, role, span in units]
 
 
-def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, int, float]]:
+def top_pairs(result: PairView, k: int, special: bool = True) -> list[tuple[int, int, float]]:
     """The k pairs of largest absolute attribution as (position in a, position in b, value).
 
     Args:
@@ -95,7 +94,7 @@ def top_pairs(result: Shown, k: int, special: bool = True) -> list[tuple[int, in
     return [(s, t, float(result.matrix[s, t])) for s, t in places]
 
 
-def unknown_units(text: TextFactors) -> list[bool]:
+def unknown_units(text: TextView) -> list[bool]:
     """(S,) which tokens the model saw as unknown, though the text says something there.
 
     Told by the spelling of the token: a text that itself says “[UNK]” is not marked.

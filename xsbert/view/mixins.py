@@ -5,19 +5,19 @@ from __future__ import annotations
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from .protocols import Shown
+from .protocols import PairView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn"]
+__all__ = ["PlotMixin"]
 
 
-class Drawn:
+class PlotMixin:
     """Methods ``plot_…`` of a result, which hand over to the functions of `xsbert.utils`."""
 
-    def plot(self: Shown, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
+    def plot(self: PairView, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
         """Draw a picture of the result; the same as the method ``plot_`` with the name of the kind.
 
         Args:
@@ -46,7 +46,7 @@ class Drawn:
         return draw(**options)
 
     def plot_heatmap(
-        self: Shown,
+        self: PairView,
         *,
         special_tokens: bool = True,
         values: bool | None = None,
@@ -66,7 +66,7 @@ class Drawn:
         return heatmap(self, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
 
     def plot_bipartite(
-        self: Shown,
+        self: PairView,
         *,
         k: int | None = None,
         special_tokens: bool = False,
@@ -85,7 +85,7 @@ class Drawn:
         return bipartite(self, k=k, special_tokens=special_tokens, title=title, ax=ax)
 
     def plot_highlight(
-        self: Shown, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
+        self: PairView, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
     ) -> tuple[Figure, Axes]:
         """Draw both texts, words shaded by `word_effects`.
 
@@ -98,7 +98,7 @@ class Drawn:
 
         return highlight(self, special_tokens=special_tokens, title=title, width=width)
 
-    def plot_waterfall(self: Shown, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    def plot_waterfall(self: PairView, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
         """Draw how the parts add up to the score.
 
         Args:
@@ -111,8 +111,8 @@ class Drawn:
         return waterfall(self, title=title, ax=ax)
 
     def plot_difference(
-        self: Shown,
-        before: Shown,
+        self: PairView,
+        before: PairView,
         *,
         special_tokens: bool = True,
         values: bool | None = None,

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from .._utils.validation import finite_or_none
 from ..text.display import display_units
 from ..text.marks import tagged
 from ..text.units import TEXT
+from .protocols import HitView, RankingView
 from .terminal import printable
-
-if TYPE_CHECKING:
-    from ..ranking.hit import Hit
-    from ..ranking.ranking import Ranking
 
 __all__ = ["account"]
 
@@ -26,7 +22,7 @@ THRESHOLD = 0.3
 PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
 
 
-def account(ranking: Ranking, width: int = 100, most: int = 20, colours: bool = False) -> list[str]:
+def account(ranking: RankingView, width: int = 100, most: int = 20, colours: bool = False) -> list[str]:
     """Lines: the query, then each hit with its score, its marked words and what the words of the query have in it.
 
     Args:
@@ -43,7 +39,7 @@ def account(ranking: Ranking, width: int = 100, most: int = 20, colours: bool = 
     return lines
 
 
-def _head(ranking: Ranking) -> list[str]:
+def _head(ranking: RankingView) -> list[str]:
     how = ranking.query_factors.settings
     lines = [f"{len(ranking)} of {ranking.n_documents} documents for “{printable(ranking.query)}”"]
     if how is not None:
@@ -61,7 +57,7 @@ def _head(ranking: Ranking) -> list[str]:
     return lines
 
 
-def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[str, str]) -> Iterator[str]:
+def _hit_lines(rank: int, hit: HitView, ranking: RankingView, width: int, marks: tuple[str, str]) -> Iterator[str]:
     largest = max((abs(score) for score in ranking.scores), default=0.0)
     filled = round(BAR * max(0.0, hit.score) / largest) if largest else 0
     score = "no score" if finite_or_none(hit.score) is None else f"{hit.score:+.4f}"
@@ -96,7 +92,7 @@ def _hit_lines(rank: int, hit: Hit, ranking: Ranking, width: int, marks: tuple[s
     yield f"     baseline {hit.baseline:+.4f}, error {hit.error:.1e}, residual {hit.residual:.1e}"
 
 
-def _scale(hit: Hit, ranking: Ranking) -> float:
+def _scale(hit: HitView, ranking: RankingView) -> float:
     """What marks of a hit are measured by: its own largest word, since those of long documents have little each, or
     more the less it scores, so that what hardly scores has no marks."""
     own = max((each.weight for each in hit.highlights()), default=0.0)
@@ -105,7 +101,7 @@ def _scale(hit: Hit, ranking: Ranking) -> float:
     return own / share if own > 0 and share > 0 else float("inf")
 
 
-def _shown(hit: Hit, largest: float) -> str:
+def _shown(hit: HitView, largest: float) -> str:
     """The text, with its marks as control characters that no text has left after `printable`."""
     start, end = min(each.start for each in hit.passages), max(each.end for each in hit.passages)
     marked = tagged(hit.text, hit.highlights(), "\x02", "\x03", THRESHOLD, printable, largest)

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from .effects import effects
-from .protocols import Shown
+from .protocols import PairView
 
 __all__ = ["to_dict"]
 
 
-def to_dict(result: Shown) -> dict[str, Any]:
+def to_dict(result: PairView) -> dict[str, Any]:
     """All numbers of a result in full, as `json.dumps` takes them.
 
     Returns:

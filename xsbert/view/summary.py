@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .._utils.arrays import largest_entries
-from ..factors.text_factors import TextFactors
 from ..text.display import display_tokens, shorten
 from ..text.units import holds_text
 from .effects import top_pairs
-from .protocols import Shown, shown_parts
+from .protocols import PairView, TextView, shown_parts
 from .terminal import columns
 
 __all__ = [
@@ -49,7 +48,7 @@ class Sentence(NamedTuple):
         return f"{text}; against it: {', '.join(map(' · '.join, self.pairs_against))}"
 
 
-def sentence(result: Shown) -> Sentence:
+def sentence(result: PairView) -> Sentence:
     """What the score mostly comes from, told by its interactions between words.
 
     Pairs of the same two words are taken together, wherever they stand. Up to three are named for the similarity and
@@ -76,7 +75,7 @@ def sentence(result: Shown) -> Sentence:
     )
 
 
-def _by_label(result: Shown) -> tuple[list[list[str]], np.ndarray]:
+def _by_label(result: PairView) -> tuple[list[list[str]], np.ndarray]:
     """The words of either text, each once, and the matrix summed over where they stand."""
     names, places, kept = [], [], []
     for side in (result.a, result.b):
@@ -97,7 +96,7 @@ def _by_label(result: Shown) -> tuple[list[list[str]], np.ndarray]:
     return names, matrix
 
 
-def score_name(result: Shown) -> str:
+def score_name(result: PairView) -> str:
     """Which score is explained: the similarity and, of a model with a query and a document side, of what.
 
     That is which of the model's methods embed the texts so or, where these do the same, what stands before the texts.
@@ -105,7 +104,7 @@ def score_name(result: Shown) -> str:
     return f"{result.similarity} similarity{''.join(f' {line}' for line in side_lines(result))}"
 
 
-def side_lines(result: Shown) -> list[str]:
+def side_lines(result: PairView) -> list[str]:
     """What tells the two sides of a model apart: its methods, or what stands before the texts; none for most models."""
     a, b = result.a, result.b
     if a.encoded_by and b.encoded_by:
@@ -121,13 +120,13 @@ def read_score(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def spell(result: Shown, k: int, special: bool) -> list[tuple[str, str, float]]:
+def spell(result: PairView, k: int, special: bool) -> list[tuple[str, str, float]]:
     """The k pairs of largest absolute attribution, by the names of their units."""
     labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
     return [(labels_a[s], labels_b[t], value) for s, t, value in top_pairs(result, k, special)]
 
 
-def account(result: Shown, k: int = 6) -> str:
+def account(result: PairView, k: int = 6) -> str:
     """Several lines: texts, settings, the parts of the score, errors and the k strongest pairs."""
     how = result.settings
     lines = [
@@ -155,25 +154,25 @@ def account(result: Shown, k: int = 6) -> str:
     return "\n".join(lines)
 
 
-def factor_error_lines(result: Shown) -> list[str]:
+def factor_error_lines(result: PairView) -> list[str]:
     """The stated errors of the factors of both texts; none where a text has none."""
     if result.factor_error_a is None or result.factor_error_b is None:
         return []
     return [f"factors' errors up to: a {result.factor_error_a:.1e}, b {result.factor_error_b:.1e}"]
 
 
-def _unshifted_lines(result: Shown) -> list[str]:
+def _unshifted_lines(result: PairView) -> list[str]:
     if result.score_unshifted is None:
         return []
     return [f"  is that of the shifted model; the model's own, without the shift, is {result.score_unshifted:.4f}"]
 
 
-def _strongest_lines(result: Shown, k: int) -> list[str]:
+def _strongest_lines(result: PairView, k: int) -> list[str]:
     pairs = [(f"{one} · {other}", value) for one, other, value in spell(result, k, special=False)]
     width = max((columns(label) for label, _ in pairs), default=0)
     lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
     return lines or ["    none between words"]
 
 
-def _cut(text: TextFactors) -> str:
+def _cut(text: TextView) -> str:
     return f"  [{text.n_cut} tokens cut off by the model's limit]" if text.n_cut else ""

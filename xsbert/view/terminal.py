@@ -8,7 +8,7 @@ import unicodedata
 from wcwidth import wcswidth, wcwidth
 
 from ..text.display import display_tokens
-from .protocols import Shown
+from .protocols import PairView
 
 __all__ = ["columns", "matrix_lines", "printable"]
 
@@ -20,7 +20,7 @@ RESET = "\x1b[0m"
 LONGEST_LABEL, SHORTEST_LABEL = 16, 4
 
 
-def matrix_lines(result: Shown, width: int, true_colour: bool = True) -> list[str] | None:
+def matrix_lines(result: PairView, width: int, true_colour: bool = True) -> list[str] | None:
     """Draw the (S, T) matrix with ANSI colours, rows for the units of text a, columns for those of text b.
 
     Labels are shortened until the matrix fits.

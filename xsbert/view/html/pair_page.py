@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from ...factors.text_factors import TextFactors
 from ...text.display import vocabulary_tokens
 from ...text.units import TEXT
 from ..effects import top_pairs, unknown_units
-from ..protocols import Shown, shown_parts
+from ..protocols import PairView, TextView, shown_parts
 from ..summary import factor_error_lines, score_name, sentence, side_lines
 from .content_policy import content_security_policy, inline_scripts
 
@@ -36,7 +35,7 @@ N_PAIRS = 10
 SCRIPTS = ("state.js", "texts.js", "lines.js", "map.js", "selection.js", "start.js")
 
 
-def page(result: Shown) -> str:
+def page(result: PairView) -> str:
     """A whole HTML page that shows a result.
 
     Raises:
@@ -60,7 +59,7 @@ def document(title: str, body: str, style: str) -> str:
     return Template(_file("page.html")).substitute(title=title, body=body, style=own, policy=policy)
 
 
-def fragment(result: Shown) -> str:
+def fragment(result: PairView) -> str:
     """The same without the page around it, for a notebook's output.
 
     The same result always gives the same text, and any number of fragments can stand in one page.
@@ -125,7 +124,7 @@ def _packed(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
 
 
-def _joined(side: TextFactors) -> list[int]:
+def _joined(side: TextView) -> list[int]:
     """1 for units that follow the one before without white space, as the parts of a word do."""
     if side.spans is None:
         return [0] * len(side.tokens)
@@ -136,14 +135,14 @@ def _joined(side: TextFactors) -> list[int]:
     return joined
 
 
-def _unknown(tokens: TextFactors, side: TextFactors) -> list[int]:
+def _unknown(tokens: TextView, side: TextView) -> list[int]:
     """Places of the units with a token that the model saw as unknown."""
     unknown = unknown_units(tokens)
     groups = [[at] for at in range(len(unknown))] if side is tokens else tokens.groups("words")
     return [place for place, group in enumerate(groups) if any(unknown[at] for at in group)]
 
 
-def _summary(result: Shown) -> list[list[str]]:
+def _summary(result: PairView) -> list[list[str]]:
     """Name, number and the sign before it: the score, the parts that it is the sum of, and the error.
 
     A shifted model has no main effects and no baseline: what is exactly zero is left out.
@@ -155,7 +154,7 @@ def _summary(result: Shown) -> list[list[str]]:
     return [score, *summed, ["error", f"{result.error:.1e}", ""]]
 
 
-def _how(result: Shown) -> list[str]:
+def _how(result: PairView) -> list[str]:
     how = result.settings
     return [
         how.model,
@@ -169,7 +168,7 @@ def _how(result: Shown) -> list[str]:
     ]
 
 
-def _notes(result: Shown) -> list[str]:
+def _notes(result: PairView) -> list[str]:
     sides = {"a": result.a, "b": result.b}
     unshifted = (
         []
@@ -190,11 +189,11 @@ def _notes(result: Shown) -> list[str]:
     )
 
 
-def _caption(result: Shown) -> str:
+def _caption(result: PairView) -> str:
     return "" if result.settings.shift else "the cells sum to the interactions, not to the score"
 
 
-def _plain(result: Shown, shown: Shown, told: Any) -> str:
+def _plain(result: PairView, shown: PairView, told: Any) -> str:
     """What remains where scripts do not run."""
     pairs = top_pairs(shown, N_PAIRS, special=False)
     labels_a, labels_b = vocabulary_tokens(shown.a), vocabulary_tokens(shown.b)

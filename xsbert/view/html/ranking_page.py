@@ -11,19 +11,15 @@ import hashlib
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..._utils.validation import finite_or_none
 from ...text.display import display_units
 from ...text.units import TEXT
+from ..protocols import ContributionsView, HitView, RankingView
 from .pair_page import document, script_json
-
-if TYPE_CHECKING:
-    from ...factors.contributions import Shares
-    from ...ranking.hit import Hit
-    from ...ranking.ranking import Ranking
 
 __all__ = ["fragment", "page"]
 
@@ -45,7 +41,7 @@ SCRIPT = """<script>
 </script>"""
 
 
-def page(ranking: Ranking) -> str:
+def page(ranking: RankingView) -> str:
     """A whole HTML page that shows a ranking.
 
     Raises:
@@ -54,7 +50,7 @@ def page(ranking: Ranking) -> str:
     return document(escape(f"{ranking.query:.80}"), fragment(ranking), _file("ranking.css"))
 
 
-def fragment(ranking: Ranking) -> str:
+def fragment(ranking: RankingView) -> str:
     """The same without the page around it, for a notebook's output.
 
     Raises:
@@ -73,7 +69,7 @@ def fragment(ranking: Ranking) -> str:
     return f'<div class="xsbert" data-xsbert="{key}">\n{_plain(ranking)}\n</div>\n{script}'
 
 
-def _hit(rank: int, hit: Hit) -> dict[str, Any]:
+def _hit(rank: int, hit: HitView) -> dict[str, Any]:
     content: dict[str, Any] = {
         "rank": rank,
         "name": f"document {hit.index}" + ("" if hit.id is None else f", {hit.id}"),
@@ -101,7 +97,7 @@ def _hit(rank: int, hit: Hit) -> dict[str, Any]:
     return content
 
 
-def _placed(shares: Shares) -> tuple[list[int], list[tuple[int, int]]]:
+def _placed(shares: ContributionsView) -> tuple[list[int], list[tuple[int, int]]]:
     """Places of the units that stand in the text, and their characters."""
     if shares.spans is None:
         return [], []
@@ -109,7 +105,7 @@ def _placed(shares: Shares) -> tuple[list[int], list[tuple[int, int]]]:
     return kept, [shares.spans[at] for at in kept]
 
 
-def _pairs(hit: Hit, kept: list[int]) -> dict[str, Any]:
+def _pairs(hit: HitView, kept: list[int]) -> dict[str, Any]:
     """The interactions of each unit of the query with each of the document."""
     values = hit.attribution.matrix[:, kept]
     scale = float(np.abs(values).max()) / 127 if values.size else 0.0
@@ -131,7 +127,7 @@ def _folded(values: np.ndarray) -> list[list[int]] | None:
     return edges.reshape(-1, 2).tolist()
 
 
-def _notes(hit: Hit) -> list[str]:
+def _notes(hit: HitView) -> list[str]:
     notes = []
     if hit.reason is not None:
         notes.append(f"Not explained: {hit.reason}")
@@ -148,7 +144,7 @@ def _notes(hit: Hit) -> list[str]:
     return notes
 
 
-def _how(ranking: Ranking) -> list[str]:
+def _how(ranking: RankingView) -> list[str]:
     how = ranking.query_factors.settings
     lines = [f"{len(ranking)} of {ranking.n_documents} documents", f"{ranking.similarity} similarity"]
     if how is not None:
@@ -166,7 +162,7 @@ def _how(ranking: Ranking) -> list[str]:
     return lines
 
 
-def _plain(ranking: Ranking) -> str:
+def _plain(ranking: RankingView) -> str:
     """What remains where scripts do not run."""
     lines = [f'<p>Query: <bdi dir="auto">{escape(ranking.query)}</bdi></p>', "<ol>"]
     for hit in ranking:

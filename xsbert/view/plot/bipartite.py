@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..effects import top_pairs
-from ..protocols import Shown
+from ..protocols import PairView
 from .checks import check_flag, check_result, figure_of
 from .fonts import Fonts, find_fonts
 from .style import (
@@ -45,7 +45,7 @@ TITLE = 5.4
 
 
 def bipartite(
-    result: Shown,
+    result: PairView,
     *,
     k: int | None = None,
     special_tokens: bool = False,
@@ -112,7 +112,7 @@ def bipartite(
     return fig, ax
 
 
-def _strongest(result: Shown, k: int | None, special_tokens: bool) -> list[tuple[int, int, float]]:
+def _strongest(result: PairView, k: int | None, special_tokens: bool) -> list[tuple[int, int, float]]:
     pairs = [pair for pair in top_pairs(result, MOST_LINES if k is None else k, special_tokens) if pair[2]]
     return [pair for pair in pairs if k is not None or abs(pair[2]) >= LEAST_SHARE * abs(pairs[0][2])]
 

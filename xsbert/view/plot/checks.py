@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..._utils.validation import is_real
-from ...factors.text_factors import TextFactors
 from ...text.units import SPECIAL
+from ..protocols import TextView
 
 __all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]
 
@@ -40,7 +40,7 @@ def check_same_pair(results: Mapping[str, Any]) -> None:
             _check_same_units(getattr(first, side), getattr(other, side), side, first_name, name)
 
 
-def _check_same_units(first: TextFactors, other: TextFactors, side: str, first_name: str, name: str) -> None:
+def _check_same_units(first: TextView, other: TextView, side: str, first_name: str, name: str) -> None:
     where = f"{first_name} and {name} differ in text {side}"
     advice = "the same pair is needed, in the same units; words() gives texts of different tokenizers the same units"
     if len(first.tokens) != len(other.tokens):

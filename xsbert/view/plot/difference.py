@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..protocols import Shown
+from ..protocols import PairView
 from .checks import check_result, check_same_pair
 from .style import magnitude, title_chunks, written
 from .table import Table, draw_figure, table_of
@@ -16,8 +16,8 @@ __all__ = ["difference", "named_difference"]
 
 
 def difference(
-    result_1: Shown,
-    result_2: Shown,
+    result_1: PairView,
+    result_2: PairView,
     *,
     special_tokens: bool = True,
     values: bool | None = None,
@@ -53,7 +53,7 @@ def difference(
 
 
 def named_difference(
-    results: Mapping[str, Shown],
+    results: Mapping[str, PairView],
     *,
     special_tokens: bool,
     values: bool | None,
@@ -90,7 +90,7 @@ def named_difference(
     return draw_figure(table, values, chunks, limit, ax, "change of attribution")
 
 
-def _check_same_sum(results: Mapping[str, Shown]) -> None:
+def _check_same_sum(results: Mapping[str, PairView]) -> None:
     # Those that are shifted come first.
     (shifted, one), (other, two) = sorted(results.items(), key=lambda item: not item[1].settings.shift)
     if one.settings.shift != two.settings.shift:
@@ -100,7 +100,7 @@ def _check_same_sum(results: Mapping[str, Shown]) -> None:
         )
 
 
-def _settings_chunks(one: Shown, two: Shown) -> list[str]:
+def _settings_chunks(one: PairView, two: PairView) -> list[str]:
     """What a reader must know of how the second was computed and the first was not."""
     first, second = vars(one.settings), vars(two.settings)
     names = {"model": "model", "layer": "layer", "reference": "reference", "reference_positions": "positions"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..protocols import Shown
+from ..protocols import PairView
 from .checks import check_result
 from .style import magnitude, part_chunks, score_chunks, title_chunks
 from .table import draw_figure, table_of
@@ -14,7 +14,7 @@ __all__ = ["heatmap"]
 
 
 def heatmap(
-    result: Shown,
+    result: PairView,
     *,
     special_tokens: bool = True,
     values: bool | None = None,

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...text.units import holds_text
 from ..effects import by_word, effects
-from ..protocols import Shown
+from ..protocols import PairView
 from .checks import check_flag, check_result, is_number
 from .fonts import Fonts, find_fonts
 from .style import (
@@ -35,7 +35,7 @@ __all__ = ["highlight"]
 
 
 def highlight(
-    result: Shown, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
+    result: PairView, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
 ) -> tuple[Figure, Axes]:
     """Draw the texts themselves, each word shaded by all that it contributes.
 

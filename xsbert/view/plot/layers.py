@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from ...text.display import shorten
-from ..protocols import Shown
+from ..protocols import PairView
 from .checks import check_flag, check_result, check_same_pair
 from .fonts import find_fonts
 from .style import FONT_SIZE, baseline_chunk, limit_of, magnitude, set_title, title_chunks, unshifted_chunks, written
@@ -27,7 +27,7 @@ LARGEST_PANEL = 5.0
 
 
 def layers(
-    results: Sequence[Shown],
+    results: Sequence[PairView],
     *,
     own_scales: bool = False,
     special_tokens: bool = True,
@@ -139,7 +139,7 @@ def _grid(
     return fig, grid.ravel()[:n], n_columns
 
 
-def _panel_chunks(result: Shown, results: Sequence[Shown]) -> list[str]:
+def _panel_chunks(result: PairView, results: Sequence[PairView]) -> list[str]:
     chunks = [f"layer {result.settings.layer} of {result.settings.n_layers}"]
     if len({other.settings.model for other in results}) > 1:
         chunks.append(result.settings.model)

@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex, to_rgb
 
-from ...factors.text_factors import TextFactors
 from ...text.display import display_tokens, shorten
-from ..protocols import Shown
+from ..protocols import PairView, TextView
 from ..summary import score_name
 from .checks import check_flag
 from .fonts import find_fonts
@@ -66,16 +65,16 @@ def title_chunks(title: bool | str, chunks: list[str]) -> list[str]:
     return chunks if title else []
 
 
-def score_chunks(result: Shown) -> list[str]:
+def score_chunks(result: PairView) -> list[str]:
     return [f"{score_name(result)} {written(result.score, 4)}", *unshifted_chunks(result, 4)]
 
 
-def unshifted_chunks(result: Shown, decimals: int) -> list[str]:
+def unshifted_chunks(result: PairView, decimals: int) -> list[str]:
     """The model's own score, where a shift was added to it."""
     return [] if result.score_unshifted is None else [f"unshifted {written(result.score_unshifted, decimals)}"]
 
 
-def part_chunks(result: Shown, shown: np.ndarray | None = None) -> list[str]:
+def part_chunks(result: PairView, shown: np.ndarray | None = None) -> list[str]:
     """What the score is the sum of: without a shift it is not the sum of the cells.
 
     ``shown`` are the cells that are drawn; None where the picture has no cells.
@@ -119,7 +118,7 @@ def wrap(chunks: list[str], width: float) -> list[str]:
     return lines
 
 
-def labels_of(text: TextFactors) -> list[str]:
+def labels_of(text: TextView) -> list[str]:
     return [shorten(label, LONGEST_LABEL) for label in display_tokens(text)]
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from ...text.units import holds_text
-from ..protocols import Shown
+from ..protocols import PairView
 from .checks import check_flag, figure_of, is_number
 from .fonts import Fonts, find_fonts
 from .style import (
@@ -79,7 +79,7 @@ class Table:
         return bool(np.any(self.main_a) or np.any(self.main_b))
 
 
-def table_of(result: Shown, special_tokens: bool = True) -> Table:
+def table_of(result: PairView, special_tokens: bool = True) -> Table:
     """What a heat map shows of a result; without special tokens, it is left with the units of the text itself.
 
     Raises:

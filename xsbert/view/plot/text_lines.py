@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from ...factors.text_factors import TextFactors
 from ...text.display import display_tokens
 from ...text.units import REST, SPECIAL, holds_text
+from ..protocols import TextView
 from .fonts import Fonts
 from .style import is_wide, written
 
@@ -29,7 +29,7 @@ class Side:
     """One text, cut into the words that it shades."""
 
     name: str
-    text: TextFactors
+    text: TextView
     values: np.ndarray
     """(S,)"""
     kept: tuple[bool, ...]

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..protocols import Shown
+from ..protocols import PairView
 from .checks import check_result, figure_of
 from .style import (
     FONT_SIZE,
@@ -26,7 +26,7 @@ from .style import (
 __all__ = ["waterfall"]
 
 
-def waterfall(result: Shown, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
+def waterfall(result: PairView, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Draw how interactions, main effects, baseline and error add up to the score.
 
     Args:

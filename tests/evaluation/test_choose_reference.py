@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 from tests.pairs import PAIRS
-from tests.test_shift_cost import SCORES, TEXTS_A, TEXTS_B
+from tests.evaluation.test_shift_cost import SCORES, TEXTS_A, TEXTS_B
 from tests.tiny_models import save_tiny_model
 from xsbert import XSTransformer, choose_reference, shift_cost
 

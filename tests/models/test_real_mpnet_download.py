@@ -201,7 +201,7 @@ def test_two_processes_at_once(wheels, folder):
         "import sys; from pathlib import Path; from benchmarks.real_mpnet import installed;"
         f"print(installed(Path({str(folder)!r}), {SHA256!r}))"
     )
-    command = {"args": [sys.executable, "-c", code], "cwd": Path(__file__).parents[1], "text": True}
+    command = {"args": [sys.executable, "-c", code], "cwd": Path(__file__).parents[2], "text": True}
     runs = [subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     outputs = [run.communicate() for run in runs]
     assert [out.strip() for out, _ in outputs] == [str(folder)] * 2

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.test_results import make_result
+from tests.attribution.test_files import make_result
 from xsbert._utils.arrays import largest_entries
 from xsbert.text.units import range_groups, sentence_ranges, word_groups
 

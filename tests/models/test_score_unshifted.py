@@ -16,7 +16,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
-from tests.test_results import rewrite
+from tests.attribution.test_files import rewrite
 from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import Attribution, XSTransformer, load_factors, save_factors
 from xsbert.models import ShiftWarning

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-GUIDES = Path(__file__).parent.parent / "docs/guides"
+GUIDES = Path(__file__).parents[2] / "docs/guides"
 NEEDS = {
     "FAISS": "faiss",
     "Haystack": "haystack",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.browser import with_script
-from tests.test_highlights import text_factors
+from tests.ranking.test_highlights import text_factors
 from xsbert.ranking.hit import Hit, Passage
 from xsbert.ranking.ranking import Ranking
 from xsbert.view.html.content_policy import content_security_policy, stated_policy

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.test_corpus_jobs import FEW, ROWS, contents, stopped_at
+from tests.corpus.test_jobs import FEW, ROWS, contents, stopped_at
 from tests.tiny_models import save_tiny_model
 from xsbert import XSTransformer, explain_corpus, read_corpus
 from xsbert.corpus import job as jobs

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_factor_files import make_factors, same
-from tests.test_results import SETTINGS, make_result, rewrite
+from tests.factors.test_files import make_factors, same
+from tests.attribution.test_files import SETTINGS, make_result, rewrite
 from xsbert import Attribution, load_factors, save_factors
 from xsbert._utils import atomic_files as files
 from xsbert._utils.atomic_files import write
 from xsbert.attribution.files import read_metadata
 from xsbert.factors.text_factors import TextFactors
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 OLD_NOTE = r"was written by xsbert 0\.1\.0, whose files have no checksum over all that they hold"
 
 
@@ -319,7 +319,7 @@ write({path!r}, chunks())
 
 def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):
     path = tmp_path / "file"
-    script = KILLED.format(root=str(Path(__file__).parents[1]), path=str(path))
+    script = KILLED.format(root=str(Path(__file__).parents[2]), path=str(path))
     killed = subprocess.run([sys.executable, "-c", script], check=False)
     assert killed.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()

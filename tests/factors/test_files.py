@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from tests.test_results import SETTINGS, make_result, put, sealed
+from tests.attribution.test_files import SETTINGS, make_result, put, sealed
 from tests.tiny import write_model
 from xsbert import Attribution, XSTransformer, load_factors, save_factors
 from xsbert._utils.checksummed_safetensors import FORMAT_VERSION
