@@ -489,10 +489,10 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
 
 def _without_text(roles: pa.ChunkedArray) -> list[int]:
     """Places of the rows with units none of which is text."""
-    whole = roles.combine_chunks()
+    whole: Any = roles.combine_chunks()
     held = np.zeros(len(roles), dtype=bool)
-    is_text = pc.is_in(pc.list_flatten(whole), pa.array([TEXT, REST])).to_numpy(zero_copy_only=False)
-    held[pc.list_parent_indices(whole).to_numpy()[is_text]] = True
+    is_text = np.isin(whole.flatten().to_numpy(zero_copy_only=False), [TEXT, REST])
+    held[whole.value_parent_indices().to_numpy()[is_text]] = True
     return np.flatnonzero(~held & roles.is_valid().to_numpy()).tolist()
 
 

@@ -44,7 +44,8 @@ def token_layout(transformer: Transformer, features: Mapping[str, Any], text: st
         prompt: what is before it, or an empty string.
     """
     ids = features["input_ids"][0].tolist()
-    tokens = tuple(transformer.tokenizer.convert_ids_to_tokens(ids))
+    tokenizer: Any = transformer.tokenizer
+    tokens = tuple(tokenizer.convert_ids_to_tokens(ids))
     encodings = getattr(features, "encodings", None)
     if encodings:
         return _of_encoding(encodings[0], tokens, prompt + text, len(prompt))
@@ -111,7 +112,7 @@ def _of_ids(
 
 def _content(transformer: Transformer, text: str, prompt: str = "") -> list[int]:
     """All ids of a text, special tokens left out, whatever the model's length limit."""
-    whole = {"text": {"truncation": False, "verbose": False}}
+    whole: Any = {"text": {"truncation": False, "verbose": False}}
     features = transformer.preprocess([text], prompt=prompt or None, processing_kwargs=whole)
     ids = features["input_ids"][0].tolist()
     return [each for each, flag in zip(ids, _special(transformer, features), strict=True) if not flag]
@@ -119,8 +120,11 @@ def _content(transformer: Transformer, text: str, prompt: str = "") -> list[int]
 
 def _special(transformer: Transformer, features: Mapping[str, Any]) -> list[bool]:
     """(S,) which tokens are special. The unknown token is not: it stands for something in the text."""
-    known = set(transformer.tokenizer.all_special_ids) - {transformer.tokenizer.unk_token_id}
-    return [each in known for each in features["input_ids"][0].tolist()]
+    tokenizer: Any = transformer.tokenizer
+    return [
+        each in tokenizer.all_special_ids and each != tokenizer.unk_token_id
+        for each in features["input_ids"][0].tolist()
+    ]
 
 
 def _n_common(one: Sequence[int], other: Sequence[int]) -> int:
