@@ -181,8 +181,8 @@ def _highlights(
 def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.ndarray]:
     """Embeddings of queries, as the model encodes them."""
     prompt, side = task.sides[0]
-    if may_exceed_positions(model[0]):
-        explainer = model.explainer()
+    explainer = model.explainer()
+    if may_exceed_positions(explainer.model[0]):
         for text in texts:
             explainer.tokenized(text, explainer.prompt(prompt, None, side), name="the query", warn=False)
     private = private_model(model)

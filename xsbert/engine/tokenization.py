@@ -196,7 +196,8 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         name=name,
         unknown_token=transformer.tokenizer.unk_token,
     )
-    check_positions(transformer, len(found.tokens), name)
+    # Padding, which a tokenizer may be set to add, needs no positions in models that number around it.
+    check_positions(transformer, int(features["attention_mask"].sum()), name)
     if warn:
         for problem in filter(None, (found.cut, found.nothing_left)):
             warnings.warn(f"{problem}, and the explanation is of what the model saw", stacklevel=caller_level())

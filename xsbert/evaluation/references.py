@@ -194,8 +194,8 @@ class _Shifts:
     ) -> Iterator[np.ndarray]:
         """(P,) similarities of pairs (2, P) of texts: first of the model as it is, then of each shifted one."""
         options = {"prompt": prompt, "batch_size": batch_size}
-        if may_exceed_positions(self.whole[0]):
-            explainer = self.whole.explainer()
+        explainer = self.whole.explainer()
+        if may_exceed_positions(explainer.model[0]):
             for text in texts:
                 explainer.tokenized(text, explainer.prompt(prompt), name=f"the text {shorten(text, 60)!r}", warn=False)
         unshifted = private_model(_without_normalisation(XSTransformer.wrap(self.whole)))

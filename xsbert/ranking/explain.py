@@ -133,7 +133,7 @@ def explained_ranking(
 
 
 def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
-    if may_exceed_positions(model[0]):
+    if may_exceed_positions(explainer.model[0]):
         for place, text in enumerate(texts):
             explainer.tokenized(text, prompt, name=f"documents[{place}]", warn=False)
     show = bool(explainer.options.show_progress_bar)
@@ -211,7 +211,7 @@ def _best_by_passages(
 ) -> list[Scored]:
     """Documents by the best of their passages' scores, or by their mean."""
     assert request.passages is not None
-    _check_limit(model, request.passages, prompt)
+    _check_limit(explainer.model, request.passages, prompt)
     ranges = [passages_of(each.text, model.tokenizer, request.passages, request.overlap) for each in documents]
     texts = [each.text[start:end] for each, parts in zip(documents, ranges, strict=True) for start, end in parts]
     embeddings = _encoded(model, texts, prompt, explainer)
@@ -230,7 +230,7 @@ def _best_by_passages(
     return sorted(scored, key=lambda each: math.inf if math.isnan(each.score) else -each.score)[: request.top_k]
 
 
-def _check_limit(model: SentenceTransformer, size: int, prompt: Prompt) -> None:
+def _check_limit(model: Explainable, size: int, prompt: Prompt) -> None:
     """Refuse passages that the model's limit would cut."""
     limits = [limit for limit in (length_limit(model[0]), position_limit(model[0])) if limit is not None]
     around = len(model.preprocess(["a"], prompt=prompt.text)["input_ids"][0]) - 1
