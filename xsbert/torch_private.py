@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 __all__ = [
+    "PICKLED_STATE",
     "TorchDispatchMode",
     "forward_mode_is_on",
     "is_batched",
@@ -29,6 +30,15 @@ __all__ = [
     "tree_map_only",
     "write_count",
 ]
+
+STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+PICKLED_STATE = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_tensor_v2",
+    *(f"torch {kind}Storage" for kind in STORAGES),
+}
+"""Module and name of what the pickle of a state of plain tensors refers to, as `torch.save` writes it."""
 
 
 def is_batched(tensor: Tensor) -> bool:
