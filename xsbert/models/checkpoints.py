@@ -175,7 +175,7 @@ def _install(archive: Path, folder: Path, published: Published) -> None:
             root = find_root(content)
             for weights in [*root.rglob("pytorch_model.bin")]:
                 convert_weights(weights)
-            check_configurations(root, published.model_class.model_types)
+            check_configurations(root, published.model_class.model_types or ())
             _try(root, published)
         # Whatever an archive from elsewhere leads to: it would be no better the next time.
         except Exception as error:
