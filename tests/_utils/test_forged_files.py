@@ -10,10 +10,10 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
+from tests.attribution.test_files import make_result, sealed
 from tests.factors.test_files import make_factors
 from tests.ranking.test_files import rewritten
 from tests.view.test_ranking_page import ranking_of
-from tests.attribution.test_files import make_result, sealed
 from xsbert import Attribution, load_factors, save_factors
 from xsbert._utils.checksummed_safetensors import read_arrays
 from xsbert._utils.header_limits import check_structure, parse_json

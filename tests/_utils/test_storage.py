@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.factors.test_files import make_factors, same
 from tests.attribution.test_files import SETTINGS, make_result, rewrite
+from tests.factors.test_files import make_factors, same
 from xsbert import Attribution, load_factors, save_factors
 from xsbert._utils import atomic_files as files
 from xsbert._utils.atomic_files import write

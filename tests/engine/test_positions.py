@@ -8,9 +8,9 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from tests.published import published_matrices
-from tests.factors.test_files import make_factors
 from tests.attribution.test_files import SETTINGS, make_result, rewrite
+from tests.factors.test_files import make_factors
+from tests.published import published_matrices
 from tests.tiny import write_model
 from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import Attribution, XSMPNet, XSRoberta, XSTransformer, load_factors, save_factors, shift_cost

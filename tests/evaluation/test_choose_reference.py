@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-from tests.pairs import PAIRS
 from tests.evaluation.test_shift_cost import SCORES, TEXTS_A, TEXTS_B
+from tests.pairs import PAIRS
 from tests.tiny_models import save_tiny_model
 from xsbert import XSTransformer, choose_reference, shift_cost
 

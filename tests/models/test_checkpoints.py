@@ -1,5 +1,6 @@
 """Published models: downloaded from a server on this machine, unpacked and loaded."""
 
+import errno
 import io
 import json
 import pickle
@@ -19,7 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSMPNet, XSRoberta, XSTransformer
-from xsbert.models import checkpoints, load_model
+from xsbert.models import archives, checkpoints, load_model
 
 OLD_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "xsbert.models.ShiftingReferenceTransformer"},
@@ -374,12 +375,12 @@ def test_a_damaged_archive(archive, tmp_path):
 
 
 def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MAX_UNPACKED_BYTES", 10**6)
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 10**6)
     bomb = zipped([MODULES, ("config.json", bytes(10**7))])
     assert len(bomb) < 10**5
     with serving(bomb) as server, pytest.raises(ValueError, match=r"unpacks to 0\.0 GB, at most"):
         load(server, tmp_path)
-    monkeypatch.setattr(checkpoints, "MAX_MEMBERS", 1)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 1)
     with serving(bomb) as server, pytest.raises(ValueError, match="2 members, at most 1"):
         load(server, tmp_path)
 
@@ -387,7 +388,7 @@ def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
 def test_copying_stops_at_the_cap():
     written = []
     with pytest.raises(ValueError, match="more than its members say"):
-        checkpoints._copy(io.BytesIO(bytes(100)).read, written.append, 99)
+        archives._copy(io.BytesIO(bytes(100)).read, written.append, 99)
     assert not written
 
 
@@ -418,3 +419,154 @@ def test_code_in_an_archive_is_not_run(published, tmp_path):
     members |= {"modules.json": json.dumps(modules), "harmful.py": "raise SystemExit('run')"}
     with serving(zipped(members.items())) as server, pytest.raises(ValueError, match="trust_remote_code"):
         load(server, tmp_path)
+
+
+# Archives that are safe to unpack, and cannot be used
+
+
+def without(members, name):
+    return {key: value for key, value in members.items() if key != name}
+
+
+def with_config(members, name="config.json", **changes):
+    content = json.loads(members.get(name, "{}")) | changes
+    return {**members, name: json.dumps(content)}
+
+
+def with_state(members, **changes):
+    state = torch.load(io.BytesIO(members["pytorch_model.bin"]))
+    return {**members, "pytorch_model.bin": save_pickle({**state, **changes})}
+
+
+def with_version(members, offset, value):
+    """With another number in the list of members: 6 is the version that is needed, 8 are flags."""
+    content = bytearray(zipped(members.items()))
+    place = content.index(b"PK\x01\x02")
+    content[place + offset] = value
+    return bytes(content)
+
+
+def packed_weights(members):
+    """Weights that torch would expand to 40 MB."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(save_pickle({"x": torch.zeros(10**7)}))) as file:
+        buffer.write(zipped([(name, file.read(name)) for name in file.namelist()]))
+    return {**members, "pytorch_model.bin": buffer.getvalue()}
+
+
+class Large:
+    """Unpickling this takes 100 GB."""
+
+    def __reduce__(self):
+        return bytearray, (10**11,)
+
+
+DEEP = b"[" * 200_000 + b"]" * 200_000
+ZEROS = torch.zeros(1)
+UNUSABLE = {
+    "a long name": (lambda m: {**m, "n" * 300: b""}, "of 300 characters is too long"),
+    "a long name in bytes": (lambda m: {**m, "é" * 200: b""}, "is too long"),
+    "many folders": (lambda m: {**m, "a/" * 40 + "b": b""}, "is too long"),
+    "deep modules": (lambda m: {**m, "modules.json": DEEP}, "modules.json: its JSON is nested more than 64 deep"),
+    "deep tokenizer": (lambda m: {**m, "tokenizer.json": DEEP}, "tokenizer.json: its JSON is nested"),
+    "many values": (lambda m: {**m, "a.json": b"[" + b"1," * 4_100_000 + b"1]"}, "a.json: its JSON holds more than"),
+    "large json": (lambda m: {**m, "config.json": b" " * (65 * 2**20)}, "'config.json' has 68157440 bytes, at most"),
+    "modules is a folder": (lambda m: {**without(m, "modules.json"), "modules.json/x": b""}, "must hold one model"),
+    "config is a folder": (lambda m: {**without(m, "config.json"), "config.json/x": b""}, "config.json is a folder"),
+    "weights are a folder": (
+        lambda m: {**without(m, "pytorch_model.bin"), "pytorch_model.bin/x": b""},
+        "something else than weights: it is a folder",
+    ),
+    "no weights": (lambda m: without(m, "pytorch_model.bin"), "it holds no weights"),
+    "modules are none": (lambda m: {**m, "modules.json": b"{}"}, "no list of modules"),
+    "a module elsewhere": (
+        lambda m: {**m, "modules.json": json.dumps([{**OLD_MODULES[0], "path": "../x"}, OLD_MODULES[1]])},
+        "the path '../x' of a module leads outside",
+    ),
+    "zip version": (lambda m: with_version(m, 6, 99), "zip file version 9.9"),
+    "patched data": (lambda m: with_version(m, 8, 0x20), "flag bit 5"),
+    "keys of integers": (lambda m: {**m, "pytorch_model.bin": save_pickle({1: ZEROS})}, "the name 1 is no string"),
+    "values of None": (lambda m: with_state(m, x=None), "'x' is no plain tensor"),
+    "quantised": (
+        lambda m: with_state(m, x=torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)),
+        "it names 'torch._utils _rebuild_qtensor'",
+    ),
+    "sparse": (lambda m: with_state(m, x=torch.eye(3).to_sparse()), "it names 'torch._utils _rebuild_sparse"),
+    "meta": (lambda m: with_state(m, x=torch.empty(9, device="meta")), "it names 'torch._utils _rebuild_meta"),
+    "expanded": (lambda m: with_state(m, x=ZEROS.expand(750_000_000)), "'x' takes 3000000000 bytes, more than"),
+    "strided": (lambda m: with_state(m, x=ZEROS.as_strided((9, 9), (0, 0))), "'x' takes 324 bytes, more than"),
+    "views": (
+        lambda m: with_state(m, **{f"x{n}": view for n, view in enumerate([torch.zeros(10**5)] * 9)}),
+        "'x[1-8]' takes 400000 bytes, more than",
+    ),
+    "large object": (lambda m: with_state(m, x=Large()), "it names '__builtin__ bytearray'"),
+    "packed weights": (packed_weights, "its parts are compressed or overlap"),
+    "a bomb": (lambda m: {**m, "x.bin": bytes(80 * 2**20)}, r"at most 0\.1 GB are allowed for an archive of its size"),
+    "another type": (
+        lambda m: with_config(m, model_type="gpt2", n_embd=10**6),
+        "has the model_type 'gpt2', not roberta",
+    ),
+    "wider": (lambda m: with_config(m, hidden_size=10**6), "has hidden_size 1000000, which no tensor"),
+    "more layers": (lambda m: with_config(m, num_hidden_layers=10**6), "num_hidden_layers 1000000, with"),
+    "wider elsewhere": (
+        lambda m: with_config(m, "sentence_bert_config.json", config_args={"vocab_size": 10**10}),
+        "sentence_bert_config.json has vocab_size 10000000000",
+    ),
+    "other shapes": (lambda m: with_config(m, intermediate_size=16), "mismatched_sizes"),
+    "not finite": (lambda m: with_state(m, **{"embeddings.LayerNorm.bias": torch.full((16,), np.nan)}), "not finite"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions")
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_unusable_archives(case, published, tmp_path):
+    """An archive that cannot be used is deleted and nothing of it is installed, so that the next call can succeed."""
+    change, message = UNUSABLE[case]
+    changed = change(dict(files_of(published["droberta_cos"])))
+    content = changed if isinstance(changed, bytes) else zipped(changed.items())
+    with serving(content) as server, pytest.raises(ValueError, match=f"droberta_cos cannot be used.*{message}"):
+        load(server, tmp_path)
+    assert left_over(tmp_path) == []
+
+
+def test_a_list_of_members_that_is_too_large(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_DIRECTORY_BYTES", 100)
+    with serving(archive) as server, pytest.raises(ValueError, match=r"the list of its members takes [0-9]+ bytes"):
+        load(server, tmp_path)
+
+
+def test_what_is_not_the_archives_fault(archive, tmp_path, monkeypatch):
+    """The archive stays where the disk is full, and the model where the caller asks for what it does not do."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with serving(archive) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(archives, "_copy", full)
+            with pytest.raises(OSError, match="No space left"):
+                load(server, tmp_path)
+        assert left_over(tmp_path) == [".droberta_cos.zip"]
+        with pytest.raises((RuntimeError, ValueError), match="nosuch") as caught:
+            load(server, tmp_path, device="nosuch")
+        assert "cannot be loaded" not in str(caught.value)
+        assert len(server.requests) == 1
+        assert left_over(tmp_path) == ["droberta_cos"]
+        assert load(server, tmp_path).shifted
+
+
+def test_what_is_in_the_way(archive, tmp_path):
+    """A folder that cannot be loaded and a file are named; they may be somebody's, and stay."""
+    with serving(archive) as server:
+        (tmp_path / "droberta_cos").mkdir()
+        with pytest.raises(ValueError, match=r"droberta_cos cannot be loaded: .*Delete it to download the model again"):
+            load(server, tmp_path)
+        (tmp_path / "droberta_cos").rmdir()
+        (tmp_path / "droberta_cos").write_text("x")
+        with pytest.raises(FileExistsError, match="droberta_cos is in the way of the model: remove it"):
+            load(server, tmp_path)
+        (tmp_path / "droberta_cos").unlink()
+        (tmp_path / ".droberta_cos.zip").mkdir()
+        with pytest.raises(FileExistsError, match=r"droberta_cos\.zip is in the way"):
+            load(server, tmp_path)
+        assert server.requests == []

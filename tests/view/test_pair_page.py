@@ -493,8 +493,8 @@ def test_browser_runs_the_page_and_nothing_else(tmp_path):
         address = f"http://127.0.0.1:{server.server_port}"
         slipped = f"""<script>window.slipped = 1</script><img src="{address}/image" onerror="window.slipped = 2">
         <script src="{address}/script"></script><link rel="stylesheet" href="{address}/style">
-        <p style="color: red">x</p><iframe src="{address}/frame"></iframe><style>body {{ max-width: 10px
-        }}</style></body>"""
+        <p style="color: red">x</p><iframe src="{address}/frame"></iframe>
+        <style>body {{ max-width: 10px }}</style></body>"""
         script = f"""
         fetch('{address}/fetch').catch(() => null);
         out.units = root.querySelectorAll('.unit').length;

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 __all__ = [
     "FORWARD_HOOKS",
     "HOOKS",
+    "PICKLED_STATE",
     "TorchDispatchMode",
     "forward_mode_is_on",
     "ignore_global_hooks",
@@ -69,6 +70,16 @@ def _call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         changed = hook(module, args, kwargs, output) if with_kwargs else hook(module, args, output)
         output = output if changed is None else changed
     return output
+
+
+STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+PICKLED_STATE = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_tensor_v2",
+    *(f"torch {kind}Storage" for kind in STORAGES),
+}
+"""Module and name of what the pickle of a state of plain tensors refers to, as `torch.save` writes it."""
 
 
 def is_batched(tensor: Tensor) -> bool:

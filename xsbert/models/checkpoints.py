@@ -1,36 +1,37 @@
 """The models published with the papers: download, unpack, load.
 
-The archives come from elsewhere, so nothing in them is trusted: no path may leave its folder, no link is followed,
-sizes are capped, and weights are read without unpickling code.
+The archives come from elsewhere, so nothing in them is trusted (see `xsbert.models.archives`). One that cannot be used
+is deleted, so that the next call downloads it again.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
+import errno
+import os
 import shutil
-import stat
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+import warnings
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-import torch
+import numpy as np
 from filelock import FileLock
-from safetensors.torch import save_file
 
 from .architectures import XSMPNet, XSRoberta
+from .archives import check_configurations, convert_weights, find_root, unpack
 from .transformer import XSTransformer
 
 __all__ = ["load_model"]
 
 BASE_URL = "https://www2.ims.uni-stuttgart.de/data/xsbert"
 MAX_ARCHIVE_BYTES = 4 * 2**30
-MAX_UNPACKED_BYTES = 8 * 2**30
-MAX_MEMBERS = 1000
 CHUNK = 2**20
+# Errors that say nothing of the archive.
+OF_THE_SYSTEM = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EIO", "ENOMEM")
+    if hasattr(errno, name)
+}
 # An archive is packed already.
 HEADERS = {"User-Agent": "xsbert", "Accept-Encoding": "identity"}
 
@@ -75,23 +76,37 @@ def load_model(
         the shifted model, an `XSMPNet` or `XSRoberta`, with the similarity it was trained for.
 
     Raises:
-        ValueError: there is no model of that name, or the archive is damaged or not safe to unpack.
+        ValueError: there is no model of that name; the archive is damaged, not safe to unpack or cannot be loaded, and
+            was deleted; or the folder of an earlier download cannot be loaded.
         ConnectionError: the server could not be reached or broke off.
         FileNotFoundError: the server does not have the archive.
+        FileExistsError: something else is where the model is to be.
         OSError: ``model_dir`` cannot be written.
     """
     if name not in PUBLISHED:
         raise ValueError(f"name must be one of {', '.join(PUBLISHED)}, got {name!r}")
+    published = PUBLISHED[name]
     folder = Path(model_dir) / name
     if not folder.is_dir():
+        archive = folder.with_name(f".{name}.zip")
+        # Another call may make the folder meanwhile.
+        for path, taken in ((folder, os.path.lexists(folder) and not folder.is_dir()), (archive, archive.is_dir())):
+            if taken:
+                raise FileExistsError(f"{path} is in the way of the model: remove it")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{name}.lock")):
             if not folder.is_dir():
-                archive = folder.with_name(f".{name}.zip")
                 _download(f"{base_url}/{name}.zip", archive, timeout, n_attempts, show_progress_bar)
-                _install(archive, folder)
-    model_class, similarity = PUBLISHED[name]
-    return model_class(str(folder), **{"similarity_fn_name": similarity, **kwargs})
+                _install(archive, folder, published)
+    try:
+        return published.model_class(str(folder), **{"similarity_fn_name": published.similarity, **kwargs})
+    except Exception:
+        # Either what the caller asks for, or a folder that an earlier version or somebody else has left.
+        try:
+            _try(folder, published)
+        except Exception as error:
+            raise ValueError(f"{folder} cannot be loaded: {error}. Delete it to download the model again") from error
+        raise
 
 
 # Download
@@ -140,96 +155,47 @@ def _download(url: str, target: Path, timeout: float, n_attempts: int, show_prog
             raise ConnectionError(f"{url} could not be downloaded ({reason}) after {n_attempts} attempts")
 
 
-# Unpacking
+# Installing
 
 
-def _install(archive: Path, folder: Path) -> None:
-    """Unpack next to the final folder, and put it there in one step when all is well."""
+def _install(archive: Path, folder: Path, published: Published) -> None:
+    """Unpack and load next to the final folder, and put it there in one step when all is well.
+
+    Raises:
+        ValueError: the archive cannot be unpacked or loaded. It is deleted.
+        OSError: the disk is full, say. The archive stays for the next call.
+    """
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
+        # A folder of its own, as that of mkdtemp is closed to other users.
+        content = staging / "content"
+        content.mkdir()
         try:
-            # A folder of its own, as that of mkdtemp is closed to other users.
-            content = staging / "content"
-            content.mkdir()
-            _unpack(archive, content)
-            root = _find_root(content)
-            for weights in root.rglob("pytorch_model.bin"):
-                _convert_weights(weights)
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, FileExistsError, NotADirectoryError) as error:
-            # It would be no better the next time.
+            unpack(archive, content)
+            root = find_root(content)
+            for weights in [*root.rglob("pytorch_model.bin")]:
+                convert_weights(weights)
+            check_configurations(root, published.model_class.model_types or ())
+            _try(root, published)
+        # Whatever an archive from elsewhere leads to: it would be no better the next time.
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+                raise
             archive.unlink()
-            raise ValueError(f"the archive of {folder.name} cannot be used and was deleted: {error}") from error
+            reason = str(error) or type(error).__name__
+            raise ValueError(f"the archive of {folder.name} cannot be used and was deleted: {reason}") from error
         root.replace(folder)
         archive.unlink()
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        members = file.infolist()
-        _check_members(members)
-        room = MAX_UNPACKED_BYTES
-        for member in members:
-            path = target / member.filename
-            if member.is_dir():
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with file.open(member) as source, path.open("xb") as destination:
-                # What a member says of its size need not be true.
-                room = _copy(source.read, destination.write, room)
-
-
-def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise ValueError(f"it has {len(members)} members, at most {MAX_MEMBERS} are allowed")
-    total = sum(member.file_size for member in members)
-    if total > MAX_UNPACKED_BYTES:
-        raise ValueError(f"it unpacks to {total / 1e9:.1f} GB, at most {MAX_UNPACKED_BYTES / 1e9:.1f} GB are allowed")
-    for member in members:
-        path = PurePosixPath(member.filename)
-        outside = path.is_absolute() or ".." in path.parts or any(mark in member.filename for mark in "\\:\0")
-        if outside or not path.parts:
-            raise ValueError(f"the path {member.filename!r} leads outside")
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise ValueError(f"{member.filename!r} is a link or a device, not a file")
-        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{member.filename!r} is encrypted or compressed in an unusual way")
-    if len({member.filename.rstrip("/").lower() for member in members}) != len(members):
-        raise ValueError("it names a file twice")
-
-
-def _copy(read: Callable[[int], bytes], write: Callable[[bytes], Any], room: int) -> int:
-    """Copy until nothing is left; returns how many bytes may still follow."""
-    while chunk := read(CHUNK):
-        room -= len(chunk)
-        if room < 0:
-            raise ValueError("it unpacks to more than its members say")
-        write(chunk)
-    return room
-
-
-def _find_root(folder: Path) -> Path:
-    """The folder with modules.json: the archive's own, or the only one in it."""
-    found = [path.parent for path in folder.rglob("modules.json")]
-    if len(found) != 1:
-        raise ValueError(f"it must hold one model with a modules.json, got {len(found)}")
-    try:
-        json.loads((found[0] / "modules.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"modules.json is no JSON: {error}") from error
-    return found[0]
-
-
-def _convert_weights(weights: Path) -> None:
-    """Turn pickled weights into safetensors, unpickling tensors and nothing else."""
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
-    except (pickle.UnpicklingError, RuntimeError, AttributeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{weights.name} holds something else than weights: {reason}") from error
-    save_file(tensors, weights.with_name("model.safetensors"), metadata={"format": "pt"})
-    weights.unlink()
+def _try(folder: Path, published: Published) -> None:
+    """Load a model and encode a word, without what the caller asks for."""
+    with warnings.catch_warnings():
+        # Loading it for the caller repeats them.
+        warnings.simplefilter("ignore")
+        model = published.model_class(str(folder), device="cpu", similarity_fn_name=published.similarity)
+        found = model.encode(["a"], show_progress_bar=False)
+    if not np.isfinite(found).all():
+        raise ValueError("the model's embeddings are not finite")
