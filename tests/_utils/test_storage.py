@@ -307,7 +307,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from xsbert.storage import files, write
+from xsbert._utils.atomic_files import write
 
 def chunks():
     yield b"half"

@@ -23,7 +23,7 @@ from xsbert._utils.torch_internals import TorchDispatchMode, tree_leaves
 from xsbert.engine.reference import reference_features, resolve_reference
 from xsbert.engine.split_model import Encoder
 from xsbert.integrated_jacobian import PathIntegrator, projected_factors, quadrature, token_factors
-from xsbert.integrated_jacobian.chunks import _Nodes
+from xsbert.integrated_jacobian.chunks import PathNodes
 
 TEXT_A = "the gentle giant did not unpack his bags ."
 TEXT_B = "a tall traveller left them as they were ."
@@ -340,7 +340,7 @@ def test_the_loop_over_nodes_does_not_wait_for_cuda(path):
     f, x = encoder.function(recording), recording.hidden[0]
     r, rule = x.flip(0), quadrature("gauss-legendre", 3)
     token_factors(f, x, r, rule, chunk_size=2)
-    nodes = _Nodes([x], [r], [rule])
+    nodes = PathNodes([x], [r], [rule.nodes])
     chunks = nodes.chunks(1)
     next(chunks)
     torch.cuda.set_sync_debug_mode("error")

@@ -19,17 +19,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from typing_extensions import Self, deprecated
 
-from .._utils.atomic_files import write_text
 from .._utils.cached_property import cached_property
 from .._utils.checksummed_safetensors import reading
 from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
 from ..view.effects import WordEffect, top_pairs, word_effects
-from ..view.html.pair_page import fragment, page
-from ..view.mixins import PlotMixin
+from ..view.mixins import PageMixin, PlotMixin
 from ..view.records import to_dict
 from ..view.summary import account, spell
 from .alignment import Alignments, ContrastView, alignments, contrast_view
 from .files import check_result, read_result, save_result, to_dataframe
+from .scale import ZERO_EMBEDDING, length_of
 from .similarity import check_similarity, similarity_hint
 
 if TYPE_CHECKING:
@@ -37,25 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
 
-ZERO_EMBEDDING = (
-    "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
-    "shifted model embeds it to zero"
-)
-
-
-def check_scalable(text: TextFactors, similarity: str) -> None:
-    """Raise ValueError where a text has no similarity to any other: the cosine of a zero embedding."""
-    if not _length(text, similarity) > 0:
-        raise ValueError(ZERO_EMBEDDING)
-
-
-def _length(text: TextFactors, similarity: str) -> float:
-    """What inner products with an embedding are divided by."""
-    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution(PlotMixin):
+class Attribution(PageMixin, PlotMixin):
     """Explanation of one predicted similarity. S and T count the units of text a and text b.
 
     The numbers come first, other units of the same result next, then the ways to read, keep and show it.
@@ -94,10 +77,8 @@ class Attribution(PlotMixin):
         """
         check_similarity(similarity)
         check_combinable(a, b)
-        counts = {
-            name: max(getattr(a.settings, name), getattr(b.settings, name))
-            for name in ("n_steps", "n_looks", "n_float64")
-        }
+        names = ("n_steps", "n_looks", "n_float64")
+        counts = {name: max(getattr(a.settings, name), getattr(b.settings, name)) for name in names}
         result = cls(a, b, similarity, replace(settings_of(a), **counts), **fields)
         if not result.scale > 0:
             raise ValueError(ZERO_EMBEDDING)
@@ -107,8 +88,8 @@ class Attribution(PlotMixin):
     def pulled_back(self) -> str | None:
         """Which text's factors were computed along those of the other alone, by reverse mode: ``"a"``, ``"b"``, or None
         where both were computed for themselves."""
+        # Rows of a corpus have the residuals of both.
         sides = [name for name in "ab" if getattr(self, name).known_residual is not None]
-        # Rows of a corpus tell the residuals of both.
         return sides[0] if len(sides) == 1 else None
 
     @property
@@ -124,7 +105,7 @@ class Attribution(PlotMixin):
     @cached_property
     def scale(self) -> float:
         """c: what the inner products are divided by."""
-        return _length(self.a, self.similarity) * _length(self.b, self.similarity)
+        return length_of(self.a, self.similarity) * length_of(self.b, self.similarity)
 
     @cached_property
     def score(self) -> float:
@@ -182,11 +163,8 @@ class Attribution(PlotMixin):
     @property
     def kind(self) -> str:
         """What the pairs sum to, for readers."""
-        return (
-            "exact attributions"
-            if self.settings.shift
-            else "approximate attributions: pairs sum to the interactions alone"
-        )
+        approximate = "approximate attributions: pairs sum to the interactions alone"
+        return "exact attributions" if self.settings.shift else approximate
 
     @property
     def error(self) -> float:
@@ -407,32 +385,6 @@ class Attribution(PlotMixin):
         (63, 'word_b')
         """
         return to_dataframe(self)
-
-    def to_html(self, path: str | PathLike[str] | None = None) -> str:
-        """An interactive page: both texts, whose words show their partners, and the matrix.
-
-        One self-contained page that needs no network. Matrices are embedded as float32; score and
-        parts are shown to four decimals, error and residuals to two digits.
-
-        Args:
-            path: also write the page to this file, in UTF-8, all of it or nothing.
-
-        Returns:
-            the page.
-
-        Raises:
-            ValueError: the matrix holds numbers that are not finite.
-
-        >>> out.to_html().startswith("<!doctype html>")
-        True
-        """
-        text = page(self)
-        if path is not None:
-            write_text(path, text)
-        return text
-
-    def _repr_html_(self) -> str:
-        return fragment(self)
 
     def __repr__(self) -> str:
         size = "{} × {} units".format(*self.matrix.shape)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..attribution.attribution import Attribution, check_scalable
+from ..attribution.attribution import Attribution
+from ..attribution.scale import check_scalable
 from ..engine import Explainer
 from ..engine.failures import skip_or_raise
 from ..engine.pairing import factors_for_pairs, in_units
@@ -22,14 +23,14 @@ Sides = str | tuple[str | None, str | None] | None
 """The same for both texts, or a pair."""
 
 
-def _sides_of(explainer: Explainer, prompt: Sides, prompt_name: Sides, task: Sides) -> tuple[Prompt, Prompt]:
+def sides_of(explainer: Explainer, prompt: Sides, prompt_name: Sides, task: Sides) -> tuple[Prompt, Prompt]:
     """What is put before each of two texts."""
     given = zip(_pair(prompt, "prompt"), _pair(prompt_name, "prompt_name"), _pair(task, "task"), strict=True)
     a, b = (explainer.prompt(*side) for side in given)
     return a, b
 
 
-def _both_sides(
+def both_sides(
     explainer: Explainer,
     texts: tuple[Iterable[str], Iterable[str]],
     prompts: tuple[Prompt, Prompt],
@@ -62,7 +63,7 @@ def _both_sides(
     return found[:split], found[split:]
 
 
-def _combined(a: TextFactors, b: TextFactors, similarity: str, units: str) -> Attribution:
+def combined(a: TextFactors, b: TextFactors, similarity: str, units: str) -> Attribution:
     return Attribution.of(in_units(a, units), in_units(b, units), similarity)
 
 

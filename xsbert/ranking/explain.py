@@ -5,73 +5,31 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from sentence_transformers import SentenceTransformer, util
 from torch import Tensor
 
-from .._utils.sequences import as_entries
 from .._utils.stacklevel import caller_level
-from .._utils.validation import checked_integer, is_integer, plain_number
-from ..attribution.attribution import check_scalable
+from ..attribution.scale import check_scalable
 from ..engine import Explainer
 from ..engine.batch_run import reverse_is_cheaper, spanning
 from ..engine.failures import OF_A_TEXT
 from ..engine.position_limit import length_limit, may_exceed_positions, position_limit
 from ..engine.preconditions import check_run
 from ..engine.private_copy import private_model
+from ..engine.protocol import Explainable
 from ..engine.tokenization import Prompt, TokenizedText
 from ..factors.text_factors import TextFactors
 from ..text.passages import passages_of
-from ..text.units import UNITS
 from .hit import Hit, Passage
 from .ranking import Ranking
+from .request import Request, Scored, best_documents, checked_embeddings
 from .retriever_scores import BEARABLE_DIFFERENCE, warn_of_other_scores
 from .retrievers import Retrieved, retrieved
 
-__all__ = ["DETAILS", "Request", "Scored", "best_documents", "check_prompt_of_both", "explained_ranking"]
-
-DETAILS = ("highlights", "pairs")
-POOLINGS = ("max", "mean")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to rank and how to tell of it; checked when it is made."""
-
-    top_k: int | None = None
-    detail: str = "highlights"
-    units: str = "words"
-    passages: int | None = None
-    overlap: int = 32
-    pooling: str = "max"
-
-    def __post_init__(self) -> None:
-        for name in ("top_k", "passages"):
-            value = checked_integer(getattr(self, name), name, least=1, optional=True, wrong_type=ValueError)
-            object.__setattr__(self, name, value)
-        for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
-        fits = is_integer(self.overlap) and self.overlap >= 0
-        if not fits or (self.passages is not None and self.overlap >= self.passages):
-            raise ValueError(
-                f"overlap must be an integer from 0 to below passages={self.passages}, got {self.overlap!r}"
-            )
-        object.__setattr__(self, "overlap", plain_number(self.overlap))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A document with its score, and the passages that made it: place among all, characters, share."""
-
-    index: int
-    score: float
-    passages: tuple[tuple[int, int, float], ...]
-    n_passages: int
+__all__ = ["check_prompt_of_both", "explained_ranking"]
 
 
 def check_prompt_of_both(explainer: Explainer, prompt: Any, prompt_name: Any) -> None:
@@ -105,7 +63,7 @@ def explained_ranking(
     if document_embeddings is not None and request.passages is not None:
         raise ValueError("give document_embeddings or passages, not both: passages are embedded anew")
     asked = explainer.tokenized(query, prompts[0], name="query")
-    given = None if document_embeddings is None else _checked_embeddings(document_embeddings, len(found), model)
+    given = None if document_embeddings is None else checked_embeddings(document_embeddings, len(found), model)
     check_run(explainer.model)
     encoder = private_model(model)
     at = encoder.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
@@ -138,66 +96,6 @@ def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, expla
             explainer.tokenized(text, prompt, name=f"documents[{place}]", warn=False)
     show = bool(explainer.options.show_progress_bar)
     return model.encode_document(texts, prompt=prompt.text or "", convert_to_tensor=True, show_progress_bar=show)
-
-
-def _checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
-    found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(_array_of(embeddings))
-    width = model.get_embedding_dimension()
-    if found.ndim != 2 or len(found) != n_documents:
-        raise ValueError(
-            f"document_embeddings must hold one row for each of the {n_documents} documents, got {tuple(found.shape)}"
-        )
-    if width is not None and found.shape[1] != width:
-        raise ValueError(
-            f"document_embeddings must be as wide as the model's, {width}, got {found.shape[1]}: are they of another "
-            "model?"
-        )
-    finite = torch.isfinite(found).all(1)
-    if not finite.all():
-        place = int((~finite).nonzero()[0, 0])
-        raise ValueError(f"document_embeddings[{place}] holds numbers that are not finite")
-    return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
-
-
-def _array_of(embeddings: Any) -> np.ndarray:
-    """(n, E) numbers, of an array or of a column whose entries are arrays or lists."""
-    array = np.asarray(embeddings)
-    if array.dtype == object:
-        rows = as_entries(embeddings, "document_embeddings", "arrays")
-        try:
-            array = np.array([np.asarray(row, dtype=np.float64) for row in rows])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"document_embeddings must hold one row of numbers for each document: {error}") from None
-    # Torch warns of what it may not write to.
-    return array if array.flags.writeable else array.copy()
-
-
-def best_documents(
-    query: Tensor, embeddings: Tensor, texts: Sequence[str], similarity: str, request: Request
-) -> list[Scored]:
-    """Documents as `sentence_transformers.util.semantic_search` ranks them, the best first.
-
-    Those whose embeddings are not finite, so that they have no score, come last, with NaN.
-
-    Args:
-        query: (E,)
-        embeddings: (n, E)
-        texts: n documents.
-        similarity: ``"cosine"`` or ``"dot"``.
-        request: how many.
-    """
-    compare = util.cos_sim if similarity == "cosine" else util.dot_score
-    top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
-    query = query.to(embeddings.dtype)
-    scored = torch.isfinite(embeddings).all(1)
-    known = scored.nonzero()[:, 0].tolist()
-    hits = []
-    if known:
-        among = embeddings if len(known) == len(embeddings) else embeddings[scored]
-        (hits,) = util.semantic_search(query[None], among, top_k=min(top_k, len(known)), score_function=compare)
-    places = [(known[int(hit["corpus_id"])], float(hit["score"])) for hit in hits]
-    places += [(place, math.nan) for place in (~scored).nonzero()[:, 0].tolist()][: top_k - len(places)]
-    return [Scored(index, score, ((0, len(texts[index]), 1.0),), 1) for index, score in places]
 
 
 def _best_by_passages(

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .._utils.optional_imports import optional
 from .._utils.sequences import as_entries, by_position, column_names
 from .._utils.tables import as_table, plain_rows
 from .._utils.unicode import half_surrogate
 from .._utils.validation import is_integer, passed_id, passed_score
+from .llama_index import llama_index_postprocessor
 
 __all__ = [
     "MEASURES",
@@ -32,7 +32,6 @@ __all__ = [
     "from_qdrant",
     "from_semantic_search",
     "llama_index_postprocessor",
-    "postprocessor",
     "retrieved",
     "sample",
 ]
@@ -232,23 +231,6 @@ def retrieved(documents: Any) -> list[Retrieved]:
     return [_retrieved(item, place) for place, item in enumerate(items)]
 
 
-def llama_index_postprocessor(model: Any, **options: Any) -> Any:
-    """A node postprocessor of LlamaIndex that ranks by the model and writes the explanation beside each node.
-
-    Nodes come back in the model's order and with its scores. The metadata of each get ``xsbert_highlights``, a list of
-    start, end and weight, best first, and ``xsbert_reason`` where a node could not be explained; both are kept from the
-    texts that language models and embeddings see.
-
-    Args:
-        model: an `XSTransformer`.
-        **options: of `XSTransformer.explain_ranking`.
-
-    Raises:
-        ImportError: llama-index-core is not installed.
-    """
-    return postprocessor(model, options)
-
-
 def _retrieved(item: Any, place: int) -> Retrieved:
     if isinstance(item, Retrieved):
         return _document(item.text, item.id, item.score, place, "text", item.measure)
@@ -372,41 +354,3 @@ def _checked(text: Any, place: int, where: str) -> str:
             f"{broken}: {text!r:.60}"
         )
     return text
-
-
-KEYS = ("xsbert_highlights", "xsbert_reason")
-
-
-def postprocessor(model: Any, options: dict[str, Any]) -> Any:
-    """See `xsbert.ranking.retrievers.llama_index_postprocessor`."""
-    types = optional("llama_index.core.postprocessor.types", "llama-index-core", "llama_index_postprocessor")
-    schema = optional("llama_index.core.schema", "llama-index-core", "llama_index_postprocessor")
-
-    class XSBertPostprocessor(types.BaseNodePostprocessor):
-        """Ranks nodes by the model's own scores and writes its highlights beside them."""
-
-        @classmethod
-        def class_name(cls) -> str:
-            return "XSBertPostprocessor"
-
-        def _postprocess_nodes(self, nodes: list[Any], query_bundle: Any = None) -> list[Any]:
-            if query_bundle is None:
-                raise ValueError("the postprocessor needs the query: pass query_bundle or query_str")
-            if not nodes:
-                return []
-            ranking = model.explain_ranking(query_bundle.query_str, nodes, **options)
-            return [_with_highlights(schema, nodes[hit.index], hit) for hit in ranking]
-
-    return XSBertPostprocessor()
-
-
-def _with_highlights(schema: Any, item: Any, hit: Any) -> Any:
-    """A copy of the node; what others hold stays as it is."""
-    node = item.node.model_copy(deep=True)
-    found = [[each.start, each.end, each.weight] for each in hit.highlights()] if hit.explained else []
-    node.metadata[KEYS[0]] = found
-    if hit.reason is not None:
-        node.metadata[KEYS[1]] = hit.reason
-    for excluded in (node.excluded_llm_metadata_keys, node.excluded_embed_metadata_keys):
-        excluded.extend(key for key in KEYS if key not in excluded)
-    return schema.NodeWithScore(node=node, score=hit.score)

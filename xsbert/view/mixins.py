@@ -1,17 +1,20 @@
-"""Pictures as methods of a result, as users of other attribution libraries expect them."""
+"""Pictures and pages as methods of a result, as users of other attribution libraries expect them."""
 
 from __future__ import annotations
 
 from inspect import signature
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from .._utils.atomic_files import write_text
+from .html.pair_page import fragment, page
 from .protocols import PairView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PlotMixin"]
+__all__ = ["PageMixin", "PlotMixin"]
 
 
 class PlotMixin:
@@ -133,3 +136,33 @@ class PlotMixin:
 
         results = {"before": before, "this result": self}
         return named_difference(results, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
+
+
+class PageMixin:
+    """The interactive page of a result."""
+
+    def to_html(self: PairView, path: str | PathLike[str] | None = None) -> str:
+        """An interactive page: both texts, whose words show their partners, and the matrix.
+
+        One self-contained page that needs no network. Matrices are embedded as float32; score and
+        parts are shown to four decimals, error and residuals to two digits.
+
+        Args:
+            path: also write the page to this file, in UTF-8, all of it or nothing.
+
+        Returns:
+            the page.
+
+        Raises:
+            ValueError: the matrix holds numbers that are not finite.
+
+        >>> out.to_html().startswith("<!doctype html>")
+        True
+        """
+        text = page(self)
+        if path is not None:
+            write_text(path, text)
+        return text
+
+    def _repr_html_(self: PairView) -> str:
+        return fragment(self)

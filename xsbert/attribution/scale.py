@@ -1,0 +1,25 @@
+"""What inner products of embeddings are divided by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..factors.text_factors import TextFactors
+
+__all__ = ["ZERO_EMBEDDING", "check_scalable", "length_of"]
+
+ZERO_EMBEDDING = (
+    "the cosine of a zero embedding is not defined: a text without words of its own equals its reference, and a "
+    "shifted model embeds it to zero"
+)
+
+
+def check_scalable(text: TextFactors, similarity: str) -> None:
+    """Raise ValueError where a text has no similarity to any other: the cosine of a zero embedding."""
+    if not length_of(text, similarity) > 0:
+        raise ValueError(ZERO_EMBEDDING)
+
+
+def length_of(text: TextFactors, similarity: str) -> float:
+    """What inner products with an embedding are divided by."""
+    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation

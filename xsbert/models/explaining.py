@@ -1,0 +1,201 @@
+"""How a sentence transformer explains pairs and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from typing_extensions import deprecated
+
+from ..attribution.attribution import Attribution
+from ..attribution.similarity import resolved_similarity
+from ..engine import Explainer, Options
+from ..engine.options import takes_options
+from ..factors.text_factors import TextFactors
+from .loading import ReferencedTransformer
+from .pair_inputs import Sides, sides_of
+from .shift_warning import warn_of_shift
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..engine import OptionKeywords
+
+__all__ = ["ExplainingTransformer"]
+
+
+class ExplainingTransformer(ReferencedTransformer):
+    """A sentence transformer with a reference, and the methods that explain one pair or single texts."""
+
+    @takes_options
+    def explainer(self, **options: Unpack[OptionKeywords]) -> Explainer:
+        """An explainer to be used again: texts in, factors out, with options that are checked once.
+
+        Args:
+            **options: see `Options`.
+
+        Raises:
+            TypeError: an option is of the wrong type.
+            ValueError: an option is outside what is allowed.
+
+        >>> explainer = model.explainer(layer=5, tolerance=0.05)
+        >>> [len(factors.tokens) for factors in explainer.factors(["A cold day.", "Rain"])]
+        [6, 3]
+        """
+        return Explainer(self, Options(**options))
+
+    @takes_options
+    def attribute_prediction(
+        self,
+        text_a: str,
+        text_b: str,
+        *,
+        similarity: str | None = None,
+        prompt: Sides = None,
+        prompt_name: Sides = None,
+        task: Sides = None,
+        **options: Unpack[OptionKeywords],
+    ) -> Attribution:
+        """Attribute the predicted similarity of two texts to pairs of their tokens.
+
+        Where one text is much longer than the other, its factors are pulled back from those of the shorter one by
+        reverse mode, which gives the same numbers for less.
+
+        Args:
+            text_a: S tokens, special tokens included.
+            text_b: T tokens, special tokens included.
+            similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
+            prompt: put before both texts as in `encode`; a pair gives each text its own.
+            prompt_name: name of a prompt of the model, or a pair of names.
+            task: ``"query"`` or ``"document"`` embeds both texts as `encode_query` or `encode_document` does, with the
+                model's prompt of that side; ``("query", "document")`` the first as a query, the second as a document.
+            **options: see `Options`.
+
+        Returns:
+            the attribution, with an (S, T) matrix, the parts that it leaves out, and its error.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: an argument is outside what is allowed, or a text is empty.
+            FloatingPointError: the model produced numbers that are not finite.
+            MemoryError: the budget is too small for a single product.
+
+        Warns:
+            UserWarning: a text is longer than the model's limit, and its last tokens were cut off; or the tolerance was
+                not reached.
+            ShiftWarning: a shift that was added to the model changes its score by more than 0.05. It is a UserWarning.
+
+        >>> out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", tolerance=0.01)
+        >>> f"{out.score:.2f} = " + " + ".join(f"{part:.2f}" for part in out.parts.values())
+        '0.79 = 1.06 + -0.33 + -0.31 + 0.37'
+        """
+        explainer = self.explainer(**options)
+        similarity = resolved_similarity(similarity, self.similarity_fn_name)
+        prompts = sides_of(explainer, prompt, prompt_name, task)
+        a = explainer.tokenized(text_a, prompts[0], name="text_a")
+        b = explainer.tokenized(text_b, prompts[1], name="text_b")
+        factors_a, factors_b = explainer.pair(a, b)
+        result = Attribution.of(
+            factors_a, factors_b, similarity, compute_feature_pairs=lambda: explainer.feature_pairs(a, b)
+        )
+        warn_of_shift(result)
+        return result
+
+    @overload
+    def text_factors(
+        self,
+        texts: Iterable[str],
+        *,
+        units: str = ...,
+        prompt: str | None = ...,
+        prompt_name: str | None = ...,
+        task: str | None = ...,
+        errors: Literal["raise"] = ...,
+        **options: Unpack[OptionKeywords],
+    ) -> list[TextFactors]: ...
+
+    @overload
+    def text_factors(
+        self,
+        texts: Iterable[str],
+        *,
+        units: str = ...,
+        prompt: str | None = ...,
+        prompt_name: str | None = ...,
+        task: str | None = ...,
+        errors: str,
+        **options: Unpack[OptionKeywords],
+    ) -> list[TextFactors | None]: ...
+
+    @takes_options
+    def text_factors(
+        self,
+        texts: Iterable[str],
+        *,
+        units: str = "tokens",
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        task: str | None = None,
+        errors: str = "raise",
+        **options: Unpack[OptionKeywords],
+    ) -> Sequence[TextFactors | None]:
+        """The factors of texts, each distinct text computed once; `Attribution.of` combines any two of them.
+
+        `xsbert.save_factors` keeps them in a file.
+
+        Args:
+            texts: one or more texts: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by
+                position. A table, a dictionary, a set or a single string is a TypeError.
+            units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
+                at one pass per unit and node.
+            prompt, prompt_name: a string or None, as for `encode`.
+            task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document`.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and have None
+                for its factor.
+            **options: see `Options`.
+
+        Returns:
+            one factor for each text, in order.
+
+        Raises, warns:
+            as `attribute_prediction`; an error names the text by its place. The bar counts texts.
+
+        >>> [factors.factors.shape for factors in model.text_factors(["A cold day.", "Rain"], layer=5)]
+        [(6, 384), (3, 384)]
+        """
+        how = {"units": units, "prompt": prompt, "prompt_name": prompt_name, "task": task, "errors": errors}
+        return self.explainer(**options).factors(texts, **how)
+
+    @deprecated("token_factors() of a model is deprecated, its name is text_factors()")
+    def token_factors(self, texts: Iterable[str], **how: Any) -> list[TextFactors]:
+        """`text_factors`, up to version 0.1.0."""
+        return self.text_factors(texts, **how)
+
+    @takes_options
+    def predict_memory(
+        self,
+        text: str,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        task: str | None = None,
+        **options: Unpack[OptionKeywords],
+    ) -> int:
+        """How many bytes the factors of a text would take at once besides the model, by forward mode.
+
+        Counted from the tensors of a few products, of which the text takes as many at once as ``chunk_size`` says, or
+        as the library chooses. An allocator may add a little, by rounding and by the workspace of matrix products.
+
+        Args:
+            text: the longest of the texts that are to be explained.
+            prompt, prompt_name, task: as for `text_factors`.
+            **options: see `Options`.
+
+        Raises:
+            as `text_factors`.
+
+        >>> model.predict_memory("A cold day.", layer=5) < 1e9
+        True
+        """
+        explainer = self.explainer(**options)
+        return explainer.predicted_memory(explainer.tokenized(text, explainer.prompt(prompt, prompt_name, task)))
