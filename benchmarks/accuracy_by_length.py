@@ -9,7 +9,8 @@ with twice the nodes on each panel, and two more. Stated errors should be above 
 cell, and at most three times as large.
 
 Texts are drawn by the seed, the same for all cells of a band. Work goes text by text over all cells, so that a run that
-is stopped has about as many texts in each. The record is written after each text, and the same command goes on from it.
+is stopped has about the same share of texts in each. The record is written after each turn over the cells, and the same
+command goes on from it.
 With --minutes it stops by itself. Cells with fewer than 95 % are named at the end.
 """
 
@@ -72,12 +73,14 @@ def main() -> None:
     }
     for turn in range(max(numbers)):
         for name, layer, reference in cells(options.models, options.layers, options.references):
-            for band, chosen in zip(options.bands, drawn[name], strict=True):
-                if turn >= len(chosen) or time.monotonic() > end:
+            for band, number, chosen in zip(options.bands, numbers, drawn[name], strict=True):
+                # Bands of few texts have theirs spread over all turns.
+                place, after = (number * each // max(numbers) for each in (turn, turn + 1))
+                if place == after or place >= len(chosen) or time.monotonic() > end:
                     continue
-                what = {"model": Path(name).name, "layer": layer, "reference": reference, "band": band, "text": turn}
+                what = {"model": Path(name).name, "layer": layer, "reference": reference, "band": band, "text": place}
                 if key(what) not in done:
-                    cases.append(what | measured(models[name, reference], chosen[turn], layer))
+                    cases.append(what | measured(models[name, reference], chosen[place], layer))
         write_json(options.json, {"options": known, "environment": environment("cpu"), "cases": cases})
         if time.monotonic() > end:
             break
