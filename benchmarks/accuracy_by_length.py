@@ -152,26 +152,33 @@ def measured(model: XSTransformer, text: str, layer: int) -> dict[str, Any]:
 
 def report(cases: list[dict[str, Any]]) -> None:
     """Stated over true error by cell, and which cells do not have what is wanted."""
-    found: dict[tuple[Any, ...], list[float]] = {}
+    found: dict[tuple[str, int, str], dict[str, list[float]]] = {}
     for case in cases:
-        cell = tuple(case[name] for name in ("model", "layer", "reference", "band"))
-        found.setdefault(cell, []).append(case["stated"] / case["true"] if case["true"] else 1.0)
-    rows = []
-    for (model, layer, reference, band), ratios in sorted(found.items(), key=lambda each: str(each[0])):
-        values = np.array(ratios)
-        rows.append(
-            {
-                "model, layer, reference": f"{model}, {layer}, {reference}",
-                "tokens": band,
-                "texts": str(len(values)),
-                "above the truth": f"{np.mean(values >= 1):.1%}",
-                "above three times": f"{np.mean(values > WIDEST):.1%}",
-                "least, median, most": f"{values.min():.2f}, {np.median(values):.2f}, {values.max():.2f}",
-            }
-        )
-    print(table(rows))
-    low = [str(cell) for cell, ratios in found.items() if np.mean(np.array(ratios) >= 1) < WANTED]
-    print(f"Below the truth in more than {1 - WANTED:.0%} of texts: {', '.join(low) or 'no cell'}")
+        bands = found.setdefault((case["model"], case["layer"], case["reference"]), {})
+        bands.setdefault(case["band"], []).append(case["stated"] / case["true"] if case["true"] else 1.0)
+    names = sorted({case["band"] for case in cases}, key=lambda band: int(band.split("-")[0]))
+    rows = [
+        {"model, layer, reference": ", ".join(map(str, what)), **{name: cell(bands.get(name, [])) for name in names}}
+        for what, bands in found.items()
+    ]
+    print("Stated over true error by tokens: texts, above the truth, above three times, least and most\n")
+    print(table(rows) if rows else "no cases")
+    low = [
+        f"{', '.join(map(str, what))}, {band}"
+        for what, bands in found.items()
+        for band, ratios in bands.items()
+        if np.mean(np.array(ratios) >= 1) < WANTED
+    ]
+    print(f"\nAbove the truth in fewer than {WANTED:.0%} of texts: {'; '.join(low) or 'no cell'}")
+
+
+def cell(ratios: list[float]) -> str:
+    """Number of texts, shares above one and above `WIDEST`, and the range of what is stated over what is true."""
+    if not ratios:
+        return ""
+    values = np.array(ratios)
+    shares = f"{np.mean(values >= 1):.1%}, {np.mean(values > WIDEST):.1%}"
+    return f"{len(values)}: {shares}, {values.min():.2f} to {values.max():.2f}"
 
 
 if __name__ == "__main__":
