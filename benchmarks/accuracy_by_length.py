@@ -129,6 +129,7 @@ def measured(model: XSTransformer, text: str, layer: int) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         (out,) = model.text_factors([text], layer=layer)
+    assert out.settings is not None
     path = model.explainer(layer=layer).path(text)
     (placed,) = placements([path], Options(show_progress_bar=False))
     fine = path.in_float64() if path.in_float64 else path
