@@ -9,7 +9,8 @@ with twice the nodes on each panel, and two more. Stated errors should be above 
 cell, and at most three times as large.
 
 Texts are drawn by the seed, the same for all cells of a band. Work goes text by text over all cells, so that a run that
-is stopped has about as many texts in each. The record is written after each text, and the same command goes on from it.
+is stopped has about the same share of texts in each. The record is written after each turn over the cells, and the same
+command goes on from it.
 With --minutes it stops by itself. Cells with fewer than 95 % are named at the end.
 """
 
@@ -72,12 +73,14 @@ def main() -> None:
     }
     for turn in range(max(numbers)):
         for name, layer, reference in cells(options.models, options.layers, options.references):
-            for band, chosen in zip(options.bands, drawn[name], strict=True):
-                if turn >= len(chosen) or time.monotonic() > end:
+            for band, number, chosen in zip(options.bands, numbers, drawn[name], strict=True):
+                # Bands of few texts have theirs spread over all turns.
+                place, after = (number * each // max(numbers) for each in (turn, turn + 1))
+                if place == after or place >= len(chosen) or time.monotonic() > end:
                     continue
-                what = {"model": Path(name).name, "layer": layer, "reference": reference, "band": band, "text": turn}
+                what = {"model": Path(name).name, "layer": layer, "reference": reference, "band": band, "text": place}
                 if key(what) not in done:
-                    cases.append(what | measured(models[name, reference], chosen[turn], layer))
+                    cases.append(what | measured(models[name, reference], chosen[place], layer))
         write_json(options.json, {"options": known, "environment": environment("cpu"), "cases": cases})
         if time.monotonic() > end:
             break
@@ -126,6 +129,7 @@ def measured(model: XSTransformer, text: str, layer: int) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         (out,) = model.text_factors([text], layer=layer)
+    assert out.settings is not None
     path = model.explainer(layer=layer).path(text)
     (placed,) = placements([path], Options(show_progress_bar=False))
     fine = path.in_float64() if path.in_float64 else path
@@ -149,26 +153,33 @@ def measured(model: XSTransformer, text: str, layer: int) -> dict[str, Any]:
 
 def report(cases: list[dict[str, Any]]) -> None:
     """Stated over true error by cell, and which cells do not have what is wanted."""
-    found: dict[tuple[Any, ...], list[float]] = {}
+    found: dict[tuple[str, int, str], dict[str, list[float]]] = {}
     for case in cases:
-        cell = tuple(case[name] for name in ("model", "layer", "reference", "band"))
-        found.setdefault(cell, []).append(case["stated"] / case["true"] if case["true"] else 1.0)
-    rows = []
-    for (model, layer, reference, band), ratios in sorted(found.items(), key=lambda each: str(each[0])):
-        values = np.array(ratios)
-        rows.append(
-            {
-                "model, layer, reference": f"{model}, {layer}, {reference}",
-                "tokens": band,
-                "texts": str(len(values)),
-                "above the truth": f"{np.mean(values >= 1):.1%}",
-                "above three times": f"{np.mean(values > WIDEST):.1%}",
-                "least, median, most": f"{values.min():.2f}, {np.median(values):.2f}, {values.max():.2f}",
-            }
-        )
-    print(table(rows))
-    low = [str(cell) for cell, ratios in found.items() if np.mean(np.array(ratios) >= 1) < WANTED]
-    print(f"Below the truth in more than {1 - WANTED:.0%} of texts: {', '.join(low) or 'no cell'}")
+        bands = found.setdefault((case["model"], case["layer"], case["reference"]), {})
+        bands.setdefault(case["band"], []).append(case["stated"] / case["true"] if case["true"] else 1.0)
+    names = sorted({case["band"] for case in cases}, key=lambda band: int(band.split("-")[0]))
+    rows = [
+        {"model, layer, reference": ", ".join(map(str, what)), **{name: cell(bands.get(name, [])) for name in names}}
+        for what, bands in found.items()
+    ]
+    print("Stated over true error by tokens: texts, above the truth, above three times, least and most\n")
+    print(table(rows) if rows else "no cases")
+    low = [
+        f"{', '.join(map(str, what))}, {band}"
+        for what, bands in found.items()
+        for band, ratios in bands.items()
+        if np.mean(np.array(ratios) >= 1) < WANTED
+    ]
+    print(f"\nAbove the truth in fewer than {WANTED:.0%} of texts: {'; '.join(low) or 'no cell'}")
+
+
+def cell(ratios: list[float]) -> str:
+    """Number of texts, shares above one and above `WIDEST`, and the range of what is stated over what is true."""
+    if not ratios:
+        return ""
+    values = np.array(ratios)
+    shares = f"{np.mean(values >= 1):.1%}, {np.mean(values > WIDEST):.1%}"
+    return f"{len(values)}: {shares}, {values.min():.2f} to {values.max():.2f}"
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Settings:
     derivative_dtype: str = ""
     """In what precision linear layers took their products of derivatives: ``"tf32"`` where torch does for float32."""
     n_looks: int = 0
-    """Evaluations of the model that were spent on finding the nodes and, for texts of 32 tokens or more, on telling the
+    """Evaluations of the model that were spent on finding the nodes and, for texts of 16 tokens or more, on telling the
     error of the factors; beside S + 1 for each node."""
     n_float64: int = 0
     """Nodes that were computed in float64, since the embedding jumps there within what float32 resolves."""
