@@ -32,7 +32,7 @@ from common import MODEL_HELP, environment, load, settings, table, write_json
 from xsbert import XSTransformer
 from xsbert.engine.integration import placements
 from xsbert.engine.options import Options
-from xsbert.integrated_jacobian.token_factors import token_factors
+from xsbert.integrated_jacobian import token_factors
 
 BANDS = ("8-15", "16-23", "24-31", "32-63", "64-128")
 WANTED, WIDEST = 0.95, 3.0

@@ -44,10 +44,10 @@ import torch
 from common import MODEL_HELP, distinct_texts, environment, load, settings, table, write_json
 from curves import Curve, Piecewise, curve_of, fine_rules, panel_edges, plain
 from tqdm import tqdm
-from xsbert.integrated_jacobian.token_factors import token_factors
 
 from xsbert.engine import Explainer
 from xsbert.engine.text_path import TextPath
+from xsbert.integrated_jacobian import token_factors
 from xsbert.integrated_jacobian.adaptive import search
 from xsbert.integrated_jacobian.rules import Quadrature, equidistributed
 

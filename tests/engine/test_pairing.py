@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.pairs import PAIRS
-from xsbert import engine
+from xsbert.engine import batch_run
 from xsbert.engine.batch_run import BACKWARD_COST
 from xsbert.engine.pairing import pulled_back_texts
 
@@ -74,7 +74,7 @@ def test_a_matrix_is_that_of_the_single_pairs(model, units):
 
 def test_pairs_and_matrix_take_no_more_passes_than_a_loop(model, monkeypatch):
     counted = []
-    run = engine.run.Run
+    run = batch_run.Run
 
     def batch(self, texts, options, units):
         counted.append(sum(len(text.tokens) + 1 for text in texts))
@@ -104,14 +104,14 @@ def test_pairs_and_matrix_take_no_more_passes_than_a_loop(model, monkeypatch):
 
 
 def test_a_long_text_that_fails_is_skipped_alone(model, monkeypatch):
-    original = engine.run.Run.projected
+    original = batch_run.Run.projected
 
     def fails(self, texts, *rest):
         if any(text.text == LONG[0] for text in texts):
             raise FloatingPointError("not finite")
         return original(self, texts, *rest)
 
-    monkeypatch.setattr(engine.run.Run, "projected", fails)
+    monkeypatch.setattr(batch_run.Run, "projected", fails)
     with pytest.warns(engine.SkippedWarning, match=r"documents\[0\]: not finite"):
         found = list(model.explain_matrix(SHORT[:1], LONG, n_steps=1, layer=5, errors="skip"))
     assert [(i, j) for i, j, _ in found] == [(0, 1)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import xsbert.engine.batch_run
-import xsbert.engine.paths
+import xsbert.engine.batching
 from tests.tiny import write_model
 from xsbert import Attribution, XSTransformer
 from xsbert.integrated_jacobian import PathIntegrator, projected_factors, quadrature, token_factors
@@ -72,7 +72,7 @@ def test_batches_do_not_change_a_text(model, monkeypatch):
     texts += ["[PAD] [PAD] [PAD]", "[PAD]  [PAD] [PAD]", "Reykjavík is far from home, and so is the sea."]
     together = model.text_factors(texts, layer=3, tolerance=1e-3)
     assert [factors.text for factors in together] == texts
-    monkeypatch.setattr(xsbert.engine.paths, "MAX_TEXTS", 2)
+    monkeypatch.setattr(xsbert.engine.batching, "MAX_TEXTS", 2)
     in_twos = model.text_factors(texts, layer=3, tolerance=1e-3)
     for text, one, two in zip(texts, together, in_twos, strict=True):
         (alone,) = model.text_factors([text], layer=3, tolerance=1e-3)

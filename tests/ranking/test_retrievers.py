@@ -176,7 +176,7 @@ def test_tables_have_their_texts_in_a_column(kind):
     assert retrieved(kind(ROWS)) == [Retrieved(row["text"], score=row["_score"]) for row in ROWS]
     others = kind([{"title": "a", "body": "b"}])
     with pytest.raises(
-        TypeError, match=r"nothing under 'text', it has title, body: .* xsbert\.retrieval\.from_lancedb"
+        TypeError, match=r"nothing under 'text', it has title, body: .* xsbert\.ranking\.retrievers\.from_lancedb"
     ):
         retrieved(others)
     assert retrieval.from_lancedb(others, text="body") == [Retrieved("b")]
@@ -187,7 +187,7 @@ def test_tables_have_their_texts_in_a_column(kind):
 def test_what_is_no_document_is_refused_with_the_readers():
     with pytest.raises(TypeError, match=r"documents\[0\]: dict holds places .*from_semantic_search\(hits, corpus\)"):
         retrieved([{"corpus_id": 3, "score": 0.5}])
-    with pytest.raises(TypeError, match=r"got ndarray; xsbert\.retrieval has from_faiss, from_haystack"):
+    with pytest.raises(TypeError, match=r"got ndarray; xsbert\.ranking\.retrievers has from_faiss, from_haystack"):
         retrieved((np.ones((1, 3)), np.ones((1, 3))))
     with pytest.raises(ValueError, match=r"documents\[1\] must be Unicode text, .* surrogate pair at character 4"):
         retrieved(["a dog", "bad \ud800 x"])

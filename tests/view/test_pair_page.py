@@ -426,7 +426,7 @@ def test_browser_shows_hostile_text_as_itself(tmp_path):
 def test_browser_several_views_in_one_page(tmp_path):
     first, second = planted_result(), random_result(["x", "y"], ["z"])
     body = first._repr_html_() + second._repr_html_() + first._repr_html_()
-    page = document("several", body, files("xsbert.view").joinpath("page/view.css").read_text(encoding="utf-8"))
+    page = document("several", body, files("xsbert.view.html").joinpath("pair/view.css").read_text(encoding="utf-8"))
     script = """
     const sizes = (host) => [...host.shadowRoot.querySelectorAll('.units')].map((list) => list.children.length);
     out.sizes = hosts.map(sizes);

@@ -9,7 +9,7 @@ import typing_extensions
 
 __all__ = ["caller_level"]
 
-PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # Its decorator of deprecated functions puts a frame of its own between a user and the function.
 DECORATOR = os.path.abspath(typing_extensions.__file__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 from hashlib import sha256
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from os import PathLike
 from typing import Any
 
@@ -153,7 +153,9 @@ def check_ranking(ranking: RankingView) -> None:
     for rank, hit in enumerate(ranking):
         for key in ("score", "retriever_score"):
             value = getattr(hit, key)
-            require(value is None or abs(float(value)) <= LARGEST, f"the {key} of hit {rank} is {value!r:.40}")
+            # A document without a finite score is not explained, and says why.
+            unknown = value is None or (key == "score" and isnan(value) and not hit.explained)
+            require(unknown or abs(float(value)) <= LARGEST, f"the {key} of hit {rank} is {value!r:.40}")
         if not hit.explained:
             continue
         for place, passage in enumerate(hit.passages):
