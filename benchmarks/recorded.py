@@ -4,9 +4,8 @@
     python benchmarks/recorded.py compare before.npz
 
 Records factors, nodes and stated errors of both real models at every layer, with both references, in forward mode
-(tokens
-and words) and in reverse mode (along directions, as rankings and highlights use it). At the shallow layers of
-all-mpnet-base-v2 some nodes are in float64. Also feature pairs at one layer, and a ranking with passages.
+(tokens and words) and in reverse mode (along directions, as rankings and highlights use it). At the shallow layers of
+all-mpnet-base-v2 some nodes are in float64. Also feature pairs at one layer, and a ranking.
 """
 
 from __future__ import annotations

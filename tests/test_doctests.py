@@ -57,8 +57,7 @@ PUBLIC = [
     "xsbert.engine",
     "xsbert.text.units",
     "xsbert.text.display",
-    "xsbert.integrated_jacobian",
-    "xsbert.integrated_jacobian.integrator",
+    "xsbert.integrated_jacobian.factors",
 ]
 # Neither called nor read by users: parts of results, errors, and what serves within the package.
 WITHOUT = {

@@ -52,3 +52,10 @@ def test_nothing_refers_to_an_old_name():
         if path.is_file() and "_build" not in path.parts
     }
     assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_modules_are_found_under_their_earlier_names():
+    for name, now in xsbert._EARLIER_MODULES.items():
+        with pytest.warns(DeprecationWarning, match=rf"xsbert\.{name} is now xsbert\.{now}"):
+            module = getattr(xsbert, name)
+        assert module.__name__ == f"xsbert.{now}"

@@ -1,5 +1,6 @@
 """Explain why an embedding model finds two texts similar."""
 
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -69,12 +70,29 @@ _MODULES = {
     "shift_cost": "evaluation",
 }
 
+# Modules that the documentation of version 0.1.0 named, for `from xsbert import retrieval` and xsbert.methods.METHODS.
+_EARLIER_MODULES = {
+    "contrasts": "attribution.contrasts",
+    "controls": "evaluation.control_models",
+    "fidelity": "evaluation.faithfulness",
+    "gold": "evaluation.gold_alignments",
+    "linguistics": "evaluation.linguistics",
+    "methods": "evaluation.methods",
+    "perturbation": "evaluation.perturbation",
+    "quadrature": "integrated_jacobian.rules",
+    "retrieval": "ranking.retrievers",
+    "shares": "factors.contributions",
+}
+
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         globals()[name] = value
         return value
+    if name in _EARLIER_MODULES:
+        warnings.warn(f"xsbert.{name} is now xsbert.{_EARLIER_MODULES[name]}", DeprecationWarning, stacklevel=2)
+        return import_module(f"{__name__}.{_EARLIER_MODULES[name]}")
     # After `import xsbert`, its modules can be reached as xsbert.utils and so on.
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")

@@ -363,8 +363,8 @@ def test_a_folder_of_parquet_files_with_others_beside(tmp_path, three):
         {name: row[name] for name in (*NAMES, "id")} for row in rows
     ]
     with pytest.warns(UserWarning, match="passed over"):
-        (table,) = rows_of_source(folder, NAMES, None, None, ["a.b"])
-    assert table["a.b"].to_pylist() == [0, 1, 2]
+        tables = list(rows_of_source(folder, NAMES, None, None, ["a.b"]))
+    assert [value for table in tables for value in table["a.b"].to_pylist()] == [0, 1, 2]
 
 
 def test_folders_that_are_refused(tmp_path):
@@ -442,7 +442,7 @@ def test_a_value_that_json_cannot_hold_stops_nothing(tmp_path, tiny_path, capsys
     for more in ([], ["--resume"]):
         assert main([*command, "--output", str(output), *more]) == 1
         err = capsys.readouterr().err
-        assert [problem_line(line) for line in err.splitlines()[:-1]] == [2, 3, 4, 6]
+        assert [problem_line(line) for line in err.splitlines() if ", line " in line] == [2, 3, 4, 6]
         assert "4 lines could not be explained" in err
         found = [json.loads(line) for line in output.read_text().splitlines()]
         assert [(line["line"], line.get("id")) for line in found] == [(1, 1), (5, "two"), (7, None)]

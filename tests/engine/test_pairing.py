@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.pairs import PAIRS
-from xsbert.engine import batch_run
+from xsbert.engine import SkippedWarning, batch_run
 from xsbert.engine.batch_run import BACKWARD_COST
 from xsbert.engine.pairing import pulled_back_texts
 
@@ -112,7 +112,7 @@ def test_a_long_text_that_fails_is_skipped_alone(model, monkeypatch):
         return original(self, texts, *rest)
 
     monkeypatch.setattr(batch_run.Run, "projected", fails)
-    with pytest.warns(engine.SkippedWarning, match=r"documents\[0\]: not finite"):
+    with pytest.warns(SkippedWarning, match=r"documents\[0\]: not finite"):
         found = list(model.explain_matrix(SHORT[:1], LONG, n_steps=1, layer=5, errors="skip"))
     assert [(i, j) for i, j, _ in found] == [(0, 1)]
     with pytest.raises(FloatingPointError, match=r"documents\[0\]: not finite"):

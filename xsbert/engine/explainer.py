@@ -323,7 +323,7 @@ class Explainer:
     def path(self, text: Text) -> TextPath:
         """The straight line from the reference to a text at the layer, and the rest of the model f along it.
 
-        For those who want to integrate by themselves, with the functions of `xsbert.integrated_jacobian.token_factors`.
+        For those who want to integrate by themselves, with the functions of `xsbert.integrated_jacobian`.
 
         >>> path = model.explainer(layer=5).path("Rain")
         >>> bool(torch.allclose(path.f(path.x), path.f_x, atol=1e-5))

@@ -15,9 +15,8 @@ together and embeddings of E dimensions it holds
                                   reference term and unshifted embedding
 
 and in its metadata, as JSON, these sizes and the settings that the texts were computed with. That has a checksum of its
-own (see `xsbert._utils.checksummed_safetensors`), so that of a file of any size only what is asked for is read, and all
-of that is
-checked.
+own (see `xsbert._utils.checksummed_safetensors`), so that of a file of any size only what is asked for is read,
+and all of that is checked.
 """
 
 from __future__ import annotations

@@ -2,13 +2,12 @@
 
 The factors of all tokens sum to the integral of g(α) = d/dα f(r + α(x − r)), and that integral is known: f(x) − f(r).
 So the residual of any set of nodes can be measured by g alone, at two evaluations of f per node instead of S + 1,
-before
-the full work begins. The path itself says which set to measure: values of f at Chebyshev points, one evaluation each,
-give a polynomial whose derivative predicts the residual of any nodes.
+before the full work begins. The path itself says which set to measure: values of f at Chebyshev points, one evaluation
+each, give a polynomial, and its derivative predicts the residual of any nodes.
 
 Of the ways compared in docs/background/placement.md, nodes spread evenly over the length of the embedding's path took
-fewest where
-the path is smooth. Where it nearly jumps, the nodes lie on subintervals that are graded towards the jumps (`graded`).
+fewest where the path is smooth. Where it nearly jumps, the nodes lie on subintervals that are graded towards the jumps
+(`graded`).
 """
 
 from __future__ import annotations

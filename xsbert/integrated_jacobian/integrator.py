@@ -53,8 +53,7 @@ class PathIntegrator:
         f: maps (S, H) to (E,); a `PathFunction`, or any function that `torch.func` can differentiate.
         xs, rs: T inputs and T references, each (S, H).
         chunk_size: how many products are computed at once, at least 1. Bounds the memory. None chooses by S and H.
-        Where
-            a device runs out of memory all the same, the chunk is halved and the work begun again.
+            Where a device runs out of memory all the same, the chunk is halved and the work begun again.
         show_progress_bar: True or False; None shows a bar only when the work takes longer than two seconds.
 
     Raises:
@@ -245,7 +244,7 @@ class PathIntegrator:
         Args:
             evaluate: of h (n, S, H), differences, the texts and some of the rows, to values (n, rows, …).
             trace: of values, combinations (1 + M, ``n_combined``) and rows: which rows of the traces, and what is
-            added.
+                added.
         """
         points = PathNodes(self.xs, self.rs, [rule.nodes for rule in rules])
         weights = points.weights(np.asarray(block_diag(*(rule.weights for rule in rules))))
@@ -276,7 +275,8 @@ class PathIntegrator:
                                 n_traced = len(combinations) if where == slice(None) else n_rows
                                 traces = values.new_zeros(len(traced), n_traced, *rows.shape[2:])
                             traces[:, where] += torch.einsum("cn,nr...->cr...", traced[:, nodes], rows)
-                        del values  # not to be held beside the next ones
+                            del rows
+                        del values  # neither is to be held beside the next ones
                         progress.update(n_passes)
             assert total is not None
             return total, total.new_zeros(len(traced), n_rows, 1) if traces is None else traces

@@ -213,8 +213,7 @@ class XSTransformer(ExplainingTransformer):
         Args:
             query: S tokens.
             documents: strings, or what a retriever returned (see `xsbert.ranking.retrievers`), at least one; of data
-            frames,
-                tables and rows the column ``"text"``, and ``"id"``, in whatever case, for `Hit.id`.
+                frames, tables and rows the column ``"text"``, and ``"id"``, in whatever case, for `Hit.id`.
             top_k: explain and return the best k; None all.
             detail: ``"highlights"`` for the contributions of document's units, and of the query's; ``"pairs"`` for
                 the pairs of both as well, by whichever direction is cheaper for a document.

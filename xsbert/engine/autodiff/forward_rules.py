@@ -39,10 +39,9 @@ class Differentiable(TorchFunctionMode):
     Args:
         reads: what was read in earlier runs of the same function; an empty list before the first.
         dtype: of the products that linear layers take of derivatives, None for their own. Values are not affected.
-        waits: whether derivatives of linear layers wait (`xsbert.engine.autodiff.deferred_linear`), which is for
-        several directions:
-            along a single one as many products are added as are saved. What a function returns is then to be read
-            within.
+        waits: whether derivatives of linear layers wait (`xsbert.engine.autodiff.deferred_linear`). This pays for
+            several directions; along a single one as many products are added as are saved. Results of functions are
+            then to be read within the context.
     """
 
     def __init__(self, reads: list[Any], dtype: torch.dtype | None = None, *, waits: bool) -> None:

@@ -60,10 +60,9 @@ def faithfulness(
         model: left as it is.
         pairs: n pairs of texts of the kind that will be explained; their mean is taken, so some dozens at least. With
             fewer than ten the table gives no verdict.
-        methods: names in `xsbert.evaluation.methods.METHODS`. None takes `DEFAULT_METHODS`, but for those that cannot
-        explain the
-            model, which the table names with the reason. Shapley interactions and occlusion are taken on request: the
-            first are dear, and the second *is* the effect that is measured, up to its operator.
+        methods: names in `xsbert.evaluation.methods.METHODS`. None takes `DEFAULT_METHODS` without those that cannot
+            explain the model; the table names these with the reason. Shapley interactions and occlusion are taken on
+            request: the first are expensive, and the second *is* the effect that is measured, up to its operator.
         layers: of ``"integrated"``, crossed with the references; other methods take the first. None takes −2 or, with
             ``recommend``, all.
         references: tokens as for `XSTransformer`; None takes the model's or, with ``recommend``, those of ``"pad"``,
@@ -74,7 +73,7 @@ def faithfulness(
         recommend: look at all layers and references, for `Faithfulness.recommended`.
         tolerance: of the integrals; correlations need no finer one.
         budget: coalitions of either text of a pair, for Shapley interactions: see
-        `xsbert.evaluation.methods.common.MethodOptions`.
+            `xsbert.evaluation.methods.common.MethodOptions`.
         seed: of methods that draw random numbers, and of the bootstrap.
         n_bootstrap: samples for the intervals.
         show_progress_bar: True or False; None shows bars after two seconds.
