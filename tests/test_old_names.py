@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import xsbert
 from xsbert import Attribution, XSTransformer
 from xsbert.models import reference
 from xsbert.utils import tokens
