@@ -5,7 +5,8 @@
 
 For each model, reference, layer and band of length, the factors of random texts are computed for the default tolerance,
 and their true error ‖V − V*‖ / ‖V*‖ is compared with the stated one. V* comes from the model in float64 and from a rule
-with twice the nodes on each panel, and two more. Stated errors should be above the true ones in 95 % of cases of every
+with twice the nodes on each subinterval, and two more. Stated errors should be above the true ones in 95 % of cases of
+every
 cell, and at most three times as large.
 
 Texts are drawn by the seed, the same for all cells of a band. Work goes text by text over all cells, so that a run that
@@ -36,7 +37,7 @@ from xsbert.integrated_jacobian import token_factors
 
 BANDS = ("8-15", "16-23", "24-31", "32-63", "64-128")
 WANTED, WIDEST = 0.95, 3.0
-CHUNK = 64
+CHUNK = 32
 
 
 def main() -> None:
@@ -64,6 +65,7 @@ def main() -> None:
     done = {key(case) for case in cases}
     end = time.monotonic() + 60 * options.minutes
     models = {pair: load(pair[0], shift=False, reference=pair[1]) for pair in cells(options.models, options.references)}
+    fine = {pair: load(pair[0], shift=False, reference=pair[1]).double() for pair in models}
     drawn = {
         name: [
             draw(models[name, options.references[0]], texts, band, number, options.seed)
@@ -80,7 +82,7 @@ def main() -> None:
                     continue
                 what = {"model": Path(name).name, "layer": layer, "reference": reference, "band": band, "text": place}
                 if key(what) not in done:
-                    cases.append(what | measured(models[name, reference], chosen[place], layer))
+                    cases.append(what | measured(models[name, reference], fine[name, reference], chosen[place], layer))
         write_json(options.json, {"options": known, "environment": environment("cpu"), "cases": cases})
         if time.monotonic() > end:
             break
@@ -124,7 +126,7 @@ def recorded(path: str | None, known: dict[str, Any]) -> list[dict[str, Any]]:
     return record["cases"]
 
 
-def measured(model: XSTransformer, text: str, layer: int) -> dict[str, Any]:
+def measured(model: XSTransformer, fine: XSTransformer, text: str, layer: int) -> dict[str, Any]:
     """Stated and true error of one text, and what its factors took."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,15 +134,14 @@ def measured(model: XSTransformer, text: str, layer: int) -> dict[str, Any]:
     assert out.settings is not None
     path = model.explainer(layer=layer).path(text)
     (placed,) = placements([path], Options(show_progress_bar=False))
-    fine = path.in_float64() if path.in_float64 else path
-    rule = placed.finer(max(placed.orders) + 2)
-    bounds = {"chunk_size": CHUNK, "show_progress_bar": False}
-    exact = token_factors(fine.f, fine.x, fine.r, rule, **bounds).cpu().numpy()
-    size, change = np.linalg.norm(exact), (fine.f_x - fine.f_r).cpu().numpy()
+    exactly, rule = fine.explainer(layer=layer).path(text), placed.finer(max(placed.orders) + 2)
+    how = {"chunk_size": CHUNK, "show_progress_bar": False}
+    exact = token_factors(exactly.f, exactly.x, exactly.r, rule, **how).cpu().numpy()
+    size, change = np.linalg.norm(exact), (exactly.f_x - exactly.f_r).cpu().numpy()
     return {
         "tokens": len(out.tokens),
         "nodes": out.settings.n_steps,
-        "panels": len(placed.orders),
+        "subintervals": len(placed.orders),
         "float64": out.settings.n_float64,
         "looks": out.settings.n_looks,
         "residual": out.residual,

@@ -1,5 +1,6 @@
 """The error of the factors of all but short texts: random signs against a finer rule."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,12 @@ from xsbert.engine.options import Options
 from xsbert.engine.text_path import TextPath, WorkLimits
 from xsbert.integrated_jacobian import PathIntegrator, quadrature, token_factors
 from xsbert.integrated_jacobian.adaptive import place_nodes
-from xsbert.integrated_jacobian.error_estimates import checked_error, sign_combinations, signs_worth_their_cost
+from xsbert.integrated_jacobian.error_estimates import (
+    checked_error,
+    factor_error,
+    sign_combinations,
+    signs_worth_their_cost,
+)
 
 S, E = 40, 36
 QUIET = {"show_progress_bar": False}
@@ -129,7 +135,8 @@ def test_more_nodes_are_on_every_subinterval(sharp):
     assert (len(placement.orders) > 1) == sharp
     more = placement.with_more_nodes()
     for before, after in [(placement, more), (more, more.with_more_nodes())]:
-        assert after.orders == tuple(order + 2 for order in before.orders)
+        added = max(2, math.ceil(max(before.orders) / 3))
+        assert after.orders == tuple(order + added for order in before.orders)
         assert sum(after.orders) == len(after.rule.nodes)
         assert after.rule.weights.sum() == pytest.approx(1, abs=1e-2)
         assert after.residual is None
@@ -141,6 +148,16 @@ def test_short_texts_are_not_checked():
     found, _ = found_and_true(bent(1, n_tokens=16), n_steps=4)
     assert found.placement.n_passes == (2 + 1 + 1) * (4 + 2)
     assert [signs_worth_their_cost(n) for n in (1, 15, 16, 31, 32, 63, 64, 1000)] == [0, 0, 2, 3, 4, 7, 8, 8]
+
+
+def test_null_rules_of_many_nodes_say_less_of_single_tokens():
+    (sums, changes), tokens = (random(3, 1, E, seed=10), random(1, E, seed=11)), random(3, 1, 4, E, seed=12)
+    few, many = (factor_error(sums, tokens, changes, 1.0, n) for n in (7, 8))
+    assert many == pytest.approx(1.2 * few)
+    # Along a few directions, and on several subintervals, they are not believed less.
+    assert factor_error(sums, tokens[..., :2], changes, 1.0, 7) == factor_error(sums, tokens[..., :2], changes, 1.0, 8)
+    sums, tokens, changes = sums.repeat(1, 3, 1), tokens.repeat(1, 3, 1, 1), changes.repeat(3, 1)
+    assert factor_error(sums, tokens, changes, 1.0, 7) == factor_error(sums, tokens, changes, 1.0, 8)
 
 
 def test_nothing_is_checked_where_nothing_changes():

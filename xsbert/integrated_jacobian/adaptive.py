@@ -70,9 +70,9 @@ class Placement:
 
     def with_more_nodes(self) -> Placement:
         """The same with a few more nodes on each subinterval, with a residual that is not measured."""
-        finer, more_nodes = self.finer, SEARCH.more_nodes
-        orders = tuple(order + more_nodes for order in self.orders)
-        known = {"rule": finer(more_nodes), "finer": lambda more: finer(more_nodes + more), "orders": orders}
+        finer, added = self.finer, max(SEARCH.more_nodes, math.ceil(SEARCH.more_of_many * max(self.orders)))
+        orders = tuple(order + added for order in self.orders)
+        known = {"rule": finer(added), "finer": lambda more: finer(added + more), "orders": orders}
         return replace(self, **known, residual=None, slopes=None)
 
     def in_need_of_float64(self, dtype: torch.dtype) -> np.ndarray:
