@@ -45,7 +45,7 @@ __all__ = [
     "shift_cost",
 ]
 
-# Where each name lives. It is imported when it is asked for: what needs torch takes seconds, a usage error need not.
+# The package of each public name. Names are imported on first access, because importing torch takes seconds.
 _MODULES = {
     "Attribution": "attribution",
     "Faithfulness": "evaluation",
@@ -93,7 +93,7 @@ def __getattr__(name: str) -> Any:
     if name in _EARLIER_MODULES:
         warnings.warn(f"xsbert.{name} is now xsbert.{_EARLIER_MODULES[name]}", DeprecationWarning, stacklevel=2)
         return import_module(f"{__name__}.{_EARLIER_MODULES[name]}")
-    # After `import xsbert`, its modules can be reached as xsbert.utils and so on.
+    # Subpackages are attributes as well: `xsbert.utils` works after `import xsbert`.
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""One pair of texts: the four parts of its score, contrasts, alignments, and files."""
+"""Explanations of text pairs: the four parts of a score, contrasts, alignments, and files."""
 
 from .attribution import Attribution
 from .contrasts import Contrast, ModelContrast, contrast, contrast_models

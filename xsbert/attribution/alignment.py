@@ -1,8 +1,8 @@
-"""From a matrix to choices: which units go together. And a view that shows what stands out.
+"""Alignments of the units of two texts, and a double-centred view of the attribution matrix.
 
-Alignment is not what a score is made of. A cell tells what two units add to the score, so that an article beside an
-article counts little and a rare word beside an unrelated one may count more. Links are choices among cells, they are
-no attributions: what they leave out of the interactions is kept beside them, in `Alignments.share`.
+A cell is what two units add to the score. Two articles add little; a rare word and an unrelated word may add more.
+Links are a choice of cells and not an attribution. `Alignments.share` reports the part of the interactions that the
+links cover.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ __all__ = ["ALIGNMENT_METHODS", "Alignments", "ContrastView", "Link", "alignment
 
 @dataclass(frozen=True)
 class Link:
-    """Two units that were put together."""
+    """Two aligned units."""
 
     a: int
     """Position among the units of text a."""
     b: int
     value: float
-    """Their cell of the matrix: what they add to the score."""
+    """The cell of the matrix: what the two units add to the score."""
     weight: float = 1.0
-    """How much of either unit the link takes, at most 1; below 1 for transport alone."""
+    """The weight of the link, at most 1. Only transport gives weights below 1."""
 
 
 @dataclass(frozen=True)
 class Alignments:
-    """Links between units of two texts. Prints as a list."""
+    """Links between the units of two texts. Prints as a list."""
 
     method: str
     tokens_a: tuple[str, ...]
@@ -51,10 +51,10 @@ class Alignments:
     links: tuple[Link, ...]
     """Largest value first."""
     unaligned_a: tuple[int, ...]
-    """Units of text in no link."""
+    """Units of text without a link."""
     unaligned_b: tuple[int, ...]
     share: float
-    """What the linked cells add up to, of all interactions; it can be above 1 or below 0, since cells have signs."""
+    """The sum of the linked cells over the sum of all interactions. Cells have signs: it can be above 1 or below 0."""
 
     def __str__(self) -> str:
         rows = [f"  {self.tokens_a[link.a]} · {self.tokens_b[link.b]}  {link.value:+.4f}" for link in self.links]
@@ -72,10 +72,10 @@ class Alignments:
 
 @dataclass(frozen=True)
 class ContrastView:
-    """A matrix without the general level of its rows and columns, for reading. It is no attribution.
+    """A double-centred attribution matrix, for reading. It is not an attribution.
 
-    What remains of a cell is how much it stands out from the mean of its row and of its column. Its sum is zero,
-    whatever the score; a negative cell here can be a positive contribution.
+    Each cell is the deviation from the means of its row and its column. The cells sum to zero for any score. A
+    negative cell can be a positive contribution.
     """
 
     matrix: np.ndarray = field(repr=False)
@@ -84,14 +84,14 @@ class ContrastView:
     tokens_b: tuple[str, ...]
 
     def plot(self, **options: Any) -> tuple[Figure, Axes]:
-        """Draw it, with a title that says that it is no attribution; options of `heatmap`: ``values``, ``limit`` …"""
+        """Draw the view, titled as no attribution. Takes the options of `heatmap`: ``values``, ``limit`` …"""
         from ..view.plot.contrast import contrast
 
         return contrast(self.matrix, self.tokens_a, self.tokens_b, **options)
 
 
 def contrast_view(result: PairView) -> ContrastView:
-    """Subtract from each cell the means of its row and column, and add the mean of all; units of text alone.
+    """Double-centre the matrix over the units of text: subtract row and column means, add the overall mean.
 
     >>> view = contrast_view(out.words())
     >>> view.matrix.shape, bool(abs(view.matrix.sum(0)).max() < 1e-9)
@@ -106,20 +106,20 @@ def contrast_view(result: PairView) -> ContrastView:
 def alignments(
     result: PairView, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False
 ) -> Alignments:
-    """Choose which units of the texts go together.
+    """Align the units of two texts.
 
     Args:
-        result: of any method and units; special tokens and prompts are left out.
-        method: ``"mutual"``: cells that are the largest of their row and of their column. ``"threshold"``: all cells
-            above the threshold. ``"assignment"``: each unit at most once, with the largest sum; a pair that would take
-            from the sum is no link. ``"transport"``: units spread over each other, all of them with the same weight, at
-            the largest sum; links are what is moved.
-        threshold: links have cells above it; a value in units of the score. Transport alone moves weight through other
-            cells, too, and leaves that out.
-        contrast: choose by `contrast_view` in place of the cells. Values and the threshold stay those of the cells.
+        result: An explanation by any method and in any units. Special tokens and prompts are left out.
+        method: ``"mutual"`` takes cells that are the largest of their row and of their column. ``"threshold"`` takes
+            all cells above the threshold. ``"assignment"`` links each unit at most once and maximizes the sum; a pair
+            that lowers the sum is no link. ``"transport"`` gives all units of a text the same weight and links the
+            cells of the transport plan with the largest sum.
+        threshold: Links have cells above it, in units of the score. Transport may also use other cells; these are
+            dropped from the links.
+        contrast: Choose by `contrast_view` instead of the cells. Values and threshold still refer to the cells.
 
     Raises:
-        ValueError: the method is not known, or the threshold is not finite.
+        ValueError: The method is unknown, or the threshold is not finite.
 
     >>> found = alignments(out.words(), "assignment")
     >>> [(found.tokens_a[link.a], found.tokens_b[link.b]) for link in found.links[:2]]
@@ -149,10 +149,10 @@ def alignments(
 
 
 def content_cells(result: PairView) -> tuple[np.ndarray, list[int], list[int]]:
-    """(N, M) cells of the units of text, and the positions of these.
+    """Return the (N, M) cells of the units of text, and the positions of these units.
 
     Raises:
-        ValueError: one of the texts has none.
+        ValueError: One of the texts has no such unit.
     """
     rows, columns = ([at for at, role in enumerate(side.roles) if role == TEXT] for side in (result.a, result.b))
     if not rows or not columns:
@@ -161,17 +161,17 @@ def content_cells(result: PairView) -> tuple[np.ndarray, list[int], list[int]]:
 
 
 def mutual_best(cells: np.ndarray, _allowed: np.ndarray) -> np.ndarray:
-    """(N, M) one for the largest of its row and column, of equal ones all."""
+    """Return (N, M) ones for the cells that are the largest of their row and column, ties included."""
     return ((cells == cells.max(0)) & (cells == cells.max(1, keepdims=True))).astype(float)
 
 
 def all_cells(cells: np.ndarray, _allowed: np.ndarray) -> np.ndarray:
-    """(N, M) ones: the threshold alone decides."""
+    """Return (N, M) ones: only the threshold selects."""
     return np.ones_like(cells)
 
 
 def assignment(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """(N, M) ones where each row and each column has at most one, with the largest sum of allowed cells."""
+    """Return (N, M) ones, at most one in each row and column, that maximize the sum of allowed cells."""
     gains = np.where(allowed, np.maximum(cells, 0), 0)
     chosen = np.zeros_like(gains)
     chosen[linear_sum_assignment(gains, maximize=True)] = 1.0
@@ -179,7 +179,7 @@ def assignment(cells: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def transport(cells: np.ndarray, _allowed: np.ndarray) -> np.ndarray:
-    """(N, M) the plan that moves 1/N from each row to 1/M in each column at the largest sum, times min(N, M)."""
+    """Return the (N, M) transport plan from 1/N per row to 1/M per column with the largest sum, times min(N, M)."""
     n, m = cells.shape
     sums = csr_matrix(np.ones((1, m))), csr_matrix(np.ones((1, n)))
     constraints = np.vstack([kron(eye(n), sums[0]).toarray(), kron(sums[1], eye(m)).toarray()])
@@ -188,7 +188,7 @@ def transport(cells: np.ndarray, _allowed: np.ndarray) -> np.ndarray:
     return np.where(plan > 1e-9, plan * min(n, m), 0)
 
 
-# Of cells, and where they may be linked: the weights of links.
+# Functions from cells, and a mask of allowed links, to the weights of links.
 ALIGNMENT_METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "mutual": mutual_best,
     "threshold": all_cells,

@@ -1,12 +1,12 @@
-"""The result: which pairs of tokens made the score, and what the pairs leave out.
+"""Attributions of a similarity score to pairs of tokens.
 
-With c the product of both norms (cosine) or one (dot product), and ρ = e(r) the reference terms,
+With c the product of both norms (cosine) or 1 (dot product), and ρ = e(r) the reference terms,
 
     score = Σ_st V_a[s]·V_b[t]/c + Σ_s V_a[s]·ρ_b/c + Σ_t ρ_a·V_b[t]/c + ρ_a·ρ_b/c
           = interactions + main effects of a + main effects of b + baseline
 
-for every model, up to the integration error. A shifted model has ρ = 0: its interactions are the score
-(Moeller et al., EMNLP 2023, eq. 6); those of other models are the approximate attributions of EACL 2024.
+for every model, up to the integration error. A shifted model has ρ = 0, so its interactions sum to the score
+(Moeller et al., EMNLP 2023, eq. 6). The interactions of other models are the approximate attributions of EACL 2024.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attribution(PageMixin, PlotMixin):
-    """Explanation of one predicted similarity. S and T count the units of text a and text b.
+    """Explanation of one predicted similarity.
 
-    The numbers come first, other units of the same result next, then the ways to read, keep and show it.
+    S and T are the numbers of units of text a and text b.
 
     >>> out.similarity, round(out.score, 2), out.matrix.shape
     ('cosine', 0.79, (7, 9))
@@ -53,22 +53,22 @@ class Attribution(PageMixin, PlotMixin):
     """``"cosine"`` or ``"dot"``."""
     settings: Settings
     given_arrays: ClassVar[Mapping[str, int]] = {}
-    """Arrays that a subclass keeps beside the factors, with their numbers of axes."""
+    """Additional arrays of a subclass, with their numbers of axes."""
     given_entries: ClassVar[Mapping[str, Any]] = {}
-    """Other fields that a subclass keeps, with their types."""
+    """Other additional fields of a subclass, with their types."""
     compute_feature_pairs: Callable[[], np.ndarray] | None = None
-    """Computes (S, H, T, H) on request; None where the units are not tokens."""
+    """Computes the (S, H, T, H) feature pairs on request. None if the units are not tokens."""
 
     @classmethod
     def of(cls, a: TextFactors, b: TextFactors, similarity: str, **fields: Any) -> Attribution:
         """Combine the factors of two texts.
 
         Args:
-            a, b: from the same model, layer and reference.
+            a, b: Factors from the same model, layer and reference.
             similarity: ``"cosine"`` or ``"dot"``.
 
         Raises:
-            ValueError: the factors do not belong together, or a cosine is asked for of a zero embedding.
+            ValueError: The factors cannot be combined, or the similarity is cosine and an embedding is zero.
 
         >>> a, b = model.text_factors(["A cold day.", "The weather is freezing."])
         >>> out = Attribution.of(a, b, "cosine")
@@ -86,37 +86,37 @@ class Attribution(PageMixin, PlotMixin):
 
     @property
     def pulled_back(self) -> str | None:
-        """Which text's factors were computed along those of the other alone, by reverse mode: ``"a"``, ``"b"``, or None
-        where both were computed for themselves."""
-        # Rows of a corpus have the residuals of both.
+        """The text with factors computed only along those of the other text, by reverse mode: ``"a"`` or ``"b"``.
+        None if both texts have full factors."""
+        # Both texts of a corpus row have a known residual.
         sides = [name for name in "ab" if getattr(self, name).known_residual is not None]
         return sides[0] if len(sides) == 1 else None
 
     @property
     def tokens_a(self) -> list[str]:
-        """(S,) the units of text a."""
+        """(S,) units of text a."""
         return list(self.a.tokens)
 
     @property
     def tokens_b(self) -> list[str]:
-        """(T,) the units of text b."""
+        """(T,) units of text b."""
         return list(self.b.tokens)
 
     @cached_property
     def scale(self) -> float:
-        """c: what the inner products are divided by."""
+        """The divisor c of the inner products."""
         return length_of(self.a, self.similarity) * length_of(self.b, self.similarity)
 
     @cached_property
     def score(self) -> float:
-        """The model's similarity of the two texts; see `score_unshifted` for a model that a shift was added to."""
+        """The model's similarity of the two texts. If a shift was added to the model, see also `score_unshifted`."""
         return float(self.a.embedding @ self.b.embedding / self.scale)
 
     @cached_property
     def score_unshifted(self) -> float | None:
-        """The model's own similarity, where a shift was added to it and `score` is that of the shifted model.
+        """The similarity without the shift, for a model that a shift was added to.
 
-        None where `score` is the model's own: it is not shifted, or was trained or saved with the shift.
+        None if `score` is the model's own: the model is not shifted, or was trained or saved with the shift.
         """
         a, b = self.a.embedding_unshifted, self.b.embedding_unshifted
         if a is None or b is None:
@@ -126,27 +126,27 @@ class Attribution(PageMixin, PlotMixin):
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """(S, T) attributions to pairs of units: V_a V_bᵀ / c."""
+        """(S, T) attributions to pairs of units, V_a V_bᵀ / c."""
         return self.a.factors @ self.b.factors.T / self.scale
 
     @cached_property
     def main_effects_a(self) -> np.ndarray:
-        """(S,) what the units of a add against the reference of b; zero for a shifted model."""
+        """(S,) contributions of the units of a with the reference of b. Zero for a shifted model."""
         return self.a.factors @ self.b.reference_term / self.scale
 
     @cached_property
     def main_effects_b(self) -> np.ndarray:
-        """(T,) what the units of b add against the reference of a; zero for a shifted model."""
+        """(T,) contributions of the units of b with the reference of a. Zero for a shifted model."""
         return self.b.factors @ self.a.reference_term / self.scale
 
     @cached_property
     def baseline(self) -> float:
-        """What the two references share, ρ_a·ρ_b/c; zero for a shifted model."""
+        """The similarity of the two references, ρ_a·ρ_b/c. Zero for a shifted model."""
         return float(self.a.reference_term @ self.b.reference_term / self.scale)
 
     @property
     def parts(self) -> dict[str, float]:
-        """The four parts, whose sum is the score up to `error`.
+        """The four parts of the score. They sum to it up to `error`.
 
         >>> list(out.parts)
         ['interactions', 'main effects a', 'main effects b', 'baseline']
@@ -162,13 +162,13 @@ class Attribution(PageMixin, PlotMixin):
 
     @property
     def kind(self) -> str:
-        """What the pairs sum to, for readers."""
+        """A sentence for readers that says what the pairs sum to."""
         approximate = "approximate attributions: pairs sum to the interactions alone"
         return "exact attributions" if self.settings.shift else approximate
 
     @property
     def error(self) -> float:
-        """The distance between the score and the sum of the four parts."""
+        """The absolute difference between the score and the sum of the four parts."""
         return abs(self.score - sum(self.parts.values()))
 
     @property
@@ -183,19 +183,19 @@ class Attribution(PageMixin, PlotMixin):
 
     @property
     def factor_error_a(self) -> float | None:
-        """Upper estimate of the relative error of the factors of text a; its residual is that of their sum."""
+        """Upper estimate of the relative error of the factors of text a. `residual_a` is the error of their sum."""
         return self.a.factor_error
 
     @property
     def factor_error_b(self) -> float | None:
-        """The same of text b."""
+        """Upper estimate of the relative error of the factors of text b."""
         return self.b.factor_error
 
     def words(self) -> Attribution:
-        """The same result with words for units. Every sum is kept; special tokens stay apart.
+        """Sum tokens to words. The totals do not change, and special tokens stay separate.
 
         Raises:
-            ValueError: the tokenizer has no word ids, or the units are words already.
+            ValueError: The tokenizer has no word ids, or the units are words already.
 
         >>> out.words().tokens_a
         ['[CLS]', 'The', 'coffee', 'is', 'bad', '.', '[SEP]']
@@ -207,20 +207,20 @@ class Attribution(PageMixin, PlotMixin):
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
     ) -> Attribution:
-        """The same result with stretches of text for units: phrases, sentences. Every sum is kept.
+        """Sum tokens over character ranges, such as phrases or sentences. The totals do not change.
 
-        A token belongs to the range that holds at least half of its visible characters. What no range holds is one
-        unit, ``"(rest)"``, a prompt is one, and special tokens stay apart.
+        A token belongs to the range that holds at least half of its visible characters. Text outside the ranges is
+        one unit, ``"(rest)"``. A prompt is one unit, and special tokens stay separate.
 
         Args:
-            a: character ranges [start, end) into the text that was passed to `attribute_prediction`, its prompt
-                not counted, in any order; or ``"sentences"``, split as `sentence_ranges` does; or ``"words"``;
-                None leaves the units as they are.
-            b: the same for text b.
+            a: Character ranges [start, end) of the text that was passed to `attribute_prediction`, without its
+                prompt, in any order; or ``"sentences"``, split by `sentence_ranges`; or ``"words"``. None keeps the
+                units.
+            b: As ``a``, for text b.
 
         Raises:
-            TypeError: a range is not a pair of integers.
-            ValueError: ranges overlap, leave the text or hold no token; or the tokenizer has no offsets.
+            TypeError: A range is not a pair of integers.
+            ValueError: Ranges overlap, exceed the text or hold no token, or the tokenizer has no offsets.
 
         >>> out.over(a=[(0, 10)], b="sentences").tokens_a
         ['[CLS]', 'The coffee', '(rest)', '[SEP]']
@@ -240,18 +240,18 @@ class Attribution(PageMixin, PlotMixin):
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
     ) -> Attribution:
-        """`over`, up to version 0.1.0."""
+        """Deprecated name of `over`, from version 0.1.0."""
         return self.over(a, b)
 
     def feature_pairs(self) -> np.ndarray:
-        """Attributions to pairs of features, (S, H, T, H), computed anew by reverse mode.
+        """Compute the (S, H, T, H) attributions to pairs of features by reverse mode.
 
-        Summed over both feature axes they are `matrix`. They are float64 for a float64
-        model and float32 for others; for 20 × 25 tokens and H = 768 the array then takes 1.2 GB.
+        Their sum over both feature axes is `matrix`. The dtype is float64 for a float64 model and float32 otherwise.
+        A float32 array for 20 × 25 tokens and H = 768 takes 1.2 GB.
 
         Raises:
-            ValueError: the units are words, or the result was not computed in this process.
-            RuntimeError: the model has changed since, so that the pairs no longer sum to `matrix`.
+            ValueError: The units are words, or the result was not computed in this process.
+            RuntimeError: The model has changed since, so that the pairs no longer sum to `matrix`.
 
         >>> small = model.attribute_prediction("Rain", "Wet", layer=6)
         >>> small.feature_pairs().shape
@@ -272,15 +272,15 @@ class Attribution(PageMixin, PlotMixin):
     def top_pairs(
         self, k: int = 10, *, names: bool = False, special: bool = True
     ) -> list[tuple[int, int, float]] | list[tuple[str, str, float]]:
-        """The k pairs of largest absolute attribution, the largest first.
+        """Return the k pairs with the largest absolute attributions, largest first.
 
         Args:
-            k: at least 1.
-            names: give the units by their names, spelled for readers, and not by their positions.
-            special: let pairs with special tokens or prompts be among them.
+            k: The number of pairs, at least 1.
+            names: Return the units' display names instead of their positions.
+            special: Include pairs with special tokens or prompts.
 
         Returns:
-            (position in a, position in b, value), or (name in a, name in b, value).
+            Tuples (position in a, position in b, value), or (name in a, name in b, value).
 
         Raises:
             TypeError: ``k`` is not an integer.
@@ -292,15 +292,15 @@ class Attribution(PageMixin, PlotMixin):
         return spell(self, k, special) if names else top_pairs(self, k, special)
 
     def word_effects(self) -> tuple[list[WordEffect], list[WordEffect]]:
-        """What each word adds to the score: its interactions with the whole other text, and its main effect.
+        """Return what each word adds to the score: its interactions with the whole other text plus its main effect.
 
-        By these numbers words are ranked and shaded in all views. For a word of text a it is V_a·f(b)/c up to the
-        integration error; the effects of a sum to interactions and main effects of a. Each interaction is counted in
-        either text, so the effects of both texts do not sum to the score.
+        All views rank and shade words by these values. The value of a word of text a is V_a·f(b)/c up to the
+        integration error. The effects of text a sum to the interactions and the main effects of a. Each interaction
+        counts in both texts, so the effects of both texts do not sum to the score.
 
         Returns:
-            the words of a, and those of b, in the order of the texts: each with ``word``, ``value``, ``role`` and
-            ``span``. Tokens, where the tokenizer has no word ids.
+            The words of a and the words of b, in text order, each with ``word``, ``value``, ``role`` and ``span``.
+            Tokens if the tokenizer has no word ids.
 
         >>> of_a, of_b = out.word_effects()
         >>> max(of_a, key=lambda effect: effect.value)[0]
@@ -309,12 +309,12 @@ class Attribution(PageMixin, PlotMixin):
         return word_effects(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers of the result, in full, as strings, numbers, lists and dictionaries that JSON can hold.
+        """Return all numbers of the result in full precision, as a dictionary that JSON can hold.
 
         Returns:
-            texts, ``score``, ``parts``, errors, of either text ``tokens_a``, ``roles_a``, ``spans_a``,
-            ``main_effects_a`` and ``effects_a`` (the rows of `matrix`, summed, plus main effects), ``matrix`` as S
-            lists of T numbers, and ``settings``.
+            The texts, ``score``, ``parts``, errors, ``matrix`` as S lists of T numbers, and ``settings``. For each
+            text also ``tokens_a``, ``roles_a``, ``spans_a``, ``main_effects_a`` and ``effects_a`` (the row sums of
+            `matrix` plus main effects).
 
         >>> import json
         >>> round(json.loads(json.dumps(out.to_dict()))["score"], 2)
@@ -323,7 +323,7 @@ class Attribution(PageMixin, PlotMixin):
         return to_dict(self)
 
     def alignments(self, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False) -> Alignments:
-        """Choose which units go together; see `xsbert.attribution.alignment.alignments`. Choices are no attributions.
+        """Align the units of both texts; see `xsbert.attribution.alignment.alignments`. Links are no attributions.
 
         >>> bool(out.words().alignments().links[0].value == out.words().matrix.max())
         True
@@ -331,8 +331,7 @@ class Attribution(PageMixin, PlotMixin):
         return alignments(self, method, threshold=threshold, contrast=contrast)
 
     def contrast_view(self) -> ContrastView:
-        """What stands out beyond the general level of its row and column, for reading; see
-        `xsbert.attribution.alignment`.
+        """Return the double-centred matrix, for reading; see `xsbert.attribution.alignment`.
 
         >>> out.words().contrast_view().tokens_a
         ('The', 'coffee', 'is', 'bad', '.')
@@ -340,11 +339,11 @@ class Attribution(PageMixin, PlotMixin):
         return contrast_view(self)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one file (safetensors), all of it or nothing; an existing file is replaced.
+        """Write the result to one safetensors file. The write is atomic and replaces an existing file.
 
         Raises:
-            ValueError: the result holds numbers that are not finite.
-            OSError: the file cannot be written.
+            ValueError: The result holds numbers that are not finite.
+            OSError: The file cannot be written.
 
         >>> path = folder / "result.safetensors"
         >>> out.save(path)
@@ -355,11 +354,11 @@ class Attribution(PageMixin, PlotMixin):
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a result that `save` wrote. It equals the saved one, but `feature_pairs` need the model.
+        """Read a result that `save` wrote. It equals the saved one, except that `feature_pairs` is not available.
 
         Raises:
-            OSError: there is no such file, or it cannot be read.
-            ValueError: the file is damaged, is no saved result, or was written in a newer format.
+            OSError: The file does not exist or cannot be read.
+            ValueError: The file is damaged, is not a saved result, or has a newer format.
 
         >>> out.save(folder / "another.safetensors")
         >>> bool((Attribution.load(folder / "another.safetensors").matrix == out.matrix).all())
@@ -371,11 +370,11 @@ class Attribution(PageMixin, PlotMixin):
         return result
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A table with one row for each of the S · T pairs of units.
+        """Return a table with one row for each of the S · T pairs of units.
 
         Returns:
-            ``position_a``, ``token_a``, ``word_a``, ``role_a``, the same of b, and ``value``. A word is None where
-            the tokenizer has no words, or the units are no tokens any more.
+            Columns ``position_a``, ``token_a``, ``word_a``, ``role_a``, the same for b, and ``value``. A word is None
+            if the tokenizer has no words or the units are not tokens.
 
         Raises:
             ImportError: pandas is not installed.
@@ -393,7 +392,7 @@ class Attribution(PageMixin, PlotMixin):
         return f"<{type(self).__name__}: {score}, {size}, error {self.error:.1e}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        # What computes feature pairs holds the model, which stays in this process.
+        # compute_feature_pairs holds the model, which is not pickled.
         return {**vars(self), "compute_feature_pairs": None}
 
     def __str__(self) -> str:

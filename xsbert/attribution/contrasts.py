@@ -1,10 +1,10 @@
-"""Why this one scores higher than that one: the difference of two scores, split over words.
+"""Differences of two scores, split over words.
 
 For two documents i and j of one query q, with c_i and c_j as in `Attribution`,
 
     score_i − score_j = Σ_s V_q[s]·(e_i/c_i − e_j/c_j) + ρ_q·(e_i/c_i − e_j/c_j)
 
-is exact up to the integration error of the query's factors, and so is the split of either score over its own document.
+holds up to the integration error of the query's factors. Each score also splits over its own document.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ __all__ = ["Contrast", "ModelContrast", "Moved", "contrast", "contrast_models", 
 
 @dataclass(frozen=True)
 class Moved:
-    """A stretch of an edit, and by how much it moved the score."""
+    """One step of an edit, and how much it changes the score."""
 
     kind: str
     """``"kept"``, ``"removed"`` or ``"added"``."""
     before: str
     after: str
     value: float
-    """Share after the edit less the share before it."""
+    """Contribution after the edit minus contribution before it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """The difference of two scores of one text, the query, with texts i and j."""
+    """The difference of the scores of a query with two texts i and j."""
 
     query: str
     words: tuple[str, ...]
-    """(S,) units of the query."""
+    """(S,) labels of the units of the query."""
     roles: tuple[str, ...]
     score_i: float
     score_j: float
     query_i: Shares = field(repr=False)
-    """Shares of the query's units in either score."""
+    """Contributions of the query's units to score i; ``query_j`` holds those to score j."""
     query_j: Shares = field(repr=False)
     document_i: Shares | None = field(repr=False)
-    """Shares of the units of either document in its own score; None where it is not known."""
+    """Contributions of the units of each document to its own score. None if unknown."""
     document_j: Shares | None = field(repr=False)
     similarity: str
     settings: Any = field(repr=False)
@@ -65,27 +65,27 @@ class Contrast:
 
     @property
     def by_word(self) -> np.ndarray:
-        """(S,) by how much each unit of the query speaks for i rather than j."""
+        """(S,) contributions of the query's units to the margin. Positive values favour i."""
         return self.query_i.values - self.query_j.values
 
     @property
     def baseline(self) -> float:
-        """What the query's reference speaks for i rather than j."""
+        """The contribution of the query's reference to the margin."""
         return self.query_i.baseline - self.query_j.baseline
 
     @property
     def residual(self) -> float:
-        """Margin less the sum of its parts over the query's words: the error of the integral."""
+        """The margin minus `by_word` and `baseline`: the integration error."""
         return self.margin - float(self.by_word.sum()) - self.baseline
 
     def edit(self) -> list[Moved]:
-        """Document i taken for an edit of document j: which words moved the score.
+        """Treat document i as an edit of document j, and return how each word changes the score.
 
-        Words that both have, in one order, are paired by their spelling. The values sum to the margin, less the
-        difference of the documents' baselines and integration errors.
+        Words that both documents have in the same order are paired by spelling. The values sum to the margin minus
+        the difference of the documents' baselines and integration errors.
 
         Raises:
-            ValueError: the documents are not explained word by word.
+            ValueError: The contributions of one document are unknown.
         """
         if self.document_i is None or self.document_j is None:
             raise ValueError("an edit needs the shares of both documents")
@@ -104,7 +104,7 @@ class Contrast:
         return moved
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, as JSON can hold them."""
+        """Return all numbers as a dictionary that JSON can hold."""
         return {
             "query": self.query,
             "similarity": self.similarity,
@@ -121,7 +121,7 @@ class Contrast:
         }
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each unit of the query: ``word``, ``role``, ``i``, ``j`` and ``margin``.
+        """Return a row for each unit of the query: ``word``, ``role``, ``i``, ``j`` and ``margin``.
 
         Raises:
             ImportError: pandas is not installed.
@@ -142,18 +142,18 @@ class Contrast:
 
 
 def contrast(a: Attribution, b: Attribution) -> Contrast:
-    """Split the difference of two scores of a shared text, score of ``a`` less score of ``b``.
+    """Split the score of ``a`` minus the score of ``b`` over the text that both share.
 
     Args:
-        a, b: of one model, layer and reference, whose text a or text b is the same. Their units are kept; those of the
-            shared text must be the same in both.
+        a, b: Results of the same model, layer and reference that share a text. The shared text must have the same
+            units in both.
 
     Returns:
-        the difference by the units of the shared text, and both scores by the units of the others.
+        The difference by units of the shared text, and both scores by units of the other texts.
 
     Raises:
-        ValueError: they share no text, or not its units; or they are of different models or similarities, for which
-            there is `contrast_models`.
+        ValueError: The results share no text, differ in its units, or come from different models or similarities.
+            `contrast_models` compares models.
 
     >>> other = model.attribute_prediction("The coffee is bad.", "The tea is cold.")
     >>> why = contrast(out, other)
@@ -188,10 +188,10 @@ def contrast_of(
     similarity: str,
     settings: Any,
 ) -> Contrast:
-    """The same from scores and shares.
+    """Build a `Contrast` from scores and contributions.
 
     Raises:
-        ValueError: the query has other units in one than in the other.
+        ValueError: The query's units differ.
     """
     if query_i.units != query_j.units:
         raise ValueError(
@@ -206,30 +206,30 @@ def contrast_of(
 
 @dataclass(frozen=True, eq=False)
 class ModelContrast:
-    """Two models on one pair of texts, word by word, each on its own scale.
+    """Explanations of one pair of texts by two models, word by word.
 
-    Scores of two models have no common unit, so nothing here is subtracted: ``shares`` are each model's values over
-    the sum of their absolute values, and ``agreement`` compares their order.
+    Scores of two models have no common unit and are not subtracted. ``shares`` are each model's values over the sum
+    of their absolute values. ``agreement`` compares their order.
     """
 
     models: tuple[str, str]
     scores: tuple[float, float]
     words: tuple[str, ...]
-    """(W,) words of both texts, as their characters: those that both models' tokenizers see as such."""
+    """(W,) words of both texts, as characters. Only words that both tokenizers recognize."""
     texts: tuple[str, ...]
-    """(W,) which text a word is of: ``"a"`` or ``"b"``."""
+    """(W,) the text of each word, ``"a"`` or ``"b"``."""
     shares: np.ndarray = field(repr=False)
-    """(W, 2) between −1 and 1."""
+    """(W, 2) normalized values, from −1 to 1."""
 
     @property
     def agreement(self) -> float:
-        """Spearman's rank correlation of both columns; NaN for fewer than three words or constant shares."""
+        """Spearman's rank correlation of both columns. NaN for fewer than three words or constant shares."""
         if len(self.words) < 3 or not np.ptp(self.shares, axis=0).all():
             return float("nan")
         return spearman(self.shares[:, 0], self.shares[:, 1])
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each word: ``text``, ``word``, and the share of either model.
+        """Return a row for each word: ``text``, ``word``, and both models' shares ``first`` and ``second``.
 
         Raises:
             ImportError: pandas is not installed.
@@ -246,13 +246,13 @@ class ModelContrast:
 
 
 def contrast_models(a: Attribution, b: Attribution) -> ModelContrast:
-    """Set two models' explanations of the same two texts side by side, by words.
+    """Compare two models' explanations of the same two texts, word by word.
 
     Args:
-        a, b: of the same two texts (prompts may differ), as tokens; both with a fast tokenizer.
+        a, b: Results for the same two texts, in tokens, from fast tokenizers. Prompts may differ.
 
     Raises:
-        ValueError: the texts differ, or a tokenizer has no words.
+        ValueError: The texts differ, or a tokenizer has no words.
 
     >>> shallow = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=2)
     >>> beside = contrast_models(out, shallow)  # the results of two models, or of two layers of one
@@ -284,7 +284,7 @@ def contrast_models(a: Attribution, b: Attribution) -> ModelContrast:
 
 
 def _seen_from(result: Attribution, side: str) -> tuple[float, Shares, Shares]:
-    """Score, shares of one text, and shares of the other."""
+    """Return the score, and the contributions of one text and of the other."""
     own, other = (result.a, result.b) if side == "a" else (result.b, result.a)
     query = shares_of(own, other.embedding, result.scale)
     return result.score, query, shares_of(other, own.embedding, result.scale)
@@ -297,7 +297,7 @@ def _word_shares(result: Attribution, side: str) -> Shares:
 
 
 def _places(shares: Shares) -> list[tuple[int, int] | None]:
-    """Characters of each word without white space around; None where it is no word of the text."""
+    """Return the characters of each word, without surrounding white space. None for units that are no words."""
     if shares.spans is None:
         raise ValueError("two models are compared by words, which only fast tokenizers have")
     places: list[tuple[int, int] | None] = []

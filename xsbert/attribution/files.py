@@ -1,8 +1,8 @@
 """Results as files and as tables.
 
-A saved result is one safetensors file: factors, embeddings and reference terms in float64, for a model that a shift was
-added to also the unshifted embeddings, and everything else as JSON under the key ``"xsbert"`` of the file's own
-metadata, with checksums over all of it (see `xsbert._utils.checksummed_safetensors`). Reading it executes nothing.
+A saved result is one safetensors file. It holds factors, embeddings and reference terms in float64. For a model that a
+shift was added to, it also holds the unshifted embeddings. Everything else is JSON under the key ``"xsbert"`` of the
+file's metadata. Checksums cover all of it (see `xsbert._utils.checksummed_safetensors`). Reading executes no code.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ __all__ = ["FORMAT_VERSION", "check_result", "read_metadata", "read_result", "sa
 SIDES = ("a", "b")
 ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
 UNSHIFTED = "embedding_unshifted"
-# What results of other methods keep beside the factors, see `MethodAttribution`.
+# The key of the additional fields of other methods, see `MethodAttribution`.
 GIVEN = "rival"
 
 
 class SavedResult(PairView, Protocol):
-    """A result that can be kept in a file, as `Attribution` can."""
+    """A result that can be saved, such as `Attribution`."""
 
     given_arrays: ClassVar[Mapping[str, int]]
     given_entries: ClassVar[Mapping[str, Any]]
@@ -56,12 +56,11 @@ class SavedResult(PairView, Protocol):
 
 
 def save_result(result: SavedResult, path: str | PathLike[str]) -> None:
-    """Write a result to one file, all of it or nothing; an existing file is replaced.
+    """Write a result to one file. The write is atomic and replaces an existing file.
 
     Raises:
-        ValueError: the result holds numbers that are not finite, or that are so large that sums and products of them
-            would not be.
-        OSError: the file cannot be written.
+        ValueError: The result holds numbers that are not finite, or so large that their sums or products would not be.
+        OSError: The file cannot be written.
     """
     arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
     if result.score_unshifted is not None:
@@ -96,19 +95,19 @@ def save_result(result: SavedResult, path: str | PathLike[str]) -> None:
 def read_result(
     path: str | PathLike[str], kind: str, given_arrays: Mapping[str, int], given_entries: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The fields of a result that `save_result` wrote.
+    """Read the fields of a result that `save_result` wrote.
 
     Args:
-        path: of the file.
-        kind: name of the class that is asked for.
-        given_arrays, given_entries: what that class keeps beside the factors.
+        path: Path of the file.
+        kind: Name of the requested class.
+        given_arrays, given_entries: Additional fields of that class.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, is no saved result of that class, or is of a format that is not known.
+        OSError: The file does not exist or cannot be read.
+        ValueError: The file is damaged, is not a saved result of that class, or has an unknown format.
 
     Warns:
-        UserWarning: the file was written by xsbert 0.1.0, and has no checksum over all that it holds.
+        UserWarning: The file was written by xsbert 0.1.0 and has no checksum over its whole content.
     """
     header, arrays = read_arrays(path, "result")
     content = header.content
@@ -122,10 +121,10 @@ def read_result(
 
 
 def check_result(result: SavedResult) -> None:
-    """Refuse a result in which a number that follows from its fields is not finite.
+    """Check that the numbers derived from a result's fields are finite.
 
     Raises:
-        ValueError: it is one.
+        ValueError: One is not.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
@@ -135,21 +134,21 @@ def check_result(result: SavedResult) -> None:
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
-    """What a saved result says of itself: format version, library versions, texts, tokens, settings.
+    """Read the metadata of a saved result: format version, library versions, texts, tokens, settings.
 
     Raises, warns:
-        as `read_result`.
+        As `read_result`.
     """
     with reading(path, "saved result"):
         return read_header(path, "result").content
 
 
 def to_dataframe(result: SavedResult) -> pd.DataFrame:
-    """A table with one row for each of the S · T pairs of units, the first unit of text a first.
+    """Return a table with one row for each of the S · T pairs of units, in row-major order.
 
     Returns:
-        position, token, word and role of a's unit, the same of b's, and the value. The word of a token is None
-        where the tokenizer has no words, or the units are no tokens any more.
+        Position, token, word and role of the units of a and b, and the value. The word is None if the tokenizer has
+        no words or the units are not tokens.
 
     Raises:
         ImportError: pandas is not installed.
@@ -170,7 +169,7 @@ def to_dataframe(result: SavedResult) -> pd.DataFrame:
 
 
 def _words(side: TextFactors) -> list[str | None]:
-    """(S,) the word that each token is part of."""
+    """Return the (S,) words that the tokens belong to."""
     words: list[str | None] = [None] * len(side.tokens)
     if side.word_ids is not None and side.spans is not None:
         groups = word_groups(side.word_ids, side.roles, side.spans, side.text)
@@ -199,7 +198,7 @@ def _given(
     given_arrays: Mapping[str, int],
     given_entries: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a class keeps beside the factors; nothing for `Attribution` itself."""
+    """Read the additional fields of a class. `Attribution` itself has none."""
     if GIVEN not in content:
         require(not given_entries, f"it is no {kind}: read it by Attribution.load")
         return {}
@@ -211,7 +210,7 @@ def _given(
 
 
 def _check_given(result: SavedResult) -> None:
-    """Refuse numbers that a class keeps beside the factors, where sums of them would not be finite."""
+    """Raise ValueError if sums over the additional fields of a class would not be finite."""
     numbers = [name for name, kind in result.given_entries.items() if kind is not str]
     with np.errstate(over="ignore", invalid="ignore"):
         for name in (*result.given_arrays, *numbers):
@@ -225,5 +224,5 @@ def _array(arrays: dict[str, tuple[str, np.ndarray]], name: str, n_axes: int) ->
     require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
     require(array.ndim == n_axes, f"{name} has shape {[*array.shape]}")
     require_finite(array, name)
-    # A copy of its own, which can be written to, as that of a fresh result can.
+    # A writable copy, like the arrays of a fresh result.
     return np.array(array, np.float64)

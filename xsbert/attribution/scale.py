@@ -1,4 +1,4 @@
-"""What inner products of embeddings are divided by."""
+"""The divisor of inner products of embeddings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ZERO_EMBEDDING = (
 
 
 def check_scalable(text: TextFactors, similarity: str) -> None:
-    """Raise ValueError where a text has no similarity to any other: the cosine of a zero embedding."""
+    """Raise ValueError if the similarity is undefined: the cosine of a zero embedding."""
     if not length_of(text, similarity) > 0:
         raise ValueError(ZERO_EMBEDDING)
 
 
 def length_of(text: TextFactors, similarity: str) -> float:
-    """What inner products with an embedding are divided by."""
+    """Return the divisor of inner products with an embedding."""
     return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation

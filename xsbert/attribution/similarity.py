@@ -1,4 +1,4 @@
-"""The similarities that decompose into pairs of features: those that are bilinear up to a factor."""
+"""Similarities that decompose into pairs of features: they are bilinear up to a factor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["SIMILARITIES", "check_similarity", "resolved_similarity", "similarity_hint"]
 
 SIMILARITIES = ("cosine", "dot")
-# What others call these similarities.
+# Names of these similarities in other libraries.
 OTHER_NAMES = {
     "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
     "dot": ("dot", "dot_product", "dotproduct", "dot_score", "dot_similarity", "ip", "inner", "inner_product"),
@@ -26,10 +26,10 @@ def check_similarity(similarity: str) -> None:
 
 
 def resolved_similarity(similarity: str | None, own: str) -> str:
-    """The similarity that is asked for, or the model's own.
+    """Return the requested similarity, or the model's own if None.
 
     Raises:
-        ValueError: it does not decompose into pairs of features, or is not known.
+        ValueError: It does not decompose into pairs of features, or is unknown.
 
     >>> resolved_similarity(None, "dot")
     'dot'
@@ -46,7 +46,7 @@ def resolved_similarity(similarity: str | None, own: str) -> str:
 
 
 def similarity_hint(given: Any) -> str:
-    """What to say after a similarity that is not known by this name, or nothing."""
+    """Return a suggestion for an unknown similarity name, or an empty string."""
     normalised = str(given).strip().lower().replace("-", "_").replace(" ", "_")
     meant = [name for name, others in OTHER_NAMES.items() if normalised in others]
     return f"; did you mean {meant[0]!r}?" if meant else ""

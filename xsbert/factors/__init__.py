@@ -1,4 +1,4 @@
-"""What one text leaves behind: its factors, the contributions of its units, and their files."""
+"""Factors of a text, contributions of its units to a score, and files of factors."""
 
 from .contributions import Shares
 from .files import load_factors, save_factors

@@ -1,11 +1,11 @@
-"""One number for each unit of a text: what it has in a score, with a baseline that makes the sum complete.
+"""Contributions of the units of one text to a score, with a baseline that completes the sum.
 
 For a query q and a document d, with c as in `Attribution`, the score is linear in the factors of either text:
 
     score = Σ_t V_d[t]·e_q/c + ρ_d·e_q/c = Σ_s V_q[s]·e_d/c + ρ_q·e_d/c
 
-up to the integration error of the text whose factors are taken. So the shares of a document need its factors along one
-direction alone, that of the query's embedding.
+up to the integration error of the factors used. The contributions of a document therefore need its factors only along
+one direction, the query's embedding.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ __all__ = ["Shares", "by_sentence", "shares_of", "summed_shares"]
 
 @dataclass(frozen=True, eq=False)
 class Shares:
-    """What the units of one text have in a score."""
+    """Contributions of the units of one text to a score."""
 
     text: str
-    """What ``spans`` are characters of."""
+    """The text that ``spans`` refer to."""
     units: tuple[str, ...]
     """(U,) labels."""
     roles: tuple[str, ...]
     """(U,) ``"text"``, ``"special"``, ``"prompt"`` or ``"rest"``."""
     spans: tuple[tuple[int, int], ...] | None
-    """(U,) characters [start, end) of ``text``; empty for special tokens and prompts. None where the tokenizer does not
-    tell."""
+    """(U,) characters [start, end) of ``text``, empty for special tokens and prompts. None if the tokenizer has no
+    offsets."""
     values: np.ndarray = field(repr=False)
-    """(U,) float64."""
+    """(U,) contributions, float64."""
     baseline: float
-    """What the text's reference has in the score."""
+    """The contribution of the text's reference."""
 
     @property
     def total(self) -> float:
@@ -46,7 +46,7 @@ class Shares:
         return float(self.values.sum()) + self.baseline
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, as JSON can hold them."""
+        """Return all numbers as a dictionary that JSON can hold."""
         return {
             "text": self.text,
             "units": list(self.units),
@@ -60,17 +60,17 @@ class Shares:
 def shares_of(
     side: TextFactors, direction: np.ndarray, scale: float, *, text: str | None = None, start: int = 0
 ) -> Shares:
-    """The shares of the units of one text in its score with another.
+    """Compute the contributions of the units of one text to its score with another.
 
     Args:
-        side: U units; with `ProjectedFactors`, ``direction`` must be in the span of their directions.
-        direction: (E,) the other text's embedding, before a trailing normalisation.
-        scale: c.
-        text: the text that the spans shall be characters of; None takes that of ``side`` without its prompt.
-        start: where in it the text of ``side`` begins.
+        side: Factors of U units. For `ProjectedFactors`, ``direction`` must be in the span of their directions.
+        direction: (E,) embedding of the other text, before a trailing normalisation.
+        scale: The divisor c.
+        text: The text that the spans refer to. None takes the text of ``side`` without its prompt.
+        start: Position in ``text`` where the text of ``side`` begins.
 
     Raises:
-        ValueError: the direction is outside the span of the projected factors.
+        ValueError: The direction is outside the span of the projected factors.
     """
     values = _along(side, direction) / scale
     own = side.text[len(side.prompt) :]
@@ -86,11 +86,11 @@ def shares_of(
 
 
 def summed_shares(parts: Sequence[Shares], weights: Sequence[float]) -> Shares:
-    """A weighted sum over overlapping parts of one text: units of one span and role become one.
+    """Return the weighted sum over overlapping parts of one text. Units with the same span and role are merged.
 
     Args:
-        parts: shares whose spans are characters of one and the same text.
-        weights: one for each of them.
+        parts: Contributions with spans in the same text.
+        weights: One weight for each part.
     """
     if len(parts) == 1 and weights[0] == 1:
         return parts[0]
@@ -98,7 +98,7 @@ def summed_shares(parts: Sequence[Shares], weights: Sequence[float]) -> Shares:
     for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
         for place, (unit, role, value) in enumerate(zip(part.units, part.roles, part.values, strict=True)):
             span = None if part.spans is None else part.spans[place]
-            # Without a place in the text a unit is that of its own part.
+            # Units without characters are not merged across parts.
             key = (number, place) if span is None or span[0] == span[1] else (span, role)
             row = rows.setdefault(key, [span, unit, role, 0.0])
             row[3] += weight * value
@@ -116,10 +116,10 @@ def summed_shares(parts: Sequence[Shares], weights: Sequence[float]) -> Shares:
 
 
 def by_sentence(shares: Shares) -> Shares:
-    """The same with the units of each sentence summed, those that begin in it; other units stay as they are.
+    """Sum the units that begin in each sentence. Units of other roles than ``"text"`` do not change.
 
     Raises:
-        ValueError: the tokenizer has no character offsets.
+        ValueError: The tokenizer has no character offsets.
     """
     if shares.spans is None:
         raise ValueError("sentences need the tokenizer's offsets, which only fast tokenizers have")
@@ -144,7 +144,7 @@ def by_sentence(shares: Shares) -> Shares:
 
 
 def _along(side: TextFactors, direction: np.ndarray) -> np.ndarray:
-    """(U,) V[s]·u."""
+    """Compute the (U,) products V[s]·u."""
     if not isinstance(side, ProjectedFactors):
         return side.factors @ direction
     coefficients, *_ = np.linalg.lstsq(side.directions.T, direction, rcond=None)

@@ -1,22 +1,22 @@
-"""The factors of many texts in one file, to be kept beside a search index and combined later.
+"""Files that hold the factors of many texts, for use with a search index.
 
-It is one safetensors file, written text by text and read at the places that are asked for. Of n texts with U units
-together and embeddings of E dimensions it holds
+One safetensors file is written text by text and read at the requested places. For n texts with U units in total and
+embeddings of E dimensions it holds
 
     embeddings           (n, E)   float64
-    reference_terms      (n, E)   float64, absent where all are zero, as those of a shifted model are
-    unshifted            (n, E)   float64, embeddings without a shift that was added to the model, zero for texts that
-                                  have none; absent where no text has one
-    factors              (U, E)   float64, those of text i in rows offsets[i] … offsets[i + 1] − 1
+    reference_terms      (n, E)   float64, absent if all are zero, as for a shifted model
+    unshifted            (n, E)   float64, embeddings without a shift that was added to the model; zero for texts
+                                  without one, absent if no text has one
+    factors              (U, E)   float64, text i in rows offsets[i] … offsets[i + 1] − 1
     offsets              (n + 1,) int64
-    descriptions         (B,)     the JSON of text i in bytes description_offsets[i] … description_offsets[i + 1] − 1
+    descriptions         (B,)     JSON of text i in bytes description_offsets[i] … description_offsets[i + 1] − 1
     description_offsets  (n + 1,) int64
     checksums            (n,)     uint32, CRC-32 of the header's checksum and each text's JSON, factors, embedding,
                                   reference term and unshifted embedding
 
-and in its metadata, as JSON, these sizes and the settings that the texts were computed with. That has a checksum of its
-own (see `xsbert._utils.checksummed_safetensors`), so that of a file of any size only what is asked for is read,
-and all of that is checked.
+The metadata holds these sizes and the settings of the texts as JSON, with a checksum of its own (see
+`xsbert._utils.checksummed_safetensors`). Only the requested texts are read, whatever the file size, and everything read
+is checked.
 """
 
 from __future__ import annotations
@@ -52,26 +52,26 @@ from .text_factors import Settings, TextFactors, check_combinable
 
 __all__ = ["load_factors", "save_factors"]
 
-# More than the description of a text and of each of its units holds.
+# Upper bounds on the JSON values in the description of a text and of each of its units.
 VALUES_OF_A_TEXT, VALUES_PER_UNIT = 100, 8
 SIZES = ("n_texts", "n_units", "width", "n_bytes")
 
 
 def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> None:
-    """Write the factors of many texts to one file, all of it or nothing; an existing file is replaced.
+    """Write the factors of many texts to one file. The write is atomic and replaces an existing file.
 
-    They come back from `load_factors` bit by bit. The file takes 8 · E bytes for each unit: factors summed to words
-    or sentences make a smaller one.
+    `load_factors` returns bit-identical factors. The file takes 8 · E bytes per unit, so factors summed to words or
+    sentences make a smaller file.
 
     Args:
-        factors: n texts, from `XSTransformer.text_factors`, in the order in which they are found again. Their
-            number of nodes, tolerance and units may differ.
+        factors: Factors of n texts, from `XSTransformer.text_factors`. Their places in the file follow this order.
+            Numbers of nodes, tolerances and units may differ.
 
     Raises:
-        TypeError: an entry is not a `TextFactors`.
-        ValueError: there are none, or some cannot be combined with the others, are good for one pair alone, or hold
-            numbers that are not finite or whose products would not be.
-        OSError: the file cannot be written.
+        TypeError: An entry is not a `TextFactors`.
+        ValueError: There are none, or some cannot be combined with the others, are valid only for one pair, or hold
+            numbers that are not finite or have products that would not be.
+        OSError: The file cannot be written.
 
     >>> save_factors(folder / "two.safetensors", model.text_factors(["A cold day.", "Rain"], layer=5))
     """
@@ -119,23 +119,23 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
 
 
 def load_factors(path: str | PathLike[str], places: Sequence[int] | None = None) -> list[TextFactors]:
-    """Read factors that `save_factors` wrote. `Attribution.of` combines any two of them; that needs no model.
+    """Read factors that `save_factors` wrote. `Attribution.of` combines any two of them without the model.
 
     Args:
-        places: of the texts to read, 0 … n − 1 in the order they were saved in; in any order, also repeatedly. The
-            rest of the file is not read. None reads all.
+        places: Places of the texts to read, 0 … n − 1, in any order and with repetitions. The rest of the file is not
+            read. None reads all texts.
 
     Returns:
-        one factor for each place, equal to the saved one.
+        One factor for each place, equal to the saved one.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        TypeError: a place is not an integer.
-        IndexError: a place is not in the file.
-        ValueError: the file is damaged, holds no saved factors, or is of a format that is not known.
+        OSError: The file does not exist or cannot be read.
+        TypeError: A place is not an integer.
+        IndexError: A place is not in the file.
+        ValueError: The file is damaged, does not hold saved factors, or has an unknown format.
 
     Warns:
-        UserWarning: the file was written by xsbert 0.1.0, and has no checksum over all that it holds.
+        UserWarning: The file was written by xsbert 0.1.0 and has no checksum over its whole content.
 
     >>> save_factors(folder / "factors.safetensors", model.text_factors(["A cold day.", "Rain"], layer=5))
     >>> [factors.text for factors in load_factors(folder / "factors.safetensors", places=[1])]
@@ -155,21 +155,21 @@ def load_factors(path: str | PathLike[str], places: Sequence[int] | None = None)
 
 @dataclass(frozen=True)
 class _Stored:
-    """An open file of factors, whose sizes fit each other."""
+    """An open file of factors with consistent sizes."""
 
     views: dict[str, Any]
-    """Slices of the tensors by name; what is not asked for is not read."""
+    """Lazy slices of the tensors by name."""
     n_texts: int
     settings: list[Settings]
     seal: bytes
-    """The checksum of the header, empty for files of xsbert 0.1.0."""
+    """The checksum of the header. Empty for files of xsbert 0.1.0."""
 
     @classmethod
     def of(cls, file: Any, header: Header) -> _Stored:
         content = header.content
         sizes = {name: read_entry(content, name, int) for name in SIZES}
         require(min(sizes.values()) > 0, f"it says that it is empty: {sizes}")
-        # Files of earlier versions say nothing of unshifted embeddings, and hold none.
+        # Files of earlier versions lack this entry and hold no unshifted embeddings.
         unshifted = "unshifted" in content and read_entry(content, "unshifted", bool)
         layout = _layout(**sizes, reference_terms=read_entry(content, "reference_terms", bool), unshifted=unshifted)
         held = set(file.keys())
@@ -186,7 +186,7 @@ class _Stored:
         return cls(views, sizes["n_texts"], settings, header.checksum.encode())
 
     def read(self, place: int) -> TextFactors:
-        """The factor of one text, checked."""
+        """Read and check the factor of one text."""
         name = f"text {place}"
         description = self._rows("descriptions", "description_offsets", place).tobytes()
         arrays = {
@@ -229,7 +229,7 @@ def _resolve_places(places: Sequence[int] | None, n_texts: int) -> Iterable[int]
             resolved.append(index(place))
         except TypeError:
             raise TypeError(f"places must hold integers, got {place!r:.80}") from None
-        # A mask is not a list of places, and a search that found too little fills up with −1.
+        # Boolean masks are refused. So is −1, which search libraries use to pad missing results.
         if isinstance(place, bool):
             raise TypeError(f"places must hold integers, got {place!r}")
         if not 0 <= place < n_texts:
@@ -238,7 +238,7 @@ def _resolve_places(places: Sequence[int] | None, n_texts: int) -> Iterable[int]
 
 
 def _layout(n_texts: int, n_units: int, width: int, n_bytes: int, reference_terms: bool, unshifted: bool) -> Layout:
-    """Data type and shape of each tensor; those of eight bytes come first, so that all lie aligned."""
+    """Return dtype and shape of each tensor. Eight-byte types come first to keep all tensors aligned."""
     layout = {
         "embeddings": ("F64", (n_texts, width)),
         "reference_terms": ("F64", (n_texts, width)),
@@ -257,7 +257,7 @@ def _layout(n_texts: int, n_units: int, width: int, n_bytes: int, reference_term
 
 
 def _check(factors: Sequence[TextFactors]) -> None:
-    """Refuse what could not be combined after it was loaded, or not be loaded."""
+    """Raise an error for factors that could not be loaded, or not be combined after loading."""
     require(factors, "factors must hold at least one text, got none")
     for place, text in enumerate(factors):
         name = f"factors[{place}]"
@@ -284,7 +284,7 @@ def _check(factors: Sequence[TextFactors]) -> None:
 
 
 def _description(text: TextFactors, number: int) -> bytes:
-    """All of a text but its numbers, as JSON; its settings by their number."""
+    """Return everything but the arrays as JSON, with settings by their index."""
     entries = {**describe(text), "settings": number}
     return json.dumps(entries, allow_nan=False, separators=(",", ":")).encode()
 
@@ -295,7 +295,7 @@ def _numbers(text: TextFactors, name: str) -> np.ndarray:
 
 
 def _offsets(lengths: Iterable[int]) -> np.ndarray:
-    """(n + 1,) where each of n parts begins, and the end of the last."""
+    """Return the (n + 1,) start positions of n parts and the end of the last."""
     return np.array([*accumulate(lengths, initial=0)], DTYPES["I64"])
 
 
@@ -309,7 +309,7 @@ def _checksum(*parts: bytes | np.ndarray) -> int:
 def _chunks(
     header: bytes, layout: Layout, parts: dict[str, Iterable[bytes | np.ndarray]]
 ) -> Iterator[bytes | np.ndarray]:
-    """The bytes of the file, one text after the other, so that they are never in memory all at once."""
+    """Yield the bytes of the file text by text, to keep memory use low."""
     yield header
     for name in layout:
         yield from parts[name]

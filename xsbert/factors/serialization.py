@@ -1,4 +1,4 @@
-"""The factor of one text as entries of JSON and arrays, and back."""
+"""Conversion of one text's factor to JSON entries and arrays, and back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .text_factors import Settings, TextFactors
 __all__ = ["LARGEST", "check_numbers", "describe", "read_text"]
 
 LARGEST = 1e140
-"""What no sum over a text may exceed, also relative to the length of its embedding: then all sums of products of two
-texts are finite."""
+"""Upper bound on sums over a text, absolute and relative to the norm of its embedding. It keeps all sums of products of
+two texts finite."""
 
 NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings")
 
 
 def describe(text: TextFactors) -> dict[str, Any]:
-    """All of a factor but its numbers and settings, as JSON can hold it."""
+    """Return everything but arrays and settings of a factor, as JSON can hold it."""
     return {field.name: getattr(text, field.name) for field in fields(text) if field.name not in NOT_DESCRIBED}
 
 
@@ -33,17 +33,17 @@ def read_text(
     settings: Settings | None,
     known_residual: float | None = None,
 ) -> TextFactors:
-    """The factor of one text.
+    """Build the factor of one text.
 
     Args:
-        entries: what `describe` wrote.
-        arrays: ``factors`` with two axes, ``embedding``, ``reference_term`` and, for a model that a shift was added to,
+        entries: The output of `describe`.
+        arrays: ``factors`` with two axes; ``embedding``, ``reference_term`` and, for a model that a shift was added to,
             ``embedding_unshifted`` with one.
-        name: of the text, for messages.
-        settings, known_residual: as in `TextFactors`.
+        name: Name of the text, for messages.
+        settings, known_residual: As in `TextFactors`.
 
     Raises:
-        ValueError: entries are missing, or do not fit each other or the arrays.
+        ValueError: Entries are missing or inconsistent.
     """
     n_units, width = arrays["factors"].shape
     require(n_units > 0 and width > 0, f"{name}.factors are empty")
@@ -67,7 +67,7 @@ def read_text(
         settings=settings,
         factor_error=read_error(entries, "factor_error", name),
         known_residual=known_residual,
-        # Files of earlier versions do not tell it.
+        # Files of earlier versions lack this entry.
         encoded_by=read_entry(entries, "encoded_by", str) if "encoded_by" in entries else "",
         factors=arrays["factors"],
         embedding=arrays["embedding"],
@@ -79,17 +79,17 @@ def read_text(
 
 
 def check_numbers(text: TextFactors, name: str) -> None:
-    """Refuse numbers that are finite, while what follows from them is not: norms, residuals, products with other texts.
+    """Check that numbers derived from a text are finite: norms, residuals, products with other texts.
 
     Args:
-        text: whole factors, or factors along directions.
-        name: of the text, for messages.
+        text: Whole factors, or factors along directions.
+        name: Name of the text, for messages.
 
     Raises:
-        ValueError: a number is not finite, or so large or so small that sums, products or quotients may not be.
+        ValueError: A number is not finite, or so large or small that sums, products or quotients may not be.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        # Whatever units are summed, no sum is larger.
+        # An upper bound on sums over any units.
         sums = np.abs(text.factors).sum(0)
         ends = [np.abs(array) for array in (text.embedding, text.reference_term)]
         largest = max(float(array.max(initial=0.0)) for array in (sums, *ends))
@@ -109,12 +109,12 @@ def check_numbers(text: TextFactors, name: str) -> None:
 
 
 def _check_residual(text: TextFactors, sums: np.ndarray, name: str) -> None:
-    """Refuse factors whose residual is not finite, in these units or in others."""
+    """Raise ValueError if the residual is not finite, in these units or in others."""
     if text.known_residual is not None:
         require(isfinite(text.known_residual), f"the residual of {name} is {text.known_residual}")
         return
     expected = text.embedding - text.reference_term
-    # Where nothing is to be explained, only factors of zero have a residual.
+    # If embedding and reference are equal, only zero factors have a residual.
     if sums.any() or expected.any():
         bound = float(np.linalg.norm(sums) + np.linalg.norm(expected)) / np.linalg.norm(expected)
         require(isfinite(bound), f"the residual of {name} is not finite: its factors do not fit its embedding")

@@ -1,4 +1,4 @@
-"""What one text leaves behind: its factor, and how it was computed."""
+"""The factor of one text, and the settings it was computed with."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ class Settings:
     """How a result was computed."""
 
     model: str
-    """A label for readers: the model's id, or the end of its path."""
+    """A display name: the model's id, or the end of its path."""
     layer: int
     n_layers: int
     rule: str
-    """The name of a rule, or ``"adaptive"`` where the nodes were placed for a tolerance."""
+    """The name of a quadrature rule, or ``"adaptive"`` if the nodes were placed for a tolerance."""
     n_steps: int
-    """Nodes; of a pair, here and in other counts, those of the text that took more."""
+    """Number of nodes. For a pair, this and the other counts are the larger of both texts."""
     reference: str
     shift: bool
     dtype: str
     tolerance: float | None = None
-    """The relative residual that was asked for, None with a given number of nodes."""
+    """The requested relative residual. None if the number of nodes was given."""
     fingerprint: str = ""
-    """Of all that makes the model's embeddings, so that factors of different models are not combined. Its kind, a
-    colon, and hexadecimal digits; up to version 0.1.0 digits alone, of the first numbers of each weight. Those of one
-    kind alone can be compared."""
+    """Identifies everything that determines the model's embeddings. Factors of different models are not combined.
+    The format is a kind, a colon, and hexadecimal digits. Version 0.1.0 wrote only digits, from the first numbers of
+    each weight. Only fingerprints of the same kind are comparable."""
     derivative_dtype: str = ""
-    """In what precision linear layers took their products of derivatives: ``"tf32"`` where torch does for float32."""
+    """Precision of derivative products in linear layers: ``"tf32"`` if torch uses it for float32."""
     n_looks: int = 0
-    """Evaluations of the model that were spent on finding the nodes and, for texts of 16 tokens or more, on telling the
-    error of the factors; beside S + 1 for each node."""
+    """Evaluations of the model to place the nodes and, for texts of 16 tokens or more, to estimate the error of the
+    factors. The S + 1 evaluations per node are not counted."""
     n_float64: int = 0
-    """Nodes that were computed in float64, since the embedding jumps there within what float32 resolves."""
+    """Nodes computed in float64, because the embedding changes there faster than float32 resolves."""
     reference_positions: str = "text"
-    """Positions of the reference's tokens: the text's own, or ``"padding"``, all at the position of padding."""
+    """Positions of the reference's tokens: those of the text, or ``"padding"`` for the position of padding."""
     factor_tolerance: float | None = None
-    """The relative error of the tokens' factors that was asked for as well, None where it was only stated."""
+    """The requested relative error of the tokens' factors. None if the error was only estimated."""
 
     @property
     def described_tolerance(self) -> str:
-        """What the nodes were placed for; empty with a given number of nodes."""
+        """A description of the tolerances. Empty if the number of nodes was given."""
         if self.tolerance is None:
             return ""
         of_factors = "" if self.factor_tolerance is None else f", of {self.factor_tolerance:g} for the factors"
@@ -67,26 +67,26 @@ class Settings:
 
     @property
     def described_reference(self) -> str:
-        """The token of the reference and, where they are not the text's, its positions."""
+        """The token of the reference, and its positions if they differ from the text's."""
         return f"{self.reference}{'' if self.reference_positions == 'text' else ', positions of padding'}"
 
     @property
     def described_nodes(self) -> str:
-        """How many nodes of which rule; the name of a method that integrates nothing."""
+        """The number of nodes and the rule, or the name of a method without integration."""
         return f"{self.n_steps} {self.rule} nodes" if self.n_steps else self.rule
 
     @property
     def precision(self) -> str:
-        """The dtype of the model and, where it is another, that of products of derivatives."""
+        """The dtype of the model, and the dtype of derivative products if it differs."""
         same = self.derivative_dtype in ("", self.dtype)
         return self.dtype if same else f"{self.dtype}, derivatives in {self.derivative_dtype}"
 
 
 @dataclass(frozen=True, eq=False)
 class TextFactors:
-    """The factor of one text: all that an explanation needs to know of it.
+    """The factor of one text, with everything that an explanation needs.
 
-    S counts its units: tokens, or words after `words`, or stretches of text after `over`.
+    S is the number of units: tokens, words after `words`, or ranges of text after `over`.
     """
 
     text: str
@@ -94,9 +94,9 @@ class TextFactors:
     tokens: tuple[str, ...]
     """(S,) labels of the units."""
     roles: tuple[str, ...]
-    """(S,) ``"text"``, ``"special"`` or ``"prompt"``; after `over` also ``"rest"``, text that no range holds."""
+    """(S,) ``"text"``, ``"special"`` or ``"prompt"``; after `over` also ``"rest"``, text outside all ranges."""
     word_ids: tuple[int | None, ...] | None
-    """(S,) the tokenizer's word of each token, or None."""
+    """(S,) the tokenizer's word id of each token, or None."""
     spans: tuple[tuple[int, int], ...] | None
     """(S,) characters [start, end) of ``text``, or None."""
     factors: np.ndarray = field(repr=False)
@@ -106,26 +106,26 @@ class TextFactors:
     reference_term: np.ndarray = field(repr=False)
     """(E,) ρ = e(r), zero for a shifted model, float64."""
     normalisation: float
-    """What the embedding is divided by before a dot product: ‖f(x)‖ with a trailing Normalize, else 1."""
+    """The divisor of the embedding in a dot product: ‖f(x)‖ with a trailing Normalize, else 1."""
     n_cut: int = 0
-    """Tokens that the model's length limit cut off."""
+    """Number of tokens cut off by the model's length limit."""
     prompt: str = ""
-    """What ``text`` begins with before the text itself."""
+    """The prompt at the start of ``text``."""
     encoded_by: str = ""
-    """Which method of the model embeds the text so, ``"encode"``, ``"encode_query"`` or ``"encode_document"``; empty
-    for a model in which all three do the same."""
+    """The model's method that gives this embedding: ``"encode"``, ``"encode_query"`` or ``"encode_document"``. Empty
+    if all three are the same for the model."""
     settings: Settings | None = None
     """How the factor was computed."""
     factor_error: float | None = None
     """Upper estimate of ‖V − V*‖ / ‖V*‖, the relative error of the tokens' factors, with V* the exact ones; see
-    `xsbert.integrated_jacobian.error_estimates`. None for factors of version 0.1.0. Of units that were summed
-    afterwards, that of the tokens."""
+    `xsbert.integrated_jacobian.error_estimates`. Summed units keep the estimate of the tokens. None for factors of
+    version 0.1.0."""
     known_residual: float | None = None
-    """The residual, where ``factors`` are projected on what the other text of a pair needs of them and do not
-    tell it. Such factors are good for that pair alone."""
+    """The residual of projected factors, which do not determine it themselves. Factors projected for the other text of
+    a pair are valid only for that pair."""
     embedding_unshifted: np.ndarray | None = field(default=None, repr=False)
-    """(E,) what the model encodes the text to without the shift, normalised where it does so, float64; None unless the
-    shift was added to a model that was neither trained nor saved with it."""
+    """(E,) embedding without the shift, normalised if the model normalises, float64. None unless the shift was added
+    to a model that was neither trained nor saved with it."""
 
     @cached_property
     def residual(self) -> float:
@@ -137,7 +137,7 @@ class TextFactors:
         return float(gap / np.linalg.norm(expected)) if gap else 0.0
 
     def groups(self, units: str) -> list[list[int]]:
-        """(G,) lists of the positions that `words` or, for ``"sentences"``, `over` would sum.
+        """Return G lists of positions that `words` or, for ``"sentences"``, `over` sums.
 
         >>> model.text_factors(["We unpacked."], layer=6, n_steps=1)[0].groups("words")
         [[0], [1], [2, 3, 4], [5], [6]]
@@ -147,10 +147,10 @@ class TextFactors:
         return [np.flatnonzero(row).tolist() for row in summed]
 
     def words(self) -> TextFactors:
-        """The same factor with the tokens of each word summed; special tokens stay apart.
+        """Sum the tokens of each word. Special tokens stay separate.
 
         Raises:
-            ValueError: the tokenizer has no word ids, or the units are words already.
+            ValueError: The tokenizer has no word ids, or the units are words already.
 
         >>> model.text_factors(["We unpacked."], layer=6, n_steps=1)[0].words().tokens
         ('[CLS]', 'We', 'unpacked', '.', '[SEP]')
@@ -163,18 +163,18 @@ class TextFactors:
         return self._summed(groups, [None] * len(groups), [self.roles[group[0]] for group in groups])
 
     def over(self, ranges: str | Sequence[tuple[int, int]]) -> TextFactors:
-        """The same factor summed over stretches of the text: phrases, sentences, or words.
+        """Sum tokens over ranges of the text: phrases, sentences, or words.
 
-        A token belongs to the range that holds at least half of its visible characters. What no range holds is
-        summed into one unit of role ``"rest"``, a prompt into one of role ``"prompt"``; special tokens stay apart.
+        A token belongs to the range that holds at least half of its visible characters. Text outside all ranges
+        becomes one unit of role ``"rest"``, a prompt one of role ``"prompt"``. Special tokens stay separate.
 
         Args:
-            ranges: characters [start, end) of the text without its prompt, in any order; or ``"sentences"``
+            ranges: Characters [start, end) of the text without its prompt, in any order; or ``"sentences"``
                 (see `sentence_ranges`), or ``"words"``.
 
         Raises:
-            TypeError: a range is not a pair of integers.
-            ValueError: ranges overlap, leave the text or hold no token; or the tokenizer has no offsets.
+            TypeError: A range is not a pair of integers.
+            ValueError: Ranges overlap, exceed the text or hold no token, or the tokenizer has no offsets.
 
         >>> model.text_factors(["It rains. We stay in!"], layer=6, n_steps=1)[0].over("sentences").tokens
         ('[CLS]', 'It rains.', 'We stay in!', '[SEP]')
@@ -200,7 +200,7 @@ class TextFactors:
         )
 
     def _ranges(self, ranges: str | Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Ranges of the text without its prompt, as ranges of prompt and text."""
+        """Convert ranges of the text without its prompt to ranges of prompt and text."""
         n_prompt = len(self.prompt)
         text = self.text[n_prompt:]
         if isinstance(ranges, str) and ranges != "sentences":
@@ -214,7 +214,7 @@ class TextFactors:
         ranges: Sequence[tuple[int, int] | None],
         roles: Sequence[str],
     ) -> TextFactors:
-        """Sum groups of units into new ones, each of which spans its range or, where that is None, its members."""
+        """Sum groups of units. Each new unit spans its range or, if that is None, its members."""
         own = self.spans or ()
         spans = [
             span or visible_span(self.text, (own[group[0]][0], own[group[-1]][1]))
@@ -236,29 +236,29 @@ class TextFactors:
 
 @dataclass(frozen=True, eq=False)
 class ProjectedFactors(TextFactors):
-    """The factor of one text along K directions of the embedding: ``factors`` is (S, K), V·u_k of each unit.
+    """The factor of one text along K directions of the embedding. ``factors`` is (S, K), V·u_k of each unit.
 
-    Units are summed by `words` and `over` as those of the whole factor. No `Attribution` can be made of it.
+    `words` and `over` sum units as for whole factors. It cannot be combined into an `Attribution`.
     """
 
     directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
-    """(K, E) the u_k."""
+    """(K, E) directions u_k."""
 
     @classmethod
     def of(cls, text: TextFactors, directions: np.ndarray) -> ProjectedFactors:
-        """A text whose ``factors`` are (S, K) along directions (K, E)."""
+        """Build projected factors from (S, K) ``factors`` and (K, E) directions."""
         return cls(**_fields(text), directions=directions)
 
     def expanded(self) -> TextFactors:
-        """The factor (S, E) along orthonormal directions: good for whatever they span, and nothing else."""
+        """Return the (S, E) factor for orthonormal directions. It is valid only within their span."""
         return TextFactors(**{**_fields(self), "factors": self.factors @ self.directions})
 
 
 def settings_of(text: TextFactors) -> Settings:
-    """How a factor was computed.
+    """Return the settings of a factor.
 
     Raises:
-        ValueError: it does not say.
+        ValueError: It has none.
     """
     if text.settings is None:
         raise ValueError("factors must say how they were computed: got one without settings")
@@ -266,17 +266,17 @@ def settings_of(text: TextFactors) -> Settings:
 
 
 def check_combinable(a: TextFactors, b: TextFactors) -> None:
-    """Refuse factors that no `Attribution` can be made of.
+    """Check that two factors can be combined into an `Attribution`.
 
     Raises:
-        ValueError: they are of different models, layers, references, positions of them or widths, or do not say of
-            which.
+        ValueError: They differ in model, layer, reference, reference positions, shift, dtype or width, are projected,
+            or have no settings.
     """
     if isinstance(a, ProjectedFactors) or isinstance(b, ProjectedFactors):
         raise ValueError("factors along a few directions alone cannot be combined, they lack all others")
     settings = settings_of(a), settings_of(b)
     kinds = {_kind(side.fingerprint) for side in settings}
-    # The fingerprints of version 0.1.0 do not tell all models apart, so that the name has to agree too.
+    # Fingerprints of version 0.1.0 do not distinguish all models, so the names must agree too.
     of_model = ("model", "fingerprint") if kinds == {""} else ("fingerprint",)
     for name in ("layer", "reference", "reference_positions", "shift", "dtype", *of_model):
         one, other = (getattr(side, name) for side in settings)
@@ -294,7 +294,7 @@ def _fields(text: TextFactors) -> dict[str, Any]:
 
 
 def _of_fingerprints(one: Settings, other: Settings) -> str:
-    """Why two fingerprints differ."""
+    """Return the reason why two fingerprints differ."""
     if _kind(one.fingerprint) != _kind(other.fingerprint):
         return (
             f"{one.fingerprint!r} is of another kind than {other.fingerprint!r}, by another version of xsbert, so that "
@@ -307,6 +307,6 @@ def _of_fingerprints(one: Settings, other: Settings) -> str:
 
 
 def _kind(fingerprint: str) -> str:
-    """What is before the colon, empty up to version 0.1.0."""
+    """Return the part before the colon. It is empty for version 0.1.0."""
     kind, colon, _ = fingerprint.partition(":")
     return kind if colon else ""

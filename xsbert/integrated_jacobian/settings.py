@@ -59,9 +59,7 @@ class SearchSettings:
 
     # Check of the tokens' error
     more_nodes: int = 2  # nodes added on each subinterval for the check: with one the finer rule errs too much itself
-    more_of_many: float = (
-        1 / 3
-    )  # the same as a share of the nodes: 2 of 11 left 1.5 times the true error (MiniLM, layer 0)
+    more_of_many: float = 1 / 3  # the same as a share of the nodes: 2 of 11 missed too much (MiniLM, layer 0)
 
 
 SEARCH = SearchSettings()

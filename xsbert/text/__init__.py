@@ -1,1 +1,1 @@
-"""Tokens, words, sentences and spans of a text, and how they are spelled for readers."""
+"""Tokens, words, sentences and spans of a text, and their display names."""

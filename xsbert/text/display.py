@@ -1,4 +1,4 @@
-"""Units of a text as readers spell them."""
+"""Display names of the units of a text."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _VISIBLE_BYTES = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _CHARACTERS = {byte: chr(byte) for byte in _VISIBLE_BYTES}
 _CHARACTERS |= {byte: chr(256 + n) for n, byte in enumerate(byte for byte in range(256) if byte not in _CHARACTERS)}
 _BYTES = {character: byte for byte, character in _CHARACTERS.items()}
-# A byte of a vocabulary that falls back to bytes, such as Llama's.
+# A byte token of a vocabulary with byte fallback, such as Llama's.
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 # Ends of words in other vocabularies, such as CLIP's.
 _WORD_END = "</w>"
 
 
 class Spelled(Protocol):
-    """A text of S units, as `TextFactors` is."""
+    """A text of S units, such as `TextFactors`."""
 
     @property
     def text(self) -> str: ...
@@ -37,7 +37,7 @@ class Spelled(Protocol):
 
 
 class UnitsOfText(Protocol):
-    """Units of a text without the tokenizer's words, as `Shares` are."""
+    """Units of a text without the tokenizer's word ids, such as `Shares`."""
 
     @property
     def text(self) -> str: ...
@@ -58,7 +58,7 @@ class _Tokens(NamedTuple):
 
 
 def display_units(text: UnitsOfText) -> list[str]:
-    """`display_tokens` of units without the tokenizer's words.
+    """Return `display_tokens` of units without the tokenizer's word ids.
 
     >>> ranking = model.explain_ranking("weather", ["A cold day."], layer=6, n_steps=1)
     >>> display_units(ranking[0].document)
@@ -68,15 +68,14 @@ def display_units(text: UnitsOfText) -> list[str]:
 
 
 def display_tokens(text: Spelled) -> list[str]:
-    """Spell the units of a text for readers, without the marks of the vocabulary.
+    """Return display names of the units of a text, without the marks of the vocabulary.
 
-    ``Ġword`` and ``▁word`` become ``word``; a token that goes on with the word before it, as ``##ing`` does, becomes
-    ``·ing``. Bytes become the characters of the text that they are part of; white space becomes ``␣`` or ``↵``.
-    What a mark is elsewhere stays where the text itself has it. Special tokens stay as they are, ``[UNK]`` among them:
-    it is what the model saw.
+    ``Ġword`` and ``▁word`` become ``word``. A token that continues the word before it, such as ``##ing``, becomes
+    ``·ing``. Bytes become the characters of the text that they are part of. White space becomes ``␣`` or ``↵``.
+    Marks that are part of the text itself stay. Special tokens stay, including ``[UNK]``, because the model saw them.
 
     Args:
-        text: S tokens or words.
+        text: A text of S tokens or words.
 
     Returns:
         (S,) labels, none empty.
@@ -88,12 +87,12 @@ def display_tokens(text: Spelled) -> list[str]:
 
 
 def vocabulary_tokens(text: Spelled) -> list[str]:
-    """The units of a text as the vocabulary spells them, with characters of the text for white space and bytes.
+    """Return the units of a text as in the vocabulary, with characters of the text for white space and bytes.
 
-    So ``##ing`` stays as it is, and ``Ġword`` becomes ``word``.
+    ``##ing`` does not change, and ``Ġword`` becomes ``word``.
 
     Args:
-        text: S tokens or words.
+        text: A text of S tokens or words.
 
     Returns:
         (S,) labels.
@@ -127,11 +126,11 @@ def _display_token(text: Spelled, position: int) -> str:
 
 
 def _without_marks(token: str, piece: str) -> str:
-    """A token as text.
+    """Return a token without the marks of its vocabulary.
 
     Args:
-        token: as the vocabulary spells it.
-        piece: the characters of the text that it stands for; empty where they are not known.
+        token: The token as in the vocabulary.
+        piece: The characters of the text that the token covers, empty if unknown.
     """
     plain = token.replace("▁", " ")
     if token == piece or (plain.strip() and plain.strip() == piece.strip()):
@@ -140,7 +139,7 @@ def _without_marks(token: str, piece: str) -> str:
     if fallback is not None:
         return piece or token
     if piece and all(character in _BYTES for character in token):
-        # One character may be spread over several tokens, white space around it not counted.
+        # Several tokens may share one character, apart from surrounding white space.
         coded = bytes(_BYTES[character] for character in token)
         if coded.strip() == piece.strip().encode() or (not token.isascii() and coded.strip() in piece.encode()):
             return piece
@@ -152,7 +151,7 @@ def _without_marks(token: str, piece: str) -> str:
 
 
 def _continues_word(text: Spelled, position: int) -> bool:
-    """Whether the token goes on with the word of the one before it, in a script that has white space between words."""
+    """Return whether a token continues the previous token's word, in a script with white space between words."""
     words, spans = text.word_ids, text.spans
     if words is None or spans is None or position == 0 or words[position] is None:
         return False
@@ -166,7 +165,7 @@ def _continues_word(text: Spelled, position: int) -> bool:
 
 
 def shorten(text: str, length: int) -> str:
-    """A text on one line of at most ``length`` characters; a longer one ends in an ellipsis.
+    """Return a text on one line of at most ``length`` characters. A longer text ends in an ellipsis.
 
     >>> shorten("The coffee\\n is bad.", 12)
     'The coffee …'

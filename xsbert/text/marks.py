@@ -12,13 +12,13 @@ __all__ = ["Highlight", "tagged"]
 
 @dataclass(frozen=True)
 class Highlight:
-    """A stretch of a text."""
+    """A highlighted span of a text."""
 
     start: int
     end: int
     """Characters [start, end)."""
     weight: float
-    """The sum of the shares of its units in the score."""
+    """The sum of the contributions of its units to the score."""
     text: str
 
 
@@ -31,17 +31,16 @@ def tagged(
     escape: Callable[[str], str] | None = None,
     largest: float | None = None,
 ) -> str:
-    """A text with marks around the highlights whose weight is at least a share of the largest.
+    """Mark the highlights with positive weight of at least ``threshold`` times the largest weight.
 
     Args:
-        pre, post: put before and behind each marked stretch; stretches with nothing but white space between them are
-            marked as one.
-        threshold: between 0 and 1, of the largest weight.
-        escape: applied to each piece of the text, such as `html.escape`; None leaves it.
-        largest: what the threshold is a share of; None takes the largest weight of these highlights.
+        pre, post: Inserted before and after each marked span. Spans separated only by white space are merged.
+        threshold: A fraction of the largest weight, between 0 and 1.
+        escape: Applied to each piece of the text, such as `html.escape`. None leaves it unchanged.
+        largest: The reference weight for the threshold. None takes the largest weight of the highlights.
 
     Raises:
-        ValueError: the threshold is outside 0 … 1.
+        ValueError: The threshold is outside 0 … 1.
     """
     if not 0 <= checked_real(threshold, "threshold") <= 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")

@@ -1,4 +1,4 @@
-"""Long documents as overlapping passages, cut between words."""
+"""Splits of long documents into overlapping passages, cut between words."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["passage_ranges", "passages_of"]
 def passage_ranges(
     spans: Sequence[tuple[int, int]], words: Sequence[int | None] | None, size: int, overlap: int
 ) -> list[tuple[int, int]]:
-    """Windows over the tokens of a text, as characters.
+    """Return character ranges of windows over the tokens of a text.
 
     Args:
-        spans: (T,) characters [start, end) of each token, special tokens left out.
-        words: (T,) the tokenizer's word of each; windows begin and end between words, so that they may be a little
-            shorter. None cuts between tokens.
-        size: most tokens of a window.
-        overlap: tokens that a window shares with the one before, below ``size``; to the next word's start.
+        spans: (T,) characters [start, end) of each token, without special tokens.
+        words: (T,) the tokenizer's word id of each token. Windows begin and end between words and may be shorter
+            than ``size``. None cuts between tokens.
+        size: Maximum number of tokens in a window.
+        overlap: Tokens shared with the previous window, fewer than ``size``, up to the next word's start.
 
     Returns:
-        characters [start, end) of each window; all of the text's tokens are in one.
+        Characters [start, end) of each window. The windows cover all tokens.
 
     >>> passage_ranges([(0, 1), (2, 3), (4, 5), (6, 7)], None, 2, 1)
     [(0, 3), (2, 5), (4, 7)]
@@ -36,7 +36,7 @@ def passage_ranges(
     while reached < n_tokens:
         last = _between_words(min(first + size, n_tokens), first, starts, n_tokens)
         if last <= reached < n_tokens and first < reached:
-            # The overlap and a long word left no room for anything new.
+            # The overlap and a long word left no room for new tokens.
             first = reached
             last = _between_words(min(first + size, n_tokens), first, starts, n_tokens)
         ranges.append((spans[first][0], spans[last - 1][1]))
@@ -48,10 +48,10 @@ def passage_ranges(
 
 
 def passages_of(text: str, tokenizer: Callable[..., Any], size: int, overlap: int) -> list[tuple[int, int]]:
-    """`passage_ranges` of a text by a fast tokenizer, of all of it whatever the model's limit.
+    """Return `passage_ranges` of a whole text with a fast tokenizer, ignoring the model's limit.
 
     Raises:
-        ValueError: the tokenizer has no character offsets.
+        ValueError: The tokenizer has no character offsets.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError("passages need the tokenizer's offsets, which only fast tokenizers have")
@@ -61,7 +61,7 @@ def passages_of(text: str, tokenizer: Callable[..., Any], size: int, overlap: in
 
 
 def _between_words(last: int, first: int, starts: set[int], n_tokens: int) -> int:
-    """The nearest border of words at or before a token; that token where its word fills the window."""
+    """Return the last word boundary at or before ``last``, or ``last`` itself if one word fills the window."""
     if last == n_tokens:
         return last
     at = last

@@ -1,4 +1,4 @@
-"""Roles of tokens; tokens reduced to words, sentences and other stretches by sums, which keep the total."""
+"""Roles of tokens, and sums of tokens over words, sentences and other ranges. Sums keep the total."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = [
 ]
 
 TEXT, SPECIAL, PROMPT, REST = "text", "special", "prompt", "rest"
-# What a text can be explained in.
+# The units of explanations.
 UNITS = ("tokens", "words", "sentences")
 
 # Chinese and Japanese put no space after a sentence.
-# A run of marks is tried from its first one alone; tried from each, a long run that ends no sentence is quadratic.
+# Matches start only at the first mark of a run. Starting at every mark takes quadratic time for long runs.
 SENTENCE_END = re.compile(r"""(?<![.!?…؟।])[.!?…؟।]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*|\n\s*\n""")
 
 
 def holds_text(role: str) -> bool:
-    """Whether units of a role hold the text itself: its words, or what no range holds. Others are added to it.
+    """Return whether units of a role hold the text itself, inside or outside ranges. Other units are added to it.
 
     >>> [role for role in (TEXT, SPECIAL, PROMPT, REST) if holds_text(role)]
     ['text', 'rest']
@@ -60,15 +60,15 @@ def sum_groups(values: np.ndarray, groups: Sequence[Sequence[int]], axis: int = 
     """Sum a token axis over groups of tokens.
 
     Args:
-        values: any shape, with S entries on ``axis``.
+        values: An array of any shape, with S entries on ``axis``.
         groups: G lists of token positions that together hold every position exactly once.
-        axis: the token axis.
+        axis: The token axis.
 
     Returns:
-        as ``values``, with G entries on ``axis``; its sum is that of ``values``.
+        An array like ``values``, with G entries on ``axis`` and the same sum.
 
     Raises:
-        ValueError: the groups leave a position out or hold one twice.
+        ValueError: The groups omit or repeat a position.
 
     >>> sum_groups(np.array([1.0, 2.0, 3.0]), [[0], [1, 2]])
     array([1., 5.])
@@ -87,20 +87,20 @@ def word_groups(
     spans: Sequence[tuple[int, int]],
     text: str,
 ) -> list[list[int]]:
-    """Group tokens by the tokenizer's own words; special tokens stay alone.
+    """Group tokens by the tokenizer's words. Special tokens stay separate.
 
-    Some tokenizers (Gemma's, Llama's) take a whole sentence for one word. Where a word of theirs runs over
-    white space, it is split there, by the tokens' character offsets. A token of white space alone goes with what is
-    visible in the same word of the tokenizer: with what is before it or, at the beginning, with what follows.
+    Some tokenizers (Gemma's, Llama's) treat a whole sentence as one word. A word that contains white space is split
+    there, by the tokens' character offsets. A white-space token joins visible tokens of the same tokenizer word: those
+    before it or, at the beginning, those after it.
 
     Args:
-        word_ids: the tokenizer's word of each of the S tokens, None for special tokens.
-        roles: ``"text"``, ``"special"`` or ``"prompt"`` of each token.
-        spans: characters [start, end) of each token in ``text``.
-        text: the tokenized text, prompt included.
+        word_ids: The tokenizer's word id of each of the S tokens, None for special tokens.
+        roles: ``"text"``, ``"special"`` or ``"prompt"`` for each token.
+        spans: Characters [start, end) of each token in ``text``.
+        text: The tokenized text, prompt included.
 
     Returns:
-        lists of token positions, in order.
+        Lists of token positions, in order.
 
     >>> word_groups([None, 0, 0, 1, None], ["special", "text", "text", "text", "special"],
     ...             [(0, 0), (0, 4), (4, 6), (7, 9), (0, 0)], "unpack it")
@@ -128,13 +128,13 @@ def word_groups(
 
 
 def _piece(text: str, span: tuple[int, int], white: Sequence[int]) -> int | None:
-    """The stretch between two white spaces that holds the last visible character of a span; None without one."""
+    """Return the index of the white-space-separated piece with the last visible character of a span, or None."""
     start, end = visible_span(text, span)
     return bisect_left(white, end - 1) if text[start:end].strip() else None
 
 
 def visible_span(text: str, span: tuple[int, int]) -> tuple[int, int]:
-    """Characters [start, end) without white space around; as they are where they hold nothing else.
+    """Trim white space from a span. A span of only white space does not change.
 
     >>> visible_span("a cold day", (1, 6))
     (2, 6)
@@ -145,16 +145,16 @@ def visible_span(text: str, span: tuple[int, int]) -> tuple[int, int]:
 
 
 def unit_label(piece: str, role: str, tokens: Sequence[str]) -> str:
-    """Spell a unit by the characters that it stands for, not by its vocabulary.
+    """Return the label of a unit: its characters in the text, not in the vocabulary.
 
     Args:
-        piece: the unit's characters in the text.
-        role: of the unit.
-        tokens: the unit's tokens, as the vocabulary spells them: the label of special tokens.
+        piece: The unit's characters in the text.
+        role: The unit's role.
+        tokens: The unit's tokens as in the vocabulary. They are the label of special tokens.
 
     Returns:
-        the characters without white space around; ``↵`` or ``␣`` where they are a line break or other white space that
-        the vocabulary spells in another way; ``(rest)`` for the role ``"rest"``.
+        The characters without surrounding white space; ``↵`` or ``␣`` for a line break or other white space that the
+        vocabulary writes differently; ``(rest)`` for the role ``"rest"``.
 
     >>> unit_label(" naïve", TEXT, ["Ġna", "Ã", "¯", "ve"]), unit_label("\\n\\n", TEXT, ["ĊĊ"])
     ('naïve', '↵')
@@ -168,14 +168,14 @@ def unit_label(piece: str, role: str, tokens: Sequence[str]) -> str:
 
 
 def sentence_ranges(text: str) -> list[tuple[int, int]]:
-    """Split a text into sentences, by its punctuation alone.
+    """Split a text into sentences by punctuation.
 
-    A sentence ends after . ! ? … ؟ । with white space or the end of the text behind, after 。！？ wherever they
-    stand (closing quotes and brackets included), and at a blank line. It is a light rule: it splits after
-    abbreviations (“Dr. Smith”), and not where a sentence ends without such a mark, as in headings and lists.
+    A sentence ends after . ! ? … ؟ । before white space or the end of the text, after any 。！？, and at a blank line.
+    Closing quotes and brackets are included. The rule is simple: it splits after abbreviations (“Dr. Smith”), and does
+    not split sentences without such a mark, as in headings and lists.
 
     Returns:
-        characters [start, end) of each sentence, in order, without the white space around.
+        Characters [start, end) of each sentence, in order, without surrounding white space.
 
     >>> sentence_ranges("It rains. We stay in!")
     [(0, 9), (10, 21)]
@@ -190,15 +190,15 @@ def sentence_ranges(text: str) -> list[tuple[int, int]]:
 
 
 def check_ranges(ranges: Iterable[tuple[int, int]], length: int) -> list[tuple[int, int]]:
-    """Character ranges as pairs of integers.
+    """Validate character ranges and return them as pairs of integers.
 
     Args:
-        ranges: [start, end), in any order.
-        length: of the text.
+        ranges: Ranges [start, end), in any order.
+        length: Length of the text.
 
     Raises:
-        TypeError: a range is not a pair of integers.
-        ValueError: a range is empty or leaves the text, or two overlap.
+        TypeError: A range is not a pair of integers.
+        ValueError: A range is empty or exceeds the text, or two overlap.
 
     >>> check_ranges([(4, 9), (0, 3)], 9)
     [(4, 9), (0, 3)]
@@ -226,18 +226,18 @@ def range_groups(
 ) -> tuple[list[list[int]], list[int | None]]:
     """Group tokens by ranges of characters.
 
-    A token belongs to the range that holds at least half of its visible characters, the earlier of two; one
-    without visible characters belongs where it begins, or else where the token before it belongs.
+    A token belongs to the range that holds at least half of its visible characters, the earlier one in a tie. A token
+    without visible characters belongs to the range where it begins, or else to that of the previous token.
 
     Args:
-        spans: characters [start, end) of each of the S tokens in ``text``.
-        roles: ``"text"``, ``"special"``, ``"prompt"`` or ``"rest"`` of each token.
-        text: the tokenized text, prompt included.
-        ranges: characters [start, end), none overlapping.
+        spans: Characters [start, end) of each of the S tokens in ``text``.
+        roles: ``"text"``, ``"special"``, ``"prompt"`` or ``"rest"`` for each token.
+        text: The tokenized text, prompt included.
+        ranges: Characters [start, end), without overlaps.
 
     Returns:
-        lists of token positions, ordered by their first, and for each the place of its range in ``ranges``.
-        That is None for each special token, for the prompt, and for all text that no range holds.
+        Lists of token positions, ordered by first position, and the place of each list's range in ``ranges``. The
+        place is None for special tokens, the prompt, and text outside all ranges.
 
     >>> range_groups([(0, 2), (3, 5), (6, 10)], ["text"] * 3, "It is fine.", [(0, 5)])
     ([[0, 1], [2]], [0, None])
@@ -256,12 +256,12 @@ def range_groups(
 
 
 def _owner(span: tuple[int, int], text: str, ordered: Sequence[tuple[int, int, int]], before: int | None) -> int | None:
-    """The place of the range that a token belongs to, of ranges (start, end, place) in order.
+    """Return the place of a token's range. ``ordered`` holds sorted ranges (start, end, place).
 
-    Only ranges that the token touches are looked at, so that many tokens and ranges take linear time.
+    Only ranges that the token touches are checked, which keeps the total time linear.
     """
     visible = [place for place in range(*span) if not text[place].isspace()]
-    # No range overlaps another, so that their ends are in order as well.
+    # Ranges do not overlap, so their ends are sorted as well.
     first = bisect_right(ordered, span[0], key=lambda known: known[1])
     for start, end, place in ordered[first : bisect_left(ordered, (max(span[1], span[0] + 1),))]:
         if not visible and start <= span[0]:

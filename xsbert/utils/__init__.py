@@ -1,4 +1,4 @@
-"""Reductions of tokens to words, and plots. Only the plots import matplotlib, when they are asked for."""
+"""Sums of tokens over words, and plots. Matplotlib is imported on first access to a plot."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Only the names of plots are left to look up here: the others are attributes already.
+    # Only plots reach this function: other names are attributes already.
     if name in __all__:
         return getattr(import_module("..view.plot", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The pictures under their earlier name; they live in `xsbert.view.plot`."""
+"""Former module of the plots. They are now in `xsbert.view.plot`."""
 
 from ..view.plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
 

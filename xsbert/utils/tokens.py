@@ -1,4 +1,4 @@
-"""Names that were here up to version 0.1.0: see `xsbert.text.units` and `xsbert.text.display`."""
+"""Names of version 0.1.0. They are now in `xsbert.text.units` and `xsbert.text.display`."""
 
 from ..text.display import display_tokens
 from ..text.units import (

@@ -1,1 +1,1 @@
-"""What a person sees of a result: an account, a page, pictures."""
+"""Views of a result: text summaries, interactive pages and plots."""

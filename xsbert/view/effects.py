@@ -1,4 +1,4 @@
-"""What words and pairs add to the score: the numbers by which all views rank and shade them."""
+"""Contributions of words and pairs to the score. All views rank and shade by them."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ __all__ = [
     "words_of",
 ]
 
-# What tokenizers call what they do not know: [UNK], <unk>, <|unk|>, unk.
+# Names of the unknown token: [UNK], <unk>, <|unk|>, unk.
 UNKNOWN = re.compile(r"[\[<|]*unk(nown)?[\]>|]*", re.IGNORECASE)
 
 
 class WordEffect(NamedTuple):
-    """What one word adds to the score."""
+    """The contribution of one word to the score."""
 
     word: str
     value: float
-    """Its row or column of the interactions, summed, plus its main effect; in units of the score."""
+    """The sum of its row or column of interactions plus its main effect, in units of the score."""
     role: str
     """``"text"``, ``"special"``, ``"prompt"`` or ``"rest"``."""
     span: tuple[int, int] | None
-    """Characters [start, end) of the text with its prompt, or None where the tokenizer has no offsets."""
+    """Characters [start, end) of the text with its prompt, or None if the tokenizer has no offsets."""
 
 
 def words_of(text: TextView) -> Any:
-    """The text in words, or in its own units where the tokenizer has no word ids."""
+    """Return the text in words, or in its own units if the tokenizer has no word ids."""
     return text if text.word_ids is None or text.spans is None else text.words()
 
 
 def by_word(result: Any) -> Any:
-    """The result in words, on each side whose tokenizer has word ids."""
+    """Return the result in words, for each text with word ids."""
     return replace(result, a=words_of(result.a), b=words_of(result.b), compute_feature_pairs=None)
 
 
 def effects(result: PairView) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) and (T,): what each unit adds to the score, its interactions with the whole other text and its main effect.
+    """Compute the (S,) and (T,) effects of the units: interactions with the whole other text plus main effect.
 
-    For a unit of text a that is V_a · (Σ_t V_b[t] + ρ_b) / c, which equals V_a · f(b) / c up to the integration error
-    of b. Each interaction is counted in either text.
+    The effect of a unit of text a is V_a · (Σ_t V_b[t] + ρ_b) / c. It equals V_a · f(b) / c up to the integration error
+    of b. Each interaction counts in both texts.
     """
     return result.matrix.sum(1) + result.main_effects_a, result.matrix.sum(0) + result.main_effects_b
 
 
 def word_effects(result: Any) -> tuple[list[WordEffect], list[WordEffect]]:
-    """The effects of the words of a and of b, in the order of the texts."""
+    """Return the effects of the words of a and of b, in text order."""
     words = by_word(result)
     effects_a, effects_b = effects(words)
     return _word_effects(words.a, effects_a), _word_effects(words.b, effects_b)
@@ -73,12 +73,12 @@ def _word_effects(side: TextView, values: np.ndarray) -> list[WordEffect]:
 
 
 def top_pairs(result: PairView, k: int, special: bool = True) -> list[tuple[int, int, float]]:
-    """The k pairs of largest absolute attribution as (position in a, position in b, value).
+    """Return the k pairs with the largest absolute attributions as (position in a, position in b, value).
 
     Args:
-        result: of S × T units.
-        k: at least 1.
-        special: let pairs with special tokens or prompts be among them.
+        result: A result of S × T units.
+        k: Number of pairs, at least 1.
+        special: Include pairs with special tokens or prompts.
 
     Raises:
         TypeError: ``k`` is not an integer.
@@ -95,9 +95,9 @@ def top_pairs(result: PairView, k: int, special: bool = True) -> list[tuple[int,
 
 
 def unknown_units(text: TextView) -> list[bool]:
-    """(S,) which tokens the model saw as unknown, though the text says something there.
+    """Return (S,) flags of the tokens of the text that the model saw as unknown.
 
-    Told by the spelling of the token: a text that itself says “[UNK]” is not marked.
+    The spelling of the token decides. A text that contains “[UNK]” itself is not marked.
     """
     spans = text.spans or ((0, 0),) * len(text.tokens)
     return [

@@ -1,4 +1,4 @@
-"""Pictures and pages as methods of a result, as users of other attribution libraries expect them."""
+"""Plots and pages as methods of a result."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["PageMixin", "PlotMixin"]
 
 
 class PlotMixin:
-    """Methods ``plot_…`` of a result, which hand over to the functions of `xsbert.utils`."""
+    """Methods ``plot_…`` of a result. They call the functions of `xsbert.utils`."""
 
     def plot(self: PairView, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
-        """Draw a picture of the result; the same as the method ``plot_`` with the name of the kind.
+        """Plot the result. Calls the method ``plot_`` with the name of the kind.
 
         Args:
             kind: ``"heatmap"``, ``"bipartite"``, ``"highlight"`` or ``"waterfall"``.
-            options: keywords of that method.
+            options: Keyword arguments of that method.
 
         Returns:
             (fig, ax), not shown yet.
 
         Raises:
-            ValueError: there is no such kind; other errors as for the method.
-            TypeError: the method has no such keyword.
+            ValueError: The kind is unknown; other errors as for the method.
+            TypeError: The method has no such keyword.
 
         >>> fig, ax = out.plot()
         """
@@ -57,10 +57,10 @@ class PlotMixin:
         limit: float | None = None,
         ax: Axes | None = None,
     ) -> tuple[Figure, Axes]:
-        """Draw `matrix` and main effects.
+        """Draw `matrix` and main effects as a heat map.
 
         Args:
-            special_tokens, values, title, limit, ax: as for `xsbert.utils.heatmap`.
+            special_tokens, values, title, limit, ax: As for `xsbert.utils.heatmap`.
 
         >>> fig, ax = out.plot_heatmap()
         """
@@ -79,7 +79,7 @@ class PlotMixin:
         """Draw lines between the strongest pairs.
 
         Args:
-            k, special_tokens, title, ax: as for `xsbert.utils.bipartite`.
+            k, special_tokens, title, ax: As for `xsbert.utils.bipartite`.
 
         >>> fig, ax = out.plot_bipartite()
         """
@@ -90,10 +90,10 @@ class PlotMixin:
     def plot_highlight(
         self: PairView, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
     ) -> tuple[Figure, Axes]:
-        """Draw both texts, words shaded by `word_effects`.
+        """Draw both texts with words shaded by `word_effects`.
 
         Args:
-            special_tokens, title, width: as for `xsbert.utils.highlight`.
+            special_tokens, title, width: As for `xsbert.utils.highlight`.
 
         >>> fig, ax = out.plot_highlight()
         """
@@ -105,7 +105,7 @@ class PlotMixin:
         """Draw how the parts add up to the score.
 
         Args:
-            title, ax: as for `xsbert.utils.waterfall`.
+            title, ax: As for `xsbert.utils.waterfall`.
 
         >>> fig, ax = out.plot_waterfall()
         """
@@ -123,11 +123,11 @@ class PlotMixin:
         limit: float | None = None,
         ax: Axes | None = None,
     ) -> tuple[Figure, Axes]:
-        """Draw what changes from another result of the same pair to this one.
+        """Draw this result minus another result of the same pair.
 
         Args:
-            before: what is subtracted, with the same units.
-            special_tokens, values, title, limit, ax: as for `xsbert.utils.difference`.
+            before: The result to subtract, with the same units.
+            special_tokens, values, title, limit, ax: As for `xsbert.utils.difference`.
 
         >>> other = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=5)
         >>> fig, ax = out.plot_difference(other)
@@ -142,19 +142,19 @@ class PageMixin:
     """The interactive page of a result."""
 
     def to_html(self: PairView, path: str | PathLike[str] | None = None) -> str:
-        """An interactive page: both texts, whose words show their partners, and the matrix.
+        """Return an interactive HTML page with both texts, the partners of each word, and the matrix.
 
-        One self-contained page that needs no network. Matrices are embedded as float32; score and
-        parts are shown to four decimals, error and residuals to two digits.
+        The page is self-contained and needs no network. It embeds matrices as float32. It shows score and parts to
+        four decimals, error and residuals to two digits.
 
         Args:
-            path: also write the page to this file, in UTF-8, all of it or nothing.
+            path: Also write the page to this file, atomically and in UTF-8.
 
         Returns:
-            the page.
+            The page.
 
         Raises:
-            ValueError: the matrix holds numbers that are not finite.
+            ValueError: The matrix holds numbers that are not finite.
 
         >>> out.to_html().startswith("<!doctype html>")
         True

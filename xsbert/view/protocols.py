@@ -1,7 +1,7 @@
-"""What views ask of a result: any class with these attributes can be shown.
+"""Protocols of the results that views accept: views show any class with these attributes.
 
-So the views know no result class, and a result hands itself over to them. What may be a ``cached_property`` has no type
-here, since type checkers take one for no property.
+Views therefore depend on no result class. Attributes that may be a ``cached_property`` are typed as Any, because type
+checkers do not accept one as a property.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["ContributionsView", "HitView", "PairView", "RankingView", "TextView"
 
 
 class TextView(Protocol):
-    """One text of S units, as `TextFactors` is."""
+    """One text of S units, such as `TextFactors`."""
 
     @property
     def text(self) -> str: ...
@@ -36,11 +36,10 @@ class TextView(Protocol):
 
 
 class PairView(Protocol):
-    """A result of S × T units, as `Attribution` is.
+    """A result of S × T units, such as `Attribution`.
 
-    ``score``, ``score_unshifted`` and ``baseline`` are numbers, ``matrix`` is (S, T), the main effects are (S,) and
-    (T,),
-    and ``settings`` says how it was computed.
+    ``score``, ``score_unshifted`` and ``baseline`` are numbers. ``matrix`` is (S, T), the main effects are (S,) and
+    (T,). ``settings`` describes the computation.
     """
 
     @property
@@ -83,7 +82,7 @@ class PairView(Protocol):
 
 
 class ContributionsView(Protocol):
-    """One number for each unit of a text, (U,) ``values``, as `Contributions` are."""
+    """One number for each unit of a text, (U,) ``values``, such as `Contributions`."""
 
     @property
     def units(self) -> tuple[str, ...]: ...
@@ -98,7 +97,7 @@ class ContributionsView(Protocol):
 
 
 class HitView(Protocol):
-    """One document of a ranking, as `Hit` is. ``document`` and ``query`` are `ContributionsView`."""
+    """One document of a ranking, such as `Hit`. ``document`` and ``query`` are `ContributionsView`."""
 
     @property
     def index(self) -> int: ...
@@ -146,7 +145,7 @@ class HitView(Protocol):
 
 
 class RankingView(Protocol):
-    """Hits of a query, best first, as `Ranking` is."""
+    """Hits of a query, best first, such as `Ranking`."""
 
     @property
     def query(self) -> str: ...
@@ -169,5 +168,5 @@ class RankingView(Protocol):
 
 
 def shown_parts(result: PairView) -> dict[str, float]:
-    """The interactions and, of the other parts of the score, those that are not zero, as all are of an exact model."""
+    """Return the interactions and the other parts that are not zero. Those are all zero for an exact model."""
     return {name: value for name, value in result.parts.items() if name == "interactions" or value}

@@ -1,4 +1,4 @@
-"""A ranking in a terminal: hits with bars and their words, the strong ones marked."""
+"""Terminal output of a ranking: hits with score bars and marked words."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["account"]
 
 BAR = 10
 N_STRONGEST = 6
-# Of the weight of the largest word: what is above it is marked in the best hit; in others less, the less they score.
+# Fraction of the largest word's weight above which the best hit marks words. Lower-scored hits mark fewer.
 THRESHOLD = 0.3
-# Marked words are bold on a terminal, and between these without colours.
+# Marks around words without and with colours.
 PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
 
 
 def account(ranking: RankingView, width: int = 100, most: int = 20, colours: bool = False) -> list[str]:
-    """Lines: the query, then each hit with its score, its marked words and what the words of the query have in it.
+    """Return lines with the query, and each hit's score, marked words and contributions of query words.
 
     Args:
-        ranking: the hits to describe.
-        width: columns.
-        most: hits that are listed; the others are counted.
-        colours: mark words by ANSI colours.
+        ranking: The hits to describe.
+        width: Width in columns.
+        most: Maximum number of listed hits. The others are counted.
+        colours: Mark words by ANSI colours.
     """
     lines = _head(ranking)
     for rank, hit in enumerate(ranking.hits[:most]):
@@ -93,8 +93,10 @@ def _hit_lines(rank: int, hit: HitView, ranking: RankingView, width: int, marks:
 
 
 def _scale(hit: HitView, ranking: RankingView) -> float:
-    """What marks of a hit are measured by: its own largest word, since those of long documents have little each, or
-    more the less it scores, so that what hardly scores has no marks."""
+    """Return the reference weight for the marks of a hit: its largest word over its score relative to the best hit.
+
+    Words of long documents have small weights, so each hit has its own scale. Hits with low scores get few marks.
+    """
     own = max((each.weight for each in hit.highlights()), default=0.0)
     best = max(ranking.scores)
     share = hit.score / best if best > 0 else 1.0
@@ -102,12 +104,12 @@ def _scale(hit: HitView, ranking: RankingView) -> float:
 
 
 def _shown(hit: HitView, largest: float) -> str:
-    """The text, with its marks as control characters that no text has left after `printable`."""
+    """Return the text with marks as control characters, which `printable` removes from texts."""
     start, end = min(each.start for each in hit.passages), max(each.end for each in hit.passages)
     marked = tagged(hit.text, hit.highlights(), "\x02", "\x03", THRESHOLD, printable, largest)
     if (start, end) == (0, len(hit.text)):
         return marked
-    # Positions within the marked text are counted without the marks.
+    # Positions do not count the marks.
     plain, kept = 0, []
     for character in marked:
         if start <= plain < end or character in "\x02\x03":
@@ -121,7 +123,7 @@ def _wrapped(text: str, width: int, marks: tuple[str, str] | None = None) -> Ite
     safe = text if marks is not None else printable(text)
     on = False
     for line in textwrap.wrap(" ".join(safe.split()), max(20, width - 5), break_long_words=True):
-        # A mark that runs over the end of a line is closed and opened again.
+        # A mark that crosses a line break is closed and reopened.
         opened = (before if on else "") + line
         on = (line.rfind("\x02") > line.rfind("\x03")) if "\x02" in line or "\x03" in line else on
         yield "     " + opened.replace("\x02", before).replace("\x03", after) + (after if on else "")

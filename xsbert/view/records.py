@@ -1,4 +1,4 @@
-"""A result as plain numbers, strings and lists, which any program can read."""
+"""Results as plain numbers, strings and lists."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["to_dict"]
 
 
 def to_dict(result: PairView) -> dict[str, Any]:
-    """All numbers of a result in full, as `json.dumps` takes them.
+    """Return all numbers of a result in full precision, for `json.dumps`.
 
     Returns:
-        ``similarity``, ``score``, ``score_unshifted``, ``parts``, ``baseline``, ``error``, ``settings``; ``matrix`` as
-        S lists of T numbers; and of either text, with ``_a`` or ``_b`` behind: ``text``, ``prompt``, ``encoded_by``,
+        ``similarity``, ``score``, ``score_unshifted``, ``parts``, ``baseline``, ``error``, ``settings``, and ``matrix``
+        as S lists of T numbers. For each text, with suffix ``_a`` or ``_b``: ``text``, ``prompt``, ``encoded_by``,
         ``residual``, ``factor_error``, ``tokens``, ``roles``, ``spans``, ``n_cut``, ``main_effects``, ``effects``.
     """
     effects_a, effects_b = effects(result)

@@ -1,4 +1,4 @@
-"""A result in words: one sentence, and the account that `print` shows."""
+"""Text summaries of a result: one sentence, and the summary that `print` shows."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = [
 
 N_FOR, N_AGAINST = 3, 2
 LEAST_SHARE = 0.1
-"""Of the strongest pair, below which no pair is named."""
+"""Smallest fraction of the strongest pair for a pair to be named."""
 LONGEST_TEXT = 90
 LONGEST_WORD = 40
 
 
 class Sentence(NamedTuple):
-    """The score and the pairs that made it, as a reader takes them in at a glance."""
+    """A one-sentence summary: the score and the pairs that explain it."""
 
     score: str
     lead: str
-    """How much of what speaks for the similarity the named pairs are."""
+    """How much of the positive interactions the named pairs hold, in words."""
     pairs_for: tuple[tuple[str, str], ...]
     pairs_against: tuple[tuple[str, str], ...]
 
@@ -49,14 +49,14 @@ class Sentence(NamedTuple):
 
 
 def sentence(result: PairView) -> Sentence:
-    """What the score mostly comes from, told by its interactions between words.
+    """Summarize which interactions between words explain the score.
 
-    Pairs of the same two words are taken together, wherever they stand. Up to three are named for the similarity and
-    two against it, none below a tenth of the strongest. "mostly" are pairs that hold at least half of all positive
-    interactions between words. What no range holds, after `over`, counts as a word.
+    Pairs of the same two words are summed over all positions. Up to three positive and two negative pairs are named,
+    none below a tenth of the strongest. "mostly" means that the named pairs hold at least half of all positive
+    interactions between words. After `over`, text outside the ranges counts as a word.
 
     Args:
-        result: in words, or in whatever units it has.
+        result: A result in words or other units.
     """
     names, matrix = _by_label(result)
     positive, negative = np.maximum(matrix, 0.0), np.maximum(-matrix, 0.0)
@@ -76,7 +76,7 @@ def sentence(result: PairView) -> Sentence:
 
 
 def _by_label(result: PairView) -> tuple[list[list[str]], np.ndarray]:
-    """The words of either text, each once, and the matrix summed over where they stand."""
+    """Return the distinct words of each text, and the matrix summed over their positions."""
     names, places, kept = [], [], []
     for side in (result.a, result.b):
         known: dict[str, int] = {}
@@ -97,15 +97,15 @@ def _by_label(result: PairView) -> tuple[list[list[str]], np.ndarray]:
 
 
 def score_name(result: PairView) -> str:
-    """Which score is explained: the similarity and, of a model with a query and a document side, of what.
+    """Return the name of the score: the similarity, and the sides of a model with a query and a document side.
 
-    That is which of the model's methods embed the texts so or, where these do the same, what stands before the texts.
+    The sides are named by the model's methods or, if these are the same, by the prompts.
     """
     return f"{result.similarity} similarity{''.join(f' {line}' for line in side_lines(result))}"
 
 
 def side_lines(result: PairView) -> list[str]:
-    """What tells the two sides of a model apart: its methods, or what stands before the texts; none for most models."""
+    """Return a description of the model's two sides: its methods, or the prompts. Empty for most models."""
     a, b = result.a, result.b
     if a.encoded_by and b.encoded_by:
         return [f"of {a.encoded_by}(a) and {b.encoded_by}(b)"]
@@ -116,18 +116,18 @@ def side_lines(result: PairView) -> list[str]:
 
 
 def read_score(value: float, decimals: int) -> str:
-    """With a minus sign that can be seen, and none before zero."""
+    """Format a number with a true minus sign (U+2212), and none before zero."""
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def spell(result: PairView, k: int, special: bool) -> list[tuple[str, str, float]]:
-    """The k pairs of largest absolute attribution, by the names of their units."""
+    """Return the k pairs with the largest absolute attributions, by unit name."""
     labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
     return [(labels_a[s], labels_b[t], value) for s, t, value in top_pairs(result, k, special)]
 
 
 def account(result: PairView, k: int = 6) -> str:
-    """Several lines: texts, settings, the parts of the score, errors and the k strongest pairs."""
+    """Return a summary with texts, settings, parts of the score, errors and the k strongest pairs."""
     how = result.settings
     lines = [
         f"{result.similarity} similarity {result.score:.4f}",
@@ -155,7 +155,7 @@ def account(result: PairView, k: int = 6) -> str:
 
 
 def factor_error_lines(result: PairView) -> list[str]:
-    """The stated errors of the factors of both texts; none where a text has none."""
+    """Return the estimated errors of the factors of both texts, or nothing if one is unknown."""
     if result.factor_error_a is None or result.factor_error_b is None:
         return []
     return [f"factors' errors up to: a {result.factor_error_a:.1e}, b {result.factor_error_b:.1e}"]

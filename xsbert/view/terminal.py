@@ -1,4 +1,4 @@
-"""A result in a terminal: its matrix as coloured cells, as wide as the terminal allows."""
+"""Terminal output of a result: the matrix as coloured cells."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ __all__ = ["columns", "matrix_lines", "printable"]
 
 Colour = tuple[int, int, int]
 
-# The ends and the middle of the plots' colours: blue for less similar, red for more.
+# Ends and middle of the plots' colour map: blue for less similar, red for more.
 NEGATIVE, NEUTRAL, POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)
 RESET = "\x1b[0m"
 LONGEST_LABEL, SHORTEST_LABEL = 16, 4
 
 
 def matrix_lines(result: PairView, width: int, true_colour: bool = True) -> list[str] | None:
-    """Draw the (S, T) matrix with ANSI colours, rows for the units of text a, columns for those of text b.
+    """Draw the (S, T) matrix with ANSI colours. Rows are units of text a, columns units of text b.
 
     Labels are shortened until the matrix fits.
 
     Args:
-        result: of `attribute_prediction`, or its `words()`.
-        width: columns of the terminal.
-        true_colour: 24-bit colours; False takes those of 256-colour terminals.
+        result: A result of `attribute_prediction`, or its `words()`.
+        width: Columns of the terminal.
+        true_colour: Use 24-bit colours. False uses 256 colours.
 
     Returns:
-        the lines, or None where the matrix is too wide for the terminal.
+        The lines, or None if the matrix is too wide for the terminal.
     """
     limit = float(abs(result.matrix).max())
     decimals = min(max(1 - math.floor(math.log10(limit)), 0), 9) if limit else 2
-    # Adding zero takes the sign from a negative one.
+    # Adding zero turns −0 into 0.
     values = [[f"{value:+.{decimals}f}" for value in row] for row in result.matrix.round(decimals) + 0.0]
     widest = max(len(value) for row in values for value in row)
     labels_a, labels_b = ([printable(label) for label in display_tokens(side)] for side in (result.a, result.b))
@@ -59,14 +59,14 @@ def matrix_lines(result: PairView, width: int, true_colour: bool = True) -> list
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: East-Asian wide characters two, combining ones none."""
+    """Return the terminal columns of a text: two for East-Asian wide characters, none for combining ones."""
     width = wcswidth(text)
-    # A text with control characters has no width as a whole.
+    # wcswidth is −1 for texts with control characters.
     return width if width >= 0 else sum(max(wcwidth(character), 0) for character in text)
 
 
 def printable(text: str) -> str:
-    """The text without control characters, which could steer the terminal; line breaks stay."""
+    """Replace control characters, which could control the terminal. Line breaks stay."""
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
 
 
@@ -83,7 +83,7 @@ def _pad(label: str, width: int) -> str:
 
 
 def _paint(text: str, value: float, true_colour: bool) -> str:
-    """Text on the colour of a value between −1 and 1."""
+    """Return text on the background colour of a value between −1 and 1."""
     end = POSITIVE if value > 0 else NEGATIVE
     red, green, blue = (round(zero + (full - zero) * abs(value)) for zero, full in zip(NEUTRAL, end, strict=True))
     colour = (red, green, blue)
@@ -94,6 +94,6 @@ def _paint(text: str, value: float, true_colour: bool) -> str:
 def _code(colour: Colour, true_colour: bool) -> str:
     if true_colour:
         return "2;" + ";".join(map(str, colour))
-    # The 6 × 6 × 6 cube, whose levels are 0, 95, 135, 175, 215 and 255.
+    # The 6 × 6 × 6 cube has the levels 0, 95, 135, 175, 215 and 255.
     red, green, blue = (0 if channel < 48 else max(1, round((channel - 55) / 40)) for channel in colour)
     return f"5;{16 + 36 * red + 6 * green + blue}"

@@ -1,1 +1,1 @@
-"""Interactive pages of a pair and of a ranking."""
+"""Interactive pages of pairs and rankings."""

@@ -1,6 +1,6 @@
-"""The Content-Security-Policy of a page: its own scripts and styles run, nothing else does, and nothing is requested.
+"""The Content-Security-Policy of a page. It allows only the page's own scripts and styles, and no requests.
 
-A fragment that a notebook embeds has none. A policy holds for a whole document, and that is the notebook's.
+Fragments in a notebook have no policy, because a policy applies to the whole document, here the notebook.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ META = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)"
 
 
 def content_security_policy(scripts: Iterable[str], styles: Iterable[str]) -> str:
-    """A policy that allows these inline scripts and styles, by their hashes.
+    """Return a policy that allows these inline scripts and styles by their hashes.
 
     Args:
-        scripts: the text of each script element, exactly.
-        styles: the text of each style element, also of those that a script adds.
+        scripts: The exact text of each script element.
+        styles: The text of each style element, including those that a script adds.
     """
     sources = {"script-src": scripts, "style-src": styles}
     allowed = [f"{name} {' '.join(map(_hash, texts))}" for name, texts in sources.items()]
@@ -29,15 +29,15 @@ def content_security_policy(scripts: Iterable[str], styles: Iterable[str]) -> st
 
 
 def inline_scripts(body: str) -> list[str]:
-    """The text of each script element of a page's body, in which all other text is escaped."""
+    """Return the text of each script element of a page's body. All other text must be escaped."""
     return SCRIPT.findall(body)
 
 
 def stated_policy(page: str) -> str:
-    """The policy that a page states of itself, for the header of an HTTP response.
+    """Return the policy in a page, for the header of an HTTP response.
 
     Raises:
-        ValueError: it states none.
+        ValueError: The page has none.
     """
     found = META.search(page)
     if found is None:

@@ -1,12 +1,12 @@
-"""An interactive page of one result: one HTML text with all that it needs, no network.
+"""An interactive page of one result. The HTML is self-contained and needs no network.
 
-A page states a Content-Security-Policy, see `xsbert.view.html.content_policy`.
-Without JavaScript (an untrusted notebook, a preview) a plain summary with a table remains in its place.
-Matrices and main effects are embedded as base64 of little-endian float32, seven digits of each number; score
-and parts are shown to four decimals, error and residuals to two digits.
+The page has a Content-Security-Policy, see `xsbert.view.html.content_policy`.
+Without JavaScript (an untrusted notebook, a preview) it shows a plain summary with a table.
+Matrices and main effects are embedded as base64 of little-endian float32, with seven digits. Score and parts are shown
+to four decimals, error and residuals to two digits.
 
-The parts of the page are the files in ``pair``: templates for what is filled in here, and the style and the scripts
-of the view, which are put together as they are.
+The folder ``pair`` holds the parts of the page: templates that are filled in here, and the styles and scripts of the
+view, which are included unchanged.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SCRIPTS = ("state.js", "texts.js", "lines.js", "map.js", "selection.js", "start.
 
 
 def page(result: PairView) -> str:
-    """A whole HTML page that shows a result.
+    """Return a whole HTML page that shows a result.
 
     Raises:
-        ValueError: the result holds numbers that are not finite.
+        ValueError: The result holds numbers that are not finite.
     """
     unshifted = "" if result.score_unshifted is None else f" ({result.score_unshifted:.4f} unshifted)"
     title = escape(f"{score_name(result)} {result.score:.4f}{unshifted}")
@@ -47,12 +47,12 @@ def page(result: PairView) -> str:
 
 
 def document(title: str, body: str, style: str) -> str:
-    """A whole HTML page around a body, with a policy that allows what the page brings along.
+    """Return a whole HTML page around a body, with a policy for its own scripts and styles.
 
     Args:
-        title: escaped.
-        body: what `fragment` returns, of a result or a ranking.
-        style: that the scripts of the body add to the page.
+        title: The escaped title.
+        body: The output of `fragment`, for a result or a ranking.
+        style: The style that scripts of the body add.
     """
     own = _file("page.css")
     policy = content_security_policy(inline_scripts(body), [own, style])
@@ -60,12 +60,12 @@ def document(title: str, body: str, style: str) -> str:
 
 
 def fragment(result: PairView) -> str:
-    """The same without the page around it, for a notebook's output.
+    """Return the body of the page, for a notebook's output.
 
-    The same result always gives the same text, and any number of fragments can stand in one page.
+    The output is deterministic. A page can hold any number of fragments.
 
     Raises:
-        ValueError: the result holds numbers that are not finite.
+        ValueError: The result holds numbers that are not finite.
     """
     levels = _levels(result)
     first = next(iter(levels.values()))
@@ -92,7 +92,7 @@ def fragment(result: PairView) -> str:
 
 
 def _levels(result: Any) -> dict[str, Any]:
-    """The result in words, where its tokenizer knows them, and in its own units."""
+    """Return the result in words, if the tokenizer has word ids, and in its own units."""
     try:
         return {"Words": result.words(), "Tokens": result}
     except ValueError:
@@ -100,7 +100,7 @@ def _levels(result: Any) -> dict[str, Any]:
 
 
 def _level(name: str, level: Any, result: Any) -> dict[str, Any]:
-    """What one choice of units shows; ``result`` has the tokens, which tell what the model did not know."""
+    """Return the data for one choice of units. The tokens of ``result`` show which units are unknown."""
     if not np.isfinite(level.matrix).all():
         raise ValueError("the matrix holds numbers that are not finite, which a page cannot show")
     return {
@@ -125,7 +125,7 @@ def _packed(array: np.ndarray) -> str:
 
 
 def _joined(side: TextView) -> list[int]:
-    """1 for units that follow the one before without white space, as the parts of a word do."""
+    """Return 1 for units that follow the previous unit without white space, such as parts of a word."""
     if side.spans is None:
         return [0] * len(side.tokens)
     joined = [0]
@@ -136,16 +136,16 @@ def _joined(side: TextView) -> list[int]:
 
 
 def _unknown(tokens: TextView, side: TextView) -> list[int]:
-    """Places of the units with a token that the model saw as unknown."""
+    """Return the places of units with a token that the model saw as unknown."""
     unknown = unknown_units(tokens)
     groups = [[at] for at in range(len(unknown))] if side is tokens else tokens.groups("words")
     return [place for place, group in enumerate(groups) if any(unknown[at] for at in group)]
 
 
 def _summary(result: PairView) -> list[list[str]]:
-    """Name, number and the sign before it: the score, the parts that it is the sum of, and the error.
+    """Return rows of name, number and preceding sign: the score, its parts, and the error.
 
-    A shifted model has no main effects and no baseline: what is exactly zero is left out.
+    Parts that are exactly zero are omitted: main effects and baseline of a shifted model.
     """
     parts = shown_parts(result)
     signs = ["=", *["+"] * len(parts)]
@@ -194,7 +194,7 @@ def _caption(result: PairView) -> str:
 
 
 def _plain(result: PairView, shown: PairView, told: Any) -> str:
-    """What remains where scripts do not run."""
+    """Return the view without scripts."""
     pairs = top_pairs(shown, N_PAIRS, special=False)
     labels_a, labels_b = vocabulary_tokens(shown.a), vocabulary_tokens(shown.b)
     notes = [" · ".join(_how(result)), *_notes(result)]
@@ -222,7 +222,7 @@ def _signed(value: float) -> str:
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand in a script: ASCII, and nothing in it can end the script."""
+    """Return JSON that is safe in a script element: ASCII, without anything that could end it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 

@@ -1,7 +1,7 @@
-"""An interactive page of a ranking: one HTML text with all that it needs, no network.
+"""An interactive page of a ranking. The HTML is self-contained and needs no network.
 
-Without JavaScript a plain list remains in its place. Contributions are embedded as base64 of little-endian float32,
-pairs as eight bits, a 127th of the largest of their document, which is finer than colours are told apart.
+Without JavaScript it shows a plain list. Contributions are embedded as base64 of little-endian float32. Pairs have
+eight bits, in steps of 1/127 of the largest in their document, finer than visible colour differences.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .pair_page import document, script_json
 
 __all__ = ["fragment", "page"]
 
-# A document of more than FOLDED_ABOVE words is folded to its N_PASSAGES best passages of N_WORDS words each.
+# Documents of more than FOLDED_ABOVE words show only their N_PASSAGES best passages of N_WORDS words each.
 FOLDED_ABOVE, N_PASSAGES, N_WORDS = 90, 3, 24
 
-# A notebook may run the script before it attaches the output, hence the waiting; and it may show one output twice.
+# The script waits, because a notebook may run it before attaching the output. One output may be shown twice.
 SCRIPT = """<script>
 (function () {{
   const view = {view};
@@ -42,19 +42,19 @@ SCRIPT = """<script>
 
 
 def page(ranking: RankingView) -> str:
-    """A whole HTML page that shows a ranking.
+    """Return a whole HTML page that shows a ranking.
 
     Raises:
-        ValueError: the ranking holds numbers that are not finite.
+        ValueError: The ranking holds numbers that are not finite.
     """
     return document(escape(f"{ranking.query:.80}"), fragment(ranking), _file("ranking.css"))
 
 
 def fragment(ranking: RankingView) -> str:
-    """The same without the page around it, for a notebook's output.
+    """Return the body of the page, for a notebook's output.
 
     Raises:
-        ValueError: the ranking holds numbers that are not finite.
+        ValueError: The ranking holds numbers that are not finite.
     """
     words = next((hit.query for hit in ranking if hit.explained), None)
     content = {
@@ -98,7 +98,7 @@ def _hit(rank: int, hit: HitView) -> dict[str, Any]:
 
 
 def _placed(shares: ContributionsView) -> tuple[list[int], list[tuple[int, int]]]:
-    """Places of the units that stand in the text, and their characters."""
+    """Return the places of units with characters in the text, and these characters."""
     if shares.spans is None:
         return [], []
     kept = [at for at, (start, end) in enumerate(shares.spans) if shares.roles[at] == TEXT and start < end]
@@ -106,7 +106,7 @@ def _placed(shares: ContributionsView) -> tuple[list[int], list[tuple[int, int]]
 
 
 def _pairs(hit: HitView, kept: list[int]) -> dict[str, Any]:
-    """The interactions of each unit of the query with each of the document."""
+    """Return the interactions of query units with document units."""
     values = hit.attribution.matrix[:, kept]
     scale = float(np.abs(values).max()) / 127 if values.size else 0.0
     rounded = np.rint(values / scale if scale else values).astype("i1")
@@ -114,7 +114,7 @@ def _pairs(hit: HitView, kept: list[int]) -> dict[str, Any]:
 
 
 def _folded(values: np.ndarray) -> list[list[int]] | None:
-    """Stretches of units that a folded document shows, those of largest sums; None for a short one."""
+    """Return the ranges of units with the largest sums, shown in a folded document. None for short documents."""
     if len(values) <= FOLDED_ABOVE:
         return None
     sums = np.convolve(values, np.ones(N_WORDS), "valid")
@@ -163,7 +163,7 @@ def _how(ranking: RankingView) -> list[str]:
 
 
 def _plain(ranking: RankingView) -> str:
-    """What remains where scripts do not run."""
+    """Return the view without scripts."""
     lines = [f'<p>Query: <bdi dir="auto">{escape(ranking.query)}</bdi></p>', "<ol>"]
     for hit in ranking:
         known = hit.explained and hit.document.spans is not None

@@ -1,10 +1,10 @@
-"""Pictures of a result. Each is a function of it, returns (fig, ax), and leaves showing to the caller.
+"""Plots of a result. Each function takes a result and returns (fig, ax), not shown yet.
 
-Colours run from blue (less similar) over white to red (more similar); main effects, which are on a scale of their own,
-from purple to orange. Both pairs of colours can be told apart by colour-blind readers.
+Colours run from blue (less similar) over white to red (more similar). Main effects have a scale of their own, from
+purple to orange. Colour-blind readers can distinguish both pairs of colours.
 
-Right-to-left and Indic scripts are shaped by matplotlib 3.11 and later. A script that the default font lacks is drawn
-in an installed font that has it.
+Matplotlib 3.11 and later shapes right-to-left and Indic scripts. Scripts that the default font lacks are drawn in an
+installed font.
 """
 
 from .bipartite import bipartite

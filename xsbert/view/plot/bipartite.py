@@ -1,4 +1,4 @@
-"""Lines between two columns of words."""
+"""Plot of lines between two columns of words."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ __all__ = ["bipartite"]
 
 MOST_LINES = 12
 LEAST_SHARE = 0.1
-"""Of the strongest pair."""
+"""Smallest fraction of the strongest pair."""
 LONGEST_COLUMN = 40
-"""Units that are all shown, whether they have a line or not."""
+"""Maximum number of units that are all shown, with or without a line."""
 LARGEST = 12.5
-"""Inches of a column at most."""
+"""Maximum height of a column in inches."""
 TITLE = 5.4
-"""Inches that a line of the title takes at most; it is placed from the column of a on."""
+"""Maximum width of a title line in inches. The title starts at the column of a."""
 
 
 def bipartite(
@@ -54,23 +54,23 @@ def bipartite(
 ) -> tuple[Figure, Axes]:
     """Draw the two texts as two columns, with lines between the pairs of largest absolute attribution.
 
-    Red lines make the texts more similar, blue dashed ones less; the stronger, the wider. Of a text of more than 40
-    units those with a line are shown, with an ellipsis for those between them.
+    Red solid lines make the texts more similar, blue dashed lines less. Line width shows the strength. A text of more
+    than 40 units shows only units with a line, and an ellipsis for the others.
 
     Args:
-        result: as for `heatmap`.
-        k: number of lines, at least 1; None draws the pairs of at least a tenth of the strongest, 12 at most.
-        special_tokens: let pairs with special tokens or prompts be among them.
-        title: False for none, or a title of your own.
-        ax: draw here; None makes a figure that grows with the units that are shown. A figure of your own makes room
-            for the labels when it is made with ``layout="constrained"``.
+        result: As for `heatmap`.
+        k: Number of lines, at least 1. None draws pairs of at least a tenth of the strongest, 12 at most.
+        special_tokens: Include pairs with special tokens or prompts.
+        title: False for none, or a custom title.
+        ax: The axes to draw on. None creates a figure that grows with the number of shown units. A custom figure
+            needs ``layout="constrained"`` to make room for the labels.
 
     Raises:
-        TypeError: an argument is of the wrong type.
+        TypeError: An argument has the wrong type.
         ValueError: ``k`` is below 1; other errors as for `heatmap`.
 
     Warns:
-        UserWarning: as for `heatmap`.
+        UserWarning: As for `heatmap`.
     """
     table = table_of(check_result(result))
     check_flag(special_tokens, "special_tokens")
@@ -119,16 +119,16 @@ def _strongest(result: PairView, k: int | None, special_tokens: bool) -> list[tu
 
 @dataclass(frozen=True)
 class _Column:
-    """The units of one text that are shown, top to bottom."""
+    """The shown units of one text, top to bottom."""
 
     labels: list[str]
     muted: list[bool]
     rows: dict[int, int]
-    """Where each unit of the text stands."""
+    """The row of each unit of the text."""
 
     @staticmethod
     def of(labels: list[str], muted: list[bool], used: set[int]) -> _Column:
-        """All units, or of many those that are used, with an ellipsis wherever some are left out."""
+        """Select all units of a short text, or the used units of a long one with ellipses for the rest."""
         shown = list(range(len(labels))) if len(labels) <= LONGEST_COLUMN else sorted(used)
         column = _Column([], [], {})
         for place, before in zip([*shown, len(labels)], [-1, *shown], strict=True):
@@ -142,7 +142,7 @@ class _Column:
         return column
 
     def place(self, unit: int) -> float:
-        """The height of a unit, from 0 at the top to 1."""
+        """Return the vertical position of a unit, from 0 at the top to 1."""
         return (self.rows[unit] + 0.5) / len(self.labels)
 
 
@@ -178,7 +178,7 @@ def _pair_line(value: float, largest: float, x: Sequence[float], y: Sequence[flo
 
 
 def _pair_legend(ax: Axes, pairs: list[tuple[int, int, float]], largest: float, size: float) -> None:
-    """The strongest line of either sign, so that widths can be read as values."""
+    """Draw a legend with the strongest line of each sign, to relate line widths to values."""
     shown = []
     for sign in (1, -1):
         strengths = [value for *_, value in pairs if value * sign > 0]

@@ -1,4 +1,4 @@
-"""What a picture asks of its arguments."""
+"""Checks of the arguments of plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands out in a matrix beyond the general level of its rows and columns."""
+"""Plot of a double-centred matrix."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def contrast(
     limit: float | None = None,
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """Draw a double-centred matrix, with a title that says that its cells are no contributions.
+    """Draw a double-centred matrix. The title says that its cells are no contributions.
 
     Args:
-        matrix: (N, M).
-        labels_a: (N,) names of its rows.
-        labels_b: (M,) names of its columns.
-        values, title, limit, ax: as for `heatmap`.
+        matrix: (N, M) cells.
+        labels_a: (N,) row labels.
+        labels_b: (M,) column labels.
+        values, title, limit, ax: As for `heatmap`.
 
     Raises, warns:
-        as `heatmap`.
+        As `heatmap`.
     """
     nothing = np.zeros(len(labels_a)), np.zeros(len(labels_b))
     plain = [False] * len(labels_a), [False] * len(labels_b)

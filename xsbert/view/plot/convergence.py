@@ -1,4 +1,4 @@
-"""The error against the number of nodes."""
+"""Plot of the error against the number of nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .style import FONT_SIZE, MUTED, grid, ink, set_title, title_chunks
 
 __all__ = ["CYCLE", "MARKERS", "convergence"]
 
-# Okabe and Ito's colours, in an order that also differs in lightness; the ink comes first.
+# Okabe and Ito's colours, ordered for contrast in lightness. The ink colour comes before them.
 CYCLE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^vPX"
 
@@ -29,19 +29,19 @@ def convergence(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """Draw the error against the number of nodes, both on logarithmic axes. Computes nothing.
+    """Draw the given errors against the number of nodes, both on logarithmic axes.
 
-    An error of exactly 0, which has no place on a logarithmic axis, is a hollow triangle at the lower edge.
+    An error of exactly 0 is drawn as a hollow triangle at the lower edge.
 
     Args:
-        errors: for each rule, pairs of n_steps (at least 1) and error (at least 0).
-        slope: also draw a dashed line along which the error falls like n_steps to this power, such as −1.
-        title: None for none.
-        ax: draw here; None makes a figure.
+        errors: Pairs of n_steps (at least 1) and error (at least 0) for each rule.
+        slope: Also draw a dashed line for an error proportional to n_steps to this power, such as −1.
+        title: The title, or None.
+        ax: The axes to draw on. None creates a figure.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: there is nothing to draw, or a number is outside what is allowed.
+        TypeError: An argument has the wrong type.
+        ValueError: There is nothing to draw, or a number is out of range.
     """
     curves = _check_errors(errors)
     if slope is not None and (not is_number(slope) or not math.isfinite(slope)):
@@ -114,7 +114,7 @@ def _check_errors(errors: Any) -> dict[str, np.ndarray]:
 
 
 def _draw_slope(ax: Axes, curves: Mapping[str, np.ndarray], slope: float) -> None:
-    """Through the first point of the first curve that has one."""
+    """Draw the slope through the first positive point of the curves."""
     points = [point for curve in curves.values() for point in curve if point[1] > 0]
     if not points:
         return

@@ -1,4 +1,4 @@
-"""What changes from one result to another."""
+"""Plot of the difference between two results."""
 
 from __future__ import annotations
 
@@ -25,28 +25,27 @@ def difference(
     limit: float | None = None,
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """Draw what changes from one result to another of the same pair: the second minus the first.
+    """Draw the difference of two results of the same pair: the second minus the first.
 
-    Of two models, two layers, or before and after tuning. Special tokens match whatever their spelling, so that
-    the `words()` of models with different tokenizers can be compared too.
+    The results may come from two models, two layers, or before and after tuning. Special tokens match with any
+    spelling, so the `words()` of models with different tokenizers are comparable.
 
     Args:
-        result_1: what is subtracted.
-        result_2: what it is subtracted from, with the same units.
-        special_tokens: as for `heatmap`.
-        values: as for `heatmap`.
-        title: as for `heatmap`.
-        limit: as for `heatmap`.
-        ax: as for `heatmap`.
+        result_1: The result to subtract.
+        result_2: The result to subtract from, with the same units.
+        special_tokens: As for `heatmap`.
+        values: As for `heatmap`.
+        title: As for `heatmap`.
+        limit: As for `heatmap`.
+        ax: As for `heatmap`.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: the two differ in their units or in the kind of similarity (the message says where), or one is
-            of a shifted model and the other is not, so that their cells are parts of different sums; other errors
-            as for `heatmap`.
+        TypeError: An argument has the wrong type.
+        ValueError: The results differ in units or similarity (the message says where), or only one is of a shifted
+            model, so that their cells are parts of different sums; other errors as for `heatmap`.
 
     Warns:
-        UserWarning: as for `heatmap`.
+        UserWarning: As for `heatmap`.
     """
     results = {"result_1": result_1, "result_2": result_2}
     return named_difference(results, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
@@ -61,7 +60,7 @@ def named_difference(
     limit: float | None,
     ax: Axes | None,
 ) -> tuple[Figure, Axes]:
-    """`difference` of two results, the second minus the first, under the names that messages call them by."""
+    """Draw the `difference` of two results, the second minus the first. Messages use the given names."""
     for name, result in results.items():
         check_result(result, name)
     check_same_pair(results)
@@ -91,7 +90,7 @@ def named_difference(
 
 
 def _check_same_sum(results: Mapping[str, PairView]) -> None:
-    # Those that are shifted come first.
+    # Shifted results come first.
     (shifted, one), (other, two) = sorted(results.items(), key=lambda item: not item[1].settings.shift)
     if one.settings.shift != two.settings.shift:
         raise ValueError(
@@ -101,7 +100,7 @@ def _check_same_sum(results: Mapping[str, PairView]) -> None:
 
 
 def _settings_chunks(one: PairView, two: PairView) -> list[str]:
-    """What a reader must know of how the second was computed and the first was not."""
+    """Return the settings that differ between two results."""
     first, second = vars(one.settings), vars(two.settings)
     names = {"model": "model", "layer": "layer", "reference": "reference", "reference_positions": "positions"}
     changed = [name for name in names if first[name] != second[name]]

@@ -1,4 +1,4 @@
-"""Estimates with their intervals, one below the other."""
+"""Plot of estimates with intervals."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def estimates(
     axis: str,
     marked: str,
 ) -> tuple[Figure, Axes]:
-    """Draw a dot and a line for each estimate, the largest on top, and open marks for what it is a mean of.
+    """Draw a dot and an interval for each estimate, largest on top, and open marks for the values it averages.
 
     Args:
-        intervals: for each label its value, and the low and high end of its interval; NaN where it is not defined.
-        marks: for each name, one value for each label.
-        axis: label of the axis of values.
-        marked: what the marks stand for, the title of their legend.
+        intervals: Value, low end and high end of the interval for each label. NaN if undefined.
+        marks: One value per label for each name.
+        axis: Label of the value axis.
+        marked: Title of the legend of the marks.
     """
     labels, ends = list(intervals), np.array(list(intervals.values()))
     order = np.argsort(ends[:, 0], kind="stable")

@@ -1,4 +1,4 @@
-"""Installed fonts for the characters that matplotlib's default ones lack."""
+"""Installed fonts for characters that matplotlib's default fonts lack."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["Fonts", "candidates", "characters_of", "find_fonts", "is_invisible"]
 
 @dataclass(frozen=True)
 class Fonts:
-    """The families that a set of texts needs."""
+    """The font families for a set of texts."""
 
     families: tuple[str, ...]
-    """The default ones first."""
+    """All families, defaults first."""
     found: Mapping[str, str]
-    """Families that were added, with their files."""
+    """Added families and their files."""
     absent: frozenset[str]
-    """Characters that no installed font has."""
+    """Characters without an installed font."""
 
     def style(self, text: str) -> dict[str, Any]:
         return {"fontfamily": self.families_of(text), "parse_math": False, "usetex": False}
 
     def families_of(self, text: str) -> list[str]:
-        """An added family that has the whole text comes first, if the default ones lack some of it.
+        """Return the families for a text. An added family with the whole text comes first if the defaults lack some.
 
-        Matplotlib 3.11 takes back the rotation of an earlier text for the first font alone: what it draws in others
-        comes out deformed after a rotated text.
+        Matplotlib 3.11 resets the rotation of an earlier text only for the first font. Other fonts are deformed after
+        a rotated text.
         """
         visible = {character for character in text if not is_invisible(character)}
         if visible <= characters_of(self.families[: len(self.families) - len(self.found)]):
@@ -45,12 +45,12 @@ class Fonts:
         return [*whole[:1], *(family for family in self.families if family not in whole[:1])]
 
     def shown(self, text: str) -> str:
-        """The text with a box for each character that cannot be drawn."""
+        """Return the text with a box for each character that cannot be drawn."""
         return "".join("□" if character in self.absent else character for character in text)
 
 
 def find_fonts(*texts: str) -> Fonts:
-    """Find installed fonts for the characters that the default ones lack."""
+    """Find installed fonts for the characters that the default fonts lack."""
     families = tuple(dict.fromkeys([*font_manager.FontProperties().get_family(), "DejaVu Sans"]))
     characters = {character for text in texts for character in text if not is_invisible(character)}
     characters -= characters_of(families)
@@ -102,10 +102,10 @@ def _characters(path: str) -> frozenset[str]:
 
 
 def candidates(script: str, east_asian: str) -> Iterable[tuple[str, str]]:
-    """Installed families with one file each: those named for the script first, then other sans-serif ones."""
+    """Return installed families with one file each: those named for the script first, then other sans-serif ones."""
     plain: dict[str, Any] = {}
     for entry in font_manager.fontManager.ttflist:
-        # Last Resort fonts hold a box for everything, and colour fonts no outlines that could be drawn.
+        # Last Resort fonts have boxes for all characters. Colour fonts have no outlines to draw.
         if entry.style != "normal" or any(
             word in entry.name for word in ("Last Resort", "LastResort", "Color", "Mono")
         ):
@@ -126,7 +126,7 @@ def _weight(entry: Any) -> int:
 
 
 def _script(character: str) -> str:
-    """The word by which fonts name the script of a character."""
+    """Return the name of a character's script in font names."""
     name = unicodedata.name(character, "").lower()
     if unicodedata.category(character) in ("So", "Sk"):
         return "emoji"
@@ -135,11 +135,11 @@ def _script(character: str) -> str:
 
 
 def _east_asian(characters: Iterable[str]) -> str:
-    """How a CJK family is named for the language of these characters: they are not written alike everywhere."""
+    """Return the suffix of CJK families for the language of the characters. Glyphs differ between languages."""
     names = {unicodedata.name(character, "").split(" ")[0] for character in characters}
     return " JP" if names & {"HIRAGANA", "KATAKANA"} else " KR" if "HANGUL" in names else " SC"
 
 
 def is_invisible(character: str) -> bool:
-    """Spaces, joiners and variation selectors need no glyph."""
+    """Return whether a character needs no glyph: spaces, joiners, variation selectors."""
     return character.isspace() or unicodedata.category(character) in ("Cf", "Cc") or "\ufe00" <= character <= "\ufe0f"

@@ -1,4 +1,4 @@
-"""The matrix as a heat map."""
+"""Heat map of the matrix."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def heatmap(
     limit: float | None = None,
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """Draw the (S, T) matrix, rows for the units of text a, columns for those of text b.
+    """Draw the (S, T) matrix. Rows are units of text a, columns units of text b.
 
-    Main effects, where there are any, are a separate column and row with colours and a bar of their own. Labels
-    of special tokens and prompts are grey. The title gives the score, its error and its parts.
+    Main effects, if any, are a separate column and row with their own colours and colour bar. Labels of special
+    tokens and prompts are grey. The title gives the score, its error and its parts.
 
     Args:
-        result: of `attribute_prediction`, its `words()`, or any with the same attributes.
-        special_tokens: also draw special tokens and prompts, which are not part of the text itself.
-        values: print the numbers in the cells; None prints them where they fit.
-        title: False for none, or a title of your own.
-        limit: the colours of the matrix run from −limit to limit, above 0; None takes the largest absolute value.
-        ax: draw here; None makes a figure that grows with S and T, up to about 15 inches: where the labels of a long
-            text would overlap, its strongest rows and columns alone are named. A figure of your own makes room for
-            the labels when it is made with ``layout="constrained"``.
+        result: A result of `attribute_prediction`, its `words()`, or any object with the same attributes.
+        special_tokens: Also draw special tokens and prompts, which are not part of the text itself.
+        values: Print the numbers in the cells. None prints them if they fit.
+        title: False for none, or a custom title.
+        limit: The matrix colours run from −limit to limit, above 0. None takes the largest absolute value.
+        ax: The axes to draw on. None creates a figure that grows with S and T, up to about 15 inches. If labels of a
+            long text would overlap, only its strongest rows and columns are labelled. A custom figure needs
+            ``layout="constrained"`` to make room for the labels.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: the matrix holds numbers that are not finite, or ``limit`` is not above 0.
+        TypeError: An argument has the wrong type.
+        ValueError: The matrix holds numbers that are not finite, or ``limit`` is not above 0.
 
     Warns:
-        UserWarning: no installed font has some of the characters.
+        UserWarning: No installed font has some of the characters.
     """
     table = table_of(check_result(result), special_tokens)
     chunks = title_chunks(

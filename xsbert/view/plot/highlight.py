@@ -1,4 +1,4 @@
-"""The texts themselves, shaded."""
+"""Plot of the texts with shaded words."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ __all__ = ["highlight"]
 def highlight(
     result: PairView, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
 ) -> tuple[Figure, Axes]:
-    """Draw the texts themselves, each word shaded by all that it contributes.
+    """Draw the texts with each word shaded by its total contribution.
 
-    That is its row (text a) or column (text b) of the matrix, summed, plus its main effect. Each interaction is thus
-    counted once in either text. Tokens are summed to words first, where the tokenizer has word ids. Lines of a
-    right-to-left text start at the right.
+    The contribution is the sum of the word's row (text a) or column (text b) of the matrix plus its main effect. Each
+    interaction counts once in each text. Tokens are first summed to words if the tokenizer has word ids. Lines of
+    right-to-left texts start at the right.
 
     Args:
-        result: as for `heatmap`.
-        special_tokens: as for `heatmap`.
-        title: False for none, or a title of your own.
-        width: of the figure, inches, at least 3. It is as high as the texts need.
+        result: As for `heatmap`.
+        special_tokens: As for `heatmap`.
+        title: False for none, or a custom title.
+        width: Width of the figure in inches, at least 3. The height follows from the texts.
 
     Raises:
-        TypeError: an argument is of the wrong type.
+        TypeError: An argument has the wrong type.
         ValueError: ``width`` is below 3; other errors as for `heatmap`.
 
     Warns:
-        UserWarning: as for `heatmap`.
+        UserWarning: As for `heatmap`.
     """
     check_result(result)
     if not is_number(width) or not 3 <= width < math.inf:

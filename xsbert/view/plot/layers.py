@@ -1,4 +1,4 @@
-"""One pair at several layers."""
+"""Plot of one pair at several layers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .table import Table, cell_inches, cells_of, colour_bars, draw_table, label_
 __all__ = ["layers"]
 
 LARGEST_PANEL = 5.0
-"""Inches that the cells of a panel take at most on either side."""
+"""Maximum width and height of the cells of a panel, in inches."""
 
 
 def layers(
@@ -34,25 +34,24 @@ def layers(
     values: bool | None = None,
     title: bool | str = True,
 ) -> tuple[Figure, np.ndarray]:
-    """Draw the same pair at several layers side by side, all on one scale or each on its own.
+    """Draw the same pair at several layers side by side, with a shared or a separate colour scale.
 
     Args:
-        results: n results with the same units; up to four make a row, in rows that are as even as can be.
-        own_scales: the colours of each panel run to its own largest absolute value, which its title states.
-        special_tokens: as for `heatmap`.
-        values: as for `heatmap`.
-        title: False for none, or a title of your own above all panels.
+        results: n results with the same units. Rows hold up to four panels and are as even as possible.
+        own_scales: Scale the colours of each panel to its own largest absolute value, stated in its title.
+        special_tokens: As for `heatmap`.
+        values: As for `heatmap`.
+        title: False for none, or a custom title above all panels.
 
     Returns:
-        the figure and the (n,) array of axes, in the order of the results.
+        The figure and the (n,) array of axes, in the order of the results.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: there are no results, or they differ in their units or in the kind of similarity; other errors
-            as for `heatmap`.
+        TypeError: An argument has the wrong type.
+        ValueError: There are no results, or they differ in units or similarity; other errors as for `heatmap`.
 
     Warns:
-        UserWarning: as for `heatmap`.
+        UserWarning: As for `heatmap`.
     """
     _check_results(results)
     check_flag(own_scales, "own_scales")
@@ -85,7 +84,7 @@ def layers(
 
 
 def _colours(images: list[AxesImage], own_scales: bool) -> dict[str, ScalarMappable]:
-    """What the bars of colours show, by their names; ``images`` are those of one panel."""
+    """Return the contents of the colour bars by name. ``images`` are those of one panel."""
     named: dict[str, ScalarMappable] = dict(zip(("attribution", "main effect"), images, strict=False))
     if not own_scales:
         return named
@@ -96,7 +95,7 @@ def _colours(images: list[AxesImage], own_scales: bool) -> dict[str, ScalarMappa
 
 
 def _panel_inches(n: float) -> float:
-    """The extent of a cell, of n in a panel."""
+    """Return the size of a cell in a panel of n cells."""
     return min(0.8 * cell_inches(n), LARGEST_PANEL / n)
 
 
@@ -111,7 +110,7 @@ def _check_results(results: Any) -> None:
 
 
 def _without_empty(tables: list[Table], limits: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A table of zeros has a limit of one, which must not set the scale of the others."""
+    """Replace the limits of all-zero tables (one) by zero, to keep them out of the shared scale."""
     return [
         (
             limit if np.any(table.matrix) or not any(np.any(other.matrix) for other in tables) else 0.0,
@@ -124,7 +123,7 @@ def _without_empty(tables: list[Table], limits: list[tuple[float, float]]) -> li
 def _grid(
     n: int, table: Table, n_cells: tuple[float, float], cell: tuple[float, float], margins: bool
 ) -> tuple[Figure, np.ndarray, int]:
-    """A figure with n panels in rows that are as even as can be, and the number of columns."""
+    """Create a figure with n panels in rows as even as possible. Also return the number of columns."""
     panel = cell[0] * n_cells[0], cell[1] * n_cells[1]
     widest = max(1, min(n, 4, int(16 // panel[0])))
     n_rows = math.ceil(n / widest)

@@ -1,4 +1,4 @@
-"""Colours, numbers, labels and titles that the pictures share."""
+"""Colours, number formats, labels and titles shared by the plots."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = [
 
 COLOURS, MAIN_COLOURS = "RdBu_r", "PuOr_r"
 POSITIVE, NEGATIVE, NEUTRAL = "#b2182b", "#2166ac", "#4d4d4d"
-# Read as well on white as on black.
+# Readable on white and on black.
 MUTED = "#7a7a7a"
 NEAR_BLACK, GRIDS = "#1a1a1a", {"light": "#dddddd", "dark": "#444444"}
 
@@ -70,14 +70,14 @@ def score_chunks(result: PairView) -> list[str]:
 
 
 def unshifted_chunks(result: PairView, decimals: int) -> list[str]:
-    """The model's own score, where a shift was added to it."""
+    """Return the score without the shift, for a model that a shift was added to."""
     return [] if result.score_unshifted is None else [f"unshifted {written(result.score_unshifted, decimals)}"]
 
 
 def part_chunks(result: PairView, shown: np.ndarray | None = None) -> list[str]:
-    """What the score is the sum of: without a shift it is not the sum of the cells.
+    """Return the parts of the score. Without a shift, the score is not the sum of the cells.
 
-    ``shown`` are the cells that are drawn; None where the picture has no cells.
+    ``shown`` are the drawn cells, or None for a plot without cells.
     """
     interactions, main_a, main_b, baseline = result.parts.values()
     complete = shown is None or shown.size == result.matrix.size
@@ -106,10 +106,10 @@ def set_title(ax: Axes, chunks: list[str], width: float, pad: float | None = Non
 
 
 def wrap(chunks: list[str], width: float) -> list[str]:
-    """Fill lines of at least 2.4 inches with chunks, none of which is broken."""
+    """Fill lines of at least 2.4 inches with whole chunks."""
     lines: list[str] = []
     for chunk in chunks:
-        # The terms of a sum are no list.
+        # Terms of a sum are separated by spaces, not commas.
         longer = lines[-1] + (" " if chunk.startswith(("= ", "+ ")) else ", ") + chunk if lines else chunk
         if lines and ems(longer) * FONT_SIZE < 72 * max(width, 2.4):
             lines[-1] = longer
@@ -123,7 +123,7 @@ def labels_of(text: TextView) -> list[str]:
 
 
 def ems(text: str) -> float:
-    """Width of a text in units of its font size, a little too much rather than too little."""
+    """Return an upper estimate of the width of a text, in units of its font size."""
     return max(sum(map(_em, line)) for line in text.split("\n"))
 
 
@@ -138,7 +138,7 @@ def is_wide(character: str) -> bool:
 
 
 def written(value: float, decimals: int, sign: bool = False) -> str:
-    """With a minus sign that can be seen, and none before zero."""
+    """Format a number with a true minus sign (U+2212), and none before zero."""
     value = round(float(value), decimals) + 0.0
     return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "−")
 
@@ -148,7 +148,7 @@ def magnitude(value: float) -> str:
 
 
 def decimals_of(*values: Any) -> int:
-    """The decimals that give the largest value two or three significant digits."""
+    """Return the number of decimals that gives the largest value two or three significant digits."""
     largest = max(float(np.abs(array).max()) for array in values)
     order = math.floor(math.log10(largest)) if largest else 0
     return min(6, max(0, 2 - order if order >= 0 else 1 - order))
@@ -163,18 +163,18 @@ def colours_of(limit: float) -> ScalarMappable:
 
 
 def ink() -> str:
-    """The colour of text and marks on the background, as matplotlib's style has it."""
+    """Return the colour of text and marks, from matplotlib's style."""
     chosen = to_hex(matplotlib.rcParams["text.color"])
     return NEAR_BLACK if chosen == "#000000" else chosen
 
 
 def grid() -> str:
-    """The colour of lines that stay in the background: where text is light, that is dark."""
+    """Return the colour of background lines: dark if text is light."""
     return GRIDS["dark" if _luminance(to_rgb(ink())) > 0.5 else "light"]
 
 
 def ink_on(colour: Any, muted: bool = False) -> str:
-    """Black or white, whichever can be read on the colour (red, green, blue, opacity), each from 0 to 1."""
+    """Return black or white for readability on a colour (red, green, blue, opacity), each from 0 to 1."""
     luminance = _luminance(colour)
     if luminance < 0.22:
         return "white"

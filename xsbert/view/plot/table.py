@@ -1,4 +1,4 @@
-"""The matrix with main effects as its margins."""
+"""Drawing of the matrix with main effects as margins."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ __all__ = [
 
 SMALLEST_VALUE = 5.0
 SMALLEST_LABEL = 6.5
-"""Points, below which a label cannot be read: then the strongest rows and columns alone are named."""
+"""Smallest readable label in points. If labels do not fit, only the strongest rows and columns are labelled."""
 LARGEST = 11.2
-"""Inches that the cells of a side take together at most, however long the text."""
+"""Maximum total size of the cells along a side in inches, for any text length."""
 GAP = 0.4
-"""Between the matrix and the main effects, in cells."""
+"""Gap between the matrix and the main effects, in cells."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a heat map shows."""
+    """The contents of a heat map."""
 
     matrix: np.ndarray
     """(S, T)"""
@@ -80,11 +80,11 @@ class Table:
 
 
 def table_of(result: PairView, special_tokens: bool = True) -> Table:
-    """What a heat map shows of a result; without special tokens, it is left with the units of the text itself.
+    """Return the contents of a result's heat map. Without special tokens, only units of the text itself remain.
 
     Raises:
         TypeError: ``special_tokens`` is neither True nor False.
-        ValueError: no unit is left.
+        ValueError: No unit remains.
     """
     check_flag(special_tokens, "special_tokens")
     rows, columns = (
@@ -150,7 +150,7 @@ def draw_table(
     cell: tuple[float, float],
     margins: bool,
 ) -> list[AxesImage]:
-    """Draw the cells and their labels; ``cell`` is the width and height of one in inches."""
+    """Draw the cells and their labels. ``cell`` is the width and height of a cell in inches."""
     if values is not None:
         check_flag(values, "values")
     n_rows, n_columns = table.matrix.shape
@@ -179,7 +179,7 @@ def draw_table(
 def _image(
     ax: Axes, values: np.ndarray, origin: tuple[float, float], colours: str, limit: float, lines: bool
 ) -> AxesImage:
-    """Draw cells of width and height 1, with lines between them; ``origin`` is the centre of the first."""
+    """Draw cells of width and height 1, with lines between them. ``origin`` is the centre of the first cell."""
     n_rows, n_columns = values.shape
     left, top = origin[0] - 0.5, origin[1] - 0.5
     right, bottom = left + n_columns, top + n_rows
@@ -230,16 +230,16 @@ def _print_values(
 
 @dataclass(frozen=True)
 class _Labels:
-    """The names of the cells along an axis."""
+    """The labels of the cells along an axis."""
 
     texts: list[str]
     muted: list[bool]
     strengths: np.ndarray
-    """Of each row or column, the largest absolute value."""
+    """The largest absolute value of each row or column."""
     margins: bool
 
     def named(self, cell: float) -> list[int]:
-        """Places that are named: all, or, where these would overlap, the strongest that do not."""
+        """Return the labelled places: all, or the strongest without overlap."""
         apart = math.ceil(SMALLEST_LABEL / 72 / 0.72 / cell - 1e-9)
         if apart <= 1:
             return list(range(len(self.texts)))
@@ -256,7 +256,7 @@ class _Labels:
 
 
 def _label_axis(ax: Axes, axis: Literal["x", "y"], names: _Labels, fonts: Fonts, cell: float) -> None:
-    """Name the cells along an axis; ``cell`` is the extent of one in inches."""
+    """Label the cells along an axis. ``cell`` is the size of a cell in inches."""
     named = names.named(cell)
     places = [float(place) for place in named]
     labels, muted = [names.texts[place] for place in named], [names.muted[place] for place in named]
@@ -291,11 +291,11 @@ def colour_bars(
     height: float,
     beyond: Sequence[bool] = (False, False),
 ) -> None:
-    """Bars with their names; ``height`` of the drawing in inches: they are no longer than a hand needs.
+    """Draw labelled colour bars with limited length. ``height`` is that of the drawing in inches.
 
-    ``beyond`` tells of which of them values leave the scale.
+    ``beyond`` marks bars with values outside the scale.
     """
-    # The bar that is added last comes next to the cells. Only a layout engine keeps the labels of the two apart.
+    # The bar added last is next to the cells. Only a layout engine keeps the labels of both bars apart.
     laid_out = fig.get_layout_engine() is not None
     for place, (label, image) in reversed(list(enumerate(colours.items()))):
         bar = fig.colorbar(
@@ -313,12 +313,12 @@ def colour_bars(
 
 
 def _main_label(cell: float) -> str:
-    """On two lines where the cell has room for them; ``cell`` is its width in inches."""
+    """Return the label, on two lines if they fit. ``cell`` is the width of a cell in inches."""
     return "main\neffect" if _fits(["main\neffect"], cell) else "main effect"
 
 
 def _fits(labels: list[str], cell: float) -> bool:
-    """Whether the labels can be written upright over cells; ``cell`` is the width of one in inches."""
+    """Return whether the labels fit over cells without rotation. ``cell`` is the width of a cell in inches."""
     return max(map(ems, labels)) * _label_size(cell) < 0.95 * 72 * cell
 
 
@@ -328,7 +328,7 @@ def cells_of(table: Table, margins: bool) -> tuple[float, float]:
 
 
 def cell_inches(n: float) -> float:
-    """Large where there are few, and as small as it must be where they are very many."""
+    """Return the size of each of n cells: large for few cells, smaller for many."""
     return min(0.8, 0.13 + 2.6 / n, LARGEST / n)
 
 
@@ -337,7 +337,7 @@ def _label_size(cell: float) -> float:
 
 
 def label_inches(table: Table, cell: Sequence[float], margins: bool) -> tuple[float, float]:
-    """Room for the labels of a (left) and of b (above), with the names of the texts."""
+    """Return the room for the labels of a (left) and b (above), including the names of the texts."""
     beside, over = ([_main_label(side)] if margins else [] for side in (cell[1], cell[0]))
     left = max(map(ems, table.labels_a + beside)) * _label_size(cell[1])
     size = _label_size(cell[0])

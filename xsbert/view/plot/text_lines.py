@@ -1,4 +1,4 @@
-"""Texts broken into lines, in either reading direction."""
+"""Line breaking of texts, in both reading directions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RIGHT_TO_LEFT_MARK = "\u200f"
 
 @dataclass(frozen=True)
 class Side:
-    """One text, cut into the words that it shades."""
+    """One text, split into shaded words."""
 
     name: str
     text: TextView
     values: np.ndarray
     """(S,)"""
     kept: tuple[bool, ...]
-    """(S,) which of the words are drawn."""
+    """(S,) whether each word is drawn."""
 
     @property
     def words(self) -> list[str]:
@@ -41,7 +41,7 @@ class Side:
 
     @property
     def spaced(self) -> list[bool]:
-        """(S,) whether white space, or the edge of the text, comes before the word."""
+        """(S,) whether white space or the edge of the text precedes each word."""
         spans = self.text.spans
         if spans is None:
             return [not token.startswith("##") for token in self.text.tokens]
@@ -58,7 +58,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Piece:
-    """A word, or a part of one that is longer than a line."""
+    """A word, or a part of a word that is longer than a line."""
 
     shown: str
     value: float
@@ -70,7 +70,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Block:
-    """One text on its lines, top to bottom, in inches."""
+    """One text in lines, top to bottom. Lengths are in inches."""
 
     heading: str
     lines: list[list[Piece]]
@@ -87,7 +87,7 @@ class Block:
 def lay_out_sides(
     ax: Axes, sides: Sequence[Side], fonts: Fonts, size: float, width: float
 ) -> tuple[list[Block], float]:
-    """Break the texts into lines no wider than ``width`` inches; also the height that they use."""
+    """Break the texts into lines of at most ``width`` inches. Also return the used height."""
     blocks, top = [], 0.0
     for side in sides:
         pieces = _pieces(ax, side, fonts, size, width)
@@ -108,7 +108,7 @@ def _pieces(ax: Axes, side: Side, fonts: Fonts, size: float, width: float) -> li
             continue
         shown = fonts.shown(word)
         if right_to_left and not _has_direction(word):
-            # Brackets of a right-to-left text are drawn as mirror images.
+            # Brackets in right-to-left texts are mirrored.
             shown = RIGHT_TO_LEFT_MARK + shown
         parts = [(shown, _text_inches(ax, shown, fonts, size))]
         if parts[0][1] > width:
@@ -121,7 +121,7 @@ def _pieces(ax: Axes, side: Side, fonts: Fonts, size: float, width: float) -> li
 
 
 def _split(ax: Axes, word: str, fonts: Fonts, size: float, width: float) -> list[tuple[str, float]]:
-    """Cut what is wider than a line: at spaces, or else anywhere but between a letter and the marks on it."""
+    """Split a word wider than a line: at spaces, or else anywhere except between a letter and its marks."""
 
     def fits(part: str) -> bool:
         return _text_inches(ax, part, fonts, size) <= width
@@ -164,7 +164,7 @@ def _break_lines(pieces: list[Piece], width: float, space: float) -> list[list[P
 
 
 def _clusters(pieces: list[Piece]) -> list[list[Piece]]:
-    """Pieces that stay on one line: a word with its punctuation. Scripts without white space break anywhere."""
+    """Group pieces that stay on one line: a word with punctuation. Scripts without white space break anywhere."""
     clusters: list[list[Piece]] = []
     for piece in pieces:
         breaks = piece.spaced or (unicodedata.category(piece.shown[0]) == "Lo" and is_wide(piece.shown[0]))
@@ -175,7 +175,7 @@ def _clusters(pieces: list[Piece]) -> list[list[Piece]]:
 
 
 def visual_order(line: list[Piece], right_to_left: bool) -> list[tuple[Piece, bool]]:
-    """Pieces from where the line starts on, each with whether a space comes before; runs against it turned round."""
+    """Order pieces from the line's start, each with a preceding-space flag. Opposite runs are reversed."""
     ordered: list[tuple[Piece, bool]] = []
     directed = [(piece, _direction(piece.shown, right_to_left, piece.muted)) for piece in line]
     for direction, group in groupby(directed, key=lambda item: item[1]):
@@ -188,7 +188,7 @@ def visual_order(line: list[Piece], right_to_left: bool) -> list[tuple[Piece, bo
 
 
 def _direction(word: str, right_to_left: bool, muted: bool) -> bool:
-    """Whether a word runs from right to left; special tokens and signs go with their text."""
+    """Return whether a word runs right to left. Special tokens and signs follow their text."""
     return right_to_left if muted or not _has_direction(word) else _is_right_to_left(word)
 
 
@@ -202,7 +202,7 @@ def _has_direction(text: str) -> bool:
 
 
 def _is_right_to_left(text: str) -> bool:
-    """By the first letter, as browsers do."""
+    """Decide by the first letter, like browsers."""
     return _has_direction(text) and _strong(text)[0] != "L"
 
 

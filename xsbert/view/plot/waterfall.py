@@ -1,4 +1,4 @@
-"""How the parts add up to the score."""
+"""Waterfall plot of the parts of the score."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def waterfall(result: PairView, *, title: bool | str = True, ax: Axes | None = N
     """Draw how interactions, main effects, baseline and error add up to the score.
 
     Args:
-        result: as for `heatmap`.
-        title: False for none, or a title of your own.
-        ax: draw here; None makes a figure.
+        result: As for `heatmap`.
+        title: False for none, or a custom title.
+        ax: The axes to draw on. None creates a figure.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: as for `heatmap`.
+        TypeError: An argument has the wrong type.
+        ValueError: As for `heatmap`.
     """
     check_result(result)
     parts = dict(result.parts)
