@@ -114,7 +114,7 @@ def _claim(target: Path) -> tuple[Path, int]:
 
 
 def _remove_left_behind(path: Path) -> bool:
-    """Remove an unfinished file unless somebody is writing it; whether its place is free now."""
+    """Removes an abandoned file. Returns whether its name is free."""
     if fcntl is None:
         return False
     try:
@@ -126,7 +126,7 @@ def _remove_left_behind(path: Path) -> bool:
     try:
         if not _lock(number):
             return False
-        # Its writer may have finished since it was opened: then it has its name, and the place may be somebody else's.
+        # The writer may have renamed its file since it was opened, and another writer may use the name.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(number), os.stat(path, follow_symlinks=False)):
                 path.unlink()
