@@ -200,7 +200,7 @@ def _tokenized(explainer: Explainer, text: str, prompt: Prompt, index: int) -> T
 
 
 def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
-    """Warn once of all truncated texts, and once of texts of which no token is left. Each hit has its own number."""
+    """Warn once of all truncated texts (`Hit.n_cut` has each number), and once of texts of which nothing is left."""
     cut = sorted((text for text in texts if text.n_cut), key=lambda text: -text.n_cut)
     unseen = [text for text in texts if text.nothing_left]
     notes = [(cut, cut and cut[0].cut, ", and those of {} further hits (Hit.n_cut)")]
