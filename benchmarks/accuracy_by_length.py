@@ -6,8 +6,7 @@
 For each model, reference, layer and band of length, the factors of random texts are computed for the default tolerance,
 and their true error ‖V − V*‖ / ‖V*‖ is compared with the stated one. V* comes from the model in float64 and from a rule
 with twice the nodes on each subinterval, and two more. Stated errors should be above the true ones in 95 % of cases of
-every
-cell, and at most three times as large.
+every cell, and at most three times as large.
 
 Texts are drawn by the seed, the same for all cells of a band. Work goes text by text over all cells, so that a run that
 is stopped has about the same share of texts in each. The record is written after each turn over the cells, and the same

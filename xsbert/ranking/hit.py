@@ -123,7 +123,9 @@ class Hit:
 
     @property
     def factor_error(self) -> float | None:
-        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' shares V; see `xsbert.accuracy`.
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V.
+
+        See `xsbert.integrated_jacobian.error_estimates`.
 
         Along the query's direction alone few numbers tell it, so that it is wide (docs/guides/rankings.md).
         """
@@ -177,7 +179,8 @@ class Hit:
 
         Args:
             merge: ``"words"``, ``"sentences"`` or ``"passages"``, the runs of words that stand out; see
-                `xsbert.highlights`. Words are those of the tokenizer, also where `units` are tokens or sentences.
+                `xsbert.ranking.highlights`. Words are those of the tokenizer, also where `units` are tokens or
+                sentences.
             k: most of them.
         """
         k = checked_integer(k, "k", least=1, optional=True, wrong_type=ValueError)
