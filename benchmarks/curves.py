@@ -15,10 +15,10 @@ from xsbert.integrated_jacobian import PathIntegrator
 from xsbert.integrated_jacobian.adaptive import place_nodes
 from xsbert.integrated_jacobian.rules import Quadrature, gauss_legendre
 
-__all__ = ["Curve", "Piecewise", "Positions", "curve_of", "fine_rules", "panel_edges", "plain"]
+__all__ = ["Curve", "Piecewise", "Positions", "curve_of", "fine_rules", "plain", "subinterval_edges"]
 
-# Fine nodes of a smooth path, and of each half of a panel, with the residual for which the panels are chosen.
-FINE, FINE_ON_PANELS, FINE_RESIDUAL = 256, 8, 1e-3
+# Fine nodes of a smooth path, and of each half of a subinterval, with the residual for which subintervals are chosen.
+FINE, FINE_ON_SUBINTERVALS, FINE_RESIDUAL = 256, 8, 1e-3
 
 Positions = Callable[[np.ndarray], np.ndarray]
 
@@ -26,11 +26,11 @@ plain = functools.cache(gauss_legendre)
 
 
 class Piecewise:
-    """A function on [0, 1] with values (K,): a polynomial on each panel.
+    """A function on [0, 1] with values (K,): a polynomial on each subinterval.
 
     Args:
-        edges: (P + 1,) ends of the panels, from 0 to 1.
-        coefficients: of each panel (N, K), of Legendre polynomials.
+        edges: (P + 1,) ends of the subintervals, from 0 to 1.
+        coefficients: of each subinterval (N, K), of Legendre polynomials.
     """
 
     def __init__(self, edges: np.ndarray, coefficients: list[np.ndarray]) -> None:
@@ -38,7 +38,7 @@ class Piecewise:
 
     @classmethod
     def through(cls, edges: np.ndarray, samples: list[np.ndarray]) -> Piecewise:
-        """Through samples (N, K) at the Gauss-Legendre nodes of each panel."""
+        """Through samples (N, K) at the Gauss-Legendre nodes of each subinterval."""
 
         def fitted(values: np.ndarray) -> np.ndarray:
             nodes, weights = legendre.leggauss(len(values))
@@ -48,7 +48,7 @@ class Piecewise:
         return cls(edges, [fitted(values) for values in samples])
 
     def integral(self, starts: np.ndarray) -> Piecewise:
-        """What it is the derivative of, given that at the panels' starts (P, K)."""
+        """What it is the derivative of, given that at the subintervals' starts (P, K)."""
         halves = np.diff(self.edges) / 2
         found = [half * legendre.legint(each, lbnd=-1) for half, each in zip(halves, self.coefficients, strict=True)]
         for start, each in zip(starts, found, strict=True):
@@ -57,12 +57,12 @@ class Piecewise:
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """(M,) to (M, K)"""
-        panels = np.clip(np.searchsorted(self.edges, positions, side="right") - 1, 0, len(self.coefficients) - 1)
+        places = np.clip(np.searchsorted(self.edges, positions, side="right") - 1, 0, len(self.coefficients) - 1)
         found = np.empty((len(positions), self.coefficients[0].shape[1]))
-        for panel in np.unique(panels):
-            inside, (low, high) = panels == panel, self.edges[panel : panel + 2]
+        for place in np.unique(places):
+            inside, (low, high) = places == place, self.edges[place : place + 2]
             local = 2 * (positions[inside] - low) / (high - low) - 1
-            coefficients = self.coefficients[panel]
+            coefficients = self.coefficients[place]
             found[inside] = legendre.legvander(local, len(coefficients) - 1) @ coefficients
         return found
 
@@ -85,8 +85,8 @@ class Curve(NamedTuple):
         return np.linalg.norm(self.at(positions), axis=1)
 
 
-def panel_edges(path: TextPath) -> np.ndarray:
-    """Ends of panels on each of which the path is smooth."""
+def subinterval_edges(path: TextPath) -> np.ndarray:
+    """Ends of subintervals on each of which the path is smooth."""
     placed = place_nodes(PathIntegrator(path.f, [path.x], [path.r]), [path.f_x - path.f_r], FINE_RESIDUAL, 4096)[0]
     if len(placed.orders) == 1:
         return np.array([0.0, 1.0])
@@ -96,8 +96,8 @@ def panel_edges(path: TextPath) -> np.ndarray:
 
 
 def fine_rules(edges: np.ndarray, n_steps: int | None = None) -> list[Quadrature]:
-    """Gauss-Legendre nodes on each panel, so many or enough."""
-    nodes, weights = plain(n_steps or (FINE if len(edges) == 2 else FINE_ON_PANELS))
+    """Gauss-Legendre nodes on each subinterval, so many or enough."""
+    nodes, weights = plain(n_steps or (FINE if len(edges) == 2 else FINE_ON_SUBINTERVALS))
     return [Quadrature(low + (high - low) * nodes, (high - low) * weights) for low, high in itertools.pairwise(edges)]
 
 

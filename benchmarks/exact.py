@@ -36,7 +36,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from common import environment, path_of, settings, table, write_json
-from curves import Curve, curve_of, panel_edges, plain
+from curves import Curve, curve_of, plain, subinterval_edges
 from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
 
@@ -218,7 +218,7 @@ def nodes_at(layer: int, model: XSTransformer, texts: list[str]) -> dict[str, An
     explainer, fine = model.explainer(layer=layer), copy.deepcopy(model).double().explainer(layer=layer)
     for text in texts:
         path, in_float64 = explainer.path(text), fine.path(text)
-        curve = curve_of(in_float64, panel_edges(in_float64))
+        curve = curve_of(in_float64, subinterval_edges(in_float64))
         for tolerance in TOLERANCES:
             for rule in RULES:
                 n = fewest_nodes(rule, curve, tolerance)

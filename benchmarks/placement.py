@@ -42,7 +42,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from common import MODEL_HELP, distinct_texts, environment, load, settings, table, write_json
-from curves import Curve, Piecewise, curve_of, fine_rules, panel_edges, plain
+from curves import Curve, Piecewise, curve_of, fine_rules, plain, subinterval_edges
 from tqdm import tqdm
 
 from xsbert.engine import Explainer
@@ -55,7 +55,7 @@ TOLERANCES = (1e-2, 1e-3)
 FINE_FACTORS = 128
 MOST_NODES = 255
 N_PROBES = 5
-# Passes for a look at one place: a value of f, and a derivative along the path.
+# Passes for one evaluation: a value of f, and a derivative along the path.
 PASSES = {"values": 1, "derivatives": 2, "both": 2}
 
 
@@ -118,7 +118,7 @@ def main() -> None:
 def nodes_of(text: str, explainer: Explainer, with_factors: bool) -> dict[str, Any]:
     """Tokens of a text, the residual of the fine nodes, and by tolerance and way the nodes, passes and errors."""
     path = explainer.path(text)
-    edges = panel_edges(path)
+    edges = subinterval_edges(path)
     fine = fine_rules(edges)
     curve = curve_of(path, edges)
     of_factors = fine if len(edges) > 2 else fine_rules(edges, FINE_FACTORS)
@@ -184,7 +184,7 @@ def first_within(curve: Curve, rules: Iterable[Quadrature], tolerance: float) ->
 
 def by_library(curve: Curve, tolerance: float) -> Placed:
     """What the library places, its requests answered from the curve and counted."""
-    looks = {
+    requested = {
         "values": curve.values,
         "derivatives": curve.at,
         "both": lambda nodes: np.stack([curve.values(nodes), curve.at(nodes)], axis=1),
@@ -196,7 +196,7 @@ def by_library(curve: Curve, tolerance: float) -> Placed:
         except StopIteration as end:
             return Placed(end.value.rule if end.value.reached else None, passes)
         passes += PASSES[kind] * len(nodes)
-        answer = torch.from_numpy(looks[kind](nodes))
+        answer = torch.from_numpy(requested[kind](nodes))
 
 
 def bend(curve: Curve) -> tuple[float, float]:

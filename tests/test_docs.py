@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((ROOT / "demos").glob("*.ipynb"))
 CODE = sorted(path for folder in ("xsbert", "benchmarks", "demos") for path in (ROOT / folder).rglob("*.py"))
 
 LINK = re.compile(r"\]\(([^()\s]+)\)")
-FENCE = re.compile(r"^(`{3,})(?!\{).*?^\1", flags=re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^(`{3,}).*?^\1", flags=re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#{1,6} (.+)$", flags=re.MULTILINE)
 TARGET = re.compile(r"^\(([\w-]+)\)=$", flags=re.MULTILINE)
 # A file that a command is to write need not be there.
@@ -100,22 +100,74 @@ def test_nothing_promises_every_model():
     assert {name: said for name, said in found.items() if said} == {}
 
 
+NAME = re.compile(r"\bxsbert(?:\.[A-Za-z_]\w*)+")
+NAME_IN_CODE = re.compile(r"`(xsbert(?:\.[A-Za-z_]\w*)+)")
+IMPORT = re.compile(r"\bfrom (xsbert[\w.]*) import ([\w, ]+)")
+
+
+def resolved(name):
+    """What a dotted name stands for: attributes of the longest part of it that is a module."""
+    parts = name.split(".")
+    for n_parts in range(len(parts), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:n_parts]))
+        except ModuleNotFoundError as error:
+            if not str(error.name).startswith("xsbert"):
+                raise
+            continue
+        for part in parts[n_parts:]:
+            thing = getattr(thing, part)
+        return thing
+    raise AttributeError(name)
+
+
+def names_in(path):
+    """Dotted names of the package, also those that examples import. Of code those between backquotes."""
+    if path.suffix == ".py":
+        return set(NAME_IN_CODE.findall(path.read_text(encoding="utf-8")))
+    cells = nbformat.read(path, as_version=4).cells if path.suffix == ".ipynb" else None
+    text = path.read_text(encoding="utf-8") if cells is None else "\n\n".join(cell.source for cell in cells)
+    imported = {f"{module}.{name.split()[0]}" for module, names in IMPORT.findall(text) for name in names.split(",")}
+    return imported.union(NAME.findall(text))
+
+
+def names_in_first_columns(path):
+    cells = re.findall(r"^\| ([^|]*) \|", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return set(NAME.findall(" ".join(cells)))
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, *CODE], ids=name_of)
+@pytest.mark.filterwarnings("error:.* is now:DeprecationWarning")
+def test_named_modules_exist(path):
+    """The changelog also has names of earlier versions, in the first column of its tables."""
+    earlier = names_in_first_columns(path) if path.stem == "CHANGELOG" else set()
+    missing = []
+    for name in sorted(names_in(path) - earlier):
+        try:
+            resolved(name)
+        except (AttributeError, DeprecationWarning):
+            missing.append(name)
+    assert missing == []
+
+
 # Modules that users import from. Their public names are in the reference.
 FOR_USERS = [
     "xsbert",
+    "xsbert.attribution",
     "xsbert.attribution.alignment",
-    "xsbert.evaluation.control_models",
     "xsbert.corpus",
     "xsbert.engine",
-    "xsbert.evaluation.references",
+    "xsbert.evaluation",
+    "xsbert.evaluation.control_models",
     "xsbert.evaluation.faithfulness",
     "xsbert.evaluation.gold_alignments",
-    "xsbert.integrated_jacobian",
     "xsbert.evaluation.linguistics",
     "xsbert.evaluation.methods",
-    "xsbert.models",
     "xsbert.evaluation.perturbation",
-    "xsbert.integrated_jacobian.rules",
+    "xsbert.factors",
+    "xsbert.integrated_jacobian",
+    "xsbert.models",
+    "xsbert.ranking",
     "xsbert.ranking.retrievers",
     "xsbert.utils",
 ]

@@ -1,11 +1,16 @@
 """Attributions by linguistic labels, and probes of negation and antonyms."""
 
-from .labels import LabelledSpan, spacy_labeller, unit_labels
-from .probes import probe_negation, probe_opposites
-from .tables import Table, contributions, cumulative_share, kept_by_label, kept_correlation, lexical_bias
+from .labels import LabelledSpan, Labeller, spacy_labeller, unit_labels
+from .probes import ANTONYMS, NEGATIONS, SYNONYMS, probe_negation, probe_opposites
+from .tables import CONTENT, Table, contributions, cumulative_share, kept_by_label, kept_correlation, lexical_bias
 
 __all__ = [
+    "ANTONYMS",
+    "CONTENT",
+    "NEGATIONS",
+    "SYNONYMS",
     "LabelledSpan",
+    "Labeller",
     "Table",
     "contributions",
     "cumulative_share",
