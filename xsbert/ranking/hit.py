@@ -123,7 +123,8 @@ class Hit:
 
     @property
     def factor_error(self) -> float | None:
-        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V; see `xsbert.accuracy`.
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V; see
+        `xsbert.integrated_jacobian.error_estimates`.
 
         Along the query's direction alone it relies on few numbers and is wide (docs/guides/rankings.md).
         """
