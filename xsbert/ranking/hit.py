@@ -178,7 +178,7 @@ class Hit:
 
         Args:
             merge: ``"words"``, ``"sentences"`` or ``"passages"`` (runs of words with high contributions); see
-                `xsbert.highlights`. Words are those of the tokenizer, also if `units` are tokens or sentences.
+                `xsbert.ranking.highlights`. Words are those of the tokenizer, also if `units` are tokens or sentences.
             k: maximum number of spans; None returns all.
         """
         k = checked_integer(k, "k", least=1, optional=True, wrong_type=ValueError)
