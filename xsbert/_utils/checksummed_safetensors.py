@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from .atomic_files import check_regular, write, write_text
-from .header_limits import check_structure, parse_json
-from .json_fields import read_entry, read_error, read_fields, read_list, require, require_finite
+from .atomic_files import check_regular
+from .header_limits import parse_json
+from .json_fields import read_entry, require
 from .stacklevel import caller_level
 from .version import __version__
 
@@ -39,22 +39,11 @@ __all__ = [
     "UNREADABLE",
     "Header",
     "Layout",
-    "check_regular",
-    "check_structure",
     "header_bytes",
     "library_versions",
-    "parse_json",
     "read_arrays",
-    "read_entry",
-    "read_error",
-    "read_fields",
     "read_header",
-    "read_list",
     "reading",
-    "require",
-    "require_finite",
-    "write",
-    "write_text",
 ]
 
 FORMAT_VERSION = 2

@@ -21,7 +21,7 @@ from typing_extensions import Self, deprecated
 
 from .._utils.cached_property import cached_property
 from .._utils.checksummed_safetensors import reading
-from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, check_combinable, settings_of
+from ..factors.text_factors import Settings, TextFactors, check_combinable, settings_of
 from ..view.effects import WordEffect, top_pairs, word_effects
 from ..view.mixins import PageMixin, PlotMixin
 from ..view.records import to_dict
@@ -29,12 +29,12 @@ from ..view.summary import account, spell
 from .alignment import Alignments, ContrastView, alignments, contrast_view
 from .files import check_result, read_result, save_result, to_dataframe
 from .scale import ZERO_EMBEDDING, length_of
-from .similarity import check_similarity, similarity_hint
+from .similarity import check_similarity
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Attribution", "ProjectedFactors", "Settings", "TextFactors", "check_combinable", "similarity_hint"]
+__all__ = ["Attribution"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["FORMAT_VERSION", "check_result", "read_metadata", "read_result", "save_result", "to_dataframe"]
+__all__ = ["SavedResult", "check_result", "read_metadata", "read_result", "save_result", "to_dataframe"]
 
 SIDES = ("a", "b")
 ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}

@@ -15,7 +15,7 @@ from .job import Job
 from .reading import Corpus, read_corpus, warn_of_unseen
 from .task import OPTIONS, Task
 
-__all__ = ["explain_corpus"]
+__all__ = ["check_folder", "explain_corpus"]
 
 
 def explain_corpus(

@@ -147,7 +147,9 @@ class PathIntegrator:
         def trace(derivatives: Tensor, combinations: Tensor, part: slice) -> tuple[slice, Tensor]:
             return slice(None), torch.einsum("mg,nge->nme", combinations[:, part], derivatives)
 
-        return self._integrals(rules, functionals, evaluate, len(rows), trace, len(rows), description)
+        combinations = sign_combinations(len(rows))
+        n_traced = len(combinations)
+        return self._integrals(rules, functionals, evaluate, len(rows), description, trace, combinations, n_traced)
 
     def projected_factors(
         self,
@@ -187,7 +189,8 @@ class PathIntegrator:
             return part, torch.einsum("ms,nks->nkm", combinations, projected)
 
         n_rows = cotangents.shape[1]
-        found = self._integrals(rules, functionals, evaluate, n_rows, trace, len(self.xs[0]), "projected factors")
+        name, combinations = "projected factors", sign_combinations(len(self.xs[0]))
+        found = self._integrals(rules, functionals, evaluate, n_rows, name, trace, combinations, n_rows)
         return [
             Measured(factors[: len(own)].T.contiguous(), traces[:, : len(own)].transpose(1, 2))
             for (factors, traces), own in zip(found, directions, strict=True)
@@ -208,7 +211,7 @@ class PathIntegrator:
         def evaluate(h: Tensor, _differences: Tensor, _index: TextIndex, part: slice) -> Tensor:
             return batched(h, identity[part])
 
-        return [found.factors for found in self._integrals(rules, None, evaluate, len(identity), None, 0, "Jacobian")]
+        return [found.factors for found in self._integrals(rules, None, evaluate, len(identity), "Jacobian")]
 
     def _along_token_scales(self, h: Tensor, vectors: Tensor) -> tuple[Function, Tensor]:
         """f as a function of scales (S,) of the tokens' vectors, and the scales at which it is differentiated."""
@@ -235,16 +238,17 @@ class PathIntegrator:
         functionals: Sequence[np.ndarray] | None,
         evaluate: Callable[[Tensor, Tensor, TextIndex, slice], Tensor],
         n_rows: int,
-        trace: Callable[[Tensor, Tensor, slice], tuple[slice, Tensor]] | None,
-        n_combined: int,
         description: str,
+        trace: Callable[[Tensor, Tensor, slice], tuple[slice, Tensor]] | None = None,
+        combinations: Tensor | None = None,
+        n_traced: int = 0,
     ) -> list[Measured]:
         """Weighted sums over the nodes of R rows that are evaluated a few at a time.
 
         Args:
             evaluate: of h (n, S, H), differences, the texts and some of the rows, to values (n, rows, …).
-            trace: of values, combinations (1 + M, ``n_combined``) and rows: which rows of the traces, and what is
-                added.
+            trace: of values, combinations (1 + M, rows) and rows: which of the ``n_traced`` rows of the traces, and
+                what is added to them. None for no traces.
         """
         points = PathNodes(self.xs, self.rs, [rule.nodes for rule in rules])
         weights = points.weights(np.asarray(block_diag(*(rule.weights for rule in rules))))
@@ -252,7 +256,8 @@ class PathIntegrator:
             functionals = [np.zeros((0, len(rule.nodes))) for rule in rules]
             trace = None
         traced = points.weights(np.asarray(block_diag(*functionals)))
-        combinations = sign_combinations(n_combined).to(weights) if trace else weights
+        # On the device before the loop, which is not to wait for a copy.
+        signs = weights if combinations is None else combinations.to(weights)
 
         def run(passes: int) -> tuple[Tensor, Tensor]:
             total: Tensor | None = None
@@ -270,9 +275,8 @@ class PathIntegrator:
                             total = values.new_zeros(len(rules), n_rows, *values.shape[2:])
                         total[:, part] += torch.einsum("tn,nr...->tr...", weights[:, nodes], values)
                         if trace is not None and len(traced):
-                            where, rows = trace(values, combinations, part)
+                            where, rows = trace(values, signs, part)
                             if traces is None:
-                                n_traced = len(combinations) if where == slice(None) else n_rows
                                 traces = values.new_zeros(len(traced), n_traced, *rows.shape[2:])
                             traces[:, where] += torch.einsum("cn,nr...->cr...", traced[:, nodes], rows)
                             del rows

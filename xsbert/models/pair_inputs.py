@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..attribution.attribution import Attribution
 from ..attribution.scale import check_scalable
@@ -12,12 +12,8 @@ from ..engine.failures import skip_or_raise
 from ..engine.pairing import factors_for_pairs, in_units
 from ..engine.tokenization import Prompt
 from ..factors.text_factors import TextFactors
-from .shift_warning import ShiftWarning
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["ShiftWarning"]
+__all__ = ["Sides", "both_sides", "combined", "sides_of"]
 
 Sides = str | tuple[str | None, str | None] | None
 """One value for both texts, or a pair of values."""
@@ -64,6 +60,7 @@ def both_sides(
 
 
 def combined(a: TextFactors, b: TextFactors, similarity: str, units: str) -> Attribution:
+    """Combine the factors of two texts, in ``"tokens"``, ``"words"`` or ``"sentences"``."""
     return Attribution.of(in_units(a, units), in_units(b, units), similarity)
 
 

@@ -24,6 +24,7 @@ from .._utils.checksummed_safetensors import (
 )
 from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
 from .._utils.validation import finite_or_none
+from ..attribution.scale import length_of
 from ..factors.serialization import LARGEST, check_numbers, describe, read_text
 from ..factors.text_factors import ProjectedFactors, Settings, TextFactors
 from ..text.units import UNITS
@@ -160,14 +161,10 @@ def check_ranking(ranking: RankingView) -> None:
             continue
         for place, passage in enumerate(hit.passages):
             check_numbers(passage.side, f"{rank}.{place}")
-            scale = _length(ranking.query_factors, hit.similarity) * _length(passage.side, hit.similarity)
+            scale = length_of(ranking.query_factors, hit.similarity) * length_of(passage.side, hit.similarity)
             require(scale > 0, f"passage {place} of hit {rank} has no {hit.similarity} similarity with the query")
         with np.errstate(all="ignore"):
             _check_hit(hit, f"hit {rank}")
-
-
-def _length(text: TextFactors, similarity: str) -> float:
-    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
 
 
 def _check_hit(hit: HitView, name: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,6 @@ from ..factors.text_factors import ProjectedFactors, TextFactors
 from ..text.marks import Highlight, tagged
 from ..text.units import check_units
 from .highlights import highlights_of
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Hit", "Passage"]
 

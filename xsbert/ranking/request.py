@@ -59,6 +59,11 @@ class Scored:
 
 
 def checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
+    """Return (n, E) embeddings of documents on the model's device.
+
+    Raises:
+        ValueError: they do not fit the number of documents or the model's width, or are not finite.
+    """
     found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(_array_of(embeddings))
     width = model.get_embedding_dimension()
     if found.ndim != 2 or len(found) != n_documents:

@@ -9,26 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from ..text.display import Spelled
+
 __all__ = ["ContributionsView", "HitView", "PairView", "RankingView", "TextView", "shown_parts"]
 
 
-class TextView(Protocol):
+class TextView(Spelled, Protocol):
     """One text of S units, such as `TextFactors`."""
 
-    @property
-    def text(self) -> str: ...
     @property
     def prompt(self) -> str: ...
     @property
     def encoded_by(self) -> str: ...
-    @property
-    def tokens(self) -> tuple[str, ...]: ...
-    @property
-    def roles(self) -> tuple[str, ...]: ...
-    @property
-    def word_ids(self) -> tuple[int | None, ...] | None: ...
-    @property
-    def spans(self) -> tuple[tuple[int, int], ...] | None: ...
     @property
     def n_cut(self) -> int: ...
     def groups(self, units: str) -> list[list[int]]: ...
