@@ -17,7 +17,7 @@ layer of a model, shifted with one or several references,
 - arc length: the fewest Gauss-Legendre nodes in the length of the embedding's path, ∫ ‖df/dα‖ dα, taken as known;
 - library: what `place_nodes` finds, which has to look at the path first: its passes for that are counted.
 
-"Fewest" is told by trying all numbers, which favours these ways over the library's. Nested sets are counted like the
+"Fewest" is found by trying all numbers, which favours these ways over the library's. Nested sets are counted like the
 others: their reuse saves derivatives along the path, but no full node, since full nodes are computed once, at the end.
 
 All ways see the derivative along the path at fine nodes, interpolated: 256 Gauss-Legendre nodes, or, where the path

@@ -2,11 +2,10 @@
 
     python benchmarks/signs.py --texts abstracts.tsv --words 60 85 --json benchmarks/results/signs.json
 
-The error of a long text's factors is told by a few combinations of tokens with random signs
-(`xsbert.integrated_jacobian.error_estimates.checked_error`). They are drawn once and for all, so that a table of texts
-shows one draw each. Here
-what each token's factor misses is computed, E = V − V* with V* for a far smaller tolerance, and the signs are drawn
-many times over it. What the finer rule misses of E itself, which a stated error adds, is left out.
+The error of a long text's factors is estimated by a few combinations of tokens with random signs
+(`xsbert.integrated_jacobian.error_estimates.checked_error`). They are always the same, so that a table of texts shows
+one draw each. Here the error of each token's factor is computed, E = V − V* with V* for a far smaller tolerance, and
+the signs are drawn many times. What the finer rule misses of E itself, which a stated error adds, is left out.
 
 TEXTS holds tab-separated lines; texts are spread evenly over the file.
 """
