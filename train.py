@@ -2,18 +2,18 @@ r"""Fine-tune a sentence transformer on annotated pairs of texts, with or withou
 
     python train.py --model sentence-transformers/all-MiniLM-L6-v2 --output runs/minilm
 
-trains an exact cosine model on the STS benchmark from the Hub. Files of one's own:
+trains an exact cosine model on the STS benchmark from the Hub. Other files:
 
     python train.py --output runs/mine --train pairs.csv --dev dev.csv --test test.csv \
         --text-a question --text-b answer --score rating --score-range 1 5
 
-The files of the STS benchmark as they are published:
+The published files of the STS benchmark:
 
     python train.py --output runs/stsb --train sts-train.csv --dev sts-dev.csv --test sts-test.csv \
         --format tsv --no-header --no-quoting --text-a 6 --text-b 7 --score 5 --score-range 0 5
 
 Several GPUs: torchrun --nproc-per-node 4 train.py …, or accelerate launch train.py …
-An interrupted run goes on with the same command and --resume.
+To resume an interrupted run, repeat the command with --resume.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ from xsbert import XSTransformer
 
 HUB_DATASET = "sentence-transformers/stsb"
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
-# What may differ between an interrupted run and the one that resumes it.
+# Options that may change when a run is resumed.
 FREE_OPTIONS = ("resume", "output")
 RECORD = "options.json"
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used; the message says what and where."""
+    """Invalid input of the user. The message gives the problem and its location."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def train(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole run, from checking the input to the report."""
+    """Executes the whole run, from input validation to the report."""
     check_options(options)
     data = read_data(options)
     check_output(options)
@@ -130,7 +130,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_saved(saved: float, best: float) -> None:
-    """Raise RuntimeError where the saved model scores otherwise than the best checkpoint, both on dev."""
+    """Raises RuntimeError if the saved model and the best checkpoint have different scores on dev."""
     if abs(saved - best) > 0.01:
         raise RuntimeError(
             f"the saved model has a Spearman correlation of {saved:.4f} on dev, the best checkpoint had {best:.4f}"
@@ -218,7 +218,7 @@ class Pairs:
     texts_a: list[str]
     texts_b: list[str]
     scores: list[float]
-    """Between 0 and 1."""
+    """Scores between 0 and 1."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -230,7 +230,7 @@ class Pairs:
 
 
 def read_data(options: argparse.Namespace) -> dict[str, Pairs]:
-    """Train, dev and test pairs by name."""
+    """Returns train, dev and test pairs by name."""
     if options.train is None:
         return read_from_hub()
     files = {name: getattr(options, name) for name in ("train", "dev", "test")}
@@ -255,7 +255,7 @@ def read_from_hub() -> dict[str, Pairs]:
 
 
 def read_pairs(file: Path, options: argparse.Namespace) -> Pairs:
-    """Read and check a file of annotated pairs."""
+    """Reads and validates a file of annotated pairs."""
     columns = (options.text_a, options.text_b, options.score)
     low, high = options.score_range
     texts_a, texts_b, scores = [], [], []
@@ -282,7 +282,7 @@ def read_pairs(file: Path, options: argparse.Namespace) -> Pairs:
 
 
 def read_rows(file: Path, columns: tuple[str, ...], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The rows of a file, each with its values by name of column, or by number without a header."""
+    """Yields the rows of a file, with values by column name, or by column number without a header."""
     from datasets import load_dataset
 
     kind = FORMATS.get(file.suffix.lower()) if options.format == "auto" else options.format
@@ -295,7 +295,7 @@ def read_rows(file: Path, columns: tuple[str, ...], options: argparse.Namespace)
     try:
         if not file.is_file():
             raise FileNotFoundError(f"there is no file {str(file)!r}")
-        # Streamed, so that no copy is left in a cache.
+        # Streaming leaves no copy in a cache.
         rows = load_dataset(builder, data_files=str(file), split="train", streaming=True, **how)
         for row in rows:
             missing = [column for column in columns if column not in row]
@@ -311,7 +311,7 @@ def read_rows(file: Path, columns: tuple[str, ...], options: argparse.Namespace)
 
 
 def table_format(file: Path, kind: str, columns: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:
-    """What pandas must know to read a table as it stands, and nothing of it as a number or as missing."""
+    """Returns the options with which pandas reads all values of a table as strings, none as missing."""
     how: dict[str, Any] = {
         "sep": "\t" if kind == "tsv" else ",",
         "quoting": csv.QUOTE_MINIMAL if options.quoting else csv.QUOTE_NONE,
@@ -324,7 +324,7 @@ def table_format(file: Path, kind: str, columns: tuple[str, ...], options: argpa
     numbers = [int(column) if column.isdecimal() else 0 for column in columns]
     if min(numbers) < 1:
         raise InputError(f"{file}: without a header, columns are given by number from 1, got {', '.join(columns)}")
-    # Lines may have more columns than the first one has, as some of the STS benchmark do.
+    # Lines may have more columns than the first line, as in the STS benchmark.
     order = sorted(set(numbers))
     return {**how, "header": None, "names": [str(n) for n in order], "usecols": [n - 1 for n in order]}
 
@@ -333,7 +333,7 @@ def table_format(file: Path, kind: str, columns: tuple[str, ...], options: argpa
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Make sure that the output can be written, and belongs to this run."""
+    """Checks that the output can be written and belongs to this run."""
     if not is_first_process():
         return
     record = options.output / RECORD
@@ -364,20 +364,20 @@ def record_options(options: argparse.Namespace) -> None:
 
 
 def binding_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The options that must stay as they are when a run is resumed."""
+    """Returns the options that must not change when a run is resumed."""
     binding = {name: value for name, value in vars(options).items() if name not in FREE_OPTIONS}
     return json.loads(json.dumps(binding, default=str))
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint that was written to its end, None without one."""
+    """Returns the last complete checkpoint, or None."""
 
     def step(checkpoint: Path) -> int:
         return int(checkpoint.name.rpartition("-")[2])
 
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=step, reverse=True):
         try:
-            # The state is the last thing that the Trainer writes.
+            # The Trainer writes the state last.
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
@@ -392,7 +392,7 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def add_to_card(card: Path, report: dict[str, Any]) -> None:
-    """Say in the model card what was trained on what, and with which result."""
+    """Adds the model, the data and the results of the training to the model card."""
     options, data = report["options"], report["data"]
     start = Path(options["model"])
     base = start.name if start.is_dir() else options["model"]
@@ -441,17 +441,17 @@ def load_model(options: argparse.Namespace, device: str) -> XSTransformer:
     if model.shifted != options.shift:
         raise InputError(f"--model {options.model} was saved shifted, --no-shift cannot undo it")
     if options.loss == "dot":
-        # Between embeddings of length one, the dot product would be the cosine.
+        # With embeddings of norm one, the dot product would be the cosine.
         while isinstance(model[len(model) - 1], Normalize):
             del model[len(model) - 1]
     return model
 
 
 class DotProductLoss(nn.Module):
-    """Mean squared error between scores and dot products of embeddings, these in a unit of their own.
+    """Mean squared error between scores and dot products of embeddings, divided by a unit.
 
-    The unit is the ratio of their root mean squares before training, so that the loss starts at the scale of the
-    scores whatever the length of the model's embeddings, which the loss would otherwise first have to shrink.
+    The unit is the ratio of the root mean squares before training. The loss therefore starts at the scale of the
+    scores, and training need not first change the norm of the embeddings.
     """
 
     def __init__(self, model: XSTransformer, pairs: Pairs, n_pairs: int = 256) -> None:
@@ -460,7 +460,7 @@ class DotProductLoss(nn.Module):
         a, b = (model.encode(texts[:n_pairs], convert_to_tensor=True) for texts in (pairs.texts_a, pairs.texts_b))
         products = (a.double() * b.double()).sum(1)
         ratio = products.square().mean() / np.square(pairs.scores[:n_pairs]).mean()
-        # Rounded, so that a resumed run and all processes have the same.
+        # Rounded, so that a resumed run and all processes use the same unit.
         self.unit = float(f"{ratio.sqrt().item():.2g}")
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
@@ -483,7 +483,7 @@ def training_arguments(options: argparse.Namespace) -> SentenceTransformerTraini
         seed=options.seed,
         bf16=options.precision == "bf16",
         fp16=options.precision == "fp16",
-        # Otherwise processes on CPUs would not find each other.
+        # Otherwise processes on CPUs do not find each other.
         use_cpu=get_device_name() == "cpu",
         eval_strategy=strategy,
         save_strategy=strategy,
@@ -511,7 +511,7 @@ def evaluator(pairs: Pairs, name: str, model: XSTransformer) -> EmbeddingSimilar
 
 
 def scores_of(model: XSTransformer, evaluators: dict[str, EmbeddingSimilarityEvaluator]) -> dict[str, dict[str, float]]:
-    """Correlations with the annotated scores, by split and by ``"pearson"`` or ``"spearman"``."""
+    """Returns correlations with the annotated scores, by split and by ``"pearson"`` or ``"spearman"``."""
     scores = {}
     for name, evaluate in evaluators.items():
         metrics = evaluate(model)

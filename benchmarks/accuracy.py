@@ -1,15 +1,14 @@
-"""Whether the tolerance is reached, at which cost, and whether the stated error of the factors is true.
+"""Accuracy of explanations: residual against tolerance, cost, and estimated against true error of the factors.
 
     python benchmarks/accuracy.py --texts sts-test.csv --models minilm mpnet --json benchmarks/results/accuracy.json
 
-For each model, reference and layer the factors of texts of 6 to 14 words are computed for the default tolerance: the
-nodes, those in float64, the evaluations spent on finding them, the residual, and the stated error of the factors. For
-some of the texts the true error ‖V − V*‖ / ‖V*‖ is taken, too, with V* from the model in float64 and a tolerance that
-is far smaller. Stated errors should be above the true ones in 95 % of cases, and at most three times as large.
-With --factor-tolerance nodes are placed until the stated error is within it, too, with --n-steps the factors are those
-of so many nodes.
+For each model, reference and layer, the script computes the factors of texts of 6 to 14 words for the default
+tolerance. It reports the nodes, the nodes in float64, the evaluations for placing them, the residual, and the estimated
+error of the factors. For some texts it also computes the true error ‖V − V*‖ / ‖V*‖, with V* from the model in float64
+and a much smaller tolerance. Estimates should exceed the true errors in 95 % of cases, by at most a factor of three.
+With --factor-tolerance, the estimated error must also be within that tolerance. --n-steps sets a fixed number of nodes.
 
-TEXTS holds tab-separated lines; texts are spread evenly over the file.
+TEXTS has tab-separated lines; texts are evenly spaced in the file.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
-"""How true the stated error of the factors is, by length of text, on random texts.
+"""Accuracy of the estimated error of the factors by text length, on random texts.
 
     python benchmarks/accuracy_by_length.py --texts sts-test.tsv:6,7 passages.tsv:1 --models minilm mpnet \
         --seed 3 --json benchmarks/results/accuracy_by_length.json
 
-For each model, reference, layer and band of length, the factors of random texts are computed for the default tolerance,
-and their true error ‖V − V*‖ / ‖V*‖ is compared with the stated one. V* comes from the model in float64 and from a rule
-with twice the nodes on each subinterval, and two more. Stated errors should be above the true ones in 95 % of cases of
-every cell, and at most three times as large.
+For each model, reference, layer and band of lengths, the script computes the factors of random texts for the default
+tolerance and compares their true error ‖V − V*‖ / ‖V*‖ with the estimate. V* is computed by the model in float64 with
+a rule of twice the nodes on each subinterval, plus two. Estimates should exceed the true errors in 95 % of cases of
+every cell, by at most a factor of three.
 
-Texts are drawn by the seed, the same for all cells of a band. Work goes text by text over all cells, so that a run that
-is stopped has about the same share of texts in each. The record is written after each turn over the cells, and the same
-command goes on from it.
-With --minutes it stops by itself. Cells with fewer than 95 % are named at the end.
+The seed determines the texts, which are the same for all cells of a band. The script processes text by text over all
+cells, so an interrupted run has about equally many texts in each cell. It writes the record after each text; the same
+command resumes it. --minutes limits the run time. Cells with fewer than 95 % are listed at the end.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Do matrices find the chunks that annotators put together? (Interpretable STS of SemEval 2016.)
+"""Agreement of matrices with chunks aligned by annotators (interpretable STS of SemEval 2016).
 
     python benchmarks/alignment.py MODEL FILE.wa [FILE.wa ...] [--json FILE]
 
-MODEL is "minilm", "mpnet", an id or a path. For each method and layer the numbers of words are taken together over the
-gold chunks by each of the aggregations, as they are and double-centred, and scored by average precision, AUC and the F1
-of mutual best links; the recall by kind of link is that of the best row of each method.
+MODEL is "minilm", "mpnet", an id or a path. For each method and layer, the numbers of words, as they are and
+double-centred, are reduced to gold chunks by each aggregation. Scores are average precision, AUC and the F1 of mutual
+best links. The recall by kind of link is that of the best row of each method.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks share: models, pairs, the environment, child processes, tables."""
+"""Shared helpers of the benchmarks: models, pairs, the environment, child processes, tables."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a job of `xsbert.corpus` costs, against explaining one pair at a time and against the bare factors in memory.
+"""Cost of a job of `xsbert.corpus`, compared with explaining one pair at a time and with factors in memory.
 
-Besides the wall clock the processor time is taken, which other processes on the machine do not add to. Sizes are those
-of files of the same rows in all forms, from which those of larger corpora are computed. With ``--ray`` the job is run
-by two local actors instead, and with ``--rows`` a job of factors of that many texts is measured as a whole.
+The script measures wall-clock time and processor time; the latter does not include other processes. File sizes are
+those of the same rows in all formats; sizes of larger corpora are extrapolated. With ``--ray``, two local actors run
+the job. With ``--rows``, a complete job of factors of that many texts is measured.
 
     python benchmarks/corpus.py --texts sts-test.csv --json benchmarks/results/corpus.json
 """

@@ -1,4 +1,4 @@
-"""The path of one text as a function of the position, known once and looked at by every rule."""
+"""The path of one text as a function of the position, computed once and evaluated by every rule."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""A short query against long passages: forward mode on both sides against the cheapest direction; and coarser units.
+"""A short query and long passages: forward mode on both sides against the cheapest direction; and coarser units.
 
     python benchmarks/directions.py --json benchmarks/results/directions.json
 
-`attribute_prediction` pulls the factors of a long text back from those of a short one by reverse mode where that is
-cheaper. Here it is made to take forward mode on both sides in every other run. The second table takes the longest
-passage's factors by tokens, words and sentences. The number of nodes is fixed, so that only the direction varies. Both
-ways take turns in one warm process, up to three rounds; the ratio is the median of the rounds' ratios, and differences
-are those of the matrices, where those of tokens are summed to the same units.
+`attribute_prediction` computes the factors of a long text from those of a short one by reverse mode if this is cheaper.
+Here, every other run uses forward mode on both sides. The second table computes the longest passage's factors by
+tokens, words and sentences. The number of nodes is fixed, so that only the direction varies. Both directions alternate
+in one warm process, for up to three rounds. The ratio is the median of the rounds' ratios. Differences are those of the
+matrices, with tokens summed to the same units.
 """
 
 from __future__ import annotations

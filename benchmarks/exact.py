@@ -1,23 +1,23 @@
-"""Exact against approximate attributions: do they agree, what do the approximate ones leave out, what do they cost?
+"""Exact against approximate attributions: agreement, omitted parts and cost.
 
     python benchmarks/exact.py --pairs sts-test.csv --base mpnet --reference pad --tuned-exact runs/exact \
         --tuned runs/plain --n-pairs 30 --layers 11 10 9 8 7 6 3 0 --n-pairs-at 3=6 0=2 --json exact.json
     python benchmarks/exact.py --draw exact.json exact.png
 
-An exact model is shifted by its reference, so that the interactions of tokens are the whole score; a model off the
-shelf is not, and its interactions are its approximate attributions (Moeller et al., EACL 2024). Measured are
+An exact model is shifted by its reference, so the interactions of tokens are the whole score. An off-the-shelf model is
+not shifted, and its interactions are its approximate attributions (Moeller et al., EACL 2024). The script measures
 
 - for each layer, the correlation of the token matrices of an exact and an approximate model on the same pairs: two
-  equally tuned models, and the base model against itself with the untrained shift. The latter is one by construction,
-  since a shift subtracts a constant and only divides the matrix of a pair by another number, and is confirmed on every
-  tenth pair. Special tokens are left out: their attributions are zero at layer 0 in both;
-- how completely the exact models are explained at layer -2 with a tolerance of 1e-3: |score − sum of the matrix|;
-- what interactions, main effects and baseline make of the score (the same at every layer, up to the error);
-- for each layer and rule, the nodes that a residual of 1e-2 and of 1e-3 takes, from the derivative along the path at
-  fine nodes, interpolated, in float64 (see curves.py); for adaptive nodes, those that `tolerance=` places.
+  equally tuned models, and the base model with and without the untrained shift. The latter is one by construction,
+  since a shift subtracts a constant and only changes the divisor of a pair's matrix; it is confirmed on every tenth
+  pair. Special tokens are omitted: their attributions are zero at layer 0 in both;
+- the error of exact models at layer -2 with a tolerance of 1e-3: |score − sum of the matrix|;
+- the contributions of interactions, main effects and baseline to the score (equal at every layer, up to the error);
+- for each layer and rule, the number of nodes for a residual of 1e-2 and of 1e-3, from the derivative along the path at
+  fine nodes, interpolated, in float64 (see curves.py); for adaptive nodes, the number that `tolerance=` places.
 
-PAIRS holds tab-separated lines with one text in each of the two --columns, by default as in the STS benchmark. The
-pairs are spread evenly over those of the file that are not too long: the cost grows with the square of the length.
+PAIRS has tab-separated lines with one text in each of the two --columns, by default as in the STS benchmark. The pairs
+are evenly spaced among those that are not too long: the cost grows with the square of the length.
 """
 
 from __future__ import annotations

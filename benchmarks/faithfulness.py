@@ -1,10 +1,10 @@
-"""How faithful are integrated Jacobians and their rivals? The table of docs/background/faithfulness.md.
+"""Faithfulness of integrated Jacobians and other methods. The table of docs/background/faithfulness.md.
 
     python benchmarks/faithfulness.py MODEL TEXTS [--json FILE]
 
-MODEL is "minilm", "mpnet", an id or a path; TEXTS holds tab-separated lines with one text in each of the two --columns,
-by default as in the STS benchmark. Pairs of texts of up to --max-characters are spread evenly over the file. Measured
-are `xsbert.faithfulness` over methods and layers, and integrated Jacobians at one layer with other references.
+MODEL is "minilm", "mpnet", an id or a path. TEXTS has tab-separated lines with one text in each of the two --columns,
+by default as in the STS benchmark. Pairs of texts of up to --max-characters are evenly spaced in the file. The script
+runs `xsbert.faithfulness` over methods and layers, and integrated Jacobians at one layer with other references.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Draw what the benchmarks measured.
+"""Plot the results of the benchmarks.
 
     python benchmarks/figures.py
 
 `docs/speed.png` shows each `pair_*.json` of benchmarks/results, `docs/scaling.png` shows `scaling.json` and
-`directions.json`, `docs/exact.png` shows `exact_mpnet.json`. What is missing there is left out.
+`directions.json`, `docs/exact.png` shows `exact_mpnet.json`. Missing files are skipped.
 """
 
 from __future__ import annotations

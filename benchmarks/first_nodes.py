@@ -1,7 +1,7 @@
-"""How many nodes serve texts of all kinds unseen: plain Gauss-Legendre, and drawn to the middle of the path.
+"""Number of nodes that suffices without probing the path: Gauss-Legendre and sinh-Gauss-Legendre.
 
-For each model, layer and kind of text the share of texts whose residual is within the tolerance, and the largest
-residual, by the number of nodes. The path is taken from its values at Chebyshev points, one evaluation each.
+For each model, layer, kind of text and number of nodes, the script reports the fraction of texts with a residual within
+the tolerance, and the largest residual. The path is interpolated from values at Chebyshev points, one evaluation each.
 
     python benchmarks/first_nodes.py --texts sts-test.csv --cranfield FOLDER --models minilm mpnet \
         --json benchmarks/results/first_nodes.json

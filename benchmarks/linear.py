@@ -1,8 +1,8 @@
-"""How the time of rules on texts grows with their size: the slope of its logarithm, one where it is linear.
+"""Growth of the run time of text rules with the text size: the log-log slope, which is one for linear time.
 
     python benchmarks/linear.py --json benchmarks/results/linear.json
 
-needs no model. Texts are written so that a rule that looks at everything for each of its parts shows it.
+needs no model. The texts reveal a rule that scans the whole text for each of its parts.
 """
 
 from __future__ import annotations

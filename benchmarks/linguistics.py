@@ -1,9 +1,9 @@
-"""What a model's similarities are made of: the questions of both papers' pilot studies, with a figure for each.
+"""Contributions to a model's similarities: the analyses of both papers' pilot studies, with a figure for each.
 
     python benchmarks/linguistics.py MODEL TEXTS [--json FILE]
 
-MODEL is "minilm", "mpnet", an id or a path; TEXTS holds tab-separated lines with a human score in column --score and
-texts in the two --columns, by default as in the STS benchmark. Parts of speech and relations are spaCy's.
+MODEL is "minilm", "mpnet", an id or a path. TEXTS has tab-separated lines with a human score in column --score and
+texts in the two --columns, by default as in the STS benchmark. Parts of speech and relations are from spaCy.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Many texts: `explain_matrix` on n × m texts against one `attribute_prediction` per pair.
+"""Many texts: `explain_matrix` on n × m texts compared with one `attribute_prediction` per pair.
 
     python benchmarks/many.py --texts sts-test.csv --columns 6 7 --json benchmarks/results/many.json
 
-Pairs one at a time are timed on a sample, spread evenly over the n × m pairs; one half of it before `explain_matrix`
-and the other half after, so that both ways see the same machine. In both ways the matrix and the error of every result
-are computed. The ratio is that of seconds for all n × m pairs.
+Single pairs are timed on an evenly spaced sample of the n × m pairs: one half before `explain_matrix` and the other
+half after, so that both run under the same conditions. Both compute the matrix and the error of every result. The ratio
+is that of the seconds for all n × m pairs.
 
-Both ways place the same nodes, so their matrices agree to rounding, closer than either agrees with the exact integral;
-the script fails where one entry differs by more than 1e-4. The pairs include those where one text is half again as long
-as the other, which `attribute_prediction` takes in the cheaper direction, reverse mode.
+Both place the same nodes, so their matrices agree up to rounding, closer than either agrees with the exact integral.
+The script fails if an entry differs by more than 1e-4. In some pairs one text is 1.5 times as long as the other; for
+these `attribute_prediction` uses the cheaper direction, reverse mode.
 
-TEXTS holds tab-separated lines; its distinct texts are spread evenly over the file and mixed.
+TEXTS has tab-separated lines; its distinct texts are evenly spaced in the file and mixed.
 """
 
 from __future__ import annotations

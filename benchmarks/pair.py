@@ -1,18 +1,18 @@
-"""One pair: the published algorithm against `attribute_prediction`, side by side, each in its own process.
+"""One pair: the published algorithm compared with `attribute_prediction`, each in its own process.
 
     python benchmarks/pair.py --model minilm --layer 4 --n-steps 8
     python benchmarks/pair.py --model mpnet --layer 10 --n-steps 5
     python benchmarks/pair.py --model minilm --layer 0 --texts short --n-published 500 --n-steps 32
     python benchmarks/pair.py --model mpnet --layer 6 --texts short --n-published 500 --skip "same rule" fixed
 
-The published algorithm is written out plainly below: E reverse passes over a batch of N interpolated inputs, a
-right Riemann sum, and the dense product of all feature pairs, summed over the features at the end. It holds what
-the published implementation holds: the gradients of every step until all outputs are done, once, and the differences
-x − r repeated to the size of the feature pairs. For N = 500 and 9 tokens of MPNet the gradients alone take 10.6 GB;
-where they do not fit, the script says so before it begins. Both sides explain the same pair with the same shifted
-model, after a warm-up on that pair; the short runs are repeated five times, and their median counts. The last rows ask
-for the residual that the published algorithm reached, which is equal error, in the model's dtype and with products of
-derivatives in bfloat16, whose rounding is part of the residual. `--skip` leaves out rows that take too long.
+The published algorithm is implemented below: E reverse passes over a batch of N interpolated inputs, a right Riemann
+sum, and the dense product of all feature pairs, summed over the features at the end. Its memory is that of the
+published implementation: the gradients of every step until all outputs are done, once, and the differences x − r
+repeated to the size of the feature pairs. For N = 500 and 9 tokens of MPNet the gradients alone take 10.6 GB. If they
+do not fit, the script reports it before it begins. Both explain the same pair with the same shifted model, after a
+warm-up on that pair. Short runs are repeated five times, and the median is reported. The last rows use the residual of
+the published algorithm as tolerance, for equal error: in the model's dtype, and with products of derivatives in
+bfloat16. The rounding of the latter is part of the residual. `--skip` omits slow rows.
 """
 
 from __future__ import annotations

@@ -1,32 +1,32 @@
-"""How many full nodes a residual takes, by the way of placing them.
+"""Number of full nodes for a residual, by method of placing them.
 
     python benchmarks/placement.py --texts sts-test.csv --columns 6 7 --json benchmarks/results/placement.json
     python benchmarks/placement.py --texts sts-test.csv --columns 6 --model mpnet --float64 --words 6 14 --n-texts 6 \
         --n-factor-texts 0 --layers 11 10 9 8 6 3 0 --references pad --json benchmarks/results/placement_mpnet.json
 
-A full node costs S + 1 forward passes, the derivative along the path two, and from the latter alone the residual of any
-set of nodes is known beforehand. So a way of placing nodes is worth what it saves in full nodes. Compared are, for each
-layer of a model, shifted with one or several references,
+A full node costs S + 1 forward passes, the derivative along the path two. The latter alone determines the residual of
+any set of nodes. So the value of a method is the number of full nodes that it saves. For each layer of a model, shifted
+with one or several references, the script compares
 
 - plain: the fewest Gauss-Legendre nodes;
-- sinh: the fewest Gauss-Legendre nodes drawn towards the bend of the path, where five probes see it;
-- bisected, 3 and 5: that many Gauss-Legendre nodes on each of the intervals left when the interval with the largest
-  local error is halved until the residual is reached; local errors are those between an interval and its halves;
+- sinh: the fewest Gauss-Legendre nodes, dense near the bend of the path as located by five probes;
+- bisected, 3 and 5: that many Gauss-Legendre nodes on each subinterval. The subinterval with the largest local error is
+  halved until the residual is reached; the local error is the difference between a subinterval and its halves;
 - Kronrod: the fewest nodes 2n + 1 that extend n Gauss-Legendre nodes;
 - Clenshaw-Curtis: the fewest nodes 2ᵏ + 1, each set within the next;
-- arc length: the fewest Gauss-Legendre nodes in the length of the embedding's path, ∫ ‖df/dα‖ dα, taken as known;
-- library: what `place_nodes` finds, which has to look at the path first: its passes for that are counted.
+- arc length: the fewest Gauss-Legendre nodes in the arc length of the embedding's path, ∫ ‖df/dα‖ dα, assumed known;
+- library: the nodes of `place_nodes`, which must probe the path first; these passes are counted.
 
-"Fewest" is found by trying all numbers, which favours these ways over the library's. Nested sets are counted like the
+"Fewest" means the best of all numbers, which favours these methods over the library. Nested sets are counted like the
 others: their reuse saves derivatives along the path, but no full node, since full nodes are computed once, at the end.
 
-All ways see the derivative along the path at fine nodes, interpolated: 256 Gauss-Legendre nodes, or, where the path
-nearly jumps, 8 on each half of the subintervals that the library chooses for a residual of 0.001. The residual of these
-nodes themselves is printed, and is far below what is asked for. Jumps that float32 does not resolve take --float64. A
-residual is that of the sum over tokens. For a few texts the error of the token factors themselves, ‖V − V*‖ / ‖V*‖, is
-taken too, with V* from the fine nodes, so that no way is preferred for a small sum of large errors.
+All methods use the derivative along the path, interpolated from fine nodes: 256 Gauss-Legendre nodes or, if the path
+nearly jumps, 8 on each half of the subintervals that the library chooses for a residual of 0.001. The residual of the
+fine nodes is printed; it is far below the requested one. Jumps that float32 does not resolve need --float64. A residual
+is that of the sum over tokens. For a few texts the error of the token factors, ‖V − V*‖ / ‖V*‖, is also computed, with
+V* from the fine nodes, so that no method is preferred for a small sum of large errors.
 
-TEXTS holds tab-separated lines; texts are spread evenly over the file.
+TEXTS has tab-separated lines; texts are evenly spaced in the file.
 """
 
 from __future__ import annotations

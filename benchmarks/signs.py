@@ -1,13 +1,13 @@
-"""How often the stated error of a long text would be below the true one, had other random signs been drawn.
+"""Frequency with which the estimated error of a long text is below the true error, over draws of random signs.
 
     python benchmarks/signs.py --texts abstracts.tsv --words 60 85 --json benchmarks/results/signs.json
 
-The error of a long text's factors is estimated by a few combinations of tokens with random signs
-(`xsbert.integrated_jacobian.error_estimates.checked_error`). They are always the same, so that a table of texts shows
-one draw each. Here the error of each token's factor is computed, E = V − V* with V* for a far smaller tolerance, and
-the signs are drawn many times. What the finer rule misses of E itself, which a stated error adds, is left out.
+The error of a long text's factors is estimated from a few combinations of tokens with random signs
+(`xsbert.integrated_jacobian.error_estimates.checked_error`). The signs are fixed, so each text shows only one draw.
+This script computes the error of each token's factor, E = V − V* with V* for a much smaller tolerance, and draws the
+signs many times. It omits the error of the finer rule, which the estimate adds.
 
-TEXTS holds tab-separated lines; texts are spread evenly over the file.
+TEXTS has tab-separated lines; texts are evenly spaced in the file.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What it saves that derivatives of linear layers wait (`xsbert/engine/autodiff/deferred_linear.py`), in forward and
+"""Time saved by deferred derivatives of linear layers (`xsbert/engine/autodiff/deferred_linear.py`), in forward and
 reverse mode.
 
     python benchmarks/waiting.py --model minilm --layers 5 4 --json benchmarks/results/waiting_minilm.json
     python benchmarks/waiting.py --model mpnet --layers 11 10 --tokens 25 --json benchmarks/results/waiting_mpnet.json
 
-Full nodes of one text, as they are and with each derivative computed at once, in turn in one warm process; the ratio
-is the median of the rounds' ratios. Times are of the process, not of the clock, for the sake of machines that do other
-work meanwhile: use one thread. Differences are those of the factors, relative to the largest.
+Full nodes of one text are computed with deferred and with immediate derivatives, alternating in one warm process. The
+ratio is the median of the rounds' ratios. Times are process times, not wall-clock times, so other work on the machine
+matters less: use one thread. Differences are those of the factors, relative to the largest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the time of an explanation goes: shares of its operations, by torch's profiler.
+"""Profile of an explanation: fraction of the time by operation, from torch's profiler.
 
 python benchmarks/where_time_goes.py --model mpnet --layer 10
 python benchmarks/where_time_goes.py --model minilm --layer 4

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of the subject: validation, progress, files, optional imports."""
+"""General helpers: validation, progress, files, optional imports."""

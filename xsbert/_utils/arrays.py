@@ -12,9 +12,9 @@ __all__ = ["largest_entries", "pearson", "spearman"]
 
 
 def pearson(one: ArrayLike, other: ArrayLike) -> float:
-    """Pearson's correlation of n numbers with n others, between −1 and 1.
+    """Returns Pearson's correlation of n numbers with n others, between −1 and 1.
 
-    NaN where either are all alike, of which scipy warns.
+    It is NaN if either are all equal; scipy warns of this.
 
     >>> round(pearson([1, 2, 3], [2, 4, 6]), 6)
     1.0
@@ -23,9 +23,9 @@ def pearson(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def spearman(one: ArrayLike, other: ArrayLike) -> float:
-    """Spearman's rank correlation of n numbers with n others, between −1 and 1.
+    """Returns Spearman's rank correlation of n numbers with n others, between −1 and 1.
 
-    NaN where either are all alike, of which scipy warns.
+    It is NaN if either are all equal; scipy warns of this.
 
     >>> round(spearman([1, 2, 3], [1, 10, 100]), 6)
     1.0
@@ -34,13 +34,13 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def largest_entries(matrix: np.ndarray, k: int) -> list[tuple[int, int]]:
-    """The places of the k entries that are largest by absolute value, largest first; equal ones in order of place.
+    """Returns the indices of the k entries of largest absolute value, in descending order. Ties keep matrix order.
 
-    It takes time in proportion to the size of the matrix, and sorts k entries alone.
+    The time is linear in the size of the matrix; only k entries are sorted.
 
     Args:
         matrix: (S, T) numbers.
-        k: at least 0; of a smaller matrix all places come.
+        k: at least 0; for a smaller matrix all indices are returned.
 
     Returns:
         min(k, S · T) pairs (row, column).
@@ -54,7 +54,7 @@ def largest_entries(matrix: np.ndarray, k: int) -> list[tuple[int, int]]:
         return []
     least = np.partition(sizes, sizes.size - k)[sizes.size - k]
     above = np.flatnonzero(sizes > least)
-    # A partition leaves it open which of several equal ones it takes.
+    # A partition selects arbitrarily among equal entries.
     chosen = np.concatenate([above, np.flatnonzero(sizes == least)[: k - len(above)]])
     chosen = chosen[np.lexsort((chosen, -sizes[chosen]))]
     rows, columns = np.unravel_index(chosen, np.shape(matrix))

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place and renamed."""
+"""Atomic writing of files: a temporary file in the same folder is renamed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import numpy as np
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing there tells a file that is being written from one that was left behind.
+except ImportError:  # Windows: a file that is being written cannot be distinguished from an abandoned one.
     fcntl = None
 
 __all__ = ["check_regular", "write", "write_text"]
 
-# Absent on Windows, which has no such files.
+# Absent on Windows.
 NOFOLLOW, NONBLOCK = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 BINARY = getattr(os, "O_BINARY", 0)
 
 
 def write(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarray]) -> None:
-    """Write all of a file or nothing: no reader ever sees half of it, and a failure leaves the old file as it was.
+    """Write a file atomically: no reader sees a partial file, and a failure leaves the old file unchanged.
 
-    A symbolic link stays one, and what it leads to is written; an existing file keeps its permissions. Devices and
-    pipes are written to as they are. What a killed call has left behind is removed by the next one for the same file.
+    The target of a symbolic link is written. An existing file keeps its permissions. Devices and pipes are written
+    directly. The next call for the same file removes temporary files of a killed call.
 
     Raises:
-        FileNotFoundError: the folder that it is to be in is not there.
+        FileNotFoundError: the folder does not exist.
         OSError: the file cannot be written, or a pipe has no reader.
     """
     try:
@@ -53,7 +53,7 @@ def write(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarray]) -> No
         file.flush()
         if fcntl is None:
             file.close()
-        # Where there are locks the file is still open, so that nobody takes it for left behind.
+        # With locks, the file is still open and locked, so no other call removes it as abandoned.
         os.replace(unfinished, target)
     except BaseException:
         if fcntl is None:
@@ -65,15 +65,15 @@ def write(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarray]) -> No
 
 
 def write_text(path: str | PathLike[str], text: str) -> None:
-    """`write` a text in UTF-8."""
+    """Write a text in UTF-8, as `write`."""
     write(path, [text.encode()])
 
 
 def check_regular(path: str | PathLike[str]) -> None:
-    """Refuse what is no file to be read: opening a pipe would wait for a writer.
+    """Checks that a path is a regular file. Opening a pipe would wait for a writer.
 
     Raises:
-        OSError: there is no such file, or it is a folder, a pipe or a device.
+        OSError: the file does not exist, or it is a folder, a pipe or a device.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
@@ -83,7 +83,7 @@ def check_regular(path: str | PathLike[str]) -> None:
 
 
 def _write_through(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarray]) -> None:
-    """Write to a device or a pipe. A pipe that nobody reads is an error at once, where it would wait for ever."""
+    """Writes to a device or a pipe. A pipe without reader raises an error at once instead of waiting."""
     number = os.open(path, os.O_WRONLY | NONBLOCK)
     os.set_blocking(number, True)
     with os.fdopen(number, "wb") as file:
@@ -92,9 +92,9 @@ def _write_through(path: str | PathLike[str], chunks: Iterable[bytes | np.ndarra
 
 
 def _claim(target: Path) -> tuple[Path, int]:
-    """A new file beside the target, opened and locked, at the first place where nobody else is writing.
+    """Opens and locks a new temporary file in the target's folder, under the first name that is not in use.
 
-    The places have fixed names, so that what was left behind is found without a search of the folder.
+    The names are fixed, so abandoned files are found without listing the folder.
     """
     stem = f".{target.name[:40]}.{sha256(os.fsencode(target.name)).hexdigest()[:8]}"
     place = 0
@@ -107,14 +107,14 @@ def _claim(target: Path) -> tuple[Path, int]:
             continue
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent)) from None
-        # Another call may have taken the new file for left behind before it was locked.
+        # Another call may have removed the new file as abandoned before it was locked.
         if _lock(number) and os.fstat(number).st_nlink:
             return path, number
         os.close(number)
 
 
 def _remove_left_behind(path: Path) -> bool:
-    """Remove an unfinished file unless somebody is writing it; whether its place is free now."""
+    """Removes an abandoned file. Returns whether its name is free."""
     if fcntl is None:
         return False
     try:
@@ -126,7 +126,7 @@ def _remove_left_behind(path: Path) -> bool:
     try:
         if not _lock(number):
             return False
-        # Its writer may have finished since it was opened: then it has its name, and the place may be somebody else's.
+        # The writer may have renamed its file since it was opened, and another writer may use the name.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(number), os.stat(path, follow_symlinks=False)):
                 path.unlink()
@@ -136,7 +136,7 @@ def _remove_left_behind(path: Path) -> bool:
 
 
 def _lock(number: int) -> bool:
-    """Lock an open file until it is closed, also by the end of the process; False where another has the lock."""
+    """Locks an open file until it is closed or the process ends. Returns False if another process has the lock."""
     if fcntl is None:
         return True
     try:
@@ -144,14 +144,14 @@ def _lock(number: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        # A file system without locks: what is left behind there stays.
+        # A file system without locks: abandoned files stay.
         return True
     return True
 
 
 def _take_over_permissions(path: Path, status: os.stat_result) -> None:
     if hasattr(os, "chown"):
-        # Only root may give a file away, and then must: its owner could not read it any more.
+        # Only root can change the owner, and must do so for the owner to be able to read the file.
         with suppress(OSError):
             os.chown(path, status.st_uid, status.st_gid)
     os.chmod(path, stat.S_IMODE(status.st_mode))

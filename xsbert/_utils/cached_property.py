@@ -1,4 +1,4 @@
-"""Attributes that are computed when they are first asked for."""
+"""Attributes that are computed on first access."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MISSING = object()
 
 
 class cached_property(functools.cached_property[Value]):
-    """That of functools as it is from Python 3.12 on. Earlier versions compute under one lock for all objects of the
-    class, which a fork beside a computation would find held for ever.
+    """`functools.cached_property` as in Python 3.12. Earlier versions hold one lock for all objects of the class during
+    the computation; after a fork in another thread, the lock is never released.
 
     >>> class Text:
     ...     @cached_property

@@ -1,11 +1,11 @@
-"""Safetensors files that say in JSON what they hold, under a checksum.
+"""Safetensors files with a JSON description and checksums.
 
-The JSON lies under the key ``"xsbert"`` of the file's own metadata. Beside it, under ``"checksum"``, is the SHA-256 of
-all the header but itself: layout of the tensors and JSON. The JSON in turn holds checksums of the data, so that no byte
-that is read goes unchecked. Files are taken for untrusted all the same: whatever is read is looked at, keys that stand
-twice are refused, and reading executes nothing.
+The JSON is the value of the key ``"xsbert"`` in the file's metadata. The value of ``"checksum"`` is the SHA-256 of the
+rest of the header: the layout of the tensors and the JSON. The JSON contains checksums of the data, so every byte read
+is verified. Files are untrusted nevertheless: all values are validated, duplicate keys raise an error, and reading
+executes no code.
 
-Files of format 1, which xsbert 0.1.0 wrote, have no checksum of the header.
+Files of format 1, written by xsbert 0.1.0, have no checksum of the header.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ KINDS = {
 UNREADABLE = (SafetensorError, ValueError, OverflowError, RecursionError)
 LIBRARIES = ("torch", "transformers", "sentence-transformers")
 DTYPES = {"F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "U32": np.dtype("<u4"), "U8": np.dtype("u1")}
-# As the format itself has it.
+# The limit of the safetensors format.
 MAX_HEADER = 100_000_000
-# What a header needs: of its tensors, each of which takes a byte at least and 60 bytes of the header for 8 values, and
-# of the JSON, which describes the units and holds 12 values for each hit without arrays, in 150 bytes.
+# Values that a header needs. A tensor has at least one byte, and 60 bytes of the header for 8 values. The JSON
+# describes the units and, without arrays, has 12 values for each hit in 150 bytes.
 FIXED_VALUES, VALUES_PER_BYTE, BYTES_PER_VALUE = 1000, 8, 7
 VALUES_PER_UNIT, VALUES_PER_TENSOR, BYTES_PER_JSON_VALUE = 8, 100, 12
 Layout = dict[str, tuple[str, tuple[int, ...]]]
@@ -80,21 +80,21 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself, checked against its checksum."""
+    """The header of a file, verified by its checksum."""
 
     content: dict[str, Any]
     """The JSON."""
     checksum: str
-    """Empty for a file of format 1."""
+    """Checksum of the header; empty for a file of format 1."""
     n_bytes: int
-    """Where the data begin."""
+    """Offset of the data."""
 
 
 def header_bytes(layout: Layout, content: Mapping[str, Any]) -> tuple[bytes, str]:
-    """The beginning of a file, up to its data, and the checksum in it.
+    """Returns the bytes of a file before its data, and the checksum in them.
 
     Raises:
-        ValueError: the content holds numbers that are not finite.
+        ValueError: the content has non-finite numbers.
     """
     stated: dict[str, str] = {KEY: json.dumps(content, allow_nan=False)}
     header: dict[str, Any] = {"__metadata__": stated}
@@ -105,17 +105,17 @@ def header_bytes(layout: Layout, content: Mapping[str, Any]) -> tuple[bytes, str
         start = end
     stated[CHECKSUM] = _checksum(header)
     encoded = json.dumps(header).encode()
-    # So that the data lie aligned.
+    # Aligns the data.
     encoded += b" " * (-len(encoded) % 8)
     return struct.pack("<Q", len(encoded)) + encoded, stated[CHECKSUM]
 
 
 def read_header(path: str | PathLike[str], kind: str) -> Header:
-    """What a file of this kind says of itself.
+    """Reads the header of a file of the given kind.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, of another kind, or of a format that is not known.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is damaged, of another kind, or of an unknown format.
 
     Warns:
         UserWarning: the file is of format 1.
@@ -126,12 +126,12 @@ def read_header(path: str | PathLike[str], kind: str) -> Header:
 
 
 def read_arrays(path: str | PathLike[str], kind: str) -> tuple[Header, dict[str, tuple[str, np.ndarray]]]:
-    """All of a file whose JSON holds the checksum of its data: what it says, and data type and values by name.
+    """Reads a file and verifies the checksum of its data. Returns the header, and data type and values by name.
 
-    Values of a type that xsbert does not write come as bytes.
+    Values of types that xsbert does not write are returned as bytes.
 
     Raises, warns:
-        as `read_header`.
+        As `read_header`.
     """
     check_regular(path)
     with open(path, "rb") as file:
@@ -149,7 +149,7 @@ def read_arrays(path: str | PathLike[str], kind: str) -> tuple[Header, dict[str,
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of this library and of those that the numbers depend on."""
+    """Returns the versions of this library and of the libraries that affect numbers."""
     versions = {"xsbert": __version__}
     for library in LIBRARIES:
         try:
@@ -160,7 +160,7 @@ def library_versions() -> dict[str, str]:
 
 
 def _checksum(header: Mapping[str, Any]) -> str:
-    """Of what a header says, however it is spelled."""
+    """Returns the checksum of a header's content, independent of its formatting."""
     stated = {key: value for key, value in header["__metadata__"].items() if key != CHECKSUM}
     canonical = json.dumps({**header, "__metadata__": stated}, sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()
@@ -186,7 +186,7 @@ def _parse_header(length: bytes, read: Any, size: int, kind: str, path: str | Pa
 
 
 def _most_values(header: Mapping[str, Any], n_data: int, n_json: int) -> int:
-    """How many values the JSON may hold: what the units in the arrays need, and what takes no arrays."""
+    """Returns the largest number of values in the JSON: for the units in the arrays, and for entries without arrays."""
     shapes = [entry.get("shape") for entry in header.values() if isinstance(entry, dict)]
     lengths = [shape[0] for shape in shapes if isinstance(shape, list) and shape and isinstance(shape[0], int)]
     n_units = min(sum(max(length, 0) for length in lengths), n_data)
@@ -213,11 +213,11 @@ def _check_version(content: dict[str, Any], checksum: str, path: str | PathLike[
 
 @contextmanager
 def reading(path: str | PathLike[str], what: str) -> Iterator[None]:
-    """Turn whatever is wrong with a file into a ValueError that names it.
+    """Converts errors of a file's content to a ValueError that names the file.
 
     Args:
-        path: of the file.
-        what: it should be, such as ``"saved result"``.
+        path: path of the file.
+        what: expected kind of the file, such as ``"saved result"``.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""JSON from files that are not trusted: bounded before it is parsed, strict while it is."""
+"""Parsing of JSON from untrusted files, with limits on its structure and strict rules."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["MAX_DEPTH", "check_structure", "parse_json"]
 MAX_DEPTH = 64
 CHUNK = 1 << 22
 QUOTE = ord('"')
-# For each byte, whether it begins a value (an opening bracket or a comma), and by how much it changes the depth.
+# For each byte: whether it begins a value (an opening bracket or a comma), and its change of the depth.
 BEGINS, DEPTHS = np.zeros(256, bool), np.zeros(256, np.int8)
 BEGINS[list(b"[{,")] = True
 DEPTHS[list(b"[{")], DEPTHS[list(b"]}")] = 1, -1
 
 
 def check_structure(text: bytes, most_values: int) -> None:
-    """Refuse a JSON text that would take too much memory or recursion to parse. Takes time linear in its length.
+    """Checks, in linear time, that parsing a JSON text does not need too much memory or recursion.
 
     Args:
-        text: UTF-8. What is no JSON may pass; parsing stops there.
-        most_values: how many values it may hold. Each element of a list and each entry of an object counts, and so does
-            each list and each object.
+        text: UTF-8. Invalid JSON may pass; the parser rejects it.
+        most_values: largest number of values. Each element of a list, each entry of an object, each list and each
+            object counts.
 
     Raises:
-        ValueError: it holds more values, or they are nested more than `MAX_DEPTH` deep.
+        ValueError: the text has more values, or its depth exceeds `MAX_DEPTH`.
     """
-    # Without escapes, every other quotation mark begins a string.
+    # After escapes are removed, every other quotation mark begins a string.
     text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     within, depth, n_values = False, 0, 1
     for start in range(0, len(text), CHUNK):
@@ -50,19 +50,18 @@ def check_structure(text: bytes, most_values: int) -> None:
 
 
 def parse_json(text: str | bytes, most_values: int) -> Any:
-    """The value of a JSON text, in which all numbers are finite.
+    """Returns the value of a JSON text in which all numbers are finite.
 
     Args:
-        text: from a file.
+        text: JSON from a file.
         most_values: as for `check_structure`.
 
     Raises:
-        ValueError: it is no JSON, holds too many values or a number that is not finite, or an object in it has a key
-            twice.
+        ValueError: the text is not JSON, has too many values or a non-finite number, or an object has a duplicate key.
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     check_structure(raw, most_values)
-    # Given bytes, `loads` would guess their encoding.
+    # For bytes, `loads` would guess the encoding.
     return json.loads(
         text if isinstance(text, str) else text.decode(),
         object_pairs_hook=_object,

@@ -1,4 +1,4 @@
-"""Entries of JSON, each checked before it is used."""
+"""Validated entries of JSON."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Kind = TypeVar("Kind")
 
 
 def require(condition: Any, problem: str) -> None:
-    """Raise a ValueError of the problem unless the condition holds."""
+    """Raises a ValueError with the problem unless the condition holds."""
     if not condition:
         raise ValueError(problem)
 
 
 def require_finite(array: np.ndarray, name: str) -> None:
-    """Raise a ValueError if the array holds infinities or NaN."""
+    """Raises a ValueError if the array has infinities or NaN."""
     require(np.isfinite(array).all(), f"{name} holds numbers that are not finite")
 
 
 def read_entry(content: dict[str, Any], key: str, kind: Any) -> Any:
-    """One entry of the JSON, of the given type; true and false are no integers here."""
+    """Returns one entry of the given type. Booleans do not count as integers."""
     require(key in content, f"{key!r} is missing")
     value = content[key]
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
@@ -35,14 +35,14 @@ def read_entry(content: dict[str, Any], key: str, kind: Any) -> Any:
 
 
 def read_fields(kind: type[Kind], content: dict[str, Any]) -> Kind:
-    """An instance of a dataclass of its fields' entries. Those with a default may be missing."""
+    """Returns an instance of a dataclass from the entries of its fields. Fields with a default may be missing."""
     kinds = get_type_hints(kind)
     names = [field.name for field in fields(cast(Any, kind)) if field.default is MISSING or field.name in content]
     return kind(**{name: read_entry(content, name, kinds[name]) for name in names})
 
 
 def read_error(entries: dict[str, Any], key: str, name: str) -> float | None:
-    """An error of a text, None where the file does not tell it."""
+    """Returns an error of a text; None if the file does not have it."""
     if entries.get(key) is None:
         return None
     error = float(read_entry(entries, key, (int, float)))
@@ -51,7 +51,7 @@ def read_error(entries: dict[str, Any], key: str, name: str) -> float | None:
 
 
 def read_list(entries: dict[str, Any], key: str, length: int, fits: Callable[[Any], bool]) -> tuple:
-    """A list of ``length`` entries, each of which ``fits``."""
+    """Returns a list of ``length`` entries that satisfy ``fits``."""
     values = read_entry(entries, key, list)
     require(len(values) == length, f"{key!r} has {len(values)} entries for {length} units")
     for value in values:

@@ -1,4 +1,4 @@
-"""How many bytes a computation holds at once, counted rather than measured: the same on every device."""
+"""Peak memory of a computation, counted from tensors, so that it is equal on every device."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["check_memory_budget", "give_back_memory", "peak_bytes"]
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
-    """Most bytes of tensors that a computation makes and holds at once, in this thread.
+    """Returns the peak number of bytes of tensors that a computation creates in this thread.
 
-    What an allocator adds by rounding, and the workspace of matrix products, are not tensors and not counted.
+    Rounding by the allocator and the workspace of matrix products are not counted.
 
     Args:
-        work: is called once.
+        work: the computation; called once.
 
     >>> import torch
     >>> peak_bytes(lambda: torch.zeros(1000, dtype=torch.float64))
@@ -35,7 +35,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 
 
 def check_memory_budget(memory_budget: float | None, chunk_size: int | None) -> None:
-    """Raise unless the budget is None or a number of bytes above 0, in place of a chunk size."""
+    """Raises unless the budget is None, or a number of bytes above 0 without a chunk size."""
     if memory_budget is None:
         return
     if not is_real(memory_budget):
@@ -47,10 +47,10 @@ def check_memory_budget(memory_budget: float | None, chunk_size: int | None) -> 
 
 
 def give_back_memory() -> None:
-    """Let the C library return what is free to the system, where it is one that keeps it (glibc).
+    """Makes the C library return free memory to the system, if it is glibc.
 
-    Between the large tensors of one batch and the next, small results that stay lie here and there; glibc then finds
-    less and less room, and asks for more: 400 texts of 14 tokens left 600 MB behind. Nothing that is in use moves.
+    Small results that stay between the large tensors of batches fragment the heap of glibc, so it grows: after 400
+    texts of 14 tokens, 600 MB remained allocated. Memory in use does not move.
 
     >>> give_back_memory()
     """
@@ -68,7 +68,7 @@ _malloc_trim = _found_malloc_trim()
 
 
 class _Storages(TorchDispatchMode):
-    """Sums the storages that operations make, until they are freed."""
+    """Sums the sizes of storages that operations create, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class _Storages(TorchDispatchMode):
         return result
 
     def _hold(self, value: Any, n_bytes: int | None) -> None:
-        """Remember a storage on first sight: of an argument it was there before, and counts nothing."""
+        """Registers a new storage. Storages of arguments existed before and count as zero."""
         if not isinstance(value, Tensor):
             return
         storage = value.untyped_storage()

@@ -1,4 +1,4 @@
-"""Libraries that are imported when they are used, and said by name where they are missing."""
+"""Imports of optional libraries, with errors that name a missing library."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def optional(module: str, package: str, what: str) -> Any:
     """Import a module.
 
     Args:
-        module: its name.
-        package: what to install for it.
-        what: what needs it, for the message.
+        module: name of the module.
+        package: name of the package to install.
+        what: what needs the module, for the message.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: the module is not installed.
     """
     try:
         return import_module(module)
@@ -26,9 +26,9 @@ def optional(module: str, package: str, what: str) -> Any:
 
 
 def pandas() -> Any:
-    """The module pandas.
+    """Returns the module pandas.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: pandas is not installed.
     """
     return optional("pandas", "pandas", "to_dataframe")

@@ -1,4 +1,4 @@
-"""Progress bars that come only when there is something to wait for."""
+"""Progress bars that appear only for slow work."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appe
 
 
 class Progress:
-    """A tqdm bar, made when it is to be seen: quick work starts no thread of tqdm's, and takes none of its locks, which
-    a fork beside it would find held.
+    """A tqdm bar that is created only when it is shown. Fast work therefore starts no tqdm thread and takes no tqdm
+    lock, which could remain locked after a fork.
 
     Args:
-        total: how many steps there are; with 0 there is no bar.
-        description: what stands before the bar.
+        total: number of steps; with 0 there is no bar.
+        description: label before the bar.
         show: True for a bar at once, False for none, None for one after ``PROGRESS_DELAY`` seconds.
-        unit: of what the steps are.
-        initial: how many of the steps were done before.
+        unit: unit of the steps.
+        initial: number of steps done before.
         leave: whether the bar stays when the work is done.
 
     >>> with Progress(3, "texts", show=False) as progress:
@@ -58,18 +58,18 @@ class Progress:
             self._bar.close()
 
     def update(self, n: int = 1) -> None:
-        """n further steps are done."""
+        """Advances the bar by n steps."""
         self.n += n
         if self._bar is None and self._show is None and time.time() - self._started >= PROGRESS_DELAY:
             self._bar = tqdm(**self._how, delay=PROGRESS_DELAY)
-            # The time that is left is told from the beginning of the work.
+            # The remaining time is estimated from the start of the work.
             self._bar.start_t = self._bar.last_print_t = self._started
             self._bar.set_postfix_str(self._note, refresh=False)
         if self._bar is not None:
             self._bar.update(self.n - self._bar.n)
 
     def note(self, text: str) -> None:
-        """What is being done, behind the bar."""
+        """Shows the current activity after the bar."""
         self._note = text
         if self._bar is not None:
             self._bar.set_postfix_str(text)

@@ -1,6 +1,6 @@
-"""Texts as users hold them: lists, and columns of pandas, numpy, Arrow, polars and datasets, read by position.
+"""Sequences of texts: lists, and columns of pandas, numpy, Arrow, polars and datasets, read by position.
 
-None of these libraries but numpy is imported: containers are known by their attributes.
+Of these libraries only numpy is imported. Containers are recognised by their attributes.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import numpy as np
 __all__ = ["as_entries", "as_pairs", "as_texts", "by_position", "column_names", "plain_text"]
 
 
-# What stands in one dimension; other entries may be rows of an array.
+# Kinds of entries in one dimension; other entries may be rows of an array.
 SCALARS = ("strings", "texts", "names", "numbers", "integers")
 
 
 def as_texts(values: Any, name: str) -> list[str]:
-    """Texts by position.
+    """Returns texts by position.
 
     Args:
         values: n strings: a list, tuple or generator, a pandas Series or Index with any labels, a numpy array, an Arrow
             array, a polars Series or a column of a data set.
-        name: of the argument, for messages.
+        name: name of the argument, for messages.
 
     Returns:
-        n strings of Python.
+        n Python strings.
 
     Raises:
-        TypeError: ``values`` is one string, a table, a dictionary or a set, or an entry is not a string. The message
-            says what to pass, or names the entry by its position.
+        TypeError: ``values`` is a single string, a table, a dictionary or a set, or an entry is not a string. The
+            message gives the expected input or the position of the entry.
 
     >>> import pandas as pd
     >>> as_texts(pd.Series(["a cold day", "rain"], index=[1, 0]), "texts")
@@ -49,25 +49,25 @@ def as_texts(values: Any, name: str) -> list[str]:
 
 
 def as_entries(values: Any, name: str, what: str = "strings") -> list[Any]:
-    """The entries of a sequence by position; what each of them is, is not checked.
+    """Returns the entries of a sequence by position, without checking their types.
 
     Args:
         values: as for `as_texts`.
-        name: of the argument, for messages.
-        what: the entries should be, for messages.
+        name: name of the argument, for messages.
+        what: expected entries, for messages.
 
     Raises:
-        TypeError: ``values`` is one string, a table, a dictionary or a set, or cannot be iterated over.
+        TypeError: ``values`` is a single string, a table, a dictionary or a set, or is not iterable.
     """
     return [plain_text(entry) for entry in _iterated(values, name, what)]
 
 
 def as_pairs(values: Any, name: str) -> list[Any]:
-    """The entries of a sequence of pairs by position, each of which `xsbert.engine.pairing.two_texts` can take apart.
+    """Returns the entries of a sequence of pairs by position, as input of `xsbert.engine.pairing.two_texts`.
 
     Args:
         values: a list, an iterator such as ``zip(frame["text_a"], frame["text_b"])``, or an array of two columns.
-        name: of the argument, for messages.
+        name: name of the argument, for messages.
 
     Raises:
         TypeError: as `as_entries`.
@@ -76,11 +76,11 @@ def as_pairs(values: Any, name: str) -> list[Any]:
 
 
 def by_position(values: Any, name: str) -> Column:
-    """A column by position, of which only what is asked for is read.
+    """Returns a column that reads entries by position, on access.
 
     Args:
         values: as for `as_texts`.
-        name: of the argument, for messages.
+        name: name of the argument, for messages.
 
     Raises:
         TypeError: as `as_entries`.
@@ -97,7 +97,7 @@ def by_position(values: Any, name: str) -> Column:
 
 @dataclass(frozen=True)
 class Column:
-    """The entries of a sequence by position. A pandas Series itself is indexed by its labels."""
+    """The entries of a sequence by position. A pandas Series, in contrast, is indexed by label."""
 
     values: Any
 
@@ -110,11 +110,11 @@ class Column:
 
 
 def column_names(values: Any) -> list[str] | None:
-    """The names of the columns of a table, of pandas, polars, Arrow, datasets or alike; None for what is no table."""
+    """Returns the column names of a table of pandas, polars, Arrow, datasets or similar; None for other objects."""
     kind = type(values)
     if isinstance(values, Mapping):
         return None
-    # Looked for on the type: a pandas Series has its labels as attributes, of which one may be "columns".
+    # Attributes of the type: a pandas Series has its labels as attributes, and "columns" may be a label.
     if hasattr(kind, "collect_schema"):
         return [*values.collect_schema().names()]
     for attribute in ("column_names", "columns"):
@@ -137,7 +137,7 @@ def _iterated(values: Any, name: str, what: str) -> Iterable[Any]:
 
 
 def _check_container(values: Any, name: str, what: str) -> None:
-    """Refuse what would be iterated over as characters, keys or names of columns, or in no order."""
+    """Rejects objects that iterate over characters, keys or column names, or without order."""
     kind = type(values).__name__
     if isinstance(values, str):
         raise TypeError(f"{name} must hold {what}, got one string: {values!r:.60}")
@@ -169,7 +169,7 @@ def _column(table: Any) -> str:
 
 
 def plain_text(entry: Any) -> Any:
-    """Python's own string for one of numpy or Arrow; anything else as it is.
+    """Returns a Python string for a string of numpy or Arrow; other values are unchanged.
 
     >>> plain_text(np.str_("rain")), plain_text(3)
     ('rain', 3)
@@ -178,6 +178,6 @@ def plain_text(entry: Any) -> Any:
         if hasattr(entry, "as_py"):
             return entry.as_py()
         if isinstance(entry, str):
-            # For some subclasses str() gives another text.
+            # For some subclasses str() returns another text.
             return str.__str__(entry)
     return entry

@@ -1,8 +1,8 @@
 """Columns of tables in memory: data frames, Arrow tables and streams, `datasets`, structured arrays.
 
-A table is read by the names of its columns and the positions of its rows; the index of a pandas frame is ignored.
-Frames of pandas and polars hand out their own columns, which need no pyarrow. Every other library is read through
-Arrow's C stream (``__arrow_c_stream__``), which they implement themselves.
+A table is read by column name and row position; the index of a pandas frame is ignored. Frames of pandas and polars
+return their own columns, without pyarrow. Tables of other libraries are read through their Arrow C stream
+(``__arrow_c_stream__``).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Table:
 
     Attributes:
         kind: name of its class, for messages.
-        names: of its columns, in order. Those of pandas may be no strings.
-        index_names: of the index of a pandas frame, which is not read.
+        names: column names, in order. Those of pandas need not be strings.
+        index_names: names of the index of a pandas frame, which is not read.
     """
 
     kind: str
@@ -36,29 +36,29 @@ class Table:
     index_names: tuple[Hashable, ...] = ()
 
     def batches(self, names: Iterable[Hashable], size: int = BATCH) -> Iterator[list[Any]]:
-        """Some columns, a batch of rows at a time.
+        """Yields selected columns in batches of rows.
 
         Args:
-            names: of the columns.
-            size: rows of a batch, at most. Columns of pandas, polars and numpy come whole, as one batch.
+            names: column names.
+            size: largest number of rows of a batch. Columns of pandas, polars and numpy form one batch.
 
         Yields:
-            One column for each name: a Series of pandas or polars, a numpy array, or an array of Arrow.
-            `column_values` makes a list of any of them.
+            One column for each name: a Series of pandas or polars, a numpy array, or an Arrow array. `column_values`
+            converts any of them to a list.
 
         Raises:
-            ValueError: The table lacks a column, or two columns have a name that is asked for.
+            ValueError: the table lacks a column, or two columns have a requested name.
         """
         return self._read([self._place(name) for name in names], size)
 
     def columns(self, names: Iterable[Hashable]) -> list[list[Any]]:
-        """Some columns whole, as lists of Python values with None for what is missing.
+        """Returns selected columns as lists of Python values, with None for missing values.
 
         Args:
-            names: of the columns.
+            names: column names.
 
         Raises:
-            ValueError: The table lacks a column, or two columns have a name that is asked for.
+            ValueError: the table lacks a column, or two columns have a requested name.
         """
         wanted = list(names)
         found: list[list[Any]] = [[] for _ in wanted]
@@ -81,16 +81,16 @@ class Table:
 
 
 def as_table(value: Any) -> Table | None:
-    """The value as a table, or None where it is none, such as a list of rows or a single column.
+    """Returns the value as a table, or None for other objects, such as a list of rows or a single column.
 
-    Iterable data sets of `datasets`, and those with a transform of their own, are read row by row and are no tables.
+    Data sets of `datasets` that are iterable or have a transform are not tables; they are read by row.
 
     Args:
-        value: A data frame of pandas or polars, lazy or not, an Arrow table, record batch, stream or data set, a
-            `datasets.Dataset` in any format, a structured numpy array, or whatever has ``__arrow_c_stream__``.
+        value: a data frame of pandas or polars, lazy or not, an Arrow table, record batch, stream or data set, a
+            `datasets.Dataset` in any format, a structured numpy array, or any object with ``__arrow_c_stream__``.
 
     Raises:
-        TypeError: It is a dictionary of data sets, such as a `datasets.DatasetDict`.
+        TypeError: the value is a dictionary of data sets, such as a `datasets.DatasetDict`.
 
     >>> import pandas as pd
     >>> table = as_table(pd.DataFrame({"text": ["Rain", None]}, index=[7, 3]))
@@ -108,7 +108,7 @@ def as_table(value: Any) -> Table | None:
         if names is None or value.ndim != 1:
             return None
         return Table(kind, names, lambda places, _: iter([[value[names[place]] for place in places]]))
-    # Looked for on the class: a Series of pandas has its labels as attributes, of which one may be "columns".
+    # Attributes of the class: a pandas Series has its labels as attributes, and "columns" may be a label.
     has = lambda *attributes: all(hasattr(type(value), each) for each in attributes)  # noqa: E731
     if has("collect_schema", "collect"):
         # A lazy frame of polars.
@@ -130,14 +130,14 @@ def as_table(value: Any) -> Table | None:
 
 
 def column_values(column: Any) -> list[Any]:
-    """The values of a column by position, with None for what is missing.
+    """Returns the values of a column by position, with None for missing values.
 
     Args:
-        column: A Series or Index of pandas, a Series of polars, a column of Arrow or of `datasets`, a numpy array of
-            one dimension, or any iterable of values.
+        column: a Series or Index of pandas, a Series of polars, a column of Arrow or of `datasets`, a one-dimensional
+            numpy array, or any iterable of values.
 
     Raises:
-        ValueError: A numpy array has another number of dimensions.
+        ValueError: a numpy array has another number of dimensions.
 
     >>> import pandas as pd
     >>> column_values(pd.Series(["b", "a", None], index=[2, 1, 0]))
@@ -148,7 +148,7 @@ def column_values(column: Any) -> list[Any]:
     if isinstance(column, np.ndarray):
         if column.ndim != 1:
             raise ValueError(f"a column must have one dimension, got an array of shape {column.shape}")
-        # `tolist` makes integers of times in nanoseconds.
+        # `tolist` converts times in nanoseconds to integers.
         values = list(column) if column.dtype.kind in "Mm" else column.tolist()
     elif hasattr(column, "isna"):
         values = [None if gone else value for value, gone in zip(column.tolist(), column.isna(), strict=True)]
@@ -158,9 +158,9 @@ def column_values(column: Any) -> list[Any]:
 
 
 def plain_rows(value: Any) -> Any:
-    """An iterable data set of `datasets` as one of Python's own values, whatever its format. Else the value itself.
+    """Returns an iterable data set of `datasets` with Python values, for any format. Other values are unchanged.
 
-    A `datasets.Dataset` with a transform of the user's own gives what the transform makes.
+    A `datasets.Dataset` with a user-defined transform yields the results of the transform.
     """
     if hasattr(type(value), "with_format") and hasattr(type(value), "__iter__"):
         return iter(value) if hasattr(type(value), "format") else iter(value.with_format(None))
@@ -168,7 +168,7 @@ def plain_rows(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value says that nothing is known: None, ``pandas.NA``, or NaT of pandas or numpy; not a float NaN.
+    """Whether a value is missing: None, ``pandas.NA``, or NaT of pandas or numpy, but not a float NaN.
 
     >>> is_missing(None), is_missing(np.datetime64("NaT")), is_missing(float("nan"))
     (True, True, False)
@@ -188,7 +188,7 @@ def _refuse_splits(value: Mapping[Any, Any]) -> None:
 
 
 def _of_dataset(value: Any, kind: str) -> Table | None:
-    """A data set of `datasets` as its Arrow columns, so that no format changes what is read."""
+    """Returns the Arrow columns of a data set of `datasets`, which do not depend on its format."""
     state = getattr(value, "format", None)
     if not isinstance(state, dict) or state.get("type") == "custom" or value.column_names is None:
         return None
@@ -204,7 +204,7 @@ def _of_dataset(value: Any, kind: str) -> Table | None:
 
 
 def _of_arrow(value: Any, kind: str) -> Table | None:
-    """What is Arrow, or offers a stream of it. A single column offers one, too, and has no names."""
+    """Returns a table for Arrow objects with names. A single column also has a stream, but no names."""
     names = _names(value)
     if names is None:
         return None
@@ -218,7 +218,7 @@ def _of_arrow(value: Any, kind: str) -> Table | None:
 
 
 def _names(value: Any) -> tuple[Hashable, ...] | None:
-    """Names of columns, under whichever attribute the library has them."""
+    """Returns the column names, from the attribute that the library uses."""
     for attribute in ("column_names", "schema", "columns"):
         if hasattr(type(value), attribute):
             found = getattr(value, attribute)
@@ -229,7 +229,7 @@ def _names(value: Any) -> tuple[Hashable, ...] | None:
 
 
 def _scanned(value: Any, names: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    """Columns of a `pyarrow.dataset.Dataset`, which reads no others."""
+    """Yields columns of a `pyarrow.dataset.Dataset`. Other columns are not read."""
     for batch in value.to_batches(columns=list(dict.fromkeys(names)), batch_size=size):
         if len(batch):
             yield [batch.column(name) for name in names]

@@ -1,7 +1,7 @@
-"""What is used of torch that torch does not promise to keep, all of it here.
+"""All uses of private names of torch.
 
-Tried with torch 2.13. Where a later version has moved one of these names, the import of this module fails and says
-which, and nothing else in the package has to change.
+Tested with torch 2.13. If a later version moves a name, the import of this module fails with that name, and only this
+module has to change.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = [
     "write_count",
 ]
 
-# Where a module keeps what runs before and behind its forward and backward passes.
+# Attributes of a module with its hooks before and after forward and backward passes.
 FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 HOOKS = (*FORWARD_HOOKS, "_backward_pre_hooks", "_backward_hooks")
 
 
 def ignore_global_hooks(module: nn.Module) -> None:
-    """Call a module without the hooks that are registered for all modules of the process; its own forward hooks run."""
+    """Makes calls of a module skip the global hooks of the process. Its own forward hooks still run."""
     # A weak reference: a cycle would keep the module's weights until they are collected.
     reference = weakref.ref(module)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         called = reference()
-        assert called is not None  # as it is being called
+        assert called is not None  # a module that is called is alive
         return _call(called, args, kwargs)
 
     object.__setattr__(module, "_compiled_call_impl", call)
@@ -79,11 +79,11 @@ PICKLED_STATE = {
     "torch._utils _rebuild_tensor_v2",
     *(f"torch {kind}Storage" for kind in STORAGES),
 }
-"""Module and name of what the pickle of a state of plain tensors refers to, as `torch.save` writes it."""
+"""Module and name of the globals in the pickle that `torch.save` writes for a state of plain tensors."""
 
 
 def is_batched(tensor: Tensor) -> bool:
-    """Whether a tensor is one of many to `torch.func.vmap`."""
+    """Whether a tensor is batched by `torch.func.vmap`."""
     while is_functorch_wrapped_tensor(tensor):
         if is_batchedtensor(tensor):
             return True
@@ -92,27 +92,27 @@ def is_batched(tensor: Tensor) -> bool:
 
 
 def is_tracked(tensor: Tensor) -> bool:
-    """Whether `torch.func.vjp` follows a tensor, which a model's weights are not though they require gradients."""
+    """Whether `torch.func.vjp` tracks a tensor. It does not track a model's weights, which only require gradients."""
     return is_gradtrackingtensor(tensor) and tensor.requires_grad
 
 
 def forward_mode_is_on() -> bool:
-    """Whether a level of forward-mode differentiation is open, of which torch has one per process."""
+    """Whether a level of forward-mode differentiation is open. Torch has one level per process."""
     return forward_ad._current_level >= 0
 
 
 def open_transform() -> str | None:
-    """The innermost transform of `torch.func` that this thread is within, such as ``"vmap"``; None if there is none."""
+    """Returns the innermost active transform of `torch.func` in this thread, such as ``"vmap"``, or None."""
     innermost = peek_interpreter_stack()
-    # The annotation of torch leaves None out.
+    # The annotation of torch omits None.
     return None if innermost is None else innermost.key().name.lower()  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def storage_key(storage: UntypedStorage) -> int:
-    """A number that tells a storage from all others that are alive."""
+    """Returns a number that identifies a storage among all living ones."""
     return storage._cdata
 
 
 def write_count(tensor: Tensor) -> int:
-    """How often torch has written to a tensor; what is written through ``.data`` is not counted."""
+    """Returns how often torch has written to a tensor. Writes through ``.data`` are not counted."""
     return tensor._version

@@ -6,7 +6,7 @@ __all__ = ["half_surrogate"]
 
 
 def half_surrogate(text: str) -> int | None:
-    """The index of the first lone half of a surrogate pair, which makes a text no Unicode; None where there is none.
+    """Returns the index of the first lone surrogate, which is not valid Unicode text; None if there is none.
 
     >>> half_surrogate("a dog"), half_surrogate("a \\ud800 dog")
     (None, 2)

@@ -1,4 +1,4 @@
-"""What is given, before anything is done with it: numbers, of Python or as good as those, and text that is Unicode."""
+"""Validation of arguments: numbers of Python and other libraries, ids, scores and keywords."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError, with the name that was probably meant, where a keyword is not known.
+    """Raises TypeError for an unknown keyword, with the most similar known name.
 
     >>> check_keywords(["topk"], ["top_k", "layer"])
     Traceback (most recent call last):
@@ -45,17 +45,17 @@ def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def keywords_of(function: Callable[..., Any]) -> list[str]:
-    """What a function can be given by name, apart from ``self`` and ``**options``."""
+    """Returns the keyword arguments of a function, without ``self`` and ``**options``."""
     parameters = inspect.signature(function).parameters.values()
     return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD and each.name != "self"]
 
 
-# Above it not every whole number is a float.
+# Largest integer up to which a float represents every integer.
 MOST_EXACT = 2**53
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, of Python, numpy or another library; True and False are none.
+    """Whether a value is an integer of Python, numpy or another library. Booleans are not integers.
 
     >>> is_integer(3), is_integer(np.int64(3)), is_integer(True), is_integer(3.0)
     (True, True, False, False)
@@ -64,7 +64,7 @@ def is_integer(value: Any) -> bool:
 
 
 def is_real(value: Any) -> bool:
-    """Whether a value is a real number, of Python, numpy or another library; True and False are none.
+    """Whether a value is a real number of Python, numpy or another library. Booleans are not numbers.
 
     >>> is_real(0.5), is_real(np.float32(0.5)), is_real(1), is_real(np.True_), is_real("1")
     (True, True, True, False, False)
@@ -73,7 +73,7 @@ def is_real(value: Any) -> bool:
 
 
 def plain_number(value: Any) -> Any:
-    """Python's own number, which JSON can hold, for an integer or a real number; anything else as it is.
+    """Returns a Python number, for JSON, for an integer or a real number; other values are unchanged.
 
     >>> plain_number(np.int64(3)), plain_number(np.float32(0.5)), plain_number(None)
     (3, 0.5, None)
@@ -103,18 +103,18 @@ def checked_integer(
     optional: bool = False,
     wrong_type: type[Exception] = TypeError,
 ) -> int | None:
-    """An integer argument, of Python, numpy or another library, as one of Python.
+    """Returns an integer argument of Python, numpy or another library as a Python integer.
 
     Args:
-        value: as it was given.
-        name: of the argument, for messages.
-        least: smallest value that is allowed; None for no limit.
-        optional: let None through.
-        wrong_type: raised for what is no integer. With ValueError one message says all that is allowed.
+        value: the argument.
+        name: name of the argument, for messages.
+        least: smallest allowed value; None for no limit.
+        optional: allow None.
+        wrong_type: exception for other types. With ValueError, one message states all allowed values.
 
     Raises:
-        TypeError: ``value`` is no integer; True and False are none.
-        ValueError: it is below ``least``.
+        TypeError: ``value`` is not an integer; booleans are not integers.
+        ValueError: ``value`` is below ``least``.
 
     >>> checked_integer(np.int64(3), "k", least=1)
     3
@@ -136,15 +136,15 @@ def checked_integer(
 
 
 def checked_real(value: Any, name: str) -> float:
-    """A finite number, of Python, numpy or another library, as a float.
+    """Returns a finite number of Python, numpy or another library as a float.
 
     Args:
-        value: as it was given.
-        name: of the argument, for messages.
+        value: the argument.
+        name: name of the argument, for messages.
 
     Raises:
-        TypeError: ``value`` is no real number; True and False are none.
-        ValueError: it is NaN or infinite.
+        TypeError: ``value`` is not a real number; booleans are not numbers.
+        ValueError: ``value`` is NaN or infinite.
 
     >>> checked_real(np.float32(0.5), "threshold")
     0.5
@@ -157,7 +157,7 @@ def checked_real(value: Any, name: str) -> float:
 
 
 def finite_or_none(value: Any) -> Any:
-    """Python's own number; None, as JSON has it, for NaN and infinities; anything else as it is.
+    """Returns a Python number, and None for NaN and infinities, for JSON; other values are unchanged.
 
     >>> finite_or_none(np.float64("nan")), finite_or_none(np.int64(3)), finite_or_none("a")
     (None, 3, 'a')
@@ -167,19 +167,20 @@ def finite_or_none(value: Any) -> Any:
 
 
 def passed_id(value: Any, name: str) -> str | int | float | None:
-    """What identifies a document, as JSON and Parquet can hold it.
+    """Returns the id of a document in a form for JSON and Parquet.
 
-    Strings and integers stay. A float without fraction, as pandas makes of integers beside a missing value, becomes the
-    integer. Dates and times become ISO 8601, UUIDs their usual form. None, NaN, NaT and NA become None.
+    Strings and integers are unchanged. A float without fraction becomes an integer: pandas converts integers to floats
+    if a value is missing. Dates and times become ISO 8601 strings, UUIDs their usual form. None, NaN, NaT and NA become
+    None.
 
     Args:
-        value: as it was given.
-        name: of the value, for messages.
+        value: the id.
+        name: name of the value, for messages.
 
     Raises:
         TypeError: ``value`` is of another type.
-        ValueError: it is infinite, a float that is too large to be exact, an integer of more than 64 bits, or a string
-            that is no Unicode text.
+        ValueError: ``value`` is infinite, a float too large to be exact, an integer of more than 64 bits, or a string
+            that is not valid Unicode.
 
     >>> passed_id(np.int64(7), "id"), passed_id(7.0, "id"), passed_id(float("nan"), "id")
     (7, 7, None)
@@ -199,7 +200,7 @@ def passed_id(value: Any, name: str) -> str | int | float | None:
     if isinstance(value, str):
         if half_surrogate(value) is not None:
             raise ValueError(f"{name} must be Unicode text, got half of a surrogate pair: {value!r:.60}")
-        # Of a subclass as well, for some of which str() gives another text.
+        # For some subclasses str() returns another text.
         return str.__str__(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a string or a number, got {type(value).__name__}: {value!r:.60}; pass its str")
@@ -211,17 +212,17 @@ def passed_id(value: Any, name: str) -> str | int | float | None:
 
 
 def passed_score(value: Any, name: str) -> float | None:
-    """A score that is passed through, as JSON and Parquet can hold it.
+    """Returns a score in a form for JSON and Parquet.
 
-    None, NaN and NA stand for no score and become None.
+    None, NaN and NA mean no score and become None.
 
     Args:
-        value: as it was given.
-        name: of the value, for messages.
+        value: the score.
+        name: name of the value, for messages.
 
     Raises:
-        TypeError: ``value`` is no number.
-        ValueError: it is infinite.
+        TypeError: ``value`` is not a number.
+        ValueError: ``value`` is infinite.
 
     >>> passed_score(np.float32(0.5), "score"), passed_score(float("nan"), "score")
     (0.5, None)
@@ -237,11 +238,11 @@ def passed_score(value: Any, name: str) -> float | None:
 
 
 def _unwrapped(value: Any) -> Any:
-    """A scalar of Python for one of numpy, Arrow, pandas or torch; None where it is missing."""
+    """Returns a Python scalar for one of numpy, Arrow, pandas or torch; None for a missing value."""
     if hasattr(value, "as_py"):
         value = value.as_py()
     elif type(value).__module__ == "numpy" and type(value).__name__ == "datetime64":
-        # Its own conversion gives an integer for nanoseconds.
+        # The conversion of numpy returns an integer for nanoseconds.
         value = None if value != value else str(value)
     elif hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()

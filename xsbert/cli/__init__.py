@@ -1,1 +1,1 @@
-"""The command line: what may be asked for, subcommands, files of pairs, and what is printed and written."""
+"""The command line: options, subcommands, files of pairs, and output."""

@@ -14,7 +14,7 @@ from .options import RULES, add_quoting, positive
 __all__ = ["main"]
 
 FAILURE, INTERRUPTED = 1, 130
-# Options that are not spelled as the arguments of `explain_corpus` are.
+# Options with other names than the arguments of `explain_corpus`.
 SPELLED = {"id_column": "--id", "lock_timeout": "--wait"}
 
 EPILOG = """\
@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
         argv: arguments after ``corpus``.
 
     Returns:
-        the exit status: 0, 1 after a failure, 130 after an interrupt.
+        The exit status: 0, 1 after a failure, 130 after an interrupt.
 
     Raises:
-        SystemExit: with status 2 if the arguments make no sense, with 0 after ``--help``.
+        SystemExit: with status 2 for invalid arguments, with 0 after ``--help``.
     """
     options = _parse(argv)
     try:

@@ -1,4 +1,4 @@
-"""Lines of a file or a stream, as they come."""
+"""Lines of a file or a stream, read as they arrive."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CHUNK = 1 << 16
 
 
 class Lines:
-    """Reads lines of text, each with its line feed, and knows whether there is another to be had without waiting.
+    """Reads lines of text, each with its line feed. `ready` returns whether a line is available without waiting.
 
     Args:
-        path: of a file or a pipe, or the number of an open one, which stays open.
-        name: of the file, for messages.
+        path: path of a file or a pipe, or the descriptor of an open one, which stays open.
+        name: name of the file, for messages.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: str | int, name: str) -> None:
@@ -33,7 +33,7 @@ class Lines:
         self._text = TextLines(name)
         self._ended = False
         self.n_read = 0
-        """Lines that were handed out."""
+        """Number of lines returned."""
 
     def __enter__(self) -> Lines:
         return self
@@ -56,7 +56,7 @@ class Lines:
         return self._lines.popleft()
 
     def ready(self) -> bool:
-        """Whether there is a line that has come already."""
+        """Whether a line is available without waiting."""
         while not self._lines and not self._ended and self._has_bytes():
             self._read()
         return bool(self._lines)
@@ -65,11 +65,11 @@ class Lines:
         try:
             return bool(select.select([self._number], [], [], 0)[0])
         except OSError:
-            # Windows looks at sockets alone.
+            # On Windows, `select` supports only sockets.
             return False
 
     def _read(self) -> None:
-        """Wait for some bytes, and cut them into lines."""
+        """Waits for bytes and splits them into lines."""
         chunk = os.read(self._number, CHUNK)
         self._ended = not chunk
         self._lines += self._text.feed(chunk) if chunk else self._text.finish()

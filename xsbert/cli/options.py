@@ -1,4 +1,4 @@
-"""What may be asked for on the command line. Nothing heavy is imported: a usage error is reported at once."""
+"""Options of the command line. The module imports nothing heavy, so usage errors are reported at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._utils.version import __version__
 
 __all__ = ["EPILOG", "RULES", "add_quoting", "parse", "positive"]
 
-# Those of xsbert.integrated_jacobian.rules, which needs scipy.
+# A copy of the names in xsbert.integrated_jacobian.rules, which needs scipy.
 RULES = ("gauss-legendre", "midpoint", "riemann-right")
 FORMATS = ("auto", "csv", "tsv", "jsonl")
 
@@ -36,7 +36,7 @@ examples:
   xsbert corpus --help                                      (tables of texts, resumable)
 """
 
-# Options that go with --pairs alone, and those that go with two texts alone.
+# Options that are valid only with --pairs, and only with two texts.
 OF_PAIRS = ("format", "text_a", "text_b", "id", "header", "quoting", "output", "resume")
 OF_A_PAIR = ("html", "png", "json")
 
@@ -45,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments.
 
     Raises:
-        SystemExit: with status 2 if they make no sense, with 0 after ``--help`` and ``--version``.
+        SystemExit: with status 2 for invalid arguments, with 0 after ``--help`` and ``--version``.
     """
     parser = argparse.ArgumentParser(
         prog="xsbert",
@@ -84,7 +84,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_quoting(parser: argparse._ActionsContainer) -> None:
-    """Add ``--quoting``, which all commands have that read files."""
+    """Add ``--quoting``, an option of all commands that read files."""
     parser.add_argument(
         "--quoting",
         action=argparse.BooleanOptionalAction,
@@ -140,7 +140,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _problem(options: argparse.Namespace) -> str | None:
-    """What does not go together, if anything."""
+    """Returns the conflict between options, or None."""
     many = options.pairs is not None
     given = [name for name in (OF_A_PAIR if many else OF_PAIRS) if getattr(options, name) not in (None, False)]
     given += [f"no_{name}" for name in ("header", "quoting") if getattr(options, name) is False and not many]
@@ -173,7 +173,7 @@ def _option(name: str) -> str:
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """Reads a finite number above 0."""
+    """Returns a parser of finite numbers above 0."""
 
     def read(text: str) -> float:
         number = kind(text)

@@ -1,4 +1,4 @@
-"""What is printed and written of a result."""
+"""Printed and written output of a result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["print_account", "record", "to_json", "write_files"]
 
 
 def record(result: Attribution, top: int | None = None) -> dict[str, Any]:
-    """What `Attribution.to_dict` says of a result; with ``top`` its strongest pairs stand in place of the matrix."""
+    """Returns `Attribution.to_dict` of a result. With ``top``, the strongest pairs replace the matrix."""
     content = result.to_dict()
     if top is None:
         return content
@@ -29,12 +29,12 @@ def record(result: Attribution, top: int | None = None) -> dict[str, Any]:
 
 
 def to_json(content: dict[str, Any]) -> str:
-    """One line of ASCII."""
+    """Returns one line of JSON in ASCII."""
     return json.dumps(content, allow_nan=False)
 
 
 def _strongest(result: Attribution, k: int) -> list[dict[str, Any]]:
-    """The k pairs of `top_pairs` without special tokens and prompts: positions, tokens and value."""
+    """Returns positions, tokens and values of the k pairs of `top_pairs` without special tokens and prompts."""
     labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
     return [
         {"a": s, "b": t, "token_a": labels_a[s], "token_b": labels_b[t], "value": value}
@@ -43,7 +43,7 @@ def _strongest(result: Attribution, k: int) -> list[dict[str, Any]]:
 
 
 def write_files(result: Attribution, html: str | None, png: str | None, json: str | None, top: int | None) -> None:
-    """Write those of the files that are asked for."""
+    """Writes the requested files."""
     if html:
         result.to_html(html)
     if png:
@@ -53,7 +53,7 @@ def write_files(result: Attribution, html: str | None, png: str | None, json: st
 
 
 def print_account(result: Attribution, out: TextIO, top: int | None = None) -> None:
-    """The account, and on a terminal the matrix in colours."""
+    """Prints the summary and, on a terminal, the coloured matrix."""
     lines = printable(str(result) if top is None else account(result, top)).split("\n")
     if out.isatty() and (true_colour := _colours()) is not None:
         lines += _matrix(result, true_colour)
@@ -78,7 +78,7 @@ def _matrix(result: Attribution, true_colour: bool) -> Iterable[str]:
 
 
 def _colours() -> bool | None:
-    """Whether the terminal has 24-bit colours; None for no colours at all."""
+    """Whether the terminal supports 24-bit colours; None if it supports no colours."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
         return None
     return os.environ.get("COLORTERM") in ("truecolor", "24bit")

@@ -1,4 +1,4 @@
-"""Pairs of texts in CSV, TSV and JSON lines, read as they come. Lines that cannot be used do not stop the others."""
+"""Pairs of texts in CSV, TSV and JSON lines, read as they arrive. Invalid lines do not stop the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._utils.unicode import half_surrogate
 
 __all__ = ["BadLine", "Columns", "Pair", "read_pairs", "spelled_id"]
 
-# Of text a and text b, where they are not named; whatever their case.
+# Default column names of text a and text b, case-insensitive.
 NAMES = (
     ("text_a", "text_b"),
     ("text1", "text2"),
@@ -32,17 +32,17 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Pair:
-    """Two texts, and where they come from."""
+    """Two texts and their position in a file."""
 
     line: int
-    """Number of the line that they begin in, from 1."""
+    """Number of the line in which the record begins, from 1."""
     text_a: str
     text_b: str
     id: Any = None
 
     @property
     def texts(self) -> tuple[str, str]:
-        """Text a and text b."""
+        """Returns text a and text b."""
         return self.text_a, self.text_b
 
 
@@ -56,19 +56,19 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where in a file the texts are."""
+    """Columns of the texts in a file."""
 
     text_a: str | None = None
-    """A name, or a number from 1; None looks for `NAMES`, and without a header takes the first column."""
+    """A name, or a number from 1. None searches `NAMES`, or uses the first column without a header."""
     text_b: str | None = None
     id: str | None = None
-    """None takes the column ``"id"``, whatever its case, where there is one."""
+    """Column of ids. None uses the column ``"id"`` (case-insensitive) if it exists."""
     header: bool | None = None
-    """Whether the first line of a table names its columns; None looks for the names."""
+    """Whether the first line of a table is a header; None decides by the column names."""
 
     @property
     def asked(self) -> list[str]:
-        """The columns that are given."""
+        """Returns the specified columns."""
         return [column for column in (self.text_a, self.text_b, self.id) if column is not None]
 
 
@@ -80,21 +80,21 @@ def read_pairs(
     note: Callable[[str], None],
     quoting: bool | None = None,
 ) -> Iterator[Pair | BadLine | None]:
-    """The pairs of a file.
+    """Reads the pairs of a file.
 
     Args:
-        lines: as `xsbert._utils.table_files.text.TextLines` cuts them.
-        name: of the file, whose ending tells its format.
-        kind: ``"csv"``, ``"tsv"``, ``"jsonl"`` or ``"auto"``, which goes by the ending and else by the first line.
-        columns: where the texts are.
-        note: called with what was taken for a header.
-        quoting: of CSV and TSV, whether quotes enclose fields; None says yes for CSV, no for TSV.
+        lines: lines as returned by `xsbert._utils.table_files.text.TextLines`.
+        name: name of the file; its suffix determines the format.
+        kind: ``"csv"``, ``"tsv"``, ``"jsonl"`` or ``"auto"``, which uses the suffix or else the first line.
+        columns: columns of the texts.
+        note: called with a message about the header.
+        quoting: for CSV and TSV, whether quotes enclose fields; None means True for CSV and False for TSV.
 
     Yields:
-        a pair, or a line that cannot be used, or None for a header; as soon as its line has come.
+        A pair, an invalid line, or None for a header, as soon as its line arrives.
 
     Raises:
-        ValueError: the columns that were asked for are not there, or the file is malformed.
+        ValueError: the specified columns do not exist, or the file is malformed.
     """
     if kind == "auto":
         found, lines = peek(iter(lines), name)
@@ -138,7 +138,7 @@ def _table_pairs(
 
 
 def _places(first: list[str], name: str, place: str, columns: Columns) -> tuple[dict[str, int], int]:
-    """The places of the columns, and how many a header names, none where the first line is none."""
+    """Returns the indices of the columns, and the number of names in the header, 0 without header."""
     names = None if columns.header is False else _found(first, columns)
     if names is not None or columns.header:
         check_names(first, name, place)
@@ -153,7 +153,7 @@ def _places(first: list[str], name: str, place: str, columns: Columns) -> tuple[
 
 
 def _found(held: Sequence[str], columns: Columns) -> dict[str, str] | None:
-    """The names of the columns among those that are held: those asked for, or those that are known."""
+    """Returns the specified or known column names among the existing ones."""
     if columns.text_a is not None and columns.text_b is not None:
         names = {"text_a": columns.text_a, "text_b": columns.text_b}
     else:
@@ -172,16 +172,16 @@ def _found(held: Sequence[str], columns: Columns) -> dict[str, str] | None:
 
 
 def spelled_id(held: Sequence[str], option: str = "--id") -> str | None:
-    """The name of a column ``id``, whatever its case; None where there is none.
+    """Returns the name of a column ``id``, case-insensitive; None if there is none.
 
     Raises:
-        ValueError: there are several, and none is ``"id"``.
+        ValueError: several columns match, and none is exactly ``"id"``.
     """
     return _spelled("id", held, option) if any(name.strip().casefold() == "id" for name in held) else None
 
 
 def _spelled(name: str, held: Sequence[str], option: str) -> str:
-    """How a known name is spelled among those that are held: exactly so, or in the one way that there is."""
+    """Returns the spelling of a known name among the existing ones: an exact match, or the only match."""
     found = [other for other in held if other.strip().casefold() == name]
     if name in found:
         return name
@@ -191,7 +191,7 @@ def _spelled(name: str, held: Sequence[str], option: str) -> str:
 
 
 def _numbered(columns: Columns, n_fields: int) -> dict[str, int]:
-    """Places of columns that are given by number."""
+    """Returns the indices of columns given by number."""
     given = {"text_a": columns.text_a or "1", "text_b": columns.text_b or "2"}
     if columns.id is not None:
         given["id"] = columns.id
@@ -205,7 +205,7 @@ def _numbered(columns: Columns, n_fields: int) -> dict[str, int]:
 
 
 def _missing(held: Sequence[str], columns: Columns) -> str:
-    """Why no columns of texts were found."""
+    """Returns why no columns of texts were found."""
     hint = "--text-a, --text-b and --id name columns"
     missing = [name for name in columns.asked if name not in held]
     if missing:

@@ -1,4 +1,4 @@
-"""`xsbert rank "query" documents.jsonl`: rank documents of a file and tell why."""
+"""`xsbert rank "query" documents.jsonl`: rank documents of a file and explain the ranking."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .options import add_quoting
 
 __all__ = ["parse"]
 
-# Those of xsbert.text.units, which needs numpy.
+# A copy of the names in xsbert.text.units, which needs numpy.
 UNITS = ("tokens", "words", "sentences")
 
 EPILOG = """\
@@ -26,7 +26,7 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Returns the argument parser."""
     found = argparse.ArgumentParser(
         prog="xsbert rank",
         description="Rank the documents of a file by the model's own scores, and tell which words made them.",
@@ -67,10 +67,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Its options, with those that loading a model needs.
+    """Parses the options, including those for loading a model.
 
     Raises:
-        SystemExit: they make no sense, or ask for help.
+        SystemExit: the options are invalid, or request help.
     """
     options = parser().parse_args(arguments)
     options.shift, options.reference_positions = False, None

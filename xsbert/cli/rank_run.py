@@ -1,4 +1,4 @@
-"""The work of `xsbert rank`: read documents, rank them, and tell why."""
+"""Implementation of `xsbert rank`: read documents, rank them, and explain the ranking."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = ["rank_file", "read_documents"]
 
 
 def rank_file(options: argparse.Namespace) -> None:
-    """Rank the documents of a file, and print and write why.
+    """Rank the documents of a file, and print and write the explanation.
 
     Args:
-        options: of `xsbert.cli.rank`.
+        options: options of `xsbert.cli.rank`.
 
     Raises:
-        OSError: a file cannot be read, or there is no folder for one that is to be written: before any work is done.
-        ValueError: the documents are not what they should be.
+        OSError: a file cannot be read, or the folder of an output file does not exist. This is checked first.
+        ValueError: the documents are invalid.
     """
     _check_folders(options)
     documents = read_documents(options.documents, options.text_key, options.id_key, options.quoting)
@@ -63,18 +63,18 @@ def rank_file(options: argparse.Namespace) -> None:
 def read_documents(
     path: str, text_key: str = "text", id_key: str | None = None, quoting: bool | None = None
 ) -> list[Retrieved]:
-    """The documents of a file: of a table, of JSON lines, or else one for each line.
+    """Reads the documents of a table or of JSON lines; any other file has one document per line.
 
     Args:
-        path: of the file or of a folder of Parquet files, or ``"-"`` for standard input.
-        text_key, id_key: of JSON lines, and names of the columns of tables. Without the second a key ``id`` is taken,
-            whatever its case.
-        quoting: of CSV and TSV, whether quotes enclose fields; None says yes for CSV, no for TSV.
+        path: path of the file or of a folder of Parquet files, or ``"-"`` for standard input.
+        text_key, id_key: keys of JSON lines or column names of tables. ``id_key`` defaults to ``id``,
+            case-insensitive.
+        quoting: for CSV and TSV, whether quotes enclose fields; None means True for CSV and False for TSV.
 
     Raises:
-        OSError: it cannot be read.
-        ImportError: it is a Parquet file, and pyarrow is not installed.
-        ValueError: a line or row is not what it should be; named by its number.
+        OSError: the file cannot be read.
+        ImportError: the file is a Parquet file, and pyarrow is not installed.
+        ValueError: a line or row is invalid. The message gives its number.
     """
     name = "standard input" if path == "-" else path
     required = [text_key, *([] if id_key is None else [id_key])]
@@ -117,7 +117,7 @@ def _all_of(name: str, rows: Iterable[Record | BadRecord], text_key: str, id_key
 
 
 def _document(fields: Mapping[str, Any], text_key: str, id_key: str | None) -> Retrieved:
-    """Of an object of JSON lines, or a row of a table."""
+    """Returns the document of a JSON object or of a table row."""
     text = fields.get(text_key)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"some text under {text_key!r} is needed, got {text!r:.60}")
@@ -131,7 +131,7 @@ def _document(fields: Mapping[str, Any], text_key: str, id_key: str | None) -> R
 
 
 def _identity(key: str, value: Any) -> str | None:
-    """An id as a string; null stays null."""
+    """Returns an id as a string; null stays None."""
     if value is None or isinstance(value, str):
         return value
     problem = json_problem(value)
@@ -141,7 +141,7 @@ def _identity(key: str, value: Any) -> str | None:
 
 
 def _check_folders(options: argparse.Namespace) -> None:
-    """Refuse files that cannot be written, which would else be found when all is computed."""
+    """Checks before any computation that output files can be written."""
     for path in (options.html, options.save, None if options.json == "-" else options.json):
         folder = Path(path).parent if path else Path()
         if path and Path(path).is_dir():

@@ -1,4 +1,4 @@
-"""A file of results that grows line by line, and is gone on with."""
+"""A file of results that grows line by line and can be resumed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .pairs import Pair
 
 __all__ = ["Results"]
 
-# What must be the same in all results of a file. The rule and its nodes are added where there is no tolerance.
+# Settings that all results of a file share. Without a tolerance, also the rule and its nodes.
 HOW = (
     "model",
     "fingerprint",
@@ -29,12 +29,12 @@ class Results:
     """Results of pairs in a file of JSON lines.
 
     Args:
-        path: of the file.
-        resume: go on after what it holds already. A last line that was cut short is written again.
+        path: path of the file.
+        resume: append to existing results. A truncated last line is written again.
 
     Raises:
-        ValueError: the file holds something and shall not be gone on with, or holds something else than results.
-        OSError: it cannot be read or written.
+        ValueError: the file is not empty and ``resume`` is False, or it contains other data than results.
+        OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: str, resume: bool) -> None:
@@ -54,24 +54,24 @@ class Results:
         self._file.close()
 
     def has(self, pair: Pair) -> bool:
-        """Whether the pair's result is there.
+        """Whether the file has the pair's result.
 
         Raises:
-            ValueError: there is one of its line, of other texts.
+            ValueError: the result of its line has other texts.
         """
         if pair.line not in self._done:
             return False
         texts = self._done[pair.line]
-        # With a prompt, the texts of results begin with it.
+        # The texts of results begin with the prompt.
         if not (texts[0].endswith(pair.text_a) and texts[1].endswith(pair.text_b)):
             raise ValueError(f"--resume: {self._path} holds another pair for line {pair.line} than the file of pairs")
         return True
 
     def add(self, content: dict[str, Any], line: str) -> None:
-        """Write one result.
+        """Writes one result.
 
         Raises:
-            ValueError: those that are there were computed in another way.
+            ValueError: existing results have other settings.
         """
         if self._last is not None:
             self._check_same(self._last, content)
@@ -80,7 +80,7 @@ class Results:
         self._file.flush()
 
     def _read(self) -> int:
-        """Bytes of the results that are whole."""
+        """Returns the number of bytes of complete results."""
         size = 0
         with open(self._path, "rb") as file:
             for number, line in enumerate(file, 1):

@@ -1,4 +1,4 @@
-"""The work of the command line: load a model, explain a pair or many."""
+"""Implementation of the command line: load a model, explain one pair or many."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .resume import Results
 
 __all__ = ["explain_file", "explain_pair"]
 
-# How `explain_pairs` names a text.
+# The name of a text in messages of `explain_pairs`.
 PLACE = re.compile(r"pairs\[(\d+)\]\[([01])\]")
-# Pairs that are computed together: few at first, so that the first results come soon.
+# Batch sizes in pairs. The first batches are small, so that the first results appear soon.
 FIRST_BATCH, LARGEST_BATCH = 4, 64
 
 
 def explain_pair(options: argparse.Namespace) -> None:
-    """Explain two texts and print the account."""
+    """Explain two texts and print the summary."""
     out = _standard_output()
     text_a, text_b = options.texts
     result = _explain(load_model(options), text_a, text_b, options, None if _on_terminal(sys.stderr) else False)
@@ -45,17 +45,17 @@ def explain_pair(options: argparse.Namespace) -> None:
 
 
 def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Explain the pairs of a file in its order, as they come.
+    """Explain the pairs of a file in order, as they arrive.
 
     Args:
         say: called with each message for the user.
 
     Returns:
-        how many lines could not be explained; each has been reported.
+        The number of lines that could not be explained. Each is reported.
 
     Raises:
-        ValueError: there are no pairs, what is asked for makes no sense for any of them, or the file is malformed. A
-            file is checked whole before anything is explained; of a pipe, the pairs before the fault have been.
+        ValueError: there are no pairs, the options are invalid for all of them, or the file is malformed. A file is
+            checked completely before any explanation. In a pipe, the pairs before the error are explained.
         OSError: the file cannot be read, or the results cannot be written.
     """
     name = "standard input" if options.pairs == "-" else options.pairs
@@ -96,11 +96,11 @@ def _read(
 
 
 def _check_file(options: argparse.Namespace, name: str) -> None:
-    """Read all of a file before anything is explained. What can be read only once is left.
+    """Reads a whole file before any explanation. Pipes, which can be read only once, are skipped.
 
     Raises:
-        ValueError: it is malformed, or in a format that is not read.
-        IsADirectoryError: it is a folder.
+        ValueError: the file is malformed, or its format is not supported.
+        IsADirectoryError: the path is a folder.
     """
     if options.pairs != "-" and os.path.isdir(options.pairs):
         raise IsADirectoryError(
@@ -119,7 +119,7 @@ def _check_file(options: argparse.Namespace, name: str) -> None:
 
 
 def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Iterator[list[Pair | BadLine]]:
-    """What has come, at least one at once and not too many: nothing waits for what comes after it."""
+    """Yields batches of the entries that have arrived, with at least one entry and a limited size."""
     size, ended = FIRST_BATCH, False
     fault: ValueError | None = None
     while not ended:
@@ -131,7 +131,7 @@ def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Itera
                 ended = True
                 break
             except ValueError as error:
-                # What came before it in a pipe is explained all the same.
+                # The pairs before the error in a pipe are still explained.
                 ended, fault = True, error
                 break
             if entry is not None:
@@ -146,7 +146,7 @@ def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Itera
 def _outcomes(
     model: XSTransformer | None, entries: list[Pair | BadLine], options: argparse.Namespace
 ) -> Iterator[tuple[Pair, Attribution] | BadLine]:
-    """Each pair with its result, and each line that has none."""
+    """Yields each pair with its result, and each line without result."""
     pairs = [entry for entry in entries if isinstance(entry, Pair)]
     explained: Iterator[Attribution | BadLine] = iter(())
     if model is not None:
@@ -162,7 +162,7 @@ def _outcomes(
 def _explain_together(
     model: XSTransformer, pairs: list[Pair], options: argparse.Namespace
 ) -> Iterator[Attribution | BadLine]:
-    """The results of pairs in order; of one that cannot be explained, why not."""
+    """Yields the results of pairs in order, or the reason why a pair cannot be explained."""
     texts = [(pair.text_a, pair.text_b) for pair in pairs]
     how = {**_how(options), **_prompts(options), "units": "words" if options.words else "tokens"}
     with _naming_lines(pairs) as problems:
@@ -173,7 +173,7 @@ def _explain_together(
 
 @contextmanager
 def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
-    """What is wrong with texts that are left out, by line; other warnings name the line, not the place of the text."""
+    """Yields the problems of skipped texts by line. Other warnings are shown with the line of the text."""
     problems: dict[int, list[str]] = {pair.line: [] for pair in pairs}
     show = warnings.showwarning
 
@@ -185,7 +185,7 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
         line, side = pairs[int(found[1])].line, "ab"[int(found[2])]
         if issubclass(category, SkippedWarning):
             named = PLACE.sub(f"text_{side}", str(message).removeprefix("left out: "))
-            # A text that stands in several pairs is reported once.
+            # A text gives one warning, which applies to all of its pairs.
             for pair in pairs:
                 if pairs[int(found[1])].texts[int(found[2])] in pair.texts:
                     problems[pair.line].append(named)
@@ -193,14 +193,14 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
             show(PLACE.sub(f"line {line}, text_{side}", str(message)), category, *place)
 
     with warnings.catch_warnings():
-        # Another batch may well have the same to say of the same place.
+        # Another batch may give the same warning for the same position.
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show_named
         yield problems
 
 
 def _check_options(model: XSTransformer, options: argparse.Namespace) -> None:
-    """Refuse at once what would fail for each pair."""
+    """Raises at once the errors that every pair would raise."""
     list(model.explain_pairs([], **_how(options), **_prompts(options)))
 
 
@@ -225,7 +225,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _prompts(options: argparse.Namespace) -> dict[str, Any]:
-    """The prompt or its name: of both texts, or a pair."""
+    """Returns the prompt or its name: one for both texts, or a pair."""
     name = "prompt" if options.prompt_name is None else "prompt_name"
     values = getattr(options, name)
     return {name: None if values is None else values[0] if len(values) == 1 else (values[0], values[1])}
@@ -247,7 +247,7 @@ def _deliver(
 
 
 def _n_lines(path: str) -> int | None:
-    """Of a file; None where it can be read only once."""
+    """Returns the number of lines of a file; None if it can be read only once."""
     if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
         return None
     with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""Explanations of a whole corpus: a folder of Parquet shards that survives crashes and is resumed.
+"""Explanations of a whole corpus: a folder of Parquet shards that survives crashes and can be resumed.
 
-`explain_corpus` runs here, `ray_job` on a Ray cluster; both apply the same function, `explain_columns`, to one shard
-after the other. `read_corpus` and `aggregate` read the folder. Needs pyarrow: ``pip install "xsbert[corpus]"``.
+`explain_corpus` runs in this process, `ray_job` on a Ray cluster. Both apply `explain_columns` to each shard.
+`read_corpus` and `aggregate` read the folder. Needs pyarrow: ``pip install "xsbert[corpus]"``.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""Sums over a corpus in one pass: what a word, a pair of words, or any label of a unit contributes to scores."""
+"""Sums of contributions over a corpus in one pass: by word, by pair of words, or by any label of units."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class UnitsOfRow:
-    """The units of one text of one row, which a function gives labels."""
+    """The units of one text of one row: the input of a function that returns labels."""
 
     text: str
     """Prompt and text."""
     units: tuple[str, ...]
-    """(S,) labels of the units themselves."""
+    """(S,) strings of the units."""
     roles: tuple[str, ...]
     """(S,) ``"text"``, ``"special"``, ``"prompt"`` or ``"rest"``."""
     spans: tuple[tuple[int, int], ...] | None
     """(S,) characters [start, end) of ``text``, or None."""
     side: str
-    """Which text of the row: ``"a"`` or ``"b"`` of a pair, ``"document"`` with highlights."""
+    """The text of the row: ``"a"`` or ``"b"`` of a pair, ``"document"`` of highlights."""
     row: Mapping[str, Any]
-    """The whole row, by name of column."""
+    """The whole row, by column name."""
 
 
 Labels = Callable[[UnitsOfRow], Sequence[str | None]]
@@ -51,32 +51,31 @@ def aggregate(
     of: str = "units",
     confidence: float = 0.95,
 ) -> pa.Table:
-    """Sum contributions over all rows of a corpus, label by label, reading it once.
+    """Sum contributions over all rows of a corpus by label, in one pass.
 
-    A unit of a pair contributes half of its interactions and its main effect, so that all units and the baseline sum
-    to the score; one of a document, its highlight. Rows that could not be explained are left out. What is kept in
-    memory grows with the number of labels, not with that of rows.
+    The contribution of a unit of a pair is half of its interactions plus its main effect, so that all units and the
+    baseline sum to the score. The contribution of a unit of a document is its highlight. Rows without explanation are
+    skipped. Memory grows with the number of labels, not with the number of rows.
 
     Args:
-        folder: of the corpus, of pairs or highlights.
-        by: ``"word"`` takes the words as the texts spell them, and null for special tokens, which are no words;
-            ``"role"`` takes ``"text"``, ``"special"`` and so on; or a function that gives one label, a string or None,
-            for each unit of a text: its part of speech, its entity, its language. With ``"word"`` tokens are summed to
-            words first.
-        of: ``"units"``, or ``"pairs"`` of a unit of text a and one of text b, which need a corpus of pairs that keeps
+        folder: folder of a corpus of pairs or highlights.
+        by: ``"word"`` uses the words as spelled in the texts, and null for special tokens; tokens are summed to words
+            first. ``"role"`` uses ``"text"``, ``"special"`` and so on. A function returns one label, a string or None,
+            for each unit of a text, such as a part of speech, an entity or a language.
+        of: ``"units"``, or ``"pairs"`` of a unit of text a and one of text b. Pairs need a corpus of pairs with
             whole matrices.
-        confidence: of the intervals, between 0 and 1.
+        confidence: level of the intervals, between 0 and 1.
 
     Returns:
-        one row for each label (``label``, or ``label_a`` and ``label_b``), of largest sum of absolute size first:
-        ``count`` of its units or pairs, ``rows`` that have it, ``sum``, ``mean``, and the ends ``low`` and ``high`` of
-        the mean's confidence interval, null where one row alone has it. Units of one row are not independent, so rows
-        are the clusters that the interval counts, by the linearised variance of a ratio (Cochran, Sampling Techniques,
-        chapter 6) and Student's t; texts that recur in several rows are not accounted for.
+        One row for each label (``label``, or ``label_a`` and ``label_b``), in descending order of absolute sum:
+        ``count`` of its units or pairs, ``rows`` with the label, ``sum``, ``mean``, and the bounds ``low`` and
+        ``high`` of the mean's confidence interval, null if only one row has the label. Units of one row are not
+        independent, so the interval treats rows as clusters. It uses the linearised variance of a ratio (Cochran,
+        Sampling Techniques, chapter 6) and Student's t. It ignores that texts may recur in several rows.
 
     Raises:
-        ValueError: the corpus keeps too little for this, or an argument is outside what is allowed.
-        TypeError: a function gave labels of another number than there are units, or of another type.
+        ValueError: the corpus does not store what is needed, or an argument is outside its allowed values.
+        TypeError: a function returns a wrong number of labels, or labels of another type.
     """
     corpus = folder if isinstance(folder, Corpus) else read_corpus(folder)
     _check(corpus, by, of, confidence)
@@ -91,7 +90,7 @@ def aggregate(
 
 @dataclass
 class _Sums:
-    """Over rows with n entries of a label that sum to y: Σ n, Σ y, and the squares that a variance takes."""
+    """Sums over rows with n entries of a label that sum to y: Σ n, Σ y, and the squares for a variance."""
 
     rows: int = 0
     count: int = 0
@@ -109,7 +108,7 @@ class _Sums:
         self.nn += n * n
 
     def margin(self, confidence: float) -> float | None:
-        """Half of the interval around the mean."""
+        """Returns half the width of the interval around the mean."""
         if self.rows < 2:
             return None
         mean = self.total / self.count
@@ -135,7 +134,7 @@ def _check(corpus: Corpus, by: str | Labels, of: str, confidence: float) -> None
 
 
 def _rows(corpus: Corpus, of: str) -> Iterator[dict[str, Any]]:
-    """Rows that were explained; the matrices of others than pairs of units stay on disk."""
+    """Yields explained rows. Matrices are read only for pairs of units."""
     names = [name for name in corpus.dataset().schema.names if of == "pairs" or name not in ("matrix", "top")]
     for batch in corpus.batches(names, BATCH):
         yield from (row for row in batch.to_pylist() if row["reason"] is None)
@@ -150,7 +149,7 @@ def _shares(corpus: Corpus, row: Mapping[str, Any]) -> list[tuple[str, list[floa
 def _labelled(
     row: Mapping[str, Any], side: str, shares: Sequence[float], by: str | Labels
 ) -> tuple[list[str | None], TextFactors]:
-    """A label for each unit, and the units; their factors are their shares and, to find tokens again, their places."""
+    """Returns a label for each unit, and the units. Their factors hold contributions and token positions."""
     name, suffix = ("document", "") if side == "document" else (f"text_{side}", f"_{side}")
     numbers = np.concatenate([np.array(shares)[:, None], np.eye(len(shares))], axis=1)
     empty = np.zeros(1)
@@ -172,7 +171,7 @@ def _labelled(
 
 
 def _words(text: TextFactors) -> list[str | None]:
-    """The units of a text as it spells them; None for special tokens, which are no words."""
+    """Returns the units as spelled in the text, and None for special tokens."""
     labels = display_tokens(text)
     if text.spans is not None:
         pieces = [text.text[start:end] for start, end in text.spans]
@@ -194,7 +193,7 @@ def _cells(
 
 
 def _by_label(labels: Sequence[Label], values: np.ndarray) -> dict[Label, tuple[int, float]]:
-    """Number and sum of the entries of each label in one row."""
+    """Returns the number and the sum of the entries of each label in one row."""
     found: dict[Label, tuple[int, float]] = {}
     for label, value in zip(labels, values.tolist(), strict=True):
         n, total = found.get(label, (0, 0.0))

@@ -1,4 +1,4 @@
-"""Types of Arrow columns that pass through a corpus, and their values."""
+"""Types and values of Arrow columns that a corpus keeps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["comparable", "is_open_type", "parquet_problem", "plain_type"]
 
 
 def comparable(column: pa.ChunkedArray) -> list[Any]:
-    """Values as Python's own, equal for equal content whatever the unit of times.
+    """Returns Python values that are equal for equal content, whatever the unit of times.
 
-    Python has no nanoseconds; what microseconds leave of a time is put beside it.
+    Python has no nanoseconds, so a time comes with its remainder below a microsecond.
     """
     kind = column.type
     temporal = pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind)
@@ -30,7 +30,7 @@ def comparable(column: pa.ChunkedArray) -> list[Any]:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type as every reader of Parquet knows it: no dictionaries, views or runs, and 32-bit offsets."""
+    """Returns the type without dictionaries, views or runs, and with 32-bit offsets, for all readers of Parquet."""
     types = pa.types
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
@@ -50,7 +50,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def parquet_problem(kind: pa.DataType) -> str | None:
-    """Why Parquet cannot hold a type."""
+    """Returns why Parquet does not support a type, or None."""
     if pa.types.is_struct(kind) and kind.num_fields == 0:
         return "Parquet holds no dictionary without keys; null or None stands for one"
     if pa.types.is_union(kind) or kind == pa.month_day_nano_interval():
@@ -61,7 +61,7 @@ def parquet_problem(kind: pa.DataType) -> str | None:
 
 
 def is_open_type(kind: pa.DataType) -> bool:
-    """Whether values so far do not tell a type, or not that of what is in them."""
+    """Whether the values so far do not determine a type, or the type of their elements."""
     if pa.types.is_nested(kind):
         return any(is_open_type(kind.field(at).type) for at in range(kind.num_fields))
     return pa.types.is_null(kind)

@@ -1,4 +1,4 @@
-"""One function from columns to columns: texts in, explanations out. Both ways of running apply it."""
+"""A function from columns of texts to columns of explanations, used by local and by Ray jobs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .task import Task, quiet
 __all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_in"]
 
 Key = tuple[int, str]
-"""A text, and the first column of the task whose texts are embedded as it is."""
-# After such an error the device is gone: all that follows would fail as well.
+"""A text, and the first column of the task with the same embedding settings."""
+# After such an error the device is lost, and all later calls fail.
 FATAL = tuple(getattr(torch, name) for name in ("AcceleratorError",) if hasattr(torch, name))
 
 
@@ -43,24 +43,23 @@ def explain_columns(
     memory_budget: float | None = None,
     show_progress_bar: bool | None = False,
 ) -> pa.Table:
-    """Explain a table of texts: one row in, one row out, in the same order.
+    """Explain a table of texts. Each input row gives one output row, in the same order.
 
-    Nothing but the model and the arguments decides the result, so it does not matter where or when it is called.
-    Each distinct text is computed once, the longest first.
+    The result depends only on the model and the arguments. Each distinct text is computed once, longest first.
 
     Args:
-        model: the one that the task was made for.
-        columns: texts in the columns that `Task.columns` names, and any others, which are kept. A column
-            ``bad_`` and the name of a column of texts tells what is wrong with a text; such rows are not explained.
+        model: the model of the task.
+        columns: texts in the columns named by `Task.columns`. Other columns are kept. A column named ``bad_`` plus the
+            name of a column of texts gives the problem of a text; rows with a problem are not explained.
         task: what to compute.
-        known: factors that are there already; see `keys_of`.
+        known: factors that are already computed; see `keys_of`.
         memory_budget, show_progress_bar: as for `XSTransformer.text_factors`.
 
     Returns:
-        the rows with what the task asks for. A row that could not be explained has a ``reason`` instead.
+        The rows with the results of the task. A row that could not be explained has a ``reason`` instead.
 
     Raises:
-        ValueError: a column of texts is missing, or another has the name of a column of results.
+        ValueError: a column of texts is missing, or another column has the name of a result column.
     """
     missing = [name for name in task.columns if name not in columns.column_names]
     if missing:
@@ -79,25 +78,25 @@ def explain_columns(
         explained = [_explained(row, task, [found[key] for key in keys_of(row, task)]) for row in rows]
     schema = schema_of(task, columns.schema)
     kept = [name for name in columns.column_names if name in schema.names]
-    # Kept columns pass as they are: Python's own values do not hold all that Arrow's do, such as nanoseconds.
+    # Kept columns stay in Arrow, because Python values lose information such as nanoseconds.
     added = table_of(explained, pa.schema([field for field in schema if field.name not in kept]))
     return pa.table([*(columns[name] for name in kept), *added.columns], schema)
 
 
 def keys_of(row: Mapping[str, Any], task: Task) -> list[Key]:
-    """The texts of a row whose factors it needs: none with highlights, and none where a text of it is bad."""
+    """Returns the texts of a row that need factors: none for highlights, and none if a text has a problem."""
     if task.what == "highlights" or _problem(row, task) is not None:
         return []
     return [(task.sides.index(side), row[name]) for side, name in zip(task.sides, task.columns, strict=True)]
 
 
 def keys_in(table: pa.Table, task: Task) -> list[Key]:
-    """`keys_of` all rows of a table, one after the other."""
+    """Returns `keys_of` for all rows of a table, concatenated."""
     return [key for row in _text_rows(table, task) for key in keys_of(row, task)]
 
 
 def _text_rows(table: pa.Table, task: Task) -> list[dict[str, Any]]:
-    """Of each row its texts, and what is wrong with them, by name of column."""
+    """Returns the texts of each row and their problems, by column name."""
     names = {name for text in task.columns for name in (text, f"bad_{text}")}
     return table.select([name for name in table.column_names if name in names]).to_pylist()
 
@@ -105,7 +104,7 @@ def _text_rows(table: pa.Table, task: Task) -> list[dict[str, Any]]:
 def factors_or_failures(
     model: XSTransformer, keys: Sequence[Key], task: Task, **limits: Any
 ) -> dict[Key, TextFactors | Failure]:
-    """The factors of each distinct text; those that are embedded alike are computed together."""
+    """Returns the factors of each distinct text. Texts with the same settings are computed together."""
     found: dict[Key, TextFactors | Failure] = {}
     for place in dict.fromkeys(place for place, _ in keys):
         texts = [*dict.fromkeys(text for own, text in keys if own == place)]
@@ -113,7 +112,7 @@ def factors_or_failures(
         how = {**dict(task.options), **limits, "units": task.units, "prompt": prompt, "task": side}
 
         def compute(texts: Sequence[str], how: dict[str, Any] = how) -> Sequence[TextFactors | None]:
-            # A text that cannot be explained is told apart at once, unless the error is of another kind.
+            # "skip" identifies texts that cannot be explained without a search; other errors still need one.
             return model.text_factors(texts, errors="skip" if len(texts) > 1 else "raise", **how)
 
         factors = _each_or_failure(texts, compute)
@@ -122,7 +121,7 @@ def factors_or_failures(
 
 
 def _each_or_failure(texts: Sequence[Any], compute: Callable[[Sequence[Any]], Sequence[Any]]) -> dict[Any, Any]:
-    """What is computed of distinct texts. Where that fails, halves are tried until the text is alone."""
+    """Computes results of distinct texts. After an error, halves are computed until a single text fails."""
     if not texts:
         return {}
     try:
@@ -144,7 +143,7 @@ def _each_or_failure(texts: Sequence[Any], compute: Callable[[Sequence[Any]], Se
 def _highlights(
     model: XSTransformer, rows: Sequence[Mapping[str, Any]], task: Task, limits: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """What each row gets. A document takes one backward pass per node and query, whatever its length."""
+    """Returns the columns of each row. A document of any length takes one backward pass per node and query."""
     query, document = task.columns
     good = [row for row in rows if _problem(row, task) is None]
     queries = _each_or_failure([*dict.fromkeys(row[query] for row in good)], lambda texts: _encoded(model, texts, task))
@@ -179,7 +178,7 @@ def _highlights(
 
 
 def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.ndarray]:
-    """Embeddings of queries, as the model encodes them."""
+    """Returns the model's embeddings of queries."""
     prompt, side = task.sides[0]
     explainer = model.explainer()
     if may_exceed_positions(explainer.model[0]):
@@ -194,7 +193,7 @@ def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.
 
 
 def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors | Failure]) -> dict[str, Any]:
-    """The columns that a row gets."""
+    """Returns the result columns of a row."""
     problem = _problem(row, task)
     if problem is not None:
         return {"reason": problem}
@@ -212,7 +211,7 @@ def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors |
 
 
 def _problem(row: Mapping[str, Any], task: Task) -> str | None:
-    """What is wrong with the texts of a row, before any is computed."""
+    """Returns the problem of the texts of a row, before any computation."""
     found: dict[str, list[str]] = {}
     for name in task.columns:
         problem = row.get(f"bad_{name}")

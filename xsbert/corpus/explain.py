@@ -1,4 +1,4 @@
-"""`explain_corpus`: explain a whole table of texts into a folder that can be resumed."""
+"""`explain_corpus`: explain a table of texts, with results in a folder that can be resumed."""
 
 from __future__ import annotations
 
@@ -43,60 +43,59 @@ def explain_corpus(
     show_progress_bar: bool | None = None,
     **options: Any,
 ) -> Corpus:
-    """Explain all rows of a source into a folder of Parquet shards.
+    """Explain all rows of a source and write the results to a folder of Parquet shards.
 
-    The job can be stopped at any moment, by a crash too, and called again with the same arguments: finished shards are
-    checked and skipped, and the rows are in the end those of an undisturbed run. Working files that are damaged are
-    made again. Each distinct text is computed once.
+    The job can be interrupted at any moment, also by a crash, and resumed with the same arguments. Finished shards are
+    verified and skipped. The final rows are those of an uninterrupted run. Damaged working files are written again.
+    Each distinct text is computed once.
 
     Args:
-        model: explains.
+        model: the model to explain.
         source: path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a data frame of pandas (with
-            any index) or polars, an Arrow table or whatever has ``__arrow_c_stream__``, a `datasets.Dataset` in any
+            any index) or polars, an Arrow table or any object with ``__arrow_c_stream__``, a `datasets.Dataset` in any
             format; or an iterable of texts, of tuples of texts, or of dictionaries.
-        output: the folder; is made.
-        columns: names of the columns of texts in the source. None takes ``text_a`` and ``text_b`` for pairs, ``text``
+        output: the folder; it is created if missing.
+        columns: names of the columns of texts in the source. None uses ``text_a`` and ``text_b`` for pairs, ``text``
             for factors, ``query`` and ``document`` for highlights.
-        what: ``"pairs"``: score, parts, and the matrix of pairs of units, or its strongest cells. ``"factors"``: what
-            any later explanation needs of a text. ``"highlights"``: what each unit of a document contributes to its
-            score for a query.
-        top_k: with pairs, keep the top_k cells of largest absolute value between units of the texts themselves, and
-            what each unit contributes; None keeps the whole matrix.
+        what: ``"pairs"`` stores score, parts, and the matrix of pairs of units, or its strongest cells. ``"factors"``
+            stores what any later explanation needs of a text. ``"highlights"`` stores the contribution of each unit of
+            a document to its score for a query.
+        top_k: for pairs, keep the top_k cells of largest absolute value between units of the texts themselves, and the
+            contribution of each unit; None keeps the whole matrix.
         units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `XSTransformer.text_factors`.
-        similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
-        dtype: of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
-        id_column: name of a column of the source that identifies rows, and is kept as ``id``: whole numbers, or
-            strings, and null where one is missing.
-        keep: names of further columns of the source that are kept, each of one type, with null where a value is
+        similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
+        dtype: dtype of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
+        id_column: name of a column of the source that identifies rows, kept as ``id``: integers or strings, null if
             missing.
-        quoting: of CSV and TSV files, whether quotes enclose fields as RFC 4180 defines it; None says yes for CSV, and
-            no for TSV, in which quotes are characters.
-        prompt, prompt_name: put before texts as in `encode`; a tuple gives each column its own.
-        side: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple gives each
-            column its own. Highlights take ``("query", "document")`` where neither this nor a prompt is given.
+        keep: names of further columns of the source to keep, each of one type, null if missing.
+        quoting: for CSV and TSV files, whether quotes enclose fields as in RFC 4180. None means True for CSV and False
+            for TSV, in which quotes are ordinary characters.
+        prompt, prompt_name: prompt of texts as in `encode`; a tuple has one for each column.
+        side: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple has one for
+            each column. Highlights default to ``("query", "document")`` if no prompt is given.
         tolerance: as for `XSTransformer.text_factors`.
-        shard_size: most rows of a shard; fewer where their factors would take more than the budget allows.
-        resume: go on with a job that the folder holds. False refuses such a folder.
-        memory_budget: bytes that the work may take besides the model: half for derivatives, a quarter for the factors
-            of a shard, a quarter for factors that shards have in common. None lets the library choose.
+        shard_size: largest number of rows of a shard. Shards are smaller if their factors would exceed the budget.
+        resume: continue an existing job in the folder. False raises an error for such a folder.
+        memory_budget: bytes for the computation besides the model: half for derivatives, a quarter for the factors
+            of a shard, a quarter for factors that shards share. None lets the library choose.
         lock_timeout: seconds to wait for another job in the same folder.
-        show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
+        show_progress_bar: True or False; None shows a bar after two seconds.
         **options: ``layer``, ``factor_tolerance``, ``n_steps``, ``rule``, ``reference``, ``reference_positions``,
             ``max_steps`` or ``derivative_dtype``, as for `XSTransformer.text_factors`.
 
     Returns:
-        the finished corpus. Texts that could not be explained are rows with a ``reason``.
+        The finished corpus. Texts that could not be explained are rows with a ``reason``.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type or outside what is allowed; the folder and the source
-            lie within each other; the folder holds a job with other settings, model, source or versions, and the
-            message says which; or its manifest is damaged.
-        FileExistsError: the folder holds a job and ``resume`` is False, or it holds other files.
+        TypeError, ValueError: an argument is of the wrong type or outside its allowed values; one of folder and source
+            contains the other; the folder has a job with other settings, model, source or versions (the message names
+            the difference); or its manifest is damaged.
+        FileExistsError: the folder has a job and ``resume`` is False, or it has other files.
         BlockingIOError: another job is running in the folder.
-        OSError: a file cannot be read or written. What was finished stays.
+        OSError: a file cannot be read or written. Finished shards stay.
 
     Warns:
-        UserWarning: rows have a text of which nothing but special tokens is left, once for all of them.
+        UserWarning: texts of some rows have only special tokens. The warning is issued once for all rows.
     """
     check_keywords(options, [*keywords_of(explain_corpus), *OPTIONS])
     folder = Folder(output_folder(output, source))
@@ -126,11 +125,11 @@ def explain_corpus(
 
 
 def check_folder(folder: Folder, resume: bool) -> None:
-    """Refuse a folder that holds something else, or a job that is not to be resumed.
+    """Checks that a folder is empty or has a job to resume.
 
     Raises:
-        FileExistsError: it does.
-        NotADirectoryError: it is a file.
+        FileExistsError: the folder has other files, or a job that must not be resumed.
+        NotADirectoryError: the path is a file.
     """
     path = folder.path
     if path.exists() and not path.is_dir():

@@ -1,15 +1,15 @@
-"""The folder of a job, in which every file is whole or not there.
+"""The folder of a job. Its files are written atomically.
 
     part-00000.parquet …       the rows, in shards
-    _corpus.json               the manifest: what the job is, and what it was run with
-    .work/source.parquet       the rows that were asked for, one row group a shard
-    .work/shared.parquet       texts that more than one shard needs, one row group a unit
+    _corpus.json               the manifest: the job, and the circumstances of its runs
+    .work/source.parquet       the rows to explain, one row group per shard
+    .work/shared.parquet       texts that more than one shard needs, one row group per unit
     .work/shared-00000 …       factors of such a unit, until the job is finished
-    .work/done/*.json          of each finished file its size, its checksum and counts
+    .work/done/*.json          size, checksum and counts of each finished file
     .work/lock                 held while a job runs
 
-A file is written beside its place and renamed. It counts as finished when its record lies in ``done`` and fits it. The
-manifest holds the checksums of both tables in ``.work``. It has a checksum of its own, and so has each record.
+A file is written under a temporary name and renamed. It counts as finished if its record in ``done`` matches it. The
+manifest contains the checksums of both tables in ``.work``. The manifest and each record have their own checksum.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .._utils.table_files.advice import advise
 __all__ = ["FORMAT_VERSION", "Folder", "Record", "checksum_of", "output_folder"]
 
 FORMAT_VERSION = 2
-# Manifests of format 1, which xsbert 0.1.0 wrote, have no checksum.
+# Manifests of format 1, written by xsbert 0.1.0, have no checksum.
 UNSEALED = 1
 SEAL = "sealed_by"
 UNFINISHED = ".unfinished-"
@@ -54,47 +54,47 @@ class Record:
 
 @dataclass(frozen=True)
 class Folder:
-    """Paths of a job's folder, and how files get there."""
+    """Paths and files of a job's folder."""
 
     path: Path
 
     @property
     def work(self) -> Path:
-        """Of what is no result."""
+        """Path of the working files."""
         return self.path / ".work"
 
     @property
     def manifest(self) -> Path:
-        """Of the manifest."""
+        """Path of the manifest."""
         return self.path / "_corpus.json"
 
     @property
     def source(self) -> Path:
-        """Of the rows that were asked for."""
+        """Path of the rows to explain."""
         return self.work / "source.parquet"
 
     @property
     def shared(self) -> Path:
-        """Of the texts that more than one shard needs."""
+        """Path of the texts that more than one shard needs."""
         return self.work / "shared.parquet"
 
     def part(self, number: int) -> Path:
-        """Of a shard of results."""
+        """Returns the path of a shard of results."""
         return self.path / f"part-{number:05d}.parquet"
 
     def unit(self, number: int) -> Path:
-        """Of the factors of a unit of shared texts."""
+        """Returns the path of the factors of a unit of shared texts."""
         return self.work / f"shared-{number:05d}.safetensors"
 
     @contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
-        """Hold the folder for one job. The lock ends with the process, however that ends.
+        """Locks the folder for one job. The lock is released when the process ends, also after a crash.
 
-        A finished job needs no lock, and its folder may be one that cannot be written to.
+        A finished job needs no lock, and its folder may be read-only.
 
         Raises:
-            BlockingIOError: another job holds it for longer than the timeout in seconds.
-            OSError: the folder cannot be written to, and its job is not finished.
+            BlockingIOError: another job holds the lock for longer than the timeout in seconds.
+            OSError: the folder is read-only, and its job is not finished.
         """
         lock = FileLock(self.work / "lock")
         try:
@@ -117,34 +117,34 @@ class Folder:
             lock.release()
 
     def _all_finished(self) -> bool:
-        """Whether a job is here, all shards of which are there as they were written."""
+        """Whether the folder has a job with all shards, unchanged since they were written."""
         manifest = self.read_manifest()
         return manifest is not None and all(
             self.finished(self.part(number)) is not None for number in range(len(manifest["starts"]))
         )
 
     def _sweep(self) -> None:
-        """Remove what a job left that was killed while it wrote."""
+        """Removes unfinished files of a killed job."""
         for folder in (self.path, self.work, self.work / "done"):
             for file in folder.glob(f"{UNFINISHED}*"):
                 file.unlink(missing_ok=True)
-        # As `save_factors` names a file that it has not finished.
+        # The names of unfinished files of `save_factors`.
         for file in self.work.glob(".shared-*"):
             file.unlink(missing_ok=True)
 
     def write_json(self, path: Path, content: Any) -> None:
-        """All of it or nothing."""
+        """Writes JSON atomically."""
         self._write(path, lambda beside: beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
 
     def write_table(self, path: Path, table: pa.Table, metadata: dict[str, str] | None = None) -> None:
-        """All of it or nothing, as one row group."""
+        """Writes a table atomically, as one row group."""
         metadata = {**(table.schema.metadata or {}), **(metadata or {})}
         with self.table_writer(path, table.schema.with_metadata(metadata)) as write:
             write(table.replace_schema_metadata(metadata))
 
     @contextmanager
     def table_writer(self, path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-        """Writes tables, a row group each; the file is there when the block ends well."""
+        """Yields a function that writes tables, one row group each. The file appears when the block succeeds."""
         beside = self._beside(path)
         try:
             with pq.ParquetWriter(beside, schema, compression="zstd", write_page_checksum=True) as writer:
@@ -166,42 +166,42 @@ class Folder:
         return path.with_name(f"{UNFINISHED}{path.name}.{uuid4().hex}")
 
     def n_groups(self, path: Path) -> int:
-        """Row groups of a table in ``.work``.
+        """Returns the number of row groups of a table in ``.work``.
 
         Raises:
-            ValueError: it is missing or damaged.
+            ValueError: the table is missing or damaged.
         """
         with _reading(path):
             return pq.ParquetFile(path).num_row_groups
 
     def read_group(self, path: Path, number: int) -> pa.Table:
-        """One row group of a table in ``.work``.
+        """Returns one row group of a table in ``.work``.
 
         Raises:
-            ValueError: it is missing or damaged.
+            ValueError: the table is missing or damaged.
         """
         with _reading(path):
             return pq.ParquetFile(path, page_checksum_verification=True).read_row_group(number)
 
     def finish(self, path: Path, counts: dict[str, Any]) -> Record:
-        """Record that a file is finished."""
+        """Writes the record of a finished file."""
         record = Record(path.name, path.stat().st_size, checksum_of(path), counts)
         self.write_json(self._record_path(path), _sealed(asdict(record)))
         return record
 
     def record(self, path: Path) -> Record | None:
-        """Of a file that was finished; None where there is none, or none that can be read."""
+        """Returns the record of a finished file; None if it does not exist or is not readable."""
         try:
             content = json.loads(self._record_path(path).read_text(encoding="utf-8"))
             sealed = _take_seal(content)
             record = Record(**content)
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        # Shards of xsbert 0.1.0 have records without a checksum. What is in `.work` is computed again.
+        # Records of xsbert 0.1.0 have no checksum. They are valid for shards; files in `.work` are computed again.
         return record if record.file == path.name and (sealed or path.parent == self.path) else None
 
     def remove(self, path: Path) -> None:
-        """Remove a file that is not needed any more, and its record. Where nothing can be written it stays."""
+        """Removes a file and its record. In a read-only folder they stay."""
         for each in (path, self._record_path(path)):
             try:
                 each.unlink(missing_ok=True)
@@ -210,27 +210,27 @@ class Folder:
                     raise
 
     def finished(self, path: Path) -> Record | None:
-        """The record of a file that is there as it was written; None where it is missing or damaged."""
+        """Returns the record of an unchanged file; None if the file is missing or damaged."""
         record = self.record(path)
         if record is None or not path.is_file() or path.stat().st_size != record.n_bytes:
             return None
         return record if checksum_of(path) == record.checksum else None
 
     def write_manifest(self, content: dict[str, Any]) -> None:
-        """Write the manifest, with the sizes and checksums of both tables in ``.work`` and a checksum of its own."""
+        """Writes the manifest, with sizes and checksums of both tables in ``.work`` and its own checksum."""
         tables = {path.name: _stamp(path) for path in (self.source, self.shared)}
         self.write_json(self.manifest, _sealed({**content, "work": tables}))
 
     def is_recorded(self, path: Path, manifest: dict[str, Any]) -> bool:
-        """Whether a table in ``.work`` is as the manifest says. Those of xsbert 0.1.0 say nothing of it."""
+        """Whether a table in ``.work`` matches the manifest. Manifests of xsbert 0.1.0 do not record the tables."""
         stamp = manifest.get("work", {}).get(path.name)
         return stamp is not None and path.is_file() and _stamp(path) == stamp
 
     def read_manifest(self) -> dict[str, Any] | None:
-        """None where there is none.
+        """Returns the manifest, or None if there is none.
 
         Raises:
-            ValueError: it is damaged, or of a newer version.
+            ValueError: the manifest is damaged, or of a newer version.
         """
         if not self.manifest.exists():
             return None
@@ -254,11 +254,11 @@ class Folder:
 
 
 def output_folder(output: Any, source: Any) -> Path:
-    """The folder that a job is to write to, checked before anything is read.
+    """Returns the output folder of a job, checked before anything is read.
 
     Raises:
-        TypeError: it is no path.
-        ValueError: it is empty, holds a character that no path can have, is in the source's folder or holds the source.
+        TypeError: ``output`` is not a path.
+        ValueError: the path is empty, has an invalid character, is in the source's folder or contains the source.
     """
     try:
         name = os.fspath(output)
@@ -281,11 +281,11 @@ def output_folder(output: Any, source: Any) -> Path:
 
 
 def _check_apart(output: Path, source: str | os.PathLike[Any]) -> None:
-    """Refuse a folder that a later run would find in its source, or the source in it."""
+    """Checks that neither the output folder nor the source contains the other."""
     try:
         place, origin = Path(os.path.realpath(output)), Path(os.path.realpath(os.fsdecode(source)))
     except ValueError:
-        # The source has a NUL character, which reading it refuses.
+        # The path of the source has a NUL character; reading it raises an error.
         return
     if origin.is_dir() and place.is_relative_to(origin):
         raise ValueError(f"output must lie outside the source, got {str(output)!r} in {os.fsdecode(source)!r}")
@@ -294,7 +294,7 @@ def _check_apart(output: Path, source: str | os.PathLike[Any]) -> None:
 
 
 def checksum_of(path: Path) -> str:
-    """BLAKE2b of a file's bytes."""
+    """Returns the BLAKE2b hash of a file's bytes."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
@@ -311,10 +311,10 @@ def _sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take_seal(content: dict[str, Any]) -> bool:
-    """Take the checksum out of what was read; whether there was one.
+    """Removes and verifies the checksum of JSON content. Returns whether there was one.
 
     Raises:
-        ValueError: it is not that of the content.
+        ValueError: the checksum does not match the content.
     """
     if SEAL not in content:
         return False
@@ -324,14 +324,14 @@ def _take_seal(content: dict[str, Any]) -> bool:
 
 
 def _seal(content: dict[str, Any]) -> str:
-    """BLAKE2b of what is said, however it is spelled."""
+    """Returns the BLAKE2b hash of JSON content, independent of its formatting."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Errors of what is in a table name it, and say what to do; those of the system are left alone."""
+    """Adds the path and advice to errors of a table's content. Errors of the system are unchanged."""
     try:
         yield
     except FileNotFoundError:
@@ -343,7 +343,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _keep(beside: Path, path: Path) -> None:
-    """Put a whole file in its place, also where the machine goes down right after."""
+    """Moves a complete file to its path, durably even if the machine fails afterwards."""
     with beside.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(beside, path)

@@ -1,4 +1,4 @@
-"""What tells one job from another: its settings, its model, its source and the versions of libraries."""
+"""Identity of a job: its settings, its model, its source and the versions of libraries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_same", "circumstances", "described", "differences_of", "read_s
 
 
 def read_source(tables: Iterable[pa.Table]) -> Source:
-    """What tells a source from others, without cutting it."""
+    """Computes the identity of a source, without writing shards."""
     fingerprint, columns = Fingerprint(), {}
     for table in tables:
         fingerprint.update(table)
@@ -27,12 +27,12 @@ def read_source(tables: Iterable[pa.Table]) -> Source:
 
 
 def described(source: Source) -> dict[str, Any]:
-    """What the manifest says of a source."""
+    """Returns the entries of a source in the manifest."""
     return {"fingerprint": source.fingerprint, "n_rows": source.n_rows}
 
 
 def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any], source: Source) -> None:
-    """Refuse to resume a job under other settings, with another model or source, or with other versions."""
+    """Checks that a resumed job has the same settings, model, source and versions."""
     now = {**identity, "source": described(source)}
     differences = [line for name, value in now.items() for line in differences_of(name, manifest.get(name), value)]
     if differences:
@@ -43,17 +43,17 @@ def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any
 
 
 def resolved(identity: dict[str, Any], model: XSTransformer) -> dict[str, Any]:
-    """With the options of the task by name, all of them: version 0.1.0 wrote those alone that were given, as given."""
+    """Returns the identity with all options of the task by name. Version 0.1.0 wrote only the given ones."""
     try:
         task = identity["task"]
         return {**identity, "task": {**task, "options": dict(resolved_options(model, dict(task["options"])))}}
     except (KeyError, TypeError, ValueError):
-        # The model has no such layer, say. Then it is another one, which is told.
+        # For example, the model lacks the layer. Then the model differs, which the comparison reports.
         return identity
 
 
 def differences_of(name: str, before: Any, now: Any) -> list[str]:
-    """A line for each entry that differs, also within dictionaries."""
+    """Returns a line for each different entry, also within dictionaries."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*before, *now])
         return [line for key in keys for line in differences_of(f"{name} {key}", before.get(key), now.get(key))]
@@ -61,7 +61,7 @@ def differences_of(name: str, before: Any, now: Any) -> list[str]:
 
 
 def circumstances(model: XSTransformer, memory_budget: float | None) -> dict[str, Any]:
-    """What can change the rounding of numbers, and no more."""
+    """Returns circumstances that change only the rounding of numbers."""
     return {
         "device": str(model.device),
         "threads": torch.get_num_threads(),

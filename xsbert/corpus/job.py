@@ -1,9 +1,8 @@
-"""A job: rows are cut into shards, and one shard after the other is explained and written.
+"""A job: splits rows into shards, and explains and writes one shard after the other.
 
-Texts that more than one shard needs are found beforehand, by a 64-bit hash of each. They are computed first, in units
-of their own, longest first, and their factors lie in the folder until the job is finished. So each distinct text of a
-job is computed once, and what a shard or a unit holds depends on nothing but the rows: not on which others were
-finished before a crash, on the order, or on the machine.
+Texts that more than one shard needs are identified by a 64-bit hash. They are computed first, in separate units,
+longest first. Their factors stay in the folder until the job is finished. So each distinct text of a job is computed
+once. The content of a shard or a unit depends only on the rows, not on crashes, on the order or on the machine.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ __all__ = ["Job"]
 
 @dataclass
 class Job:
-    """A job whose rows are cut into shards. Can be sent to other processes, without the model."""
+    """A job with rows in shards. It can be pickled; it does not contain the model."""
 
     folder: Folder
     task: Task
@@ -59,10 +58,10 @@ class Job:
         memory_budget: float | None,
         reading: dict[str, Any],
     ) -> Job:
-        """Cut a source into shards, or find it cut already, with the same content.
+        """Splits a source into shards, or opens an existing job with the same content.
 
         Raises:
-            ValueError: the folder holds another job.
+            ValueError: the folder has another job.
         """
         if not is_integer(shard_size):
             raise TypeError(f"shard_size must be an integer, got {shard_size!r}")
@@ -94,7 +93,7 @@ class Job:
         job = cls(folder, task, tuple(manifest["starts"]), manifest["source"]["n_rows"], memory_budget)
         before, now = resolved(manifest, model), resolved(identity, model)
         if job.pending_shards():
-            # Not the budget of this run: shards and units begin where they did.
+            # The budget of the first run keeps the borders of shards and units.
             limits = Limits(shard_size, share(manifest["first_run"]["memory_budget"]), model.max_seq_length)
             job.mend(tables, manifest, limits, lambda source: check_same(folder, before, now, source))
         else:
@@ -108,12 +107,12 @@ class Job:
         limits: Limits,
         check: Callable[[Source], None],
     ) -> None:
-        """Compare the source with the one that the job was begun with, and cut it again where what was cut is damaged.
+        """Checks that the source has not changed, and writes damaged working files again.
 
         Args:
             tables: all rows of the source.
-            manifest, limits: of the job, and by which it was cut.
-            check: raises ValueError where the source, or anything else, is another than before.
+            manifest, limits: the manifest of the job, and the limits of its shards.
+            check: raises ValueError if the source, or anything else, differs from the first run.
         """
         folder = self.folder
 
@@ -136,7 +135,7 @@ class Job:
         if not sound[folder.shared]:
             cut_shared(folder, self.task, limits)
             if not folder.is_recorded(folder.shared, manifest):
-                # Units may be others now.
+                # Units may differ now.
                 self.clean_up()
         if not all(sound.values()):
             manifest = {name: value for name, value in manifest.items() if name != "work"}
@@ -144,7 +143,7 @@ class Job:
             folder.write_manifest({**manifest, "format_version": FORMAT_VERSION, "columns": columns})
 
     def run(self, model: XSTransformer, show_progress_bar: bool | None) -> None:
-        """All shards that are not finished, one after the other."""
+        """Runs all unfinished shards, one after the other."""
         shards = self.pending_shards()
         units = self.pending_units(shards)
         n_left = sum(self.n_rows_of(number) for number in shards)
@@ -162,11 +161,11 @@ class Job:
         self.clean_up()
 
     def pending_shards(self) -> list[int]:
-        """Shards that are not there whole."""
+        """Returns the unfinished shards."""
         return [number for number in range(len(self.starts)) if self.folder.finished(self.folder.part(number)) is None]
 
     def pending_units(self, shards: Iterable[int]) -> list[int]:
-        """Units of shared texts that these shards need and that are not there whole."""
+        """Returns the unfinished units of shared texts that these shards need."""
         shards = list(shards)
         if not shards or not self.shared:
             return []
@@ -175,11 +174,11 @@ class Job:
         return [number for number in needed if self.folder.finished(self.folder.unit(number)) is None]
 
     def run_unit(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> None:
-        """Compute the shared texts of one unit and keep their factors in the folder."""
+        """Computes the shared texts of one unit and writes their factors to the folder."""
         rows = self.folder.read_group(self.folder.shared, number).to_pylist()
         keys = [(row["side"], row["text"]) for row in rows]
         found = factors_or_failures(model, keys, self.task, **self._limits(show_progress_bar))
-        # A text that failed is not kept: it fails again in its rows, which tell the reason.
+        # A failed text is not stored. It fails again in its rows, which record the reason.
         factors = [found[key] for key in keys]
         good = {place: one for place, one in enumerate(factors) if isinstance(one, TextFactors)}
         path = self.folder.unit(number)
@@ -190,7 +189,7 @@ class Job:
         self.folder.finish(path, {"places": [*good]})
 
     def run_shard(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
-        """Explain the rows of one shard and write them; returns counts of them."""
+        """Explains the rows of one shard and writes them. Returns counts of rows."""
         rows = self._rows(number)
         known = self._known(keys_in(rows, self.task))
         table = explain_columns(model, rows, self.task, known, **self._limits(show_progress_bar))
@@ -199,13 +198,13 @@ class Job:
         return self.folder.finish(path, _counts(table, self.task)).counts
 
     def clean_up(self) -> None:
-        """Remove factors that no shard needs any more."""
+        """Removes factors that no shard needs any more."""
         for path in self.folder.work.glob("shared-*.safetensors"):
             self.folder.remove(path)
 
     @property
     def shared(self) -> dict[Key, tuple[int, int]]:
-        """Unit and place in it of each text that more than one shard needs."""
+        """The unit, and the index in it, of each text that more than one shard needs."""
         if self._shared is None:
             folder = self.folder
             self._shared = {
@@ -216,7 +215,7 @@ class Job:
         return self._shared
 
     def n_rows_of(self, number: int) -> int:
-        """Rows of a shard."""
+        """Returns the number of rows of a shard."""
         ends = (*self.starts[1:], self.n_rows)
         return ends[number] - self.starts[number]
 
@@ -231,7 +230,7 @@ class Job:
         return {"memory_budget": budget, "show_progress_bar": show_progress_bar}
 
     def _known(self, keys: Iterable[Key]) -> dict[Key, TextFactors]:
-        """Factors of those texts that are shared, from memory or the folder."""
+        """Returns the factors of shared texts, from memory or from the folder."""
         wanted = [key for key in dict.fromkeys(keys) if key in self.shared]
         known = {key: self._cache[key] for key in wanted if key in self._cache}
         by_unit: dict[int, list[Key]] = {}
@@ -255,7 +254,7 @@ class Job:
         return known
 
     def _remember(self, known: dict[Key, TextFactors]) -> None:
-        """Keep the texts that were used last, as far as the budget goes."""
+        """Caches the most recently used texts, within the budget."""
         for key, factors in known.items():
             self._cache[key] = factors
             self._cache.move_to_end(key)
@@ -265,8 +264,8 @@ class Job:
 
 
 def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
-    """Of a shard: its rows, those that failed, those with texts that were cut or miss the tolerance, and the numbers of
-    those with a text of which the model saw special tokens alone."""
+    """Returns the numbers of all, failed, cut and missed rows of a shard, and the indices of rows with a text of only
+    special tokens."""
     suffixes = ("_a", "_b") if task.what == "pairs" else ("",)
     cut, missed = np.zeros(len(table), bool), np.zeros(len(table), bool)
     tolerance = dict(task.options).get("tolerance", None if "n_steps" in dict(task.options) else 0.01)
@@ -281,8 +280,8 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
 
 
 def _without_text(roles: pa.ChunkedArray) -> list[int]:
-    """Places of the rows with units none of which is text."""
-    compute: Any = pc  # its functions are made at import, unseen by type checkers
+    """Returns the indices of rows with units, but without units of text."""
+    compute: Any = pc  # its functions are created at import, so type checkers do not know them
     whole = roles.combine_chunks()
     held = np.zeros(len(roles), dtype=bool)
     is_text = compute.is_in(compute.list_flatten(whole), pa.array([TEXT, REST])).to_numpy(zero_copy_only=False)
@@ -291,5 +290,5 @@ def _without_text(roles: pa.ChunkedArray) -> list[int]:
 
 
 def _filled(column: pa.ChunkedArray) -> np.ndarray:
-    """As numpy, zero where it is null."""
+    """Returns the column as a numpy array, with zero for null."""
     return pc.fill_null(column, 0).to_numpy()

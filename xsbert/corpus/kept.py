@@ -1,7 +1,7 @@
-"""Columns that pass through a corpus beside the texts: ids, and columns that are kept. Parquet holds all of them.
+"""Columns that a corpus stores besides the texts: ids, and kept columns.
 
-Null stays null and whole numbers stay whole. Nothing is converted to another kind of value: a column of several kinds,
-or with a value that Parquet cannot hold, is refused by its name and row.
+Null stays null and integers stay integers. No value is converted to another kind. A column of several kinds, or with a
+value that Parquet does not support, raises an error that gives its name and row.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from .arrow_types import is_open_type, parquet_problem, plain_type
 __all__ = ["IdColumn", "KeptColumn"]
 
 MOST_EXACT = 2**53
-"""Above it a double does not hold every whole number."""
+"""Largest integer up to which a double represents every integer."""
 FAILURES = (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, ValueError, AttributeError)
 SCALARS = (str, bool, int, float)
 NO_ID = (float, decimal.Decimal, bytes, bytearray, Mapping, list, tuple, set, frozenset, np.ndarray)
 
 
 class KeptColumn:
-    """A column that is kept, batch by batch.
+    """A kept column, read in batches.
 
     Args:
-        name: of the column.
-        stated: its type, where the source says it.
+        name: name of the column.
+        stated: its type, if the source specifies it.
     """
 
     def __init__(self, name: str, stated: pa.DataType | None = None) -> None:
@@ -46,14 +46,14 @@ class KeptColumn:
         self._kinds: dict[str, str] = {}
 
     def array(self, column: Any, start: int) -> pa.Array:
-        """Further rows in Arrow.
+        """Converts further rows to Arrow.
 
         Args:
-            column: of Arrow, pandas, polars or numpy, or a list of values.
-            start: the number of its first row.
+            column: a column of Arrow, pandas, polars or numpy, or a list of values.
+            start: index of its first row.
 
         Raises:
-            ValueError: Its values are of several kinds, or of one that Parquet does not hold.
+            ValueError: the values are of several kinds, or of a kind that Parquet does not support.
         """
         found = None if isinstance(column, list) else _of_library(column)
         if found is None or (self.type is not None and found.type != self.type):
@@ -80,7 +80,7 @@ class KeptColumn:
         try:
             found = pa.array(values, kind)
         except FAILURES as error:
-            # As many of the first as fit together: what fits no more fits no better with others behind it.
+            # Bisection finds the longest prefix with one type: if a prefix does not fit, longer ones do not.
             at = bisect_left(range(1, len(values)), True, key=lambda n: not _fit(values[:n], kind))
             raise self._error(values[at], start + at, self._known(values[:at], kind), ONE_TYPE) from error
         if self.type is None and self._stated is not None and is_open_type(found.type):
@@ -91,7 +91,7 @@ class KeptColumn:
         return found
 
     def _learn(self, value: Any, path: str) -> str | None:
-        """What is wrong with a value beside those before it."""
+        """Returns the conflict of a value with the previous ones, or None."""
         if value is None:
             return None
         kind = _kind(value)
@@ -131,10 +131,10 @@ ONE_TYPE = "a column is of one type, and null or None where nothing is known"
 
 
 class IdColumn:
-    """The column of ids, batch by batch: whole numbers, strings, or the spelling of values of one other kind.
+    """The column of ids, read in batches: integers, strings, or the string form of values of one other kind.
 
     Args:
-        name: of the column in the source.
+        name: name of the column in the source.
     """
 
     def __init__(self, name: str) -> None:
@@ -143,14 +143,14 @@ class IdColumn:
         self._kind: str | None = None
 
     def array(self, column: Any, start: int) -> pa.Array:
-        """Further ids: int64, uint64 where a number does not fit, or string; with null for what is missing.
+        """Converts further ids to int64, to uint64 for large integers, or to string; missing ids are null.
 
         Args:
             column: as for `KeptColumn.array`.
-            start: the number of its first row.
+            start: index of its first row.
 
         Raises:
-            ValueError: An id is a fraction, a number too large to be exact, or a list, bytes or a dictionary; or ids
+            ValueError: an id is a fraction, a number too large to be exact, a list, bytes or a dictionary; or ids
                 are of several kinds.
         """
         ids = [self._id(_plain(value), start + place) for place, value in enumerate(column_values(column))]
@@ -201,7 +201,7 @@ class IdColumn:
 
 
 def _of_library(column: Any) -> pa.Array | None:
-    """A column with a type of its own in Arrow; None where only its values say what it is."""
+    """Returns a column that has an Arrow type; None if the type depends on its values."""
     if not isinstance(column, (pa.Array, pa.ChunkedArray)):
         try:
             if hasattr(column, "iloc"):
@@ -209,7 +209,7 @@ def _of_library(column: Any) -> pa.Array | None:
             elif isinstance(column, np.ndarray):
                 column = None if column.dtype == object else pa.array(np.ascontiguousarray(column))
             else:
-                # Of objects, polars gives Arrow their addresses.
+                # For objects, polars exports addresses to Arrow.
                 column = None if str(getattr(column, "dtype", "")) == "Object" else pa.chunked_array(column)
         except FAILURES:
             return None
@@ -228,7 +228,7 @@ def _of_library(column: Any) -> pa.Array | None:
 
 
 def _kind(value: Any) -> str:
-    """What values of one column must have in common."""
+    """Returns the kind of a value. All values of a column must have the same kind."""
     if isinstance(value, (bool, np.bool_)):
         return "bool"
     if is_real(value):
@@ -250,7 +250,7 @@ def _kind(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Null as None, single values of numpy and torch as Python's own, and arrays of several dimensions as lists."""
+    """Returns None for null, Python values for scalars of numpy and torch, and lists for arrays."""
     if type(value) in SCALARS:
         return value
     if is_missing(value):
@@ -265,24 +265,24 @@ def _plain(value: Any) -> Any:
 
 
 def _nanoseconds(value: Any) -> bool:
-    """Whether a time has more digits than Python's own."""
+    """Whether a time has more digits than Python times."""
     return bool(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0))
 
 
 def _exact_time(value: np.datetime64 | np.timedelta64) -> Any:
-    """Python's own date or time for one of numpy, where it holds as much."""
+    """Returns the Python date or time of a numpy value, if it is exact."""
     days = np.datetime_data(value.dtype)[0] == "D" and isinstance(value, np.datetime64)
     try:
         coarse = value if days else value.astype(f"{value.dtype.kind}8[us]")
     except TypeError:
-        # Months and years are no length of time.
+        # Months and years have no fixed duration.
         return value
     found = coarse.item()
     return value if coarse != value or isinstance(found, int) else found
 
 
 def _type_for(values: Sequence[Any]) -> pa.DataType | None:
-    """The type that Arrow does not find by itself: whole numbers above int64, and times with nanoseconds."""
+    """Returns types that Arrow does not infer: integers above int64, and times with nanoseconds."""
     numbers = [value for value in values if value is not None]
     if numbers and all(type(value) is int for value in numbers) and max(numbers) >= 2**63:
         return pa.uint64()
@@ -301,7 +301,7 @@ def _fit(values: Sequence[Any], kind: pa.DataType | None) -> bool:
 
 
 def _lacks(kind: pa.DataType, value: Any) -> str | None:
-    """Why a type that is settled would drop some of a value without a word."""
+    """Returns why a fixed type would silently drop a part of a value, or None."""
     if value is None:
         return None
     if pa.types.is_struct(kind) and isinstance(value, Mapping):
@@ -323,7 +323,7 @@ def _is_whole(value: float | decimal.Decimal) -> bool:
 
 
 def _stated_id(column: Any) -> pa.DataType | None:
-    """The type of ids by that of a column of Arrow, where batches to come may be null or larger."""
+    """Returns the type of ids for the type of an Arrow column. Later batches may have null or larger values."""
     if not isinstance(column, (pa.Array, pa.ChunkedArray)) or pa.types.is_null(column.type):
         return None
     if pa.types.is_uint64(column.type):

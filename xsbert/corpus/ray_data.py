@@ -1,4 +1,4 @@
-"""The same job on a Ray cluster: shards are handed to actors that hold the model."""
+"""Corpus jobs on a Ray cluster: actors with the model process the shards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Batch = dict[str, np.ndarray]
 
 
 class _Worker:
-    """An actor: loads the model once, and runs units of shared texts, or shards, by their numbers."""
+    """An actor that loads the model once and runs units of shared texts, or shards, by number."""
 
     def __init__(self, load: Callable[[], XSTransformer], job: Job, kind: str) -> None:
         self._model = load()
@@ -58,26 +58,27 @@ def ray_job(
     show_progress_bar: bool | None = None,
     **options: Any,
 ) -> Corpus:
-    """Explain all rows of a source with Ray Data: `xsbert.corpus.explain_corpus` with actors for a loop.
+    """Explain all rows of a source with Ray Data: `xsbert.corpus.explain_corpus` distributed over actors.
 
-    The folder, its manifest and its rows are the same, and a job that was begun here goes on there. An actor that is
-    lost is replaced, and its shard computed again. Needs ``pip install "xsbert[ray]"`` on every machine, and a folder
-    that all of them see under the same path, such as a network file system.
+    The folder, its manifest and its rows are the same, so either function can resume a job of the other. A lost actor
+    is replaced, and its shard is computed again. Needs ``pip install "xsbert[ray]"`` on every machine, and a folder
+    with the same path on all machines, such as a network file system.
 
     Args:
-        load: makes the model, in this process and in every actor; or its id or path for `XSTransformer`. Where
-            ``num_gpus`` is above 0, it has to put the model there, as `XSTransformer` does by itself.
-        n_actors: actors, each with its own model.
-        num_gpus, num_cpus: of one actor, also fractions.
+        load: function that returns the model, called in this process and in every actor; or an id or path for
+            `XSTransformer`. If ``num_gpus`` is above 0, the function must move the model to the GPU; `XSTransformer`
+            does so by default.
+        n_actors: number of actors, each with its own model.
+        num_gpus, num_cpus: resources of one actor, also fractions.
         source, output, columns, id_column, keep, quoting, what, shard_size, resume, lock_timeout: as for
             `explain_corpus`.
-        memory_budget: as for `explain_corpus`, of one actor.
+        memory_budget: as for `explain_corpus`, for one actor.
         show_progress_bar: as for `explain_corpus`; the bar counts shards.
         options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``side``,
             ``tolerance`` and the others of `explain_corpus`.
 
     Returns:
-        as `explain_corpus`, whose errors it raises, too.
+        As `explain_corpus`. It raises the same errors.
     """
     check_keywords(options, [*keywords_of(ray_job), *keywords_of(Task.of), *OPTIONS])
     data = optional("ray.data", '"xsbert[ray]"', "ray_job")
@@ -120,7 +121,7 @@ def _run(
     n_actors: int,
     resources: dict[str, Any],
 ) -> Iterator[int]:
-    """Hand numbers out one at a time; yields how many are done."""
+    """Distributes numbers one at a time and yields how many are done."""
     if not numbers:
         return
     items = [{"number": number} for number in numbers]

@@ -1,4 +1,4 @@
-"""Reading a corpus of explanations: tables, single rows, and attributions back from them."""
+"""Read a corpus of explanations: tables, single rows and attributions."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 __all__ = ["Corpus", "read_corpus", "warn_of_unseen"]
 
 COUNTS = ("rows", "failed", "cut", "missed")
-# Pages were written with checksums, which pyarrow compares as it reads them.
+# Pages have checksums, which pyarrow verifies when it reads them.
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
 
 
 def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus:
-    """Open a folder that `explain_corpus` or `ray_job` wrote. Its rows stay on disk until they are asked for.
+    """Open a folder written by `explain_corpus` or `ray_job`. Rows stay on disk until they are requested.
 
     Args:
-        folder: of the corpus.
-        partial: take a job that is not finished yet, with the shards that are there.
+        folder: folder of the corpus.
+        partial: accept an unfinished job, with the existing shards.
 
     Raises:
-        FileNotFoundError: the folder holds no corpus, or shards are missing and ``partial`` is False.
+        FileNotFoundError: the folder has no corpus, or shards are missing and ``partial`` is False.
         ValueError: the manifest is damaged or was written by a newer version.
     """
     place = Folder(Path(folder))
@@ -69,50 +69,50 @@ def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus
 class Corpus:
     """Explanations in a folder. Rows are counted from 0, in the order of the source.
 
-    A shard is compared with the size and the checksum that were recorded when it was finished, once, before it is first
-    read; and each page with its own checksum whenever it is read. A damaged one is a ValueError that names it.
+    The first read of a shard verifies its recorded size and checksum. Every read of a page verifies the checksum of the
+    page. A damaged shard raises a ValueError that names it.
     """
 
     folder: Folder
     task: Task
     manifest: dict[str, Any]
-    """Task, model, source, versions, and what the job was first run with."""
+    """Task, model, source, versions, and circumstances of the first run."""
     starts: tuple[int, ...]
     """First row of each shard."""
     n_rows: int
     shards: tuple[int, ...]
-    """Numbers of the shards that are there."""
+    """Numbers of the existing shards."""
     _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.n_rows
 
     def dataset(self) -> ds.Dataset:
-        """All rows as a `pyarrow.dataset.Dataset`, which reads columns and filters as they are asked for.
+        """Returns all rows as a `pyarrow.dataset.Dataset`, which reads selected columns and applies filters lazily.
 
         Raises:
-            ValueError: a shard is damaged. What is damaged later is an OSError of pyarrow's when it is read.
+            ValueError: a shard is damaged. Later damage raises an OSError of pyarrow when it is read.
         """
         for number in self.shards:
             self._check(number)
         return ds.dataset([str(self.folder.part(number)) for number in self.shards], format=CHECKED)
 
     def batches(self, columns: Sequence[str] | None = None, batch_size: int = 1024) -> Iterator[pa.RecordBatch]:
-        """Rows in order, some at a time.
+        """Yields rows in order, in batches.
 
         Args:
-            columns: names; None reads all.
-            batch_size: most rows of a batch.
+            columns: column names; None reads all.
+            batch_size: largest number of rows of a batch.
 
         Raises:
-            ValueError: a shard is damaged; the rows of those before it have been given.
+            ValueError: a shard is damaged. The rows of earlier shards are yielded first.
         """
         for number in self.shards:
             with self._reading(number) as part:
                 yield from part.to_batches(columns=None if columns is None else [*columns], batch_size=batch_size)
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows in memory, or some of their columns.
+        """Returns all rows as a table in memory, with all or some columns.
 
         Raises:
             ValueError: a shard is damaged.
@@ -124,15 +124,15 @@ class Corpus:
         return pa.concat_tables(tables) if tables else self.dataset().to_table()
 
     def to_dataframe(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The same as a data frame. Needs pandas."""
+        """Returns all rows as a data frame, as `to_table`. Needs pandas."""
         return self.to_table(columns).to_pandas()
 
     def row(self, row: int) -> dict[str, Any]:
-        """One row, by name of column.
+        """Returns one row, by column name.
 
         Raises:
-            IndexError: there is no such row.
-            FileNotFoundError: its shard is not there yet.
+            IndexError: the index is out of range.
+            FileNotFoundError: its shard does not exist yet.
             ValueError: its shard is damaged.
         """
         row = index(row)
@@ -147,18 +147,18 @@ class Corpus:
         return found[0]
 
     def factors(self, row: int) -> TextFactors:
-        """The factor of a row, of a corpus of factors; see `xsbert.corpus.factors_of_row`."""
+        """Returns the factors of a row of a corpus of factors; see `xsbert.corpus.factors_of_row`."""
         return factors_of_row(self.row(row))
 
     def attribution(self, row: int, other: int | None = None) -> Attribution:
-        """The attribution of a row of pairs, or of two rows of factors. Needs no model.
+        """Returns the attribution of a row of pairs, or of two rows of factors. Needs no model.
 
         Args:
-            row: of a pair; see `xsbert.corpus.attribution_of_row`.
-            other: of the second text, in a corpus of factors.
+            row: row of a pair (see `xsbert.corpus.attribution_of_row`), or of the first text in a corpus of factors.
+            other: row of the second text in a corpus of factors.
 
         Raises:
-            ValueError: the row keeps too little, or could not be explained; or ``other`` goes with the wrong kind.
+            ValueError: the row has no matrix or could not be explained; or ``other`` does not fit the kind of corpus.
         """
         if (other is not None) != (self.task.what == "factors"):
             raise ValueError(
@@ -170,44 +170,44 @@ class Corpus:
         return Attribution.of(self.factors(row), self.factors(other), self.task.similarity)
 
     def failures(self) -> pa.Table:
-        """Rows that could not be explained, with their texts and the reason."""
+        """Returns the rows that could not be explained, with texts and reasons."""
         dataset = self.dataset()
         names = [name for name in ("row", "id", *self.task.columns, "reason") if name in dataset.schema.names]
         return dataset.to_table(columns=names, filter=pc.field("reason").is_valid())
 
     def counts(self) -> dict[str, int]:
-        """``rows``, those that ``failed``, and those with texts that were ``cut`` or ``missed`` the tolerance."""
+        """Numbers of all ``rows``, of ``failed`` rows, and of rows with a ``cut`` text or a ``missed`` tolerance."""
         records = [self.folder.record(self.folder.part(number)) for number in self.shards]
         return {name: sum(record.counts[name] for record in records if record is not None) for name in COUNTS}
 
     def unseen(self) -> list[int]:
-        """Numbers of the rows with a text of which nothing but special tokens, and the prompt, is left.
+        """Returns the indices of rows with a text that consists only of special tokens and the prompt.
 
-        Of highlights these are rows with such a document. Shards of version 0.1.0 do not have them recorded.
+        For highlights, only documents count. Shards of version 0.1.0 do not record these rows.
         """
         records = [self.folder.record(self.folder.part(number)) for number in self.shards]
         return sorted(row for record in records if record is not None for row in record.counts.get("unseen", []))
 
     def damaged(self) -> list[Path]:
-        """Shards that are not as they were written. Resuming the job computes them again."""
+        """Returns the shards that differ from their record. Resuming the job computes them again."""
         parts = [self.folder.part(number) for number in self.shards]
         return [part for part in parts if self.folder.finished(part) is None]
 
     @contextmanager
     def _reading(self, number: int) -> Iterator[ds.Dataset]:
-        """One shard; errors of reading it name it."""
+        """Yields one shard. Errors of reading name it."""
         self._check(number)
         path = self.folder.part(number)
         try:
             yield ds.dataset(str(path), format=CHECKED)
         except OSError as error:
-            # Those of the system have numbers, and a checksum that differs has none.
+            # Errors of the system have numbers; checksum errors have none.
             if error.errno is not None:
                 raise
             raise ValueError(_damaged(path, str(error))) from error
 
     def _check(self, number: int) -> None:
-        """Compare a shard with its record, unless that was done. One whose record is gone has its pages' alone."""
+        """Compares a shard with its record once. Without a record, only its pages have checksums."""
         if number in self._checked:
             return
         path = self.folder.part(number)
@@ -230,7 +230,7 @@ class Corpus:
 
 
 def warn_of_unseen(corpus: Corpus) -> None:
-    """Warn of rows with a text of which nothing but special tokens is left."""
+    """Warns of rows with a text that consists only of special tokens."""
     rows = corpus.unseen()
     if rows:
         others = f" and {len(rows) - 1} further rows (Corpus.unseen)" if len(rows) > 1 else ""

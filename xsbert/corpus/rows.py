@@ -1,4 +1,4 @@
-"""Factors and attributions ⇄ columns of Arrow. A row tells all that is needed to use it without the model."""
+"""Conversion between factors or attributions and Arrow columns. A row can be used without the model."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
     "side_of_row",
 ]
 
-# Of factors as they are stored; half precision leaves 2e-4 of those that it can hold.
+# Largest relative rounding error of stored factors. Half precision rounds by 2e-4 within its range.
 MOST_ROUNDING = 1e-2
 
 
 def _side(text: TextFactors) -> dict[str, Any]:
-    """What `SIDE_FIELDS` name."""
+    """Returns the values of `SIDE_FIELDS`."""
     spans = None if text.spans is None else np.array(text.spans, np.int32).reshape(-1, 2)
     return {
         "prompt": text.prompt,
@@ -54,10 +54,10 @@ def _settings(settings: Settings | None, **more: Any) -> str:
 
 
 def factors_row(text: TextFactors, dtype: str) -> dict[str, Any]:
-    """One text with its factors.
+    """Returns the row of one text with its factors.
 
     Raises:
-        ValueError: a number does not fit into the dtype, or they are so small that it rounds most of them away.
+        ValueError: a number is too large for the dtype, or the numbers are so small that rounding loses most of them.
     """
     with np.errstate(over="ignore", under="ignore"):
         factors = text.factors.astype(dtype)
@@ -81,7 +81,7 @@ def factors_row(text: TextFactors, dtype: str) -> dict[str, Any]:
 
 
 def pairs_row(out: Attribution, top_k: int | None) -> dict[str, Any]:
-    """One pair: its parts, what each unit contributes, and the matrix or its strongest cells between words."""
+    """Returns the row of one pair: its parts, the contributions of units, and the matrix or its strongest cells."""
     row = {
         "score": out.score,
         "score_unshifted": out.score_unshifted,
@@ -100,22 +100,25 @@ def pairs_row(out: Attribution, top_k: int | None) -> dict[str, Any]:
 
 
 def contributions(out: Attribution) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) and (T,): half of a unit's interactions and its main effect. With the baseline they sum to the score."""
+    """Returns (S,) and (T,) contributions: half of a unit's interactions plus its main effect.
+
+    With the baseline they sum to the score.
+    """
     return 0.5 * out.matrix.sum(1) + out.main_effects_a, 0.5 * out.matrix.sum(0) + out.main_effects_b
 
 
 def _top(out: Attribution, k: int) -> list[dict[str, Any]]:
-    """The k cells of largest absolute value between units of the texts themselves."""
+    """Returns the k cells of largest absolute value between units of the texts themselves."""
     return [{"a": s, "b": t, "value": value} for s, t, value in top_pairs(out, k, special=False)]
 
 
 def highlights_row(query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str) -> dict[str, Any]:
-    """What each unit of a document contributes to its score for a query.
+    """Returns the row with the contribution of each unit of a document to its score for a query.
 
     Args:
-        query: (E,) e_q, the query as the model encodes it.
-        document: T units.
-        along: (T,) V_d e_q, its factors along the query.
+        query: (E,) the query's embedding e_q.
+        document: a document of T units.
+        along: (T,) V_d e_q, the document's factors times the query.
     """
     shares, baseline, score = _highlights(query, document, along, similarity)
     return {
@@ -131,7 +134,7 @@ def highlights_row(query: np.ndarray, document: TextFactors, along: np.ndarray, 
 def _highlights(
     query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str
 ) -> tuple[np.ndarray, float, float]:
-    """(T,) V_d e_q / c, f(r_d)·e_q / c, and the score that they sum to."""
+    """Returns (T,) V_d e_q / c, f(r_d)·e_q / c, and their sum, the score."""
     if similarity not in ("cosine", "dot"):
         raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
     query = np.asarray(query, np.float64)
@@ -151,13 +154,13 @@ def _highlights(
 
 
 def side_of_row(row: Mapping[str, Any], text: str, suffix: str = "", **fields: Any) -> TextFactors:
-    """A text of a row, with numbers of the caller's for factors.
+    """Returns a text of a row, with factors from the caller.
 
     Args:
-        row: by name of column.
+        row: a row, by column name.
         text: name of the column of the text.
-        suffix: ``"_a"`` or ``"_b"`` of a row of pairs.
-        **fields: of `TextFactors` that the row does not tell itself.
+        suffix: ``"_a"`` or ``"_b"`` for a row of pairs.
+        **fields: fields of `TextFactors` that the row does not store.
 
     Raises:
         ValueError: the row could not be explained, or lacks columns.
@@ -189,12 +192,12 @@ def side_of_row(row: Mapping[str, Any], text: str, suffix: str = "", **fields: A
 
 
 def factors_of_row(row: Mapping[str, Any]) -> TextFactors:
-    """The factor of a row that ``what="factors"`` made, whatever read it: pyarrow, `datasets`, LanceDB, pandas.
+    """Returns the factors of a row of ``what="factors"``, read by pyarrow, `datasets`, LanceDB, pandas or others.
 
-    `Attribution.of` combines any two of them, without the model. Its numbers are as exact as they were stored.
+    `Attribution.of` combines any two of them, without the model. The precision is that of the stored factors.
 
     Args:
-        row: by name of column.
+        row: a row, by column name.
 
     Raises:
         ValueError: the row could not be explained, or lacks columns.
@@ -218,7 +221,7 @@ def factors_of_row(row: Mapping[str, Any]) -> TextFactors:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """With None for null, which pandas spells as not a number; rows hold no such numbers."""
+    """Returns the row with None for NaN, which pandas uses for null. Rows contain no NaN otherwise."""
     return {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
 
 
@@ -229,20 +232,20 @@ def _vector(values: Any) -> np.ndarray | None:
 def highlights_of_row(
     row: Mapping[str, Any], query: np.ndarray, similarity: str = "cosine"
 ) -> tuple[TextFactors, np.ndarray, float]:
-    """Which parts of a hit made its score for a query: from the stored factors, without the model.
+    """Computes the contributions of a hit's units to its score for a query, from stored factors without the model.
 
     Args:
-        row: of a document, as for `factors_of_row`; what an index returns.
-        query: (E,) the query's embedding, as the index was asked with.
+        row: row of a document, as for `factors_of_row`, such as an index returns.
+        query: (E,) embedding of the query, as used with the index.
         similarity: ``"cosine"`` or ``"dot"``.
 
     Returns:
-        the document; (T,) what each of its units contributes to the score; and the baseline, which the document's
-        reference has in common with the query. All contributions and the baseline sum to the score, up to the
-        integration error and the precision of the stored factors.
+        The document; (T,) contributions of its units to the score; and the baseline, the similarity of the document's
+        reference to the query. All contributions and the baseline sum to the score, up to the integration error and
+        the precision of the stored factors.
 
     Raises:
-        ValueError: the row is no row of factors or could not be explained, or the query has another width.
+        ValueError: the row is not a row of factors or could not be explained, or the query has another width.
     """
     document = factors_of_row(row)
     query = np.asarray(query, np.float64)
@@ -253,16 +256,16 @@ def highlights_of_row(
 
 
 def attribution_of_row(row: Mapping[str, Any]) -> Attribution:
-    """The attribution of a row that ``what="pairs"`` made without ``top_k``.
+    """Returns the attribution of a row of ``what="pairs"`` without ``top_k``.
 
-    Matrix (in float32), main effects, parts, score and errors are those that were stored, and `words` and `spans` sum
-    them. The factors stand for them in as few dimensions as that takes, so they are good for this pair alone.
+    Matrix (in float32), main effects, parts, score and errors are the stored ones, and `words` and `spans` sum them.
+    The factors reproduce these numbers in as few dimensions as possible, so they are valid only for this pair.
 
     Args:
-        row: by name of column.
+        row: a row, by column name.
 
     Raises:
-        ValueError: the row could not be explained, or keeps no matrix.
+        ValueError: the row could not be explained, or has no matrix.
     """
     row = _plain(row)
     if row.get("reason") is None:
@@ -276,7 +279,7 @@ def attribution_of_row(row: Mapping[str, Any]) -> Attribution:
 
 
 def _stand_in(row: Mapping[str, Any], side: str, similarity: str) -> TextFactors:
-    """Factors in T + 3 dimensions whose products are the matrix, the effects, the baseline and the score.
+    """Returns factors in T + 3 dimensions. Their products are the matrix, the effects, the baseline and the score.
 
     The first T dimensions are the units of b, the next is b's reference, the last two hold both embeddings.
     """

@@ -14,7 +14,7 @@ __all__ = ["SIDE_FIELDS", "names_of", "schema_of", "table_of"]
 
 FLOATS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}
 TOP = pa.list_(pa.struct([("a", pa.int32()), ("b", pa.int32()), ("value", pa.float64())]))
-# Of one text, in every kind of row.
+# Columns of one text, in every kind of row.
 SIDE_FIELDS = {
     "prompt": pa.string(),
     "encoded_by": pa.string(),
@@ -31,10 +31,10 @@ PAIR_SIDE_FIELDS = {"contributions": pa.list_(pa.float64()), "main_effects": pa.
 
 
 def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
-    """Of the rows of a task.
+    """Returns the schema of the rows of a task.
 
     Args:
-        given: of the rows that are to be explained; what it has beside texts is kept.
+        given: schema of the rows to explain. Columns other than texts are kept.
     """
     fields = [field for field in given if field.name not in _problem_names(task)]
     if task.what == "factors":
@@ -42,7 +42,7 @@ def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
         added = {
             **SIDE_FIELDS,
             "factors": pa.list_(pa.list_(FLOATS[task.dtype])),
-            # Of fixed size, as an index wants its vectors; the others may be null, which it refuses.
+            # Vector indexes need a fixed size. The others may be null, which a fixed size does not allow.
             "embedding": pa.list_(number, task.width),
             "reference_term": pa.list_(number),
             "unshifted": pa.list_(number),
@@ -67,17 +67,17 @@ def schema_of(task: Task, given: pa.Schema) -> pa.Schema:
 
 
 def names_of(task: Task) -> frozenset[str]:
-    """Names that columns of the source cannot keep."""
+    """Returns the reserved names, which kept columns cannot have."""
     return frozenset({"row", "id", *task.columns, *_problem_names(task), *schema_of(task, pa.schema([])).names})
 
 
 def _problem_names(task: Task) -> set[str]:
-    """Of the columns that tell what is wrong with a text, which are no columns of results."""
+    """Returns the names of columns with the problems of texts. They are not result columns."""
     return {f"bad_{name}" for name in task.columns}
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table of rows; what a row does not have is null."""
+    """Returns a table of rows. Missing values are null."""
     return pa.table([_array([row.get(field.name) for row in rows], field.type) for field in schema], schema)
 
 
@@ -88,7 +88,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _nested(matrices: Sequence[np.ndarray | None], kind: pa.DataType) -> pa.Array:
-    """Matrices as lists of lists, without a Python object for each number."""
+    """Converts matrices to lists of lists, without a Python object for each number."""
     shapes = [(0, 0) if matrix is None else matrix.shape for matrix in matrices]
     dtype = kind.value_type.value_type.to_pandas_dtype()
     flat = [np.zeros(0, dtype), *(matrix.ravel() for matrix in matrices if matrix is not None)]

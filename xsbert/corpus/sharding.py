@@ -1,6 +1,6 @@
-"""A source cut into shards, and the texts that more than one shard needs into units: the files that a job works from.
+"""Working files of a job: the source split into shards, and the texts of several shards split into units.
 
-Both are cut again, with the same borders, where a file is not as the manifest records it.
+If a file does not match the manifest, it is written again with the same borders.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ from .task import Task
 
 __all__ = ["Limits", "Source", "columns_of", "cut_shared", "cut_source", "share"]
 
-# Bytes of factors that a shard or unit may hold, and that are kept of those that shards have in common, where no
-# budget says otherwise.
+# Default limit in bytes for the factors of a shard or unit, and for cached factors of shared texts.
 FACTORS_AT_ONCE = 512e6
 UNIT_SIZE = 256
-# Characters of a token, as a lower estimate.
+# Lower estimate of the characters per token.
 CHARACTERS = 3
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a shard or a unit."""
+    """Limits of a shard or a unit."""
 
     shard_size: int
-    """Most rows of a shard."""
+    """Largest number of rows of a shard."""
     n_bytes: float
-    """Most bytes of its factors."""
+    """Largest size of its factors in bytes."""
     longest: int | None
-    """Most tokens of a text."""
+    """Largest number of tokens of a text."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The rows of a source, cut into shards."""
+    """The rows of a source, split into shards."""
 
     fingerprint: str
     n_rows: int
@@ -53,21 +52,21 @@ class Source:
 
 
 def share(memory_budget: float | None) -> float:
-    """Bytes for the factors of a shard, and as many again for those that shards have in common."""
+    """Returns the bytes for the factors of a shard. Factors of shared texts get the same amount."""
     return FACTORS_AT_ONCE if memory_budget is None else memory_budget / 4
 
 
 def cut_source(
     tables: Iterable[pa.Table], folder: Folder, task: Task, limits: Limits, accept: Callable[[Source], None]
 ) -> Source:
-    """Write the source as one row group for each shard.
+    """Write the source with one row group for each shard.
 
     Args:
         tables: all rows, in order.
-        folder: of the job.
-        task: what is computed for each row.
-        limits: of a shard.
-        accept: raises where the rows are not those that are wanted. The file is then left as it was.
+        folder: folder of the job.
+        task: what to compute for each row.
+        limits: limits of a shard.
+        accept: raises if the rows are not the expected ones. The file is then unchanged.
 
     Raises:
         ValueError: the source has no rows.
@@ -97,7 +96,7 @@ def cut_source(
 
 
 def columns_of(table: pa.Table) -> dict[str, str]:
-    """Types of columns, by name."""
+    """Returns the types of columns, by name."""
     return {column.name: str(column.type) for column in table.schema}
 
 
@@ -107,7 +106,7 @@ def _chained(first: pa.Table, others: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _boundaries(table: pa.Table, task: Task, limits: Limits) -> list[int]:
-    """Where shards begin within rows that follow each other; the last may yet grow."""
+    """Returns the first rows of shards within consecutive rows. The last shard may still grow."""
     texts = [table[name].to_pylist() for name in task.columns]
     lengths = [sum(len(text or "") for text in row) for row in zip(*texts, strict=True)]
     starts, held = [0], 0.0
@@ -122,15 +121,15 @@ def _boundaries(table: pa.Table, task: Task, limits: Limits) -> list[int]:
 
 
 def _n_bytes(n_characters: int, task: Task, longest: int | None) -> int:
-    """Of the factors of a text, about."""
+    """Returns the approximate size of the factors of a text."""
     n_tokens = n_characters // CHARACTERS + 2
     return 8 * task.width * (n_tokens if longest is None else min(n_tokens, 2 * longest))
 
 
 def cut_shared(folder: Folder, task: Task, limits: Limits) -> None:
-    """Write the texts that more than one shard needs, the longest first, one row group for each unit.
+    """Write the texts that more than one shard needs, longest first, with one row group for each unit.
 
-    Texts are told apart by a 64-bit hash. Should two have the same, both count as shared, which does no harm.
+    A 64-bit hash identifies texts. Two texts with the same hash both count as shared, which is harmless.
     """
     n_shards = folder.n_groups(folder.source)
     hashes = [

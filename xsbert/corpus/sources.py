@@ -1,10 +1,10 @@
-"""Where rows come from: files, datasets, iterables. All become Arrow tables with the same columns.
+"""Sources of rows: files, datasets and iterables. All become Arrow tables with the same columns.
 
 row     int64    0, 1, … in the order of the source
-id      string, int64 or uint64, where the source has a column of ids; null where one is missing
-texts   string   one or two columns, named as `xsbert.corpus.task.TEXT_COLUMNS` says; null where Arrow holds no such
-bad_…   string   beside each: what is wrong with it, or null
-others  the columns that are kept, as `xsbert.corpus.kept` reads them
+id      string, int64 or uint64, if the source has a column of ids; null if an id is missing
+texts   string   one or two columns, named by `xsbert.corpus.task.TEXT_COLUMNS`; null if the text is not valid
+bad_…   string   for each column of texts: the problem of the text, or null
+others  the kept columns, as read by `xsbert.corpus.kept`
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ def rows_of_source(
     reserved: Collection[str] = (),
     quoting: bool | None = None,
 ) -> Iterator[pa.Table]:
-    """Tables of a few thousand rows each.
+    """Yields tables of a few thousand rows each.
 
     Args:
         source: the path of a Parquet, CSV, TSV or JSONL file or of a folder of Parquet files; a table, as
             `xsbert._utils.tables.as_table` reads them; or an iterable of strings, tuples or dictionaries.
-        wanted: names that the columns of texts get.
-        columns: their names in the source; None takes ``wanted``. Tuples and strings have no names.
+        wanted: names of the columns of texts in the result.
+        columns: their names in the source; None uses ``wanted``. Tuples and strings have no names.
         id_column: name of the column of ids.
         keep: names of further columns.
-        reserved: names that these cannot have.
-        quoting: of CSV and TSV files, whether quotes enclose fields; None says yes for CSV, no for TSV.
+        reserved: names that further columns cannot have.
+        quoting: for CSV and TSV files, whether quotes enclose fields; None means True for CSV and False for TSV.
 
     Raises:
-        TypeError: there is no reading the source.
-        ValueError: no row has a column that is needed, a file is malformed or no text, or a column that is kept is of
-            several types or clashes.
+        TypeError: the type of the source is not supported.
+        ValueError: no row has a needed column, a file is malformed or not text, or a kept column has several types or
+            a reserved name.
         OSError: a file cannot be read.
     """
     names = tuple(wanted if columns is None else columns)
@@ -81,7 +81,7 @@ def rows_of_source(
         chunks = _with_columns(_chunks(source, needed, id_column, quoting), needed)
         batches = _row_batches(chunks, names, id_column, keep)
         if isinstance(source, (list, tuple)):
-            # Where all rows are at hand, these say together of what type a column is.
+            # If all rows are in memory, the type of a column depends on all of them.
             batches = _joined(batches)
     ids = [] if id_column is None else [IdColumn(id_column)]
     beside = [*ids, *(KeptColumn(name, stated.get(name)) for name in keep)]
@@ -100,7 +100,7 @@ def rows_of_source(
 
 
 def _table_batches(source: Any, needed: Sequence[Any], quoting: bool | None) -> Iterator[list[Any]] | None:
-    """Columns of a table or of Parquet files; None for rows of other kinds."""
+    """Returns an iterator over columns of a table or of Parquet files; None for other sources."""
     if isinstance(source, (str, PathLike)):
         if not is_parquet(source) or not Path(source).exists():
             return None
@@ -130,7 +130,7 @@ def _row_batches(
 
 
 def _joined(batches: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """All batches as one, if there are any."""
+    """Joins all batches into one, if there are any."""
     columns: list[list[Any]] = []
     for batch in batches:
         columns = columns or [[] for _ in batch]
@@ -143,11 +143,11 @@ def _joined(batches: Iterable[list[Any]]) -> Iterator[list[Any]]:
 def _read_batches(
     batches: Iterable[list[Any]], n_texts: int, beside: Sequence[IdColumn | KeptColumn]
 ) -> Iterator[tuple[list[list[Any]], list[pa.Array]]]:
-    """Texts of each column, and the columns beside them, a few thousand rows at a time."""
+    """Yields the columns of texts and the other columns, a few thousand rows at a time."""
     start = 0
     for batch in batches:
         texts, others = batch[:n_texts], batch[n_texts:]
-        # The type of a column that comes whole is that of all its rows.
+        # A whole column has one type for all of its rows.
         arrays = [column.array(values, start) for column, values in zip(beside, others, strict=True)]
         for first in range(0, len(texts[0]), CHUNK):
             rows = slice(first, first + CHUNK)
@@ -157,14 +157,14 @@ def _read_batches(
 
 
 class Fingerprint:
-    """Of all rows, in order: of ids, texts and kept columns. The same for the same content in any kind of file."""
+    """Hash of the ids, texts and kept columns of all rows, in order. It does not depend on the kind of source."""
 
     def __init__(self) -> None:
         self._digest = hashlib.blake2b(digest_size=16)
         self.n_rows = 0
 
     def update(self, table: pa.Table) -> None:
-        """Take in further rows."""
+        """Adds further rows."""
         names = [name for name in table.column_names if name != "row"]
         for row in zip(*(comparable(table[name]) for name in names), strict=True):
             encoded = repr(tuple(zip(names, row, strict=True))).encode("utf-8", "surrogatepass")
@@ -176,7 +176,7 @@ class Fingerprint:
 
 
 def _stated_types(source: Any, keep: Sequence[str]) -> dict[str, pa.DataType]:
-    """Types of columns, where an iterable data set knows them."""
+    """Returns the types of columns, if an iterable data set specifies them."""
     schema = getattr(getattr(source, "features", None), "arrow_schema", None)
     return {} if schema is None else {name: schema.field(name).type for name in keep if name in schema.names}
 
@@ -223,10 +223,10 @@ def _file_rows(
 
 
 def _with_columns(chunks: Iterator[Sequence[Row]], needed: Sequence[str]) -> Iterator[Sequence[Row]]:
-    """The same chunks.
+    """Yields the same chunks.
 
     Raises:
-        ValueError: at the end, where no row has a column that is needed. Single rows may lack it.
+        ValueError: no row has a needed column; raised at the end. Single rows may lack it.
     """
     missing, first = dict.fromkeys(needed), None
     for chunk in chunks:
@@ -243,7 +243,7 @@ def _with_columns(chunks: Iterator[Sequence[Row]], needed: Sequence[str]) -> Ite
 def _read_rows(
     rows: Sequence[Row], start: int, names: Sequence[Any], id_column: str | None, keep: Sequence[str]
 ) -> list[list[Any]]:
-    """Columns of texts, of ids where there are any, and those that are kept."""
+    """Returns the columns of texts, of ids if there are any, and the kept columns."""
     read = [_read_row(row, start + place, names, id_column, keep) for place, row in enumerate(rows)]
     texts = [[None if is_missing(text[place]) else text[place] for _, text, _ in read] for place in range(len(names))]
     ids = [] if id_column is None else [[identity for identity, _, _ in read]]
@@ -253,18 +253,18 @@ def _read_rows(
 def _read_row(
     row: Row, number: int, names: Sequence[str], id_column: str | None, keep: Sequence[str]
 ) -> tuple[Any, Sequence[Any], Sequence[Any]]:
-    """Id, texts, and columns that are kept. A `BadRecord` in place of a text tells what is wrong with the row."""
+    """Returns id, texts, and kept values. A `BadRecord` in place of a text gives the problem of the row."""
     if isinstance(row, BadRecord):
         return None, [row] * len(names), [None] * len(keep)
     if isinstance(row, Mapping):
-        # One that lacks a text is as with null.
+        # A missing text counts as null.
         texts: list[Any] = [row.get(name) for name in names]
         if id_column is not None and id_column not in row:
             texts = [BadRecord(f"row {number}", f"it has no {id_column!r}, which is to be its id")] * len(names)
         return row.get(id_column or ""), texts, [row.get(name) for name in keep]
     if id_column is not None or keep:
         raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
-    # One text without a name, whatever it is: what is no string becomes a row with a reason.
+    # Any other value is one unnamed text. If it is not a string, the row gets a reason.
     values = row.tolist() if isinstance(row, np.ndarray) else row if isinstance(row, (tuple, list)) else [row]
     if len(values) != len(names):
         raise ValueError(f"row {number} must have {len(names)} texts, got {len(values)}: {row!r:.80}")
@@ -272,7 +272,7 @@ def _read_row(
 
 
 def _checked(text: Any) -> tuple[str | None, str | None]:
-    """A text as Arrow can hold it, or None, and what is wrong with it, or None."""
+    """Returns a text that Arrow accepts, or None, and the problem of the text, or None."""
     if isinstance(text, BadRecord):
         return None, f"{text.place}: {text.problem}"
     if text is None:

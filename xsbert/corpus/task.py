@@ -1,4 +1,4 @@
-"""What is asked of every row of a corpus, checked once."""
+"""The task of a corpus job: what to compute for every row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet
 
 TEXT_COLUMNS = {"pairs": ("text_a", "text_b"), "factors": ("text",), "highlights": ("query", "document")}
 DTYPES = ("float16", "float32", "float64")
-# What bounds and shows the work changes no row, and is given for each call.
+# Limits and progress bars change no row, so each call has its own.
 LIMITS = ("chunk_size", "memory_budget", "show_progress_bar")
 OPTIONS = tuple(each.name for each in fields(Options) if each.name not in LIMITS)
 
@@ -41,18 +41,18 @@ class Task:
     units: str
     """``"tokens"``, ``"words"`` or ``"sentences"``."""
     top_k: int | None
-    """Strongest pairs of units that a row of pairs keeps; None keeps the whole matrix."""
+    """Number of strongest pairs of units in a row of pairs; None keeps the whole matrix."""
     dtype: str
-    """Of stored factors: ``"float16"``, ``"float32"`` or ``"float64"``."""
+    """Dtype of stored factors: ``"float16"``, ``"float32"`` or ``"float64"``."""
     sides: tuple[tuple[str | None, str | None], ...]
-    """Of each column of texts its prompt, and ``"query"``, ``"document"`` or None, as `XSTransformer.text_factors`
-    takes them."""
+    """The prompt of each column of texts, and ``"query"``, ``"document"`` or None, as for
+    `XSTransformer.text_factors`."""
     options: tuple[tuple[str, Any], ...]
-    """Further arguments of `XSTransformer.text_factors`, by name, as `resolved_options` gives them."""
+    """Further arguments of `XSTransformer.text_factors`, by name, as returned by `resolved_options`."""
     fingerprint: str
-    """Of the model, as in `xsbert.factors.text_factors.Settings`."""
+    """Fingerprint of the model, as in `xsbert.factors.text_factors.Settings`."""
     width: int
-    """E, dimensions of an embedding."""
+    """E, the number of dimensions of an embedding."""
 
     @classmethod
     def of(
@@ -69,7 +69,7 @@ class Task:
         side: str | tuple[str | None, str | None] | None = None,
         **options: Any,
     ) -> Task:
-        """Checked against the model, which explains one word for it.
+        """Creates a task and checks it by explaining one word with the model.
 
         Args:
             model, what, similarity, units, top_k, dtype, prompt, prompt_name, side, options: as for
@@ -77,7 +77,7 @@ class Task:
 
         Raises:
             TypeError: an option is unknown or of the wrong type.
-            ValueError: an option is outside what is allowed.
+            ValueError: an option is outside its allowed values.
         """
         _check_one_of("what", what, tuple(TEXT_COLUMNS))
         check_units(units)
@@ -105,12 +105,12 @@ class Task:
 
     @classmethod
     def from_json(cls, entries: dict[str, Any]) -> Task:
-        """Of what `to_json` gave."""
+        """Creates a task from the result of `to_json`."""
         fixed = {name: tuple(map(tuple, entries[name])) for name in ("sides", "options")}
         return cls(**{**entries, **fixed})
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON holds it: tuples are lists."""
+        """Returns the fields for JSON, with lists for tuples."""
         return json.loads(json.dumps(asdict(self)))
 
     @property
@@ -120,13 +120,13 @@ class Task:
 
 
 def resolved_options(model: XSTransformer, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Options with all defaults filled in, in the order of their names: equal for the same settings however spelled.
+    """Returns options with all defaults, sorted by name, so that equal settings give equal results.
 
-    Layers are counted from 0. The model's own reference, which the fingerprint covers, is left out, as is None.
+    Layers are counted from 0. None and the model's own reference, which the fingerprint covers, are omitted.
 
     Raises:
         TypeError: an option is of the wrong type.
-        ValueError: an option is outside what is allowed.
+        ValueError: an option is outside its allowed values.
     """
     explainer = model.explainer(**{name: value for name, value in options.items() if value is not None})
     found = {name: getattr(explainer.options, name) for name in OPTIONS}
@@ -138,12 +138,12 @@ def resolved_options(model: XSTransformer, options: Mapping[str, Any]) -> tuple[
 
 
 def model_identity(model: XSTransformer) -> dict[str, Any]:
-    """What decides which tokens a text has, which the model's fingerprint does not cover."""
+    """Returns the settings of tokenization, which the model's fingerprint does not cover."""
     tokenizer = model.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     described: Any = sorted(tokenizer.get_vocab().items())
     if backend is not None:
-        # Padding and truncation are set anew by every call.
+        # Every call sets padding and truncation.
         described = {
             name: value for name, value in json.loads(backend.to_str()).items() if name not in ("padding", "truncation")
         }
@@ -153,7 +153,7 @@ def model_identity(model: XSTransformer) -> dict[str, Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings of single texts, which rows tell instead."""
+    """Suppresses warnings about single texts. Rows report them instead."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -165,7 +165,7 @@ def _check_one_of(name: str, value: Any, known: Sequence[str]) -> None:
 
 
 def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, side: Any) -> tuple[tuple[Any, Any], ...]:
-    """Prompt and side of each column of texts; highlights are of queries and documents, unless prompts are given."""
+    """Returns prompt and side of each column of texts. Highlights default to query and document without prompts."""
     if what == "highlights" and prompt is None and prompt_name is None and side is None:
         side = ("query", "document")
     names = {"prompt": prompt, "prompt_name": prompt_name, "side": side}

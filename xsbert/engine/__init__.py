@@ -1,4 +1,4 @@
-"""Texts in, factors out."""
+"""Computes the factors of texts."""
 
 from .explainer import Explainer
 from .failures import SkippedWarning

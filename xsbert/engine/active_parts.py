@@ -1,7 +1,7 @@
-"""The parts of a model that act on what it computes.
+"""The parts of a model that affect its output.
 
-Adapters (of peft) that are inactive, disabled, merged into the weights or scaled by zero do not act. Neither do the
-modules that only wrap another one, such as those of `torch.compile`.
+peft adapters that are inactive, disabled, merged into the weights or scaled by zero do not. Neither do modules that
+only wrap another one, such as those of `torch.compile`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ __all__ = ["Part", "acting_parts"]
 
 
 class Part(NamedTuple):
-    """A module without the modules within it, or what a layer with adapters holds for one of them."""
+    """A module without its submodules, or one adapter of a layer."""
 
     name: str
-    """Of the module in the model, as if there were no adapters and no wrappers."""
+    """Name of the module in the model without adapters and wrappers."""
     module: nn.Module
     held: dict[str, Any]
-    """Its attributes, or the adapter's settings."""
+    """Attributes of the module, or settings of the adapter."""
     tensors: dict[str, Tensor]
-    """Its parameters and buffers, by their names in the model."""
+    """Parameters and buffers, by their names in the model."""
 
 
 def acting_parts(module: nn.Module, name: str = "") -> Iterator[Part]:
-    """A module and all within it that act, each module before its children.
+    """Yield a module and its active submodules, each module before its children.
 
-    A layer with adapters gives its base layer under its own name, and then the adapters that act, by their numbers,
-    since one adapter can have different names.
+    A layer with adapters yields its base layer under its own name, and then the active adapters. These are named by
+    number, because the same adapter can have different names.
     """
     module = _without_peft(unwrapped(module))
     if _is_adapter_layer(module):
@@ -49,7 +49,7 @@ def acting_parts(module: nn.Module, name: str = "") -> Iterator[Part]:
 
 
 def _without_peft(module: nn.Module) -> nn.Module:
-    """The module that peft has put adapters into, or that it has kept a trained copy of."""
+    """Return the base module of a peft model, or the active copy of a module that peft saves."""
     if not any(kind.__module__.startswith("peft.") for kind in type(module).__mro__):
         return module
     if "modules_to_save" in module._modules:
@@ -67,7 +67,7 @@ def _is_adapter_layer(module: nn.Module) -> bool:
 
 
 def _acting_adapters(layer: nn.Module) -> list[str]:
-    """The adapters of a layer that change what it computes, in the order in which it adds them."""
+    """Return the adapters that change a layer's output, in the order in which it applies them."""
     if _get(layer, "disable_adapters") or _get(layer, "merged"):
         return []
     names = _get(layer, "adapter_layer_names")
@@ -79,15 +79,15 @@ def _acting_adapters(layer: nn.Module) -> list[str]:
 
 
 def _is_scaled_by_zero(layer: nn.Module, adapter: str) -> bool:
-    # A variant, such as DoRA, may rescale the base layer's weights all the same.
+    # A variant such as DoRA may still rescale the base layer's weights.
     return adapter not in _held(layer, "lora_variant") and _held(layer, "scaling", adapter) == 0
 
 
 def _adapter_parts(layer: nn.Module, adapter: str, name: str) -> Iterator[Part]:
-    """What a layer holds for one of its adapters."""
+    """Yield the parts of one adapter of a layer."""
     names = dict.fromkeys((*_get(layer, "adapter_layer_names"), *_get(layer, "other_param_names"), "lora_variant"))
     found = {key: _held(layer, key, adapter) for key in names}
-    # What is not kept by adapter, such as whether a weight is stored transposed.
+    # Attributes common to all adapters, such as whether a weight is stored transposed.
     held = {key: value for key, value in vars(layer).items() if key not in names and key != "merged_adapters"}
     for key, value in found.items():
         if not isinstance(value, (nn.Module, Tensor)):
@@ -101,7 +101,7 @@ def _adapter_parts(layer: nn.Module, adapter: str, name: str) -> Iterator[Part]:
 
 
 def _held(layer: nn.Module, name: str, adapter: str | None = None) -> Any:
-    """What a layer keeps by the names of adapters, such as a dictionary of modules; of one adapter its entry."""
+    """Return a layer's mapping from adapter names, such as a dictionary of modules, or the entry of one adapter."""
     kept: Any = getattr(layer, name, None)
     kept = kept if hasattr(kept, "keys") else {}
     if adapter is None:

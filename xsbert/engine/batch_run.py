@@ -1,4 +1,4 @@
-"""One call of an `Explainer`: batches of tokenized texts in, factors out."""
+"""One call of an `Explainer`, which computes the factors of batches of tokenized texts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def described(
     text: TokenizedText,
     path: TextPath,
 ) -> TextFactors:
-    """A text with its embeddings, settings, and zeros for factors."""
+    """Return a `TextFactors` with embeddings and settings, and zeros as factors."""
     f_x, f_r = numpy_of(path.f_x), numpy_of(path.f_r)
     kept = slice(model.truncate_dim)
     embedding = f_x - f_r if model.shifted else f_x
@@ -87,7 +87,7 @@ def described(
 
 
 def precision_of_derivatives(options: Options, dtype: torch.dtype | None, device: torch.device) -> str:
-    """In what precision linear layers take their products of derivatives: ``"tf32"`` where torch does for float32."""
+    """Return the precision of products of derivatives in linear layers, ``"tf32"`` if torch uses it for float32."""
     if options.derivatives is not None:
         return _name(options.derivatives)
     if dtype == torch.float32 and device.type == "cuda" and _torch_takes_tf32():
@@ -96,7 +96,7 @@ def precision_of_derivatives(options: Options, dtype: torch.dtype | None, device
 
 
 def numpy_of(tensor: Tensor) -> np.ndarray:
-    """In float64, on the CPU."""
+    """Convert a tensor to a float64 array."""
     return tensor.detach().cpu().double().numpy()
 
 
@@ -105,33 +105,32 @@ def _name(dtype: torch.dtype | None) -> str:
 
 
 def _torch_takes_tf32() -> bool:
-    """Whether this process lets CUDA multiply float32 matrices in TF32."""
+    """Return whether this process allows CUDA to multiply float32 matrices in TF32."""
     matmul = torch.backends.cuda.matmul
-    # From torch 2.9 on the older of these names must not be read where the newer was set.
+    # From torch 2.9 on, the older name must not be read if the newer one was set.
     return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else bool(matmul.allow_tf32)
 
 
-# What a vector-Jacobian product costs, counted in Jacobian-vector products: 0.8 to 1.3 times the time
-# (benchmarks/waiting.py, 20 directions), and more memory. Where factors that are pulled back serve one pair only, they
-# must save more.
+# Cost of a vector-Jacobian product in Jacobian-vector products: 0.8 to 1.3 times the time (benchmarks/waiting.py,
+# 20 directions), and more memory. Factors by reverse mode that are valid for only one pair must save more.
 REVERSE_COST, BACKWARD_COST = 1.2, 1.5
-# Nodes of `sinh_gauss_legendre` that are tried before a path is looked at, by the layer's distance from the last hidden
-# state, and the tolerance that they are for; docs/background/placement.md has the figures for four models. With many
-# directions a node too many costs more than the looks that it saves.
+# Number of `sinh_gauss_legendre` nodes to try before evaluating the path for placement, by the layer's distance from
+# the last hidden state, and the smallest tolerance for which they are tried; docs/background/placement.md has the
+# figures for four models. With many directions, an unneeded node costs more than the evaluations that it saves.
 FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
 
 
 class Run:
-    """What is made anew for each call: a copy of the model cut open at the layer, and a fingerprint of its weights.
+    """The state of one call: a copy of the model, split at the layer, and a fingerprint of its weights.
 
     Args:
-        model: what is explained.
-        options: how.
-        reference: what texts are compared with.
+        model: model to explain.
+        options: options of the explanation.
+        reference: reference of the texts.
         layer: 0 … L.
 
     Raises:
-        RuntimeError: a context of torch is open that reaches into the derivatives.
+        RuntimeError: an open context of torch affects derivatives.
         ValueError: the model is quantised.
     """
 
@@ -142,7 +141,7 @@ class Run:
         self.encoder = Encoder(model, layer)
 
     def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
-        """The factors of texts; None for those that are skipped."""
+        """Return the factors of texts, with None for skipped texts."""
         quiet = replace(self.options, show_progress_bar=False)
         found: dict[int, TextFactors | None] = {}
         for places in self.batched(texts):
@@ -153,7 +152,7 @@ class Run:
     def _skipping(
         self, texts: Sequence[TokenizedText], options: Options, units: str, errors: str
     ) -> Sequence[TextFactors | None]:
-        """A batch; where it fails for one of its texts, each by itself."""
+        """Compute the factors of a batch, or of each text separately if the batch fails."""
         try:
             return self.batch(texts, options, units)
         except OF_A_TEXT as error:
@@ -164,7 +163,7 @@ class Run:
         return [each for text in texts for each in self._skipping([text], options, units, errors)]
 
     def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
-        """Places of texts that are computed together, with a bar that counts texts."""
+        """Yield positions of texts to compute together, and update a progress bar that counts texts."""
         with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
             for batch in batches(texts, self.reference):
                 for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
@@ -173,8 +172,8 @@ class Run:
                     give_back_memory()
 
     def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
-        """The factors of texts that are alike (see `batches`), by forward mode; or, with more tokens than outputs, by
-        reverse mode."""
+        """Compute the factors of a batch (see `batches`) by forward mode, or by reverse mode if tokens outnumber
+        outputs."""
         paths = paths_of(self.encoder, texts, self.reference, options)
         results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         n_outputs = len(results[0].embedding)
@@ -196,7 +195,7 @@ class Run:
         return finished
 
     def pair(self, long: TokenizedText, short: TokenizedText) -> tuple[TextFactors, TextFactors]:
-        """Factors of both texts, those of the longer one by the cheaper direction."""
+        """Compute the factors of both texts, those of the longer one by the cheaper direction."""
         (known,) = self.batch([short], self.options, "tokens")
         needed = np.vstack([known.factors, known.reference_term[None]])
         directions = needed[needed.any(1)]
@@ -205,7 +204,7 @@ class Run:
         return self.batch([long], self.options, "tokens")[0], known
 
     def pulled_back(self, text: TokenizedText, directions: np.ndarray) -> TextFactors:
-        """(S, E) factors, projected on the span of directions (K, E), not all of them zero."""
+        """Compute (S, E) factors, projected on the span of directions (K, E), which are not all zero."""
         (found,) = self.projected([text], [spanning(directions)], self.options)
         return found.expanded()
 
@@ -215,7 +214,7 @@ class Run:
         directions: Sequence[np.ndarray],
         options: Options | None = None,
     ) -> list[ProjectedFactors]:
-        """Texts that are alike, each projected on directions (K, E) of its own."""
+        """Compute the factors of a batch, each text projected on its own directions (K, E)."""
         options = replace(self.options, show_progress_bar=False) if options is None else options
         paths = paths_of(self.encoder, texts, self.reference, options)
         x = paths[0].x
@@ -227,7 +226,7 @@ class Run:
         results = []
         for text, path, each, own, full in zip(texts, paths, found, directions, wide, strict=True):
             values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)
-            # Completeness in the directions that were pulled back: nodes and rounding of this very run.
+            # Completeness in these directions, which includes the errors of nodes and rounding in this run.
             size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
             seen = _within_span(values.sum(0) - full @ change, own) / size
             known = {"factors": values, "known_residual": max(self._residual_of_nodes(path, each), seen)}
@@ -236,12 +235,12 @@ class Run:
         return results
 
     def _n_first(self, options: Options, n_directions: int) -> int:
-        """Nodes that are tried before a path is looked at."""
+        """Return the number of nodes to try before evaluating the path for placement."""
         few = n_directions <= FEW_DIRECTIONS and (options.target or 0.0) >= FIRST_TOLERANCE
         return FIRST_NODES.get(self.model.n_layers - self.layer, 0) if few else 0
 
     def _residual_of_nodes(self, path: TextPath, found: Integrated) -> float:
-        """The residual that the nodes leave in all directions of the embedding."""
+        """Return the residual of the nodes in all directions of the embedding."""
         placement = found.placement
         if path.precise is None and placement.residual is not None and self.model.truncate_dim is None:
             return placement.residual
@@ -261,20 +260,20 @@ def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[In
 
 
 def _widened(directions: np.ndarray, n_dimensions: int, n_outputs: int) -> np.ndarray:
-    """(K, E) directions of an embedding, which may be truncated, as directions of the whole one."""
+    """Pad (K, E) directions of a truncated embedding to directions of the full one."""
     if directions.shape[1] != n_dimensions:
         raise ValueError(f"directions must have the embedding's {n_dimensions} dimensions, got {directions.shape[1]}")
     return np.pad(directions, ((0, 0), (0, n_outputs - n_dimensions)))
 
 
 def _within_span(gaps: np.ndarray, directions: np.ndarray) -> float:
-    """The length of the shortest vector whose products with directions (K, E) are gaps (K,)."""
+    """Return the norm of the shortest vector that has the products gaps (K,) with directions (K, E)."""
     inverse = torch.linalg.pinv(torch.from_numpy(directions), rtol=1e-6)
     return float((inverse @ torch.from_numpy(gaps)).norm())
 
 
 def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFactors:
-    """What is known after the integration."""
+    """Add the results of the integration."""
     placement = found.placement
     settings = replace(
         settings_of(result),
@@ -286,7 +285,7 @@ def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFacto
 
 
 def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> None:
-    """Warn of residuals, and of errors of the factors, above their tolerances."""
+    """Warn of residuals and factor errors above their tolerances."""
     advice = "A deeper layer, more precision (float32, float64) or more max_steps"
     if options.derivative_dtype is not None:
         advice = f"Leaving out derivative_dtype={options.derivative_dtype!r}, whose rounding more nodes cannot mend,"
@@ -305,7 +304,7 @@ def _warn_unless_reached(results: Sequence[TextFactors], options: Options) -> No
 
 
 def reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float = BACKWARD_COST) -> bool:
-    """Whether that many vector-Jacobian products, at their cost, are fewer than one Jacobian-vector product a token.
+    """Return whether one vector-Jacobian product per direction costs less than one Jacobian-vector product per token.
 
     >>> reverse_is_cheaper(12, 200), reverse_is_cheaper(12, 15)
     (True, False)
@@ -314,7 +313,7 @@ def reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float = BACKWARD_
 
 
 def spanning(vectors: np.ndarray) -> np.ndarray:
-    """(K, E) an orthonormal basis of what vectors (N, E), not all of them zero, span."""
-    # Not numpy's: its threads would go on spinning, and slow the model's down.
+    """Return an orthonormal basis (K, E) of the span of vectors (N, E), which are not all zero."""
+    # numpy's SVD would leave threads spinning that slow down the model's.
     _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False))
     return basis[sizes > 1e-12 * sizes[0]]

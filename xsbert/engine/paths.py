@@ -1,4 +1,4 @@
-"""From tokens to straight lines between hidden states: a text, its reference, and the rest of the model along them."""
+"""Creates the integration paths of tokenized texts: straight lines between hidden states of reference and text."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = ["paths_of"]
 def paths_of(
     encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference, options: Options
 ) -> list[TextPath]:
-    """The straight lines from the reference to texts that are alike, at the encoder's layer, and f along them.
+    """Return the straight paths from the reference to each text of a batch at the encoder's layer, with f.
 
     Args:
-        encoder: of the model and the layer.
-        texts: as `batches` puts them together.
-        reference: what they are compared with.
-        options: bound the memory, and name the precision of the derivatives.
+        encoder: the model, split at the layer.
+        texts: a batch of `batches`.
+        reference: reference of the texts.
+        options: give the memory bound and the precision of derivatives.
 
     Raises:
         FloatingPointError: an embedding is not finite.
-        ValueError: what follows the layer depends on more than the hidden states that enter it.
+        ValueError: f depends on more than the hidden states that enter the layer.
         MemoryError: the budget is too small for a single product.
     """
     device = encoder.device
@@ -66,21 +66,22 @@ def paths_of(
 def _recorded(
     encoder: Encoder, features: Sequence[dict[str, Any]], referenced: dict[str, Any]
 ) -> tuple[Recording, Tensor, Tensor]:
-    """What the first of n texts leaves behind; hidden states and embeddings of all of them, and last of the reference.
+    """Record n texts and their reference.
 
-    To read the weights of a large model takes as long as to run a short text, so the fewest passes are the fastest.
+    Returns the recording of the first text, and the hidden states and embeddings of all texts, the reference last.
+    Reading the weights of a large model takes as long as running a short text, so passes are combined if possible.
     """
     if referenced.keys() == features[0].keys():
         recorded = encoder.record(_together([*features, referenced]))
         return recorded.of(0), recorded.hidden, recorded.embeddings
-    # A reference of padding has positions of its own, and those of texts are the model's business.
+    # A reference of padding has explicit positions; texts get theirs from the model.
     recorded, at_reference = encoder.record(_together(features)), encoder.record(referenced)
     hidden = torch.cat([recorded.hidden, at_reference.hidden])
     return recorded.of(0), hidden, torch.cat([recorded.embeddings, at_reference.embeddings])
 
 
 def _check_depends_on_states_alone(encoder: Encoder, paths: Sequence[TextPath], expected: Tensor) -> None:
-    """Refuse models in which f, made of the first text, does not give the reference and the other texts."""
+    """Reject models in which f of the first text does not give the embeddings of the reference and the other texts."""
     elsewhere = [paths[0].r, *(path.x for path in paths[1:])]
     chunk_size = paths[0].limits.chunk_size()
     integrator = PathIntegrator(paths[0].f, elsewhere, elsewhere, chunk_size=chunk_size)
@@ -97,7 +98,7 @@ def _check_depends_on_states_alone(encoder: Encoder, paths: Sequence[TextPath], 
 def _in_float64(
     encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor, options: Options
 ) -> Callable[[], TextPath] | None:
-    """Makes the same path in float64, once; None where x is not float32, or its device has no float64."""
+    """Return a cached function that creates the path in float64; None if x is not float32 or float64 is unsupported."""
     if x.dtype != torch.float32 or x.device.type == "mps":
         return None
 
@@ -114,7 +115,7 @@ def _in_float64(
 
 
 def _together(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One batch of inputs that differ in nothing but the ids of their tokens."""
+    """Concatenate inputs that differ only in their token ids into one batch."""
     return {
         name: torch.cat([one[name] for one in features]) if isinstance(value, Tensor) and value.ndim else value
         for name, value in features[0].items()

@@ -1,4 +1,4 @@
-"""How many tokens a model has positions for, which is not what its tokenizer cuts texts to."""
+"""The number of positions of a model, which can differ from the length at which texts are truncated."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import nn
 
 __all__ = ["check_positions", "length_limit", "may_exceed_positions", "position_limit"]
 
-# Where architectures keep a table of positions: BERT and its kin, GPT-2, OPT, CLIP.
+# Attributes of position tables: BERT and similar models, GPT-2, OPT, CLIP.
 TABLES = ("position_embeddings", "wpe", "embed_positions", "position_embedding")
-# A tokenizer without a limit states an absurd one.
+# A tokenizer without a limit reports a huge number.
 NO_LIMIT = 10**9
 
 
 def position_limit(transformer: Any) -> int | None:
-    """The most tokens that a table of position embeddings has rows for; None for models without such a table.
+    """Return the number of tokens that the position embeddings support; None for models without such a table.
 
-    Models that number positions around padding, such as RoBERTa, begin after the row of padding and so have fewer
+    Models that number positions around padding, such as RoBERTa, start after the row of padding. They have fewer
     positions than rows.
     """
     limits = []
@@ -33,28 +33,28 @@ def position_limit(transformer: Any) -> int | None:
 
 
 def length_limit(transformer: Any) -> int | None:
-    """The length that texts are cut to, ``max_seq_length``; None where there is none."""
+    """Return the length at which texts are truncated, ``max_seq_length``; None without a limit."""
     limit = transformer.max_seq_length
     return None if limit is None or limit > NO_LIMIT else int(limit)
 
 
 def may_exceed_positions(transformer: Any) -> bool:
-    """Whether a text can be longer than the model has positions for, after it was cut to ``max_seq_length``."""
+    """Return whether a text truncated to ``max_seq_length`` can still have more tokens than the model has positions."""
     length, positions = length_limit(transformer), position_limit(transformer)
     return positions is not None and (length is None or length > positions)
 
 
 def check_positions(transformer: Transformer, n_tokens: int, name: str, limit: int | None = None) -> None:
-    """Refuse a text that is longer than the model has positions for.
+    """Reject a text with more tokens than the model has positions.
 
     Args:
         transformer: the first module of a sentence transformer.
-        n_tokens: of the text, special tokens included, after it was cut to ``max_seq_length``.
-        name: of the text, for the message.
-        limit: the number of positions; None looks for the model's table of them.
+        n_tokens: number of tokens, special tokens included, after truncation to ``max_seq_length``.
+        name: name of the text in the message.
+        limit: number of positions; None uses the model's position table.
 
     Raises:
-        ValueError: that is so.
+        ValueError: the text has too many tokens.
     """
     limit = position_limit(transformer) if limit is None else limit
     if limit is not None and n_tokens > limit:

@@ -1,4 +1,4 @@
-"""Contexts of torch, and states of a model, in which derivatives would be wrong or impossible, told before any work."""
+"""Early checks for contexts of torch and states of a model in which derivatives are wrong or impossible."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["check_context", "check_not_quantised", "check_not_to_be_quantised", 
 
 
 def check_run(model: Explainable) -> None:
-    """Refuse to explain a model now: what `check_context` refuses, and a model that was quantised since it was wrapped.
+    """Check the torch context, and that the model was not quantised after it was wrapped.
 
     Raises:
-        RuntimeError: as `check_context`.
+        RuntimeError: as for `check_context`.
         ValueError: the model is quantised.
     """
     check_context(model.device.type)
@@ -27,12 +27,12 @@ def check_run(model: Explainable) -> None:
 
 
 def check_context(device_type: str) -> None:
-    """Refuse to explain within a context of torch that reaches into the derivatives.
+    """Reject contexts of torch that affect derivatives.
 
     Raises:
         RuntimeError: a level of forward-mode differentiation or a transform of `torch.func` is open, or autocast is on.
     """
-    # Another thread's explanation opens a level for the length of an evaluation, and holds the lock meanwhile.
+    # Explanations in other threads open a level during an evaluation, and hold this lock meanwhile.
     with EVALUATION:
         is_on = forward_mode_is_on()
     if is_on:
@@ -63,18 +63,18 @@ QUANTISING_PACKAGES = (
     "optimum.quanto.",
     "auto_gptq.",
 )
-# What loads a model quantised, by the names that transformers has or had for it.
+# Current and former options of transformers that load a quantised model.
 QUANTISING_OPTIONS = ("load_in_4bit", "load_in_8bit", "quantization_config")
 
 
 def check_not_quantised(model: Iterable[nn.Module]) -> None:
-    """Refuse weights in integers, whose rounding no derivative sees.
+    """Reject quantised models, because rounding to integers has no derivative.
 
-    Cheap: it looks at the classes of modules and weights, so that it can be asked before each run. Libraries quantise
-    a loaded model in place, or a copy that is of its class still.
+    The check is cheap enough for each run: it only reads the classes of modules and weights. It is repeated because
+    libraries quantise a loaded model in place, or a copy of the same class.
 
     Args:
-        model: its modules, the first of them a `Transformer`.
+        model: modules of the model, a `Transformer` first.
 
     Raises:
         ValueError: the model is quantised.
@@ -113,11 +113,11 @@ def _quantises(kind: type) -> bool:
 
 
 def check_not_to_be_quantised(name: str, given: Mapping[str, Any] | None) -> None:
-    """Refuse options of a model that is still to be loaded.
+    """Reject loading options that would quantise the model.
 
     Args:
-        name: of the argument that holds them.
-        given: what transformers would be given.
+        name: name of the argument that holds the options.
+        given: options for transformers.
 
     Raises:
         ValueError: the model would be quantised.

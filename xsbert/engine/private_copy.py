@@ -1,4 +1,4 @@
-"""Copy the modules of a model without copying its weights, and without what watches or trains it."""
+"""Copies the modules of a model without its weights, and without hooks and settings for training or monitoring."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["private_copy", "private_model", "unwrapped"]
 
 Model = TypeVar("Model", bound=nn.Sequential)
 
-# Hooks of these packages are part of how the model computes: weight and spectral norms, pruning, the collection of
-# hidden states, tensor parallelism, adapters.
+# Hooks of these packages take part in the computation: weight and spectral norms, pruning, collection of hidden
+# states, tensor parallelism, adapters.
 COMPUTING_PACKAGES = ("torch.nn.utils.", "transformers.", "peft.")
-# What `PreTrainedModel.enable_input_require_grads` and peft register on the input embeddings.
+# Hooks that `PreTrainedModel.enable_input_require_grads` and peft register on the input embeddings.
 GRADIENT_HOOKS = ("make_inputs_require_grads", "make_inputs_require_grad")
-# Modules that run another one, by the attribute that holds it: torch.compile, activation checkpointing, data parallel.
+# Modules that wrap another one, with its attribute: torch.compile, activation checkpointing, data parallelism.
 WRAPPERS = {
     "OptimizedModule": "_orig_mod",
     "CheckpointWrapper": "_checkpoint_wrapped_module",
@@ -37,20 +37,20 @@ WRAPPERS = {
 def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None) -> list[nn.Module]:
     """Copy the structure of modules but not their weights, in evaluation mode.
 
-    Parameters stay the same objects, and so does the tokenizer; with a dtype, weights are copied to it. Buffers are
-    copied, because a module may write to them. Left out are gradient checkpointing, compilation, and hooks, except
-    those of libraries that compute with them, such as weight normalisation. The hooks that accelerate needs to place
-    weights on devices are not hooks of torch, and stay.
+    The copy shares parameters and the tokenizer; with a dtype, weights are converted copies. Buffers are copied,
+    because a module may write to them. Gradient checkpointing, compilation and hooks are removed, except hooks that
+    take part in the computation, such as weight normalisation. The hooks of accelerate that place weights on devices
+    are not torch hooks, and stay.
 
     Args:
-        modules: of a model, the transformer first. They are left as they are.
-        dtype: of the copy, None to share the weights.
+        modules: modules of a model, the transformer first. They stay unchanged.
+        dtype: dtype of the copied weights; None shares the weights.
 
     Raises:
-        ValueError: adapters are merged into the weights and disabled at once.
+        ValueError: adapters are both merged into the weights and disabled.
 
     Warns:
-        UserWarning: a forward hook is left out, which may change what the model computes.
+        UserWarning: a forward hook is removed that may change the output of the model.
     """
     parts = list({id(part): part for whole in modules for part in whole.modules()}.values())
     memo: dict[int, Any] = {}
@@ -58,7 +58,7 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
     memo[id(processor)] = processor
     left_out: list[str] = []
     for part in parts:
-        # The next run would take them out of the weights, which the copy shares.
+        # The next run would unmerge them from the weights, which the copy shares.
         if getattr(part, "merged_adapters", None) and getattr(part, "disable_adapters", False):
             raise ValueError(
                 f"adapters are merged into the weights and disabled at once, in {type(part).__name__}: peft takes them "
@@ -66,7 +66,7 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
             )
         for name in HOOKS:
             hooks = vars(part).get(name)
-            # `deepcopy` takes what is in its memo for the copy, so that hooks and what they hold are never copied.
+            # `deepcopy` uses memo entries as copies, so hooks and the objects that they hold are never copied.
             if hooks is not None:
                 memo[id(hooks)] = OrderedDict((key, hook) for key, hook in hooks.items() if _computes(hook))
                 if name in FORWARD_HOOKS and any(map(_is_of_user, hooks.values())):
@@ -79,7 +79,7 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
             memo[id(offloaded)] = offloaded
     if left_out:
         _warn_of_hooks(left_out)
-    # Inner modules come behind the outer ones, and what is wrapped must be in the memo before its wrapper is copied.
+    # Inner modules follow outer ones. A wrapped module must be in the memo before its wrapper is copied.
     for part in reversed(parts):
         if unwrapped(part) is not part:
             memo[id(part)] = copy.deepcopy(unwrapped(part), memo)
@@ -96,9 +96,9 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
 
 
 def private_model(model: Model) -> Model:
-    """A model made of private copies of the modules of another one, to encode with.
+    """Return a private copy of a model for encoding.
 
-    `encode` puts a model into evaluation mode and runs its hooks; of this one it leaves the user's model as it was.
+    `encode` sets evaluation mode and runs hooks. On the copy, it leaves the user's model unchanged.
     """
     copied = copy.copy(model)
     modules = private_copy(list(model))
@@ -110,7 +110,7 @@ def private_model(model: Model) -> Model:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module within one that is compiled, checkpointed or run in parallel; of others the module itself."""
+    """Return the inner module of a compiled, checkpointed or parallel module; any other module unchanged."""
     for kind in type(module).__mro__:
         inner = getattr(module, WRAPPERS.get(kind.__name__, ""), None)
         if isinstance(inner, nn.Module) and kind.__module__.startswith("torch."):
@@ -119,7 +119,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _plain_tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Tensors that a module holds beside its parameters and buffers, such as a weight that a hook computes."""
+    """Return tensors of a module that are not parameters or buffers, such as a weight that a hook computes."""
     return (value for value in vars(module).values() if isinstance(value, Tensor))
 
 
@@ -129,7 +129,7 @@ def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _offloaded_weights(module: nn.Module) -> Iterator[Any]:
-    """Where the hooks of accelerate on a module keep weights that are on no device, or shared between modules."""
+    """Yield the maps in which a module's accelerate hooks keep offloaded or tied weights."""
     hook = getattr(module, "_hf_hook", None)
     for each in getattr(hook, "hooks", [hook]):
         for name in ("weights_map", "tied_params_map"):
@@ -139,7 +139,7 @@ def _offloaded_weights(module: nn.Module) -> Iterator[Any]:
 
 
 def _computes(hook: Callable) -> bool:
-    """Whether a hook belongs to a library and takes part in the computation."""
+    """Return whether a hook belongs to a library and takes part in the computation."""
     function = _function_of(hook)
     if getattr(function, "__name__", None) in GRADIENT_HOOKS:
         return False
@@ -152,7 +152,7 @@ def _is_of_user(hook: Callable) -> bool:
 
 
 def _function_of(hook: Any) -> Any:
-    """The function, or the callable object, behind partial functions and bound methods."""
+    """Return the function or callable object inside partial functions and bound methods."""
     while isinstance(hook, partial):
         hook = hook.func
     return getattr(hook, "__func__", hook)

@@ -1,4 +1,4 @@
-"""What the engine asks of a model."""
+"""The interface that the engine requires of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Explainable"]
 
 
 class Explainable(Protocol):
-    """A sentence transformer that says what it is made of, such as `xsbert.models.XSTransformer`."""
+    """A sentence transformer that can be explained, such as `xsbert.models.XSTransformer`."""
 
     @property
     def truncate_dim(self) -> int | None: ...
@@ -33,12 +33,12 @@ class Explainable(Protocol):
 
     @property
     def n_layers(self) -> int:
-        """L, the number of encoder layers."""
+        """Number of encoder layers, L."""
         ...
 
     @property
     def shifted(self) -> bool:
-        """Whether embeddings are shifted by that of the reference."""
+        """Whether the embedding of the reference is subtracted from embeddings."""
         ...
 
     @property
@@ -48,25 +48,25 @@ class Explainable(Protocol):
 
     @property
     def normalised(self) -> bool:
-        """Whether embeddings are divided by their norms at the end."""
+        """Whether the last module divides embeddings by their norms."""
         ...
 
     @property
     def reference(self) -> Reference:
-        """What texts are compared with where nothing else is asked for."""
+        """The default reference of texts."""
         ...
 
     @property
     def label(self) -> str:
-        """A name for readers."""
+        """Display name."""
         ...
 
     def unshifted_modules(self) -> list[nn.Module]:
-        """The modules that make f: the transformer first, no shift, and no trailing normalisation."""
+        """Return the modules of f, the transformer first, without shift and trailing normalisation."""
         ...
 
     def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Mapping[str, Any]:
-        """Tokenize."""
+        """Tokenize texts."""
         ...
 
     def __getitem__(self, index: int, /) -> Any: ...

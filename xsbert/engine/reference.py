@@ -1,12 +1,12 @@
-"""Reference tokens: what stands for the absence of a word.
+"""References, which represent the absence of words.
 
-The reference of a text has the same length, keeps the special tokens that the tokenizer puts around it,
-and holds one token, by default the unknown token, in every other place, all attended to. It therefore
-depends on the length of the text alone.
+The reference of a text has the same length and keeps the special tokens around it. All other tokens are one reference
+token, by default the unknown token. The attention mask includes all of them. The reference therefore depends only on
+the length of the text.
 
-Its tokens stand at the text's own positions, or, in models that number positions around padding, as these models
-number them by themselves: padding tokens all at the position of padding, and only the special tokens counted on.
-The models published with the papers, and their code for models off the shelf, have the latter.
+Its tokens have the positions of the text. In models that number positions around padding, a reference of padding can
+instead have the model's own numbering: all padding tokens share the padding position, and only special tokens are
+counted. The models published with the papers, and their code for other models, use that numbering.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ POSITIONS = ("text", "padding")
 
 @dataclass(frozen=True)
 class Reference:
-    """Which token stands for the absence of a word, and what the tokenizer puts around a text."""
+    """The token that represents the absence of a word, and the number of special tokens around a text."""
 
     token: str
-    """The token as the vocabulary spells it, such as ``"[PAD]"``."""
+    """Token of the vocabulary, such as ``"[PAD]"``."""
     token_id: int
     n_prefix: int
-    """Special tokens before a text."""
+    """Number of special tokens before a text."""
     n_suffix: int
-    """Special tokens after a text."""
+    """Number of special tokens after a text."""
     position_offset: int | None
-    """Position of the first token in models that number positions around padding, such as RoBERTa; there a reference of
-    padding is told its positions, any other has them from the model. None leaves them to the model in any case: where
-    they do not depend on the tokens, or, with such a model, to number reference tokens that are padding all alike, as
-    the models published with the papers do."""
+    """Position of the first token in models that number positions around padding, such as RoBERTa. A reference of
+    padding then gets explicit positions; any other gets them from the model. None always leaves the positions to the
+    model: either they do not depend on the tokens, or all padding tokens of the reference share one position, as in the
+    models published with the papers."""
 
 
 def default_reference(transformer: Transformer) -> str:
-    """``"unk"`` where the tokenizer has an unknown token, which those of byte-level BPE need not have, else ``"pad"``.
+    """Return ``"unk"`` if the tokenizer has an unknown token, otherwise ``"pad"``, as for some byte-level BPE.
 
-    Of the two, the unknown token changes a model's scores less and leaves more of them to the interactions
+    The unknown token changes a model's scores less and leaves more of them to the interactions
     (benchmarks/references.py).
     """
     return "pad" if _tokenizer_of(transformer).unk_token is None else "unk"
@@ -64,15 +64,14 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
 
     Args:
         transformer: the first module of a sentence transformer.
-        token: ``"pad"``, ``"unk"`` or ``"mask"`` for the tokenizer's special tokens, or any token as the
-            vocabulary spells it.
-        positions: ``"text"`` for the text's own, ``"padding"`` for those that the model itself gives to a sequence of
-            padding tokens.
+        token: ``"pad"``, ``"unk"`` or ``"mask"`` for the tokenizer's special tokens, or any token of the vocabulary.
+        positions: ``"text"`` for the positions of the text, ``"padding"`` for those that the model gives to a sequence
+            of padding tokens.
 
     Raises:
         TypeError: ``token`` is not a string.
-        ValueError: the tokenizer has no such token, ``positions`` is neither, or the model has no position of padding
-            or numbers the token as it does text.
+        ValueError: the tokenizer does not have the token, ``positions`` is neither value, the model has no padding
+            position, or the model numbers the token like text.
     """
     if positions not in POSITIONS:
         raise ValueError(f"reference_positions must be None, 'text' or 'padding', got {positions!r}")
@@ -100,22 +99,22 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
 def chosen_reference(
     transformer: Transformer, own: Reference, shifted: bool, token: str | None, positions: str | None
 ) -> Reference:
-    """The reference that was asked for.
+    """Return the requested reference.
 
     Args:
         transformer: the first module of a sentence transformer.
         own: the model's reference.
-        shifted: whether it is part of the model's embeddings.
-        token, positions: as for `resolve_reference`; None takes the model's own.
+        shifted: whether the reference is part of the model's embeddings.
+        token, positions: as for `resolve_reference`; None uses the model's own.
 
     Raises:
-        ValueError: the model is shifted by another one; or as `resolve_reference`.
+        ValueError: the model is shifted by another reference; others as for `resolve_reference`.
     """
     if token is None and positions is None:
         return own
     own_positions = positions_of_reference(transformer, own)
     if not shifted:
-        # Only padding has positions of padding.
+        # Only padding tokens can have padding positions.
         token = token or ("pad" if positions == "padding" else own.token)
         return resolve_reference(transformer, token, own_positions if positions is None else positions)
     if token is not None and resolve_reference(transformer, token).token_id != own.token_id:
@@ -135,16 +134,16 @@ def chosen_reference(
 
 
 def positions_of_reference(transformer: Transformer, reference: Reference) -> str:
-    """``"padding"`` where the tokens of the reference all have the model's position of padding, else ``"text"``."""
+    """Return ``"padding"`` if all tokens of the reference have the model's padding position, otherwise ``"text"``."""
     left_to_model = reference.position_offset is None
     return "padding" if left_to_model and reference.token_id == _padding_id(transformer) else "text"
 
 
 def reference_features(reference: Reference, features: dict[str, Any]) -> dict[str, Any]:
-    """The model inputs of the references of a batch: row i is the reference of row i, at its own length.
+    """Return the model inputs of a batch's references: row i is the reference of text i, with its length.
 
     Args:
-        reference: the reference token.
+        reference: the reference.
         features: model inputs with ``input_ids`` and ``attention_mask`` (B, S), padded on either side.
     """
     mask = features["attention_mask"].bool()
@@ -153,13 +152,13 @@ def reference_features(reference: Reference, features: dict[str, Any]) -> dict[s
     content = mask & (place >= reference.n_prefix) & (place < length - reference.n_suffix)
     referenced = {**features, "input_ids": features["input_ids"].masked_fill(content, reference.token_id)}
     if reference.position_offset is not None and reference.token_id == reference.position_offset - 1:
-        # These models would number every padding token alike; the reference keeps the text's positions.
+        # These models would give all padding tokens one position; the reference keeps the positions of the text.
         referenced["position_ids"] = (place + reference.position_offset) * mask
     return referenced
 
 
 def checked_reference(transformer: Transformer, reference: Reference | Mapping[str, Any] | None) -> Reference:
-    """The reference as it was saved, if tokenizer and model still have it."""
+    """Return a saved reference after checking that it matches the tokenizer and the model."""
     names = [field.name for field in fields(Reference)]
     if isinstance(reference, Mapping) and sorted(reference) == sorted(names):
         reference = Reference(**reference)
@@ -195,12 +194,12 @@ def checked_reference(transformer: Transformer, reference: Reference | Mapping[s
 
 
 def _tokenizer_of(transformer: Transformer) -> Any:
-    """The tokenizer, which every transformer of texts has."""
+    """Return the tokenizer, which every text transformer has."""
     return transformer.tokenizer
 
 
 def _special_tokens_around(transformer: Transformer) -> tuple[int, int]:
-    """How many special tokens the tokenizer puts before and after a text."""
+    """Return the numbers of special tokens before and after a text."""
     features = transformer.preprocess(["a"])
     ids = features["input_ids"][0].tolist()
     encodings = getattr(features, "encodings", None)
@@ -235,7 +234,7 @@ def _position_offset(transformer: Transformer) -> int | None:
 
 
 def _padding_id(transformer: Transformer) -> int | None:
-    """The id that has a position of its own, in models that number positions around padding."""
+    """Return the padding id in models that number positions around padding, otherwise None."""
     for module in transformer.model.modules():
         table = getattr(module, "position_embeddings", None)
         padding_id = getattr(module, "padding_idx", None)

@@ -1,8 +1,7 @@
-"""Run a sentence transformer from the hidden states that enter one of its layers.
+"""Runs a sentence transformer from the hidden states that enter one of its layers.
 
-Everything happens on a private copy of the model: its modules are copied, its weights are shared. The
-user's model never gets a hook, a mode or a setting from us, so nothing has to be restored after an
-exception, and other threads go on using it unaffected.
+It uses a private copy of the model with copied modules and shared weights. The user's model gets no hook, mode or
+setting. Nothing has to be restored after an exception, and other threads can use the model meanwhile.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from .protocol import Explainable
 
 __all__ = ["Encoder", "Recording", "Rest", "encoder_layers"]
 
-# How configurations name the number of layers: transformers the first, others by their own code.
+# Names of the number of layers in configurations: transformers uses the first, custom code the others.
 LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What B texts of one length leave behind on their way through the model."""
+    """The recorded pass of B texts of one length through the model."""
 
     features: dict[str, Any]
     """The model's inputs."""
@@ -40,14 +39,14 @@ class Recording:
     embeddings: Tensor
     """(B, E), f(x): unshifted, before a trailing normalisation."""
     earlier: tuple[Any, ...]
-    """What the layers before l returned."""
+    """Outputs of the layers before l."""
 
     def of(self, place: int) -> Recording:
-        """One of the texts by itself."""
+        """Return the recording of one of the texts."""
         n_texts = len(self.hidden)
 
         def chosen(values: Tensor) -> Tensor:
-            # A copy, lest all of what it was taken from be kept.
+            # A view would keep the whole batch in memory.
             return values[place : place + 1].clone() if values.ndim and len(values) == n_texts else values
 
         return Recording(
@@ -59,11 +58,11 @@ class Recording:
 
 
 def encoder_layers(transformer: Transformer) -> nn.ModuleList:
-    """The stack of encoder layers: the `ModuleList` with as many entries as the configuration has layers.
+    """Return the encoder layers: the `ModuleList` with as many entries as the configuration has layers.
 
     Raises:
-        ValueError: the configuration gives no number of layers, or there is no such list, as in ALBERT, which repeats
-            one layer module.
+        ValueError: the configuration has no number of layers, or the model has no such list. ALBERT, for example,
+            repeats one layer module.
     """
     config = transformer.config
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
@@ -86,20 +85,20 @@ def encoder_layers(transformer: Transformer) -> nn.ModuleList:
             "layers and needs one module per layer; models that repeat one layer module, such as ALBERT, have none. "
             "If layers were removed or added, set the number of layers in the configuration, too"
         )
-    # With as many experts, heads or adapters as layers, the encoder is the heaviest of the lists.
+    # Lists of experts, heads or adapters may be as long. The encoder is the list with the most parameters.
     return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
 
 
 class Encoder:
-    """A model cut open at layer l.
+    """A model split at layer l.
 
-    `record` runs texts through the whole model and keeps what enters layer l. `function` then gives f, the
-    rest of the model, as a function of those hidden states alone. Each instance is for one thread.
+    `record` runs texts through the whole model and stores the hidden states that enter layer l. `function` then returns
+    f, the model from layer l on, as a function of those hidden states. Use each instance in one thread only.
 
     Args:
-        model: left untouched.
+        model: model to split. It is not modified.
         layer: 0 … L, counted from the embeddings; L is the last hidden state.
-        dtype: run a copy of the model in this dtype; None shares the model's weights.
+        dtype: dtype of a copy of the weights; None shares the model's weights.
     """
 
     def __init__(
@@ -124,21 +123,21 @@ class Encoder:
 
     @cached_property
     def in_float64(self) -> Encoder:
-        """The same in float64, with weights of its own: twice the memory of a float32 model's."""
+        """The split model in float64. Its copied weights take twice the memory of a float32 model's."""
         return Encoder(self._model, self.layer, dtype=torch.float64)
 
     def record(self, features: dict[str, Any]) -> Recording:
-        """Run the model on tokenized texts of one length, without padding, exactly as `encode` would.
+        """Run the model on tokenized texts of one length without padding, exactly as `encode` would.
 
         Raises:
-            ValueError: the texts are longer than the model was made for, and it fails on them.
+            ValueError: the model fails because the texts are longer than it supports.
         """
         self._recorded = {}
         with torch.no_grad():
             try:
                 output = self._transformer(dict(features))
             except (IndexError, RuntimeError) as error:
-                # Models that keep positions in another way than `check_positions` knows.
+                # The model stores positions in a way that `check_positions` does not recognise.
                 n_tokens, config = features["input_ids"].shape[1], self._transformer.config
                 limit = getattr(config, "max_position_embeddings", None)
                 if not isinstance(limit, int) or n_tokens <= limit or isinstance(error, torch.OutOfMemoryError):
@@ -156,14 +155,14 @@ class Encoder:
         )
 
     def function(self, recording: Recording, derivative_dtype: torch.dtype | None = None) -> Rest:
-        """f: (S, H) → (E,), the model from layer l on, for the one text that was recorded.
+        """Return f: (S, H) → (E,), the model from layer l on, for a recording of one text.
 
-        Linear layers take their products of derivatives in ``derivative_dtype``; None for the model's.
+        Linear layers compute products of derivatives in ``derivative_dtype``; None uses the model's dtype.
         """
         return Rest(self, recording, derivative_dtype)
 
     def run(self, recording: Recording, entering: Tensor) -> Tensor:
-        """(E,) what the model makes of hidden states (1, S, H) that enter layer l, all else as it was recorded."""
+        """Return the embedding (E,) for hidden states (1, S, H) that enter layer l, with all else as recorded."""
         features = dict(recording.features)
         if self.layer == self._n_layers:
             return self._pool({**features, "token_embeddings": entering})[0]
@@ -179,7 +178,7 @@ class Encoder:
         return features["sentence_embedding"]
 
     def _intercept(self, index: int, module: nn.Module) -> None:
-        """Let a layer of the private copy record what it sees, or replay what it returned."""
+        """Make a layer of the private copy record its input or output, or replay its output."""
         original = module.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -209,7 +208,7 @@ def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) 
 
 
 class Rest:
-    """f: (S, H) → (E,), the model from a layer on, made for derivatives; see `Encoder.function`."""
+    """f: (S, H) → (E,), the model from a layer on, with fast derivatives; see `Encoder.function`."""
 
     def __init__(self, encoder: Encoder, recording: Recording, derivative_dtype: torch.dtype | None) -> None:
         self._encoder, self._recording, self._derivative_dtype = encoder, recording, derivative_dtype
@@ -220,9 +219,9 @@ class Rest:
             return self._encoder.run(self._recording, h.unsqueeze(0))
 
     def along_token_scales(self, h: Tensor, vectors: Tensor, scales: Tensor) -> Tensor:
-        """f(h + scales ∘ vectors), to be differentiated by scales (S,) of zero.
+        """Return f(h + scales ∘ vectors), to be differentiated with respect to scales (S,) at zero.
 
-        What linear layers make of the vectors (S, H) is computed once for all directions, of which there are several.
+        The products of linear layers with the vectors (S, H) are computed once for all directions.
         """
         with Differentiable(self._reads, self._derivative_dtype, waits=True):
             return self._encoder.run(self._recording, moved(h[None], vectors[None], scales[None, :, None]))

@@ -1,4 +1,4 @@
-"""Which tokens of a text are special, which are its prompt, where they stand, and what the length limit cut off."""
+"""The layout of a text's tokens: special and prompt tokens, character spans, and truncation."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """S tokens, special tokens included."""
+    """The layout of S tokens, special tokens included."""
 
     tokens: tuple[str, ...]
     roles: tuple[str, ...]
     word_ids: tuple[int | None, ...] | None
     spans: tuple[Span, ...] | None
-    """Characters [start, end) of prompt and text, without white space around visible ones. A text token begins no
-    earlier than the text, though the tokenizer may have put the prompt's last characters into it."""
+    """Characters [start, end) of prompt and text, without surrounding white space. The span of a text token never
+    starts before the text, even if the token contains the prompt's last characters."""
     n_cut: int
     n_cut_of_prompt: int = 0
     cut_at_start: bool = False
-    """Whether the first tokens were cut off, not the last."""
+    """Whether the first tokens were truncated instead of the last."""
 
 
 def token_layout(transformer: Transformer, features: Mapping[str, Any], text: str, prompt: str) -> TokenLayout:
-    """The layout of one text.
+    """Return the layout of one text.
 
-    A token is part of the prompt where its last visible character is. Without offsets, the prompt is what the tokens
-    of prompt and text have in common, at their beginning, with those of the prompt alone.
+    A token belongs to the prompt if its last visible character does. Without offsets, the prompt is the longest common
+    prefix of the tokens of prompt and text and the tokens of the prompt alone.
 
     Args:
         transformer: the first module of a sentence transformer.
-        features: what it made of prompt and text, batch size 1.
+        features: its inputs for prompt and text, batch size 1.
         text: the text itself.
-        prompt: what is before it, or an empty string.
+        prompt: the prompt before it, or an empty string.
     """
     ids = features["input_ids"][0].tolist()
     tokens = tuple(_tokenizer(transformer).convert_ids_to_tokens(ids))
@@ -52,7 +52,7 @@ def token_layout(transformer: Transformer, features: Mapping[str, Any], text: st
 
 
 def _of_encoding(encoding: Any, tokens: tuple[str, ...], text: str, n_prompt: int) -> TokenLayout:
-    """By the offsets of a fast tokenizer."""
+    """Return the layout by the offsets of a fast tokenizer."""
     found = [visible_span(text, span) for span in encoding.offsets]
     roles = _roles(found, encoding.special_tokens_mask, n_prompt)
     spans = [
@@ -85,7 +85,7 @@ def _roles(spans: Sequence[Span], special: Sequence[int], n_prompt: int) -> list
 
 
 def _first_start(encoding: Any) -> int | None:
-    """The first character of an encoding's text; None where it has special tokens alone."""
+    """Return the first character of an encoding's text; None if it has only special tokens."""
     pairs = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
     return min((start for (start, _), special in pairs if not special), default=None)
 
@@ -93,12 +93,12 @@ def _first_start(encoding: Any) -> int | None:
 def _of_ids(
     transformer: Transformer, features: Mapping[str, Any], tokens: tuple[str, ...], text: str, prompt: str
 ) -> TokenLayout:
-    """By ids alone, of a tokenizer without offsets."""
+    """Return the layout by ids alone, for a tokenizer without offsets."""
     ids, special = features["input_ids"][0].tolist(), _special(transformer, features)
     whole = _content(transformer, text, prompt)
     kept = [each for each, flag in zip(ids, special, strict=True) if not flag]
     n_cut = len(whole) - len(kept)
-    # What was cut at the start is what is missing there; with both ends alike, the last tokens are taken to be.
+    # Tokens are truncated at the start if they are missing there. If both are possible, the last tokens are assumed.
     cut_at_start = n_cut > 0 and whole[: len(kept)] != kept
     n_prompt = _n_common(_content(transformer, prompt), whole) if prompt else 0
     n_cut_of_prompt = min(n_cut, n_prompt) if cut_at_start else max(0, n_prompt - len(kept))
@@ -110,7 +110,7 @@ def _of_ids(
 
 
 def _content(transformer: Transformer, text: str, prompt: str = "") -> list[int]:
-    """All ids of a text, special tokens left out, whatever the model's length limit."""
+    """Return all ids of a text except special tokens, without truncation."""
     whole: Any = {"text": {"truncation": False, "verbose": False}}
     features = transformer.preprocess([text], prompt=prompt or None, processing_kwargs=whole)
     ids = features["input_ids"][0].tolist()
@@ -118,14 +118,14 @@ def _content(transformer: Transformer, text: str, prompt: str = "") -> list[int]
 
 
 def _special(transformer: Transformer, features: Mapping[str, Any]) -> list[bool]:
-    """(S,) which tokens are special. The unknown token is not: it stands for something in the text."""
+    """Return (S,) whether each token is special. The unknown token is not, because it represents text."""
     tokenizer = _tokenizer(transformer)
     known = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     return [each in known for each in features["input_ids"][0].tolist()]
 
 
 def _n_common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids two sequences have in common at their beginning."""
+    """Return the length of the longest common prefix of two sequences of ids."""
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return place
@@ -133,5 +133,5 @@ def _n_common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _tokenizer(transformer: Transformer) -> Any:
-    """The tokenizer; models without one are refused before."""
+    """Return the tokenizer. Models without one have been rejected before."""
     return transformer.tokenizer

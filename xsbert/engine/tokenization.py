@@ -1,4 +1,4 @@
-"""Tokenize one text as the model's own `encode` does, and keep what is needed to read the result."""
+"""Tokenizes texts as the model's own `encode` does, and keeps what the results need."""
 
 from __future__ import annotations
 
@@ -16,71 +16,71 @@ from .token_layout import TokenLayout, token_layout
 
 __all__ = ["Prompt", "TokenizedText", "resolved_prompt", "tokenize"]
 
-# Names under which sentence-transformers looks for the prompt of a task, in this order.
+# Names that sentence-transformers tries for the prompt of a task, in this order.
 TASKS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is put before a text, and which of the model's methods does so."""
+    """A prompt, which is prepended to a text, and the model's method that does so."""
 
     text: str | None
     encoded_by: str = ""
-    """``"encode_query"``, ``"encode_document"`` or ``"encode"``; empty where all three do the same."""
+    """``"encode_query"``, ``"encode_document"`` or ``"encode"``; empty if all three give the same result."""
 
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """One text as the model sees it: S tokens, special tokens included."""
+    """A tokenized text: S tokens, special tokens included."""
 
     text: str
     """Prompt and text."""
     features: dict[str, Any]
     """The model's inputs, batch size 1."""
     layout: TokenLayout
-    """What is known of the tokens."""
+    """Roles and spans of the tokens."""
     prompt: str
-    """What ``text`` begins with before the text itself."""
+    """Prompt at the start of ``text``."""
     encoded_by: str
-    """Which method of the model embeds it so; empty where that makes no difference."""
+    """Method of the model that embeds the text in this way; empty if all methods give the same result."""
     name: str
-    """What messages call it, such as ``"texts[3]"``."""
+    """Name in messages, such as ``"texts[3]"``."""
     unknown_token: str | None = None
-    """The tokenizer's unknown token, None where it has none."""
+    """The tokenizer's unknown token, or None."""
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """(S,) as the vocabulary spells them."""
+        """(S,) tokens of the vocabulary."""
         return self.layout.tokens
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """(S,) ``"text"``, ``"special"`` or ``"prompt"``."""
+        """(S,) roles of the tokens: ``"text"``, ``"special"`` or ``"prompt"``."""
         return self.layout.roles
 
     @property
     def word_ids(self) -> tuple[int | None, ...] | None:
-        """(S,) the tokenizer's own word of each token; None where it has no such notion."""
+        """(S,) the tokenizer's word index of each token; None if the tokenizer has no words."""
         return self.layout.word_ids
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...] | None:
-        """(S,) characters [start, end) of ``text``; None where the tokenizer has no offsets."""
+        """(S,) characters [start, end) of ``text``; None if the tokenizer has no offsets."""
         return self.layout.spans
 
     @property
     def n_cut(self) -> int:
-        """Tokens that the model's length limit cut off."""
+        """Number of truncated tokens."""
         return self.layout.n_cut
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Equal for texts whose explanations are."""
+        """A key that is equal for texts with equal explanations."""
         return self.prompt, self.encoded_by, self.text
 
     @property
     def cut(self) -> str | None:
-        """Which tokens the model's length limit cut off, in words; None where it cut none."""
+        """A message on the truncated tokens; None if there are none."""
         if not self.n_cut:
             return None
         end, n_prompt = ("first" if self.layout.cut_at_start else "last"), self.layout.n_cut_of_prompt
@@ -92,7 +92,7 @@ class TokenizedText:
 
     @property
     def nothing_left(self) -> str | None:
-        """Why the model saw nothing of the text itself, in words; None where it saw something."""
+        """A message if only special, prompt or unknown tokens are left of the text; otherwise None."""
         own = [token for token, role in zip(self.tokens, self.roles, strict=True) if role == TEXT]
         shown = f"{self.name}, {self.text[len(self.prompt) :]!r:.60}"
         if not any(token.strip("▁Ġ") for token in own):
@@ -105,17 +105,17 @@ class TokenizedText:
 
 
 def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | None, task: str | None = None) -> Prompt:
-    """What `encode`, or with a task `encode_query` or `encode_document`, puts before a text.
+    """Return the prompt that `encode`, or with a task `encode_query` or `encode_document`, prepends to a text.
 
     Args:
-        model: has prompts by their names, and may have one for all texts.
+        model: has named prompts, and may have a default one.
         prompt: the prompt itself.
-        prompt_name: the name of one of the model's prompts.
-        task: ``"query"`` or ``"document"`` takes the model's prompt of that side, unless one is given.
+        prompt_name: name of one of the model's prompts.
+        task: ``"query"`` or ``"document"`` uses the model's prompt for that task, unless one is given.
 
     Raises:
         TypeError: prompt or name is not a string.
-        ValueError: both are given, the model has no prompt of that name, or there is no such task.
+        ValueError: both are given, the model has no prompt of that name, or the task is unknown.
     """
     for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
         if not isinstance(value, (str, type(None))):
@@ -141,19 +141,18 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
 
     Args:
         model: tokenizes with its own settings.
-        text: not empty.
-        prompt: put before the text.
-        name: the argument's name, for messages.
-        warn: of a text that is cut, or of which the model sees nothing; False leaves that to the caller.
+        text: a text that is not empty.
+        prompt: prepended to the text.
+        name: name of the argument in messages.
+        warn: warn if the text is truncated or if nothing is left of it.
 
     Raises:
         TypeError: ``text`` is not a string.
-        ValueError: ``text`` is empty, only white space or no Unicode text; it has more tokens than the model has
-            positions; the model's ``max_seq_length`` is None; or the model renders texts with a chat template.
+        ValueError: ``text`` is empty, white space or invalid Unicode; it has more tokens than the model has positions;
+            the model's ``max_seq_length`` is None; or the model renders texts with a chat template.
 
     Warns:
-        UserWarning: the text is longer than the model's limit, and which tokens were cut off; or nothing but special
-            tokens, or unknown ones, is left of it.
+        UserWarning: tokens are truncated (the message says which), or only special or unknown tokens are left.
     """
     text = plain_text(text)
     if not isinstance(text, str):
@@ -196,7 +195,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         name=name,
         unknown_token=transformer.tokenizer.unk_token,
     )
-    # Padding, which a tokenizer may be set to add, needs no positions in models that number around it.
+    # Models that number positions around padding need no positions for the padding that a tokenizer may add.
     check_positions(transformer, int(features["attention_mask"].sum()), name)
     if warn:
         for problem in filter(None, (found.cut, found.nothing_left)):

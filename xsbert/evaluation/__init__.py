@@ -1,4 +1,4 @@
-"""Whether explanations can be believed: faithfulness, rival methods, references, linguistics, controls."""
+"""Evaluation of explanations: faithfulness, other methods, references, linguistic tables and control models."""
 
 from .faithfulness import Faithfulness, cost_of_faithfulness, faithfulness
 from .reference_tables import ReferenceChoice, ReferenceChoiceRow, ShiftCost, ShiftCostRow

@@ -1,4 +1,4 @@
-"""Controls: a model that must lose, and a model whose reasons are known."""
+"""Control models: one with shuffled weights, and one with a known explanation."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SPECIAL = {
 
 
 def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
-    """A copy of a model whose encoder layers have their weights drawn anew: the entries of each matrix are shuffled.
+    """Returns a copy of a model in which the entries of each weight matrix of the encoder layers are shuffled.
 
-    Sizes, embeddings and the distribution of the weights stay; what was learned is gone.
+    The copy keeps the sizes, the embeddings and the distribution of the weights. It loses what was learned.
 
     Args:
-        model: left as it is.
-        seed: of the shuffling.
+        model: not modified.
+        seed: seed of the shuffling.
     """
     other = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(checked_integer(seed, "seed"))
@@ -51,17 +51,17 @@ def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
 
 
 def planted_lexical_model(words: Sequence[str]) -> XSTransformer:
-    """A BERT that embeds a text as the mean of one vector for each of its words, and looks at nothing else.
+    """Returns a BERT that embeds a text as the mean of one vector for each of its words.
 
-    Vectors of different words are orthogonal up to the mean that layer normalisation takes out. So two texts are
-    similar by the words that they share, and any faithful method must find just these.
+    Vectors of different words are orthogonal up to the mean that layer normalisation subtracts. Two texts are
+    therefore similar only by the words that they share, and a faithful method must find exactly these.
 
     Args:
         words: the vocabulary, in lower case.
     """
     known = as_texts(words, "words")
     vocabulary = {word: place for place, word in enumerate([*SPECIAL.values(), *dict.fromkeys(known)])}
-    # A multiple of four for the heads, and room for a second half that makes all layer norms alike.
+    # Two dimensions per word, +1 and −1, so that layer norms treat all words alike.
     width = 2 * len(vocabulary)
     config = BertConfig(
         vocab_size=len(vocabulary),
@@ -73,14 +73,14 @@ def planted_lexical_model(words: Sequence[str]) -> XSTransformer:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    # All weights are set below, but drawn first, which must not move the random numbers of others.
+    # The random initialisation, overwritten below, must not change the global random state.
     with torch.random.fork_rng(devices=[]):
         network = BertModel(config)
     with torch.no_grad():
         for name, weight in network.named_parameters():
             weight.fill_(1.0 if "LayerNorm.weight" in name else 0.0)
-        # The ends of a text stay zero and tell nothing; the reference tokens are words that no text has.
-        # +1 and −1: no mean, and one length, so that the layer norms change nothing but the scale.
+        # [CLS] and [SEP] stay zero. The reference tokens have vectors that no text contains.
+        # +1 and −1 have zero mean and equal norms, so that layer norms change only the scale.
         table = network.embeddings.word_embeddings.weight
         for place in range(len(vocabulary)):
             if place not in (vocabulary["[CLS]"], vocabulary["[SEP]"]):

@@ -1,4 +1,4 @@
-"""Gold alignments of chunks (SemEval 2016 task 2, interpretable STS), and how well a matrix finds them."""
+"""Gold alignments of chunks (SemEval 2016 task 2, interpretable STS), and scores of matrices against them."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ AGGREGATIONS: dict[str, Callable[[np.ndarray], float]] = {
     "mean": lambda cells: float(cells.mean()),
     "max": lambda cells: float(cells.max()),
 }
-"""How the cells of two chunks become one number. Only the sum keeps the total."""
+"""Functions that reduce the cells of two chunks to one number. Only the sum keeps the total."""
 
 
 @dataclass(frozen=True)
 class GoldLink:
-    """Two chunks that annotators put together."""
+    """Two chunks that annotators aligned."""
 
     a: int
     b: int
     kind: str
-    """``"EQUI"``, ``"OPPO"``, ``"SPE1"``, ``"SPE2"``, ``"SIMI"`` or ``"REL"``; a polarity or factuality mark is cut."""
+    """``"EQUI"``, ``"OPPO"``, ``"SPE1"``, ``"SPE2"``, ``"SIMI"`` or ``"REL"``, without polarity or factuality marks."""
 
 
 @dataclass(frozen=True)
 class GoldPair:
-    """Two texts of words with white space between, their chunks, and the links of these."""
+    """Two texts of words separated by white space, their chunks, and the gold links between chunks."""
 
     text_a: str
     text_b: str
@@ -57,18 +57,18 @@ class GoldPair:
 
 @dataclass(frozen=True)
 class AlignmentScores:
-    """How well numbers for pairs of chunks find the gold links; means over pairs of texts."""
+    """Agreement of numbers for pairs of chunks with the gold links, as means over pairs of texts."""
 
     average_precision: float
-    """Chunk pairs of equal numbers are taken together, as in scikit-learn."""
+    """Average precision. Chunk pairs with equal numbers share one threshold, as in scikit-learn."""
     auc: float
     f1: float
-    """Of the links that a method of `xsbert.attribution.alignment` chooses."""
+    """F1 of the links that a method of `xsbert.attribution.alignment` chooses."""
     recall_by_kind: dict[str, tuple[float, int]]
-    """Share of the gold links of each kind that are found, and how many there are."""
+    """Recall and number of the gold links of each kind."""
     n_pairs: int
     n_skipped: int
-    """Pairs of texts in which all or no chunks are linked, so that there is nothing to rank."""
+    """Number of skipped pairs of texts: all or none of their chunk pairs are linked, so ranking is undefined."""
     per_pair: np.ndarray = field(repr=False)
     """(n,) average precision of each pair."""
 
@@ -78,7 +78,7 @@ def read_ists(path: str | PathLike[str]) -> list[GoldPair]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it holds no sentence pairs, or an alignment names a word that is not there.
+        ValueError: the file has no sentence pairs, or an alignment names a word that does not exist.
     """
     content = Path(path).read_text(encoding="utf-8", errors="strict")
     found = [_pair(name, body) for name, body in SENTENCE.findall(content)]
@@ -124,17 +124,17 @@ def score_alignments(
     aggregation: str = "sum",
     method: str = "mutual",
 ) -> AlignmentScores:
-    """How well matrices of words find gold links of chunks.
+    """Score matrices over words against gold links between chunks.
 
     Args:
         gold: n pairs of texts.
-        matrices: n arrays (words of a, words of b), as `word_matrix` gives.
-        aggregation: of `AGGREGATIONS`.
-        method: of `xsbert.attribution.alignment.ALIGNMENT_METHODS`; links above zero.
+        matrices: n arrays (words of a, words of b), as returned by `word_matrix`.
+        aggregation: a name in `AGGREGATIONS`.
+        method: a name in `xsbert.attribution.alignment.ALIGNMENT_METHODS`; links have positive numbers.
 
     Raises:
-        ValueError: a name is not known, there are not as many matrices as pairs, a matrix does not fit its texts or is
-            not finite, or all pairs are skipped, so that there is no score.
+        ValueError: a name is unknown, the numbers of matrices and pairs differ, a matrix does not fit its texts or is
+            not finite, or all pairs are skipped.
     """
     gold = as_entries(gold, "gold", "pairs")
     if not isinstance(matrices, np.ndarray):
@@ -173,10 +173,10 @@ def score_alignments(
 
 
 def word_matrix(result: Attribution, pair: GoldPair) -> np.ndarray:
-    """(words of a, words of b) a result of tokens, summed over the words of a gold pair.
+    """Returns the (words of a, words of b) sums of a result over tokens within the words of a gold pair.
 
     Raises:
-        ValueError: a word holds no token.
+        ValueError: a word has no token.
     """
     result = result.over(a=pair.words_a, b=pair.words_b)
     places = []

@@ -1,7 +1,7 @@
-"""Texts with words taken out or replaced, and the model's embeddings of them.
+"""Embeddings of texts with words removed or replaced.
 
-Words are taken out of the tokenized text, so that no other word is tokenized anew. Texts of one length are embedded
-together, without padding, and every distinct text once.
+Words are removed after tokenization, so that the tokens of other words do not change. Texts of equal length are
+embedded in one batch without padding. Every distinct text is embedded once.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ OPERATORS = {
 
 @dataclass(frozen=True)
 class EditedText:
-    """A text, some of its units, and what is done to them."""
+    """A text, some of its units, and the operator that edits them."""
 
     text: str
     units: frozenset[int]
-    """Positions among the units of the text, special tokens counted."""
+    """Positions among the units of the text, special tokens included."""
     operator: str = "remove"
 
 
 @dataclass(frozen=True)
 class TextUnits:
-    """A text as the model sees it, and its units."""
+    """A tokenized text and its units."""
 
     layout: TextFactors
-    """Labels, roles and places of the G units."""
+    """Labels, roles and character ranges of the G units."""
     groups: list[list[int]]
     """(G,) lists of token positions."""
     features: Mapping[str, Any]
@@ -56,32 +56,32 @@ class TextUnits:
 
     @property
     def content(self) -> list[int]:
-        """Positions of the units that are text: neither special tokens nor prompt."""
+        """Positions of the units of text, without special tokens and prompt."""
         return [place for place, role in enumerate(self.layout.roles) if role == TEXT]
 
 
 def text_layout(
     model: XSTransformer, texts: Sequence[str], show_progress_bar: bool | None = False
 ) -> list[TextFactors]:
-    """Tokens, roles, places and embeddings of texts, at the cost of a few forward passes each; factors are zero."""
+    """Returns tokens, roles, ranges and embeddings of texts with zero factors. Each costs a few forward passes."""
     found = model.text_factors(texts, layer=model.n_layers, n_steps=1, show_progress_bar=show_progress_bar)
     return [replace(each, factors=np.zeros_like(each.factors), known_residual=0.0, factor_error=None) for each in found]
 
 
 class Perturber:
-    """Embeds texts with some of their units taken out or replaced.
+    """Embeds texts with some of their units removed or replaced.
 
-    Embeddings are kept, so that it must not outlive a change of the weights.
+    Embeddings are cached. They become invalid when the weights of the model change.
 
     Args:
-        model: left as it is.
+        model: not modified.
         units: ``"tokens"``, ``"words"`` or ``"sentences"``.
-        similarity: ``"cosine"`` or ``"dot"``; embeddings are normalised for the first.
-        batch_size: texts that are embedded together.
+        similarity: ``"cosine"`` or ``"dot"``; embeddings are normalised for the cosine.
+        batch_size: texts per batch.
         show_progress_bar: True or False; None shows a bar after two seconds.
 
     Raises:
-        ValueError: the units or the similarity are not known.
+        ValueError: the units or the similarity are unknown.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Perturber:
         self.batch_size = checked_integer(batch_size, "batch_size", least=1)
         self.show_progress_bar = show_progress_bar
         self.n_passes = 0
-        """Forward passes, counted by texts, so far."""
+        """Number of texts embedded so far."""
         self._modules = private_copy(list(model))
         self._texts: dict[str, TextUnits] = {}
         self._known: dict[tuple[int, ...], np.ndarray] = {}
@@ -107,8 +107,7 @@ class Perturber:
         """Tokenize texts and find their units.
 
         Raises:
-            ValueError: a text is too long for the model, so that a part of it would be left out unseen; or it has no
-                units beside special tokens.
+            ValueError: a text is longer than the model reads, or has only special tokens.
         """
         new = [text for text in dict.fromkeys(as_texts(texts, "texts")) if text not in self._texts]
         if not new:
@@ -128,26 +127,26 @@ class Perturber:
             self._texts[text] = found
 
     def units_of(self, text: str) -> TextUnits:
-        """A text and its units."""
+        """Returns a text and its units."""
         self.prepare([text])
         return self._texts[text]
 
     def cost(self, edits: Iterable[EditedText]) -> int:
-        """How many forward passes the embeddings would take that are not known yet."""
+        """Returns the number of forward passes for the embeddings that are not cached yet."""
         return len({self._ids(edit) for edit in edits} - self._known.keys())
 
     def embeddings(
         self, edits: Sequence[EditedText], description: str = "edited texts", *, keep: bool = True
     ) -> np.ndarray:
-        """(n, E) embeddings in float64, of length one for the cosine.
+        """Returns (n, E) embeddings in float64, with norm one for the cosine.
 
         Args:
             edits: n texts.
-            description: of the progress bar.
-            keep: remember them, which is a matter of memory and time alone.
+            description: label of the progress bar.
+            keep: cache the embeddings. This affects only memory and time.
 
         Raises:
-            ValueError: the tokenizer lacks the operator's token, or nothing is left of a text.
+            ValueError: the tokenizer lacks the operator's token, or an edited text is empty.
         """
         self.prepare(edit.text for edit in edits)
         ids = [self._ids(edit) for edit in edits]
@@ -179,11 +178,11 @@ class Perturber:
             with torch.no_grad():
                 for module in self._modules:
                     joined = module(joined)
-            # As `encode` does: what is cut off is no part of the score.
+            # As in `encode`: truncated dimensions are not part of the score.
             found = joined["sentence_embedding"][:, : self.model.truncate_dim].double().cpu().numpy()
             if self.similarity == "cosine":
                 norms = np.linalg.norm(found, axis=1, keepdims=True)
-                # An exact model embeds a text that equals its reference to zero, which is similar to nothing.
+                # A shifted model embeds a text that equals its reference as zero; its cosine is set to zero.
                 found = np.divide(found, norms, out=np.zeros_like(found), where=norms > 0)
             known.update((key, row) for (key, _), row in zip(batch, found, strict=True))
             self.n_passes += len(batch)
@@ -216,7 +215,7 @@ class Perturber:
         return tuple(ids)
 
     def _features(self, edit: EditedText) -> dict[str, Any]:
-        """The inputs of one edited text, batch size 1."""
+        """Returns the model inputs of one edited text, batch size 1."""
         features = self._texts[edit.text].features
         length = features["input_ids"].shape[1]
         if edit.operator == "remove":

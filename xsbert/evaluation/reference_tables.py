@@ -1,4 +1,4 @@
-"""Tables that compare references: what each costs, and which one is recommended."""
+"""Tables that compare references by their effect on scores."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ __all__ = ["ReferenceChoice", "ReferenceChoiceRow", "ShiftCost", "ShiftCostRow"]
 
 @dataclass(frozen=True)
 class ShiftCostRow:
-    """How well one model's similarities agree with the annotated scores. All between −1 and 1."""
+    """Agreement of one model's similarities with the annotated scores. All values are between −1 and 1."""
 
     reference: str | None
-    """The token of the reference that the model is shifted by; None for the model as it is."""
+    """Token of the reference of the shifted model; None for the original model."""
     spearman: float
     """Rank correlation with the annotated scores."""
     pearson: float
     """Linear correlation with the annotated scores."""
     rank_agreement: float
-    """Rank correlation with the similarities of the model as it is."""
+    """Rank correlation with the similarities of the original model."""
     reference_positions: str = "text"
     """Positions of the reference's tokens, as for `XSTransformer`."""
 
 
 @dataclass(frozen=True)
 class ShiftCost:
-    """The correlations of a model as it is, and of the same model shifted. Prints as a table."""
+    """Correlations of a model and of its shifted versions. Prints as a table."""
 
     similarity: str
     """``"cosine"`` or ``"dot"``."""
     n_pairs: int
     rows: tuple[ShiftCostRow, ...]
-    """First the model as it is, then one row for each reference."""
+    """First the original model, then one row for each reference."""
 
     @property
     def best(self) -> ShiftCostRow:
-        """The shifted row with the highest Spearman correlation."""
+        """The row of a shifted model with the highest Spearman correlation."""
         return max(self.rows[1:], key=lambda row: row.spearman)
 
     def _cells(self) -> list[tuple[str, ...]]:
@@ -58,25 +58,25 @@ class ShiftCost:
 
 @dataclass(frozen=True)
 class ReferenceChoiceRow:
-    """How well the scores of a model that is shifted by one reference keep to those of the model as it is."""
+    """Agreement of the scores of a model shifted by one reference with those of the original model."""
 
     reference: str
     """The token of the reference."""
     rank_agreement: float
-    """Spearman correlation with the scores of the model as it is, between −1 and 1."""
+    """Spearman correlation with the scores of the original model, between −1 and 1."""
     mean_change: float
     """Mean of ``|shifted score − score|``, in units of the similarity."""
 
 
 @dataclass(frozen=True)
 class ReferenceChoice:
-    """What the shift by each of some references does to a model's scores. Prints as a table."""
+    """Effect of the shift by each of several references on a model's scores. Prints as a table."""
 
     similarity: str
     """``"cosine"`` or ``"dot"``."""
     n_pairs: int
     rows: tuple[ReferenceChoiceRow, ...]
-    """One for each reference."""
+    """One row for each reference."""
 
     @property
     def best(self) -> ReferenceChoiceRow:
@@ -99,7 +99,7 @@ class ReferenceChoice:
 
 
 def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first of which are the heads; all columns but the first to the right."""
+    """Formats rows of cells. The first row is the header; all columns except the first are right-aligned."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])

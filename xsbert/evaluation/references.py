@@ -1,4 +1,4 @@
-"""What the reference shift costs a model: on annotated pairs of texts, and against the model's own scores."""
+"""Effect of the reference shift on a model: on annotated pairs of texts, and on the model's own scores."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ def shift_cost(
     batch_size: int = 32,
     show_progress_bar: bool = False,
 ) -> ShiftCost:
-    """Measure what the reference shift would cost a model, without training it.
+    """Measure how the reference shift changes a model's correlations with annotated scores, without training.
 
-    A shifted model explains its similarities exactly (Moeller et al., EMNLP 2023). Where its correlations with
-    annotated scores stay as they are, that comes for free; otherwise the shifted model needs some fine-tuning. Texts
-    are embedded once, and one reference for each of their lengths.
+    A shifted model explains its similarities exactly (Moeller et al., EMNLP 2023). If its correlations with annotated
+    scores do not fall, it can be used as it is; otherwise it needs fine-tuning. Each text is embedded once, and one
+    reference for each text length.
 
     Args:
-        model: any model that `XSTransformer` takes, not shifted itself; left as it is.
+        model: any model that `XSTransformer` accepts, not shifted; not modified.
         texts_a: n texts, at least 3: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by position.
         texts_b: n texts, as ``texts_a``.
-        scores: n annotated similarities on any scale, not all the same.
-        references: reference tokens, as for `XSTransformer`; None takes those of ``"pad"``, ``"unk"`` and ``"mask"``
-            that the tokenizer has, or ``"pad"`` alone where their positions are those of padding.
+        scores: n annotated similarities on any scale, not all equal.
+        references: reference tokens, as for `XSTransformer`. None uses those of ``"pad"``, ``"unk"`` and ``"mask"``
+            that the tokenizer has, or only ``"pad"`` if the reference positions are ``"padding"``.
         reference_positions: ``"text"`` or ``"padding"``, as for `XSTransformer`.
-        similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
-        prompt: put before all texts; None takes the model's default.
+        similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
+        prompt: prompt of all texts; None uses the model's default.
         batch_size: texts per batch.
-        show_progress_bar: show a bar while the texts are embedded.
+        show_progress_bar: show a bar while texts are embedded.
 
     Returns:
-        a row for the model as it is, and one for each reference.
+        A row for the original model, and one for each reference.
 
     Raises:
-        TypeError: texts or references are a single string, a table, a dictionary or a set, or hold no strings.
-        ValueError: an argument is outside what is allowed, or the model is shifted already.
+        TypeError: texts or references are a single string, a table, a dictionary or a set, or contain no strings.
+        ValueError: an argument is outside its allowed values, or the model is already shifted.
 
     >>> a, b = ["A cold day.", "Rain", "Stock prices fell."], ["It is freezing.", "Sun", "A dog barks."]
     >>> cost = shift_cost(model, a, b, [5.0, 2.0, 0.0], references=["unk"], show_progress_bar=False)
@@ -96,27 +96,27 @@ def choose_reference(
     batch_size: int = 32,
     show_progress_bar: bool = False,
 ) -> ReferenceChoice:
-    """Compare references by how little the shift by each of them changes a model's own scores.
+    """Compare references by how much the shift by each of them changes a model's own scores.
 
-    The texts need no annotation. A shift that leaves the scores in their order explains nearly what the model itself
-    would score; `shift_cost` says what it does to the agreement with people. Texts are embedded once, and one
-    reference for each of their lengths.
+    The texts need no annotation. If a shift keeps the order of the scores, the shifted model explains nearly the
+    scores of the original model. `shift_cost` measures the effect on the agreement with annotators. Each text is
+    embedded once, and one reference for each text length.
 
     Args:
-        model: as for `shift_cost`, left as it is.
+        model: as for `shift_cost`; not modified.
         texts: n texts of the kind that will be explained, at least 3 distinct ones: a list, or a column of pandas,
             numpy, Arrow, polars or datasets, read by position.
-        pairs: places (i, j) in ``texts`` of the pairs to score, at least 3. None takes all pairs of distinct texts.
+        pairs: indices (i, j) into ``texts`` of the pairs to score, at least 3. None scores all pairs of distinct texts.
         references: as for `shift_cost`.
-        max_texts: where all pairs are taken, most texts that they are made of, at least 3: of more, as many at even
-            distances are used.
+        max_texts: if all pairs are scored, the largest number of texts used, at least 3. If there are more, that many
+            evenly spaced texts are used.
         similarity, prompt, batch_size, show_progress_bar: as for `shift_cost`.
 
     Returns:
-        a row for each reference, and among them the ``best``, that with the highest rank agreement.
+        A row for each reference. ``best`` is the row with the highest rank agreement.
 
     Raises:
-        IndexError: a pair names a place that is not in ``texts``.
+        IndexError: an index of a pair is not in ``texts``.
         TypeError, ValueError: as for `shift_cost`.
 
     >>> texts = ["A cold day.", "Rain", "Stock prices fell.", "A dog barks."]
@@ -147,11 +147,11 @@ def choose_reference(
 
 @dataclass(frozen=True)
 class _Shifts:
-    """A model as it is and shifted by some references, and how it compares embeddings."""
+    """A model, its versions shifted by several references, and the similarity between embeddings."""
 
     whole: XSTransformer
     shifted: list[XSTransformer]
-    """One for each reference, without normalisation and truncation."""
+    """One model for each reference, without normalisation and truncation."""
     similarity: str
 
     @classmethod
@@ -162,7 +162,7 @@ class _Shifts:
         similarity: str | None,
         reference_positions: str | None = None,
     ) -> _Shifts:
-        """Checked, and wrapped before anything takes long."""
+        """Checks the arguments and wraps the models, before any long computation."""
         whole = XSTransformer.wrap(model)
         if whole.shifted:
             raise ValueError("the model is shifted already: measure the model that it was made from")
@@ -192,7 +192,7 @@ class _Shifts:
     def scores(
         self, texts: list[str], pairs: np.ndarray, prompt: str | None, batch_size: int, show_progress_bar: bool
     ) -> Iterator[np.ndarray]:
-        """(P,) similarities of pairs (2, P) of texts: first of the model as it is, then of each shifted one."""
+        """Yields (P,) similarities of (2, P) pairs of texts: first of the original model, then of each shifted one."""
         options = {"prompt": prompt, "batch_size": batch_size}
         explainer = self.whole.explainer()
         if may_exceed_positions(explainer.model[0]):
@@ -203,7 +203,7 @@ class _Shifts:
         yield self._compared(f_x, pairs)
         _, first, group = np.unique(_lengths(self.whole, texts, **options), return_index=True, return_inverse=True)
         for model in self.shifted:
-            # One text of each length tells f(r) = f(x) − e(x), the same for all texts of that length.
+            # f(r) = f(x) − e(x) is the same for all texts of one length, so one text of each length suffices.
             f_r = f_x[first] - private_model(model).encode([texts[i] for i in first], **options)
             yield self._compared(f_x - f_r[group], pairs)
 
@@ -213,7 +213,7 @@ class _Shifts:
         embeddings = embeddings[:, : self.whole.truncate_dim]
         if self.similarity == "cosine":
             embeddings = _unit(embeddings)
-        # In parts, so that many pairs do not take the memory of two embeddings each.
+        # In parts, to avoid two embeddings per pair in memory.
         return np.concatenate([(embeddings[a] * embeddings[b]).sum(1) for a, b in _parts(pairs)])
 
 
@@ -236,7 +236,7 @@ def _check_texts(texts: Sequence[str], name: str) -> None:
 
 
 def _check_places(pairs: Sequence[tuple[int, int]], n_texts: int) -> np.ndarray:
-    """(2, P) places of pairs."""
+    """Returns the (2, P) indices of pairs."""
     places = []
     for number, pair in enumerate(as_pairs(pairs, "pairs")):
         try:
@@ -250,7 +250,7 @@ def _check_places(pairs: Sequence[tuple[int, int]], n_texts: int) -> np.ndarray:
 
 
 def _spread(texts: list[str], most: int) -> list[str]:
-    """All of them; or, above the limit, which is at least 3, a selection at even distances."""
+    """Returns all texts or, above the limit of at least 3, evenly spaced ones."""
     if len(texts) <= most:
         return texts
     return [texts[place] for place in np.linspace(0, len(texts) - 1, most).round().astype(int)]
@@ -261,7 +261,7 @@ def _parts(pairs: np.ndarray, size: int = 10_000) -> Iterator[np.ndarray]:
 
 
 def _without_normalisation(model: XSTransformer) -> XSTransformer:
-    """A wrapped model that embeds as f or e, before a trailing normalisation and truncation."""
+    """Returns a wrapped model that computes f or e, before a trailing normalisation and truncation."""
     while isinstance(model[len(model) - 1], Normalize):
         del model[len(model) - 1]
     model.truncate_dim = None
@@ -269,7 +269,7 @@ def _without_normalisation(model: XSTransformer) -> XSTransformer:
 
 
 def _lengths(model: XSTransformer, texts: list[str], prompt: str | None, batch_size: int) -> np.ndarray:
-    """Tokens of each text, special tokens included, as `encode` sees them."""
+    """Returns the number of tokens of each text, special tokens included, as in `encode`."""
     if prompt is None and model.default_prompt_name is not None:
         prompt = model.prompts[model.default_prompt_name]
     batches = [
@@ -280,7 +280,7 @@ def _lengths(model: XSTransformer, texts: list[str], prompt: str | None, batch_s
 
 
 def _unit(embeddings: np.ndarray) -> np.ndarray:
-    """Length one, or zero where there is no length."""
+    """Returns embeddings with norm one; zero vectors stay zero."""
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
 

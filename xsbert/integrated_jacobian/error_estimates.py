@@ -1,16 +1,16 @@
-"""How far the token factors are from the integrals that they stand for.
+"""Error estimates of token factors, the numerical approximations of integrals.
 
-Completeness tells the error of the factors' sum, a vector, on every panel of nodes: e = Σ_n w_n g(α_n) − (f(b) − f(a)).
-That of single tokens it does not tell. But a rule's error comes from what the integrand has beyond polynomials of low
-degree, and combinations of the node values that vanish for low degrees, null rules (Berntsen & Espelid, BIT 24, 1984),
-see that for the tokens as well as for their sum. So the error of the tokens is e times the ratio of the two. It costs
-nothing, because the values at the nodes are computed for the factors in any case. Where the factors are projected on a
-few directions, e and what null rules see of the sum are still those in all dimensions, which placing nodes has looked
-at: along a single direction both may vanish by chance.
+Completeness gives the error of the factors' sum, a vector, on every subinterval: e = Σ_n w_n g(α_n) − (f(b) − f(a)). It
+does not give the errors of single tokens. A rule's error depends on the part of the integrand beyond polynomials of low
+degree. Null rules are combinations of node values that vanish for low degrees (Berntsen & Espelid, BIT 24, 1984). They
+measure this part for the tokens and for their sum. The error of the tokens is estimated as e times the ratio of the
+two. The estimate is free, because the factors need the values at the nodes anyway. If factors are projected on a few
+directions, e and the null rules of the sum still use all dimensions, which are known from placing nodes. Along a single
+direction both may vanish by chance.
 
-Null rules say too little of what single tokens miss where the tokens' errors cancel in their sum, for which the nodes
-are placed. From 16 tokens on a few combinations of all tokens with random signs cost little beside the tokens, and are
-compared with a finer rule: their squared errors are, in the mean, those of the tokens, summed.
+Null rules underestimate the errors of single tokens if these cancel in the sum, for which the nodes are placed. From 16
+tokens on, a few combinations of all tokens with random signs cost little compared to the tokens. They are compared with
+a finer rule. The expectation of their squared errors is the sum of the tokens' squared errors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .rules import gauss_legendre
 
 __all__ = ["checked_error", "error_functionals", "factor_error", "sign_combinations", "signs_worth_their_cost"]
 
-# By how much the estimate is raised, so that it is above the truth in 95 % of cases, and seldom three times as large
+# Safety factor: the estimate exceeds the true error in 95 % of cases, and is seldom three times as large
 # (benchmarks/accuracy.py).
 SAFETY = 1.75
 # The same in all dimensions for so many nodes on a subinterval: null rules of N nodes see degrees up to N − 1, the rule
@@ -34,33 +34,34 @@ SAFETY = 1.75
 SAFETY_OF_MANY, MANY_NODES = 2.1, 8
 # The same for a single node, relative to the change along the path (docs/background/concepts.md).
 SAFETY_OF_ONE = 1.35
-# How much more what K directions show of the tokens scatters, by 1/√K (benchmarks/projected_accuracy.py).
+# Extra scatter of estimates along K directions, in units of 1/√K (benchmarks/projected_accuracy.py).
 SCATTER = 0.25
-# By which share the ratio of tokens to their sum may be below that of independent tokens in all dimensions of f; in few
-# by less. With none, the estimate for short texts would be up to 4.3 times the truth; with as much along few directions
-# too, it would be below the truth in one case of thirteen (two models of benchmarks/projected_accuracy.py).
+# Largest relative amount by which the ratio of tokens to their sum may be below that of independent tokens in all
+# dimensions of f; along few directions it is smaller. With 0, the estimate for short texts is up to 4.3 times the true
+# error. With the full amount along few directions, it is below the true error in one case of thirteen (two models of
+# benchmarks/projected_accuracy.py).
 ALIKE = 0.35
-# The error that rounding alone leaves, where the integral is exact.
+# Error of an exact integral due to rounding, in units of the rounding.
 ROUNDINGS = 8
-# Random signs are drawn so often, once for each so many products of a node, but not less often than that.
+# Largest number of random sign combinations, products per node for each, and smallest number.
 MOST_SIGNS, PRODUCTS_OF_A_SIGN, FEWEST_SIGNS = 8, 8, 2
-# What is added for the scatter of M random signs, by 1/√M: drawn again and again over what the tokens miss in 90
-# cases, the estimate is above the truth in 97 % of draws at least, for each of them (benchmarks/signs.py). In total not
-# more than SAFETY, which two signs need: more would make the estimate larger than three times the truth more often, and
-# smaller than the truth hardly less often.
+# Safety term for the scatter of M random signs, in units of 1/√M. With repeated draws for 90 cases, the estimate
+# exceeds the true error in at least 97 % of the draws of each case (benchmarks/signs.py). The total is at most SAFETY,
+# which two signs need. A larger total makes estimates above three times the true error more frequent, and hardly
+# reduces those below it.
 SCATTER_OF_SIGNS = 1.5
 
 
 def error_functionals(rule: str, weights: np.ndarray, orders: tuple[int, ...]) -> np.ndarray:
-    """What `factor_error` has to know of the integrand: weighted sums of its values at the nodes.
+    """Returns the weighted sums of the integrand's node values that `factor_error` needs.
 
     Args:
-        rule: a name in `RULES`; any other stands for Gauss-Legendre nodes, also in another variable.
-        weights: (N,) of all nodes.
-        orders: nodes of each of P panels, which follow one another.
+        rule: a name in `RULES`; any other name means Gauss-Legendre nodes, also in another variable.
+        weights: (N,) weights of all nodes.
+        orders: number of nodes of each of P consecutive subintervals.
 
     Returns:
-        (3, P, N): the integral over each panel, and two null rules of it.
+        (3, P, N) functionals: the integral over each subinterval, and two null rules on it.
     """
     functionals = np.zeros((3, len(orders), len(weights)))
     start = 0
@@ -73,14 +74,14 @@ def error_functionals(rule: str, weights: np.ndarray, orders: tuple[int, ...]) -
 
 
 def _null_rules(rule: str, order: int) -> np.ndarray:
-    """(2, order) factors on the weights. One node has no null rule, and its value stands for it."""
+    """Returns (2, order) factors of the weights. One node has no null rule, so its value is used."""
     if order == 1:
         return np.array([[1.0], [0.0]])
-    if rule == "riemann-right":  # errs by the difference of both ends
+    if rule == "riemann-right":  # the error is proportional to the difference of the values at both ends
         ends = np.zeros((2, order))
         ends[0, [0, -1]] = -1, 1
         return ends
-    if rule == "midpoint":  # errs by the difference of the slopes at both ends
+    if rule == "midpoint":  # the error is proportional to the difference of the slopes at both ends
         slopes = np.zeros((2, order))
         slopes[0, [0, 1]] += 1, -1
         slopes[0, [-2, -1]] += -1, 1
@@ -96,36 +97,37 @@ def _null_rules(rule: str, order: int) -> np.ndarray:
 def factor_error(
     sums: Tensor, tokens: Tensor, changes: Tensor, size: float, n_nodes: int, rounding: float = 0.0
 ) -> float:
-    """An upper estimate of ‖V − V*‖ / ‖V*‖, with V* the exact factors; below the truth in one case of twenty.
+    """Returns an upper estimate of ‖V − V*‖ / ‖V*‖ with the exact factors V*. One case of twenty is underestimated.
 
-    In all dimensions that holds up to 15 tokens. It was below the truth for one text of seven of 24 to 31 tokens, hence
-    `checked_error`.
+    In all dimensions this rate holds up to 15 tokens. For texts of 24 to 31 tokens, one of seven was underestimated, so
+    these use `checked_error`.
 
-    A single node has no null rule. Its estimate takes the tokens to err as much as their sum does, relative to what is
-    exact, at least: that is the residual, which was 0.8 to 2.1 times the true error in 52 cases (MiniLM and MPNet). A
-    single panel of two nodes on a path that is far from straight tells little of the tokens, too: there it was below
-    the truth in one case of three.
+    A single node has no null rule. Its estimate assumes that the relative error of the tokens is at least that of their
+    sum, the residual. The residual was 0.8 to 2.1 times the true error in 52 cases (MiniLM and MPNet). A single
+    subinterval of two nodes on a strongly curved path also says little about the tokens: one case of three was
+    underestimated.
 
     Args:
-        sums: (3, P, E), `error_functionals` of the derivative of f along the path, in all dimensions of f, also where
-            the factors are projected on a few.
-        tokens: (3, P, M, K), the same of M combinations of the tokens' parts in it whose squares sum to the sum of the
-            tokens' squares.
-        changes: (P, E), by how much f changes along each panel.
+        sums: (3, P, E) `error_functionals` of the derivative of f along the path, in all dimensions of f, also if the
+            factors are projected on a few.
+        tokens: (3, P, M, K) functionals of M combinations of the tokens' parts of the derivative. The squares of the
+            combinations sum to the sum of the tokens' squares.
+        changes: (P, E) changes of f along each subinterval.
         size: ‖V‖.
-        n_nodes: of all panels.
-        rounding: relative rounding of the model's numbers. That of half precision shows in completeness by itself.
+        n_nodes: number of nodes of all subintervals.
+        rounding: relative rounding of the model's numbers. Completeness already includes that of half precision.
 
     Returns:
-        the estimate, 0 where nothing changes.
+        The estimate; 0 if f does not change.
     """
     sums, tokens, changes = (given.double().cpu() for given in (sums, tokens, changes))
     local = (sums[0] - changes).norm(dim=-1)
     of_sum, of_tokens = sums[1:].norm(dim=-1), tokens[1:].flatten(2).norm(dim=-1)
-    # Both null rules of a panel together: one alone may be small by chance.
+    # Combines both null rules of a subinterval, because a single one may be small by chance.
     of_sum, of_tokens = of_sum.norm(dim=0), of_tokens.norm(dim=0)
-    # What is finer than null rules see is no more alike from token to token than independent numbers are, whose squares
-    # sum to those of their sum: in long texts the null rules' ratio is below that, and the error's is not.
+    # Parts of the integrand that null rules do not resolve are at most as alike between tokens as independent numbers,
+    # and the squares of these sum to the square of their sum. In long texts the null rules' ratio is below this bound;
+    # the ratio of the errors is not.
     share = tokens.shape[-1] / sums.shape[-1]
     ratio = (of_tokens / of_sum).clamp(min=(1 - ALIKE * share) * share**0.5)
     ratio = torch.where(of_sum > 0, ratio, 0.0)
@@ -135,18 +137,18 @@ def factor_error(
     many = share == 1 and n_nodes >= MANY_NODES * len(changes)
     estimate = (SAFETY_OF_MANY if many else SAFETY) * float((ratio * local).norm()) / size
     if n_nodes == 1 and (change := float(changes.norm())):
-        # Near a bend the node's factors are several times as large as the exact ones, by which the error is measured;
-        # but of these the sum is known.
+        # Near a bend, the node's factors are several times as large as the exact ones, to which the error is relative.
+        # The sum of the exact factors is known.
         estimate = max(estimate, SAFETY_OF_ONE * float(local.norm()) / change)
     scatter = 1 + SCATTER * (tokens.shape[-1] ** -0.5 - sums.shape[-1] ** -0.5)
     return math.hypot(scatter * estimate, floor)
 
 
 def signs_worth_their_cost(n_products: int) -> int:
-    """How many combinations of tokens with random signs are compared with a finer rule, for so many products a node.
+    """Returns the number of random-sign combinations to compare with a finer rule, for a number of products per node.
 
-    For 16 to 31 tokens an explanation takes a fifth more time with them, for 100 tokens a seventh. 0 below 16 products,
-    for which null rules suffice.
+    They increase the time of an explanation by a fifth for 16 to 31 tokens, and by a seventh for 100 tokens. The number
+    is 0 below 16 products, where null rules suffice.
 
     >>> signs_worth_their_cost(15), signs_worth_their_cost(20), signs_worth_their_cost(40), signs_worth_their_cost(400)
     (0, 2, 5, 8)
@@ -156,15 +158,15 @@ def signs_worth_their_cost(n_products: int) -> int:
 
 
 def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0.0) -> float:
-    """An upper estimate of ‖V − V*‖ / ‖V*‖, as `factor_error`, from a finer rule.
+    """Returns an upper estimate of ‖V − V*‖ / ‖V*‖, as `factor_error`, from a finer rule.
 
-    What the finer rule misses of the tokens it does not tell. There the tokens are taken for independent of each other,
-    so that they miss as much together as their sum does.
+    The errors of the finer rule for single tokens are unknown. They are assumed to be independent, so that their total
+    equals the error of their sum.
 
     Args:
-        gaps: (M, K), what M combinations of the tokens with random signs, whose squares sum to the sum of the tokens'
-            squares in the mean, differ by from the finer rule.
-        missed: (E,), the error of the sum of all tokens by the finer rule, which is known.
+        gaps: (M, K) differences from the finer rule for M combinations of the tokens with random signs. The expected
+            sum of squares of the combinations is the sum of the tokens' squares.
+        missed: (E,) error of the finer rule for the sum of all tokens, which is known.
         size: ‖V‖.
         rounding: as for `factor_error`.
     """
@@ -175,14 +177,14 @@ def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0
     return math.hypot(seen / size, float(missed.norm()) / size, floor)
 
 
-# Combinations of tokens with random signs, whose squares sum to that of all tokens in the mean.
+# Default number of combinations of tokens with random signs.
 N_SIGNS = 8
 
 
 def sign_combinations(n_tokens: int, n_signs: int = N_SIGNS) -> Tensor:
-    """(1 + M, S): all tokens, and M combinations whose squares sum to the sum of the tokens' squares in the mean.
+    """Returns (1 + M, S) coefficients of the sum of all tokens, and of M combinations with fixed random signs.
 
-    They have random signs, always the same ones; where M would be S or more, they are the tokens.
+    The expected sum of squares of the combinations is the sum of the tokens' squares. For M ≥ S they are the tokens.
 
     >>> sign_combinations(100, 4).shape, sign_combinations(3, 4).shape
     (torch.Size([5, 100]), torch.Size([4, 3]))

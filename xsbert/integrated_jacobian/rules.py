@@ -13,7 +13,7 @@ from .._utils.validation import checked_integer
 
 __all__ = ["RULES", "Quadrature", "equidistributed", "quadrature", "sinh_gauss_legendre"]
 
-# b of `sinh_gauss_legendre`: how far from the path, in units of its length, the poles lie that it serves best.
+# b of `sinh_gauss_legendre`: distance of the poles from the path, in units of its length, for which it is best.
 WIDTH = 0.15
 
 
@@ -46,14 +46,14 @@ def riemann_right(n_steps: int) -> Quadrature:
 
 
 def sinh_gauss_legendre(n_steps: int) -> Quadrature:
-    """Gauss-Legendre in the variable u of α = ½ + b sinh u, whose nodes lie dense in the middle of the path.
+    """Gauss-Legendre in the variable u of α = ½ + b sinh u: nodes are dense in the middle of the path.
 
-    Behind a layer normalisation reference and text have one length, so that between them hidden states are shortest in
-    the middle, and the next normalisation has its poles over it: at ½ ± ½ i cot(θ/2), with θ the angle between both.
+    After a layer normalisation, reference and text have equal norms. Hidden states between them are therefore smallest
+    in the middle, and the next normalisation has poles above it, at ½ ± ½ i cot(θ/2) with the angle θ between the two.
     The change of variable moves such poles away (Johnston & Elliott, International Journal for Numerical Methods in
-    Engineering 62, 2005). Later layers bend the path more sharply than the first one does, hence the small b.
+    Engineering 62, 2005). Later layers bend the path more sharply than the first one, so b is small.
 
-    The weights sum to one as far as N nodes integrate cosh: to 2e-9 for 6 nodes, to rounding from 8 on.
+    The weights sum to one up to the error of N nodes for cosh: 2e-9 for 6 nodes, rounding from 8 nodes on.
 
     >>> rule, plain = sinh_gauss_legendre(8), quadrature("gauss-legendre", 8)
     >>> bool(rule.nodes[3] > plain.nodes[3]), round(float(rule.weights.sum()), 4)
@@ -66,17 +66,17 @@ def sinh_gauss_legendre(n_steps: int) -> Quadrature:
 
 
 def equidistributed(speed: np.ndarray) -> Callable[[int], Quadrature]:
-    """Gauss-Legendre rules in the variable u = ∫₀^α speed, whose nodes lie dense where the speed is high.
+    """Gauss-Legendre rules in the variable u = ∫₀^α speed: nodes are dense where the speed is high.
 
-    In that variable an integrand as large as the speed is of constant size, and what makes it hard near a bend of the
-    path, a pole close to the real axis, has moved away: convergence is geometric at a better rate. This is the
-    equidistribution of arc length known from adaptive meshes (de Boor, Lecture Notes in Mathematics 363, 1974).
+    In this variable, an integrand proportional to the speed has constant size. Near a bend of the path, the integrand
+    has a pole close to the real axis; the change of variable moves it away, so the geometric convergence is faster.
+    This is the equidistribution of arc length of adaptive meshes (de Boor, Lecture Notes in Mathematics 363, 1974).
 
     Args:
-        speed: (K,) positive values at equidistant positions from 0 to 1, at least 4.
+        speed: (K,) positive values at K ≥ 4 equidistant positions from 0 to 1.
 
     Returns:
-        number of nodes N, at least 1, to a rule.
+        A function from the number of nodes N, at least 1, to a rule.
 
     >>> rule = equidistributed(np.array([1.0, 1.0, 3.0, 9.0]))(4)
     >>> bool(rule.nodes[1] > quadrature("gauss-legendre", 4).nodes[1])
@@ -91,7 +91,7 @@ def equidistributed(speed: np.ndarray) -> Callable[[int], Quadrature]:
         nodes, weights = gauss_legendre(n_steps)
         wanted = nodes * lengths[-1]
         found = np.interp(wanted, lengths, positions)
-        for _ in range(3):  # Newton's steps from a start that is good to several digits
+        for _ in range(3):  # Newton steps from a start value accurate to several digits
             found = np.clip(found - (length(found) - wanted) / spline(found), 0, 1)
         return Quadrature(found, weights * lengths[-1] / spline(found))
 

@@ -1,4 +1,4 @@
-"""Which models are refused, and why."""
+"""Checks that reject models that cannot be explained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .reference import ReferenceShift, ReferenceTransformer
 
 __all__ = ["check_supported", "damaged_weights"]
 
-# Modules with which the embedding is no function of the hidden states at one layer.
+# With these modules, the embedding is not a function of the hidden states at one layer.
 REFUSED = {
     StaticEmbedding: "static embeddings have no encoder layers to attribute to",
     BoW: "a bag of words has no encoder layers to attribute to",
@@ -38,14 +38,14 @@ REFUSED = {
 
 
 def check_supported(model: SentenceTransformer, model_types: tuple[str, ...] | None) -> None:
-    """Refuse a model that cannot be explained.
+    """Reject a model that cannot be explained.
 
     Args:
-        model: loaded.
-        model_types: the transformers model types that its class is made for, None for any.
+        model: a loaded model.
+        model_types: the transformers model types that its class supports, None for any.
 
     Raises:
-        ValueError: with the reason.
+        ValueError: the model cannot be explained; the message gives the reason.
     """
     if model.backend != "torch":
         raise ValueError(f"only the torch backend can be differentiated, got backend={model.backend!r}")
@@ -74,7 +74,7 @@ def check_supported(model: SentenceTransformer, model_types: tuple[str, ...] | N
 
 
 def check_shift(model: SentenceTransformer) -> None:
-    """Refuse a shift after which the reference would not embed to zero."""
+    """Reject a shift after which the embedding of the reference would not be zero."""
     names = [type(module).__name__ for module in model]
     shifts = [place for place, module in enumerate(model) if isinstance(module, ReferenceShift)]
     runners = [place for place, module in enumerate(model) if isinstance(module, ReferenceTransformer)]
@@ -97,7 +97,7 @@ def check_shift(model: SentenceTransformer) -> None:
 
 
 def damaged_weights(model_name_or_path: str | None) -> str:
-    """The first file of weights in a folder that cannot be opened; of a model that lies elsewhere, its name."""
+    """Return the first weight file in a folder that cannot be opened, or the model's name if there is none."""
     for file in sorted(Path(str(model_name_or_path)).rglob("*.safetensors")):
         try:
             with safe_open(file, framework="pt"):

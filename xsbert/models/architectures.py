@@ -1,4 +1,4 @@
-"""Classes for single architectures: `XSTransformer`s that check that they were given their own."""
+"""`XSTransformer` subclasses for single architectures, which reject models of any other."""
 
 from __future__ import annotations
 

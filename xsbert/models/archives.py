@@ -1,9 +1,9 @@
-"""Archives of models that come from elsewhere: bounded, unpacked and brought into a form that can be loaded.
+"""Unpacks untrusted model archives within bounds, and converts them to a form that can be loaded.
 
-Nothing in them is trusted. No path may leave its folder and no link is followed. Sizes are bounded: of the archive's
-directory, of what it unpacks to, of JSON before it is parsed, of tensors after they are expanded, and of the model that
-a configuration describes, by its weights. Weights are read without unpickling code. What is wrong is a ValueError;
-reading a damaged archive may raise other errors as well.
+Nothing in an archive is trusted. No path may leave its folder, and no link is followed. Bounds apply to the archive's
+directory, to the unpacked size, to JSON before parsing, to tensors after expansion, and to the model that a
+configuration describes, which must match the weights. Weights are read without unpickling code. Violations raise a
+ValueError; a damaged archive may raise other errors.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from .._utils.torch_internals import PICKLED_STATE
 __all__ = ["check_configurations", "convert_weights", "find_root", "unpack"]
 
 MAX_UNPACKED_BYTES = 8 * 2**30
-# Weights hardly shrink when they are packed; other files take little.
+# Weights hardly compress, and other files are small.
 MAX_RATIO = 20
 MAX_MEMBERS = 1000
 MAX_DIRECTORY_BYTES = 4 * 2**20
-# Of a file that holds no weights. Vocabularies of 250,000 pieces take 17 MB and below a million values.
+# For a file without weights. Vocabularies of 250,000 pieces take 17 MB and fewer than a million values.
 MAX_OTHER_BYTES = 64 * 2**20
 MAX_JSON_VALUES = 4_000_000
 MAX_NAME, MAX_PATH, MAX_FOLDERS = 255, 1024, 16
 MAX_PICKLE_BYTES = 16 * 2**20
-# Tied weights may stand twice in a state.
+# Tied weights may occur twice in a state.
 MAX_EXPANSION = 2
 CHUNK = 2**20
 WEIGHTS = (".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".ot", ".pt")
 
 OTHER_NAMES = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID"}
-# Entries of configurations that sizes of tensors follow from; each is that of some tensor of the weights.
+# Entries of configurations that determine sizes of tensors. Each must be a size of some tensor of the weights.
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -64,7 +64,7 @@ def unpack(archive: Path, target: Path) -> None:
 
     Raises:
         ValueError: a name, a kind or a size is not allowed.
-        zipfile.BadZipFile, NotImplementedError, zlib.error and others: it is damaged or of another version.
+        zipfile.BadZipFile, NotImplementedError, zlib.error and others: the archive is damaged or of another version.
     """
     _check_directory(archive)
     with zipfile.ZipFile(archive) as file:
@@ -78,15 +78,15 @@ def unpack(archive: Path, target: Path) -> None:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             with file.open(member) as source, path.open("xb") as destination:
-                # What a member says of its size need not be true.
+                # The declared size of a member need not be true.
                 room = _copy(source.read, destination.write, room)
 
 
 def find_root(folder: Path) -> Path:
-    """The folder with modules.json: the archive's own, or the only one in it. All JSON is looked at.
+    """Return the only folder with a modules.json, after checking all its JSON files.
 
     Raises:
-        ValueError: there is not one model, or a JSON file is too large, too deep or no JSON that can be used.
+        ValueError: there is not exactly one model, or a JSON file is too large, too deep or invalid.
     """
     found = [path for path in folder.rglob("modules.json") if path.is_file()]
     require(len(found) == 1, f"it must hold one model with a modules.json, got {len(found)}")
@@ -108,10 +108,10 @@ def find_root(folder: Path) -> Path:
 
 
 def convert_weights(weights: Path) -> None:
-    """Turn pickled weights into safetensors, unpickling tensors and nothing else.
+    """Convert pickled weights to safetensors, unpickling only tensors.
 
     Raises:
-        ValueError: they hold something else than plain tensors by name, or more than their file has room for.
+        ValueError: the file holds anything but named plain tensors, or tensors that are larger than the file allows.
     """
     try:
         _check_pickled(weights)
@@ -125,14 +125,14 @@ def convert_weights(weights: Path) -> None:
 
 
 def check_configurations(root: Path, model_types: tuple[str, ...]) -> None:
-    """Refuse configurations of another model than the weights are of, before memory is taken for it.
+    """Reject configurations that do not match the weights, before memory is allocated for the model.
 
     Args:
-        root: of the model, whose weights are safetensors.
-        model_types: that the model may be of.
+        root: folder of the model, with weights as safetensors.
+        model_types: allowed model types.
 
     Raises:
-        ValueError: a configuration is of another type, or its sizes are those of no tensor.
+        ValueError: a configuration has another type, or a size that no tensor has.
     """
     sizes, n_tensors = {*range(SMALL + 1)}, 0
     for path in root.rglob("*.safetensors"):
@@ -160,13 +160,13 @@ def check_configurations(root: Path, model_types: tuple[str, ...]) -> None:
 
 
 def _check_directory(archive: Path) -> None:
-    """Refuse a list of members that takes too much memory to read."""
+    """Reject a list of members that takes too much memory to read."""
     with archive.open("rb") as file:
         n_bytes = file.seek(0, 2)
         start = max(0, n_bytes - 2**16 - 22)
         file.seek(start)
         tail = file.read()
-        # As `zipfile` finds it: at the very end, or before a comment.
+        # Found as in `zipfile`: at the very end, or before a comment.
         plain = tail[-22:-18] == b"PK\x05\x06" and tail[-2:] == b"\0\0"
         place = len(tail) - 22 if plain else tail.rfind(b"PK\x05\x06")
         if place < 0 or len(tail) - place < 22:
@@ -217,7 +217,7 @@ def _check_members(members: list[zipfile.ZipInfo], room: int) -> None:
 
 
 def _as_some_systems(name: str) -> str:
-    """A name as file systems compare it that fold case and accents."""
+    """Normalise a name like file systems that ignore case and the encoding of accents."""
     return unicodedata.normalize("NFC", str(PurePosixPath(name)).casefold())
 
 
@@ -227,7 +227,7 @@ def _stays_inside(name: str) -> bool:
 
 
 def _copy(read: Callable[[int], bytes], write: Callable[[bytes], Any], room: int) -> int:
-    """Copy until nothing is left; returns how many bytes may still follow."""
+    """Copy all data. Returns the number of bytes that are still allowed."""
     while chunk := read(CHUNK):
         room -= len(chunk)
         require(room >= 0, "it unpacks to more than its members say")
@@ -244,7 +244,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _objects(content: Any) -> Iterator[Mapping[str, Any]]:
-    """All objects in a JSON value."""
+    """Yield all objects in a JSON value."""
     if isinstance(content, dict):
         yield content
     if isinstance(content, (dict, list)):
@@ -253,7 +253,7 @@ def _objects(content: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _check_pickled(weights: Path) -> None:
-    """Refuse weights that torch would need more memory or other names to read than plain tensors take."""
+    """Reject pickled weights that need more memory or other names than plain tensors do."""
     require(weights.is_file(), "it is a folder")
     require(zipfile.is_zipfile(weights), "it is not as torch writes tensors since version 1.6")
     _check_directory(weights)
@@ -272,7 +272,7 @@ def _check_pickled(weights: Path) -> None:
 
 
 def _plain_tensors(state: Any, most_bytes: int) -> dict[str, torch.Tensor]:
-    """Contiguous copies of a state's tensors, of so many bytes together at most."""
+    """Return contiguous copies of a state's tensors, of at most ``most_bytes`` in total."""
     require(isinstance(state, dict), f"{type(state).__name__} in place of tensors by name")
     left = most_bytes
     for name, tensor in state.items():

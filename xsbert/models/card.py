@@ -1,4 +1,4 @@
-"""What the model card of a shifted model says of its shift."""
+"""A note on the shift for the model card of a shifted model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ print(model.attribute_prediction("The coffee is bad.", "This is not a good coffe
 
 
 def add_shift_note(card: Path, reference: str, positions: str) -> None:
-    """Put a note behind the front matter of a model card, unless it has one.
+    """Insert a note after the front matter of a model card, unless the card has one.
 
     Args:
-        card: the file.
+        card: file of the card.
         reference: token of the reference.
-        positions: of its tokens, ``"text"`` or ``"padding"``.
+        positions: positions of its tokens, ``"text"`` or ``"padding"``.
     """
     text = card.read_text(encoding="utf-8")
     if SHIFT_HEADING in text:

@@ -1,4 +1,4 @@
-"""What loading a checkpoint made up or left out: a pooling, a head, weights that the file does not have."""
+"""Checks for differences between a checkpoint and the loaded model: an added pooling, unused or missing weights."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from ..engine.private_copy import private_copy
 
 __all__ = ["Source", "check_architecture", "check_loaded", "check_saved_type", "source_of"]
 
-# Heads that models are pretrained with. The encoder below them is often taken for itself, and then fine-tuned.
+# Pretraining heads. The encoder below them is often used without the head and fine-tuned.
 PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM", "ConditionalGeneration", "MaskedImageModeling")
-# Options of a load that decide which file is read, and how its names are taken.
+# Loading options that determine which file is read and how its names are mapped.
 FILE_OPTIONS = ("key_mapping", "use_safetensors", "variant", "weights_only")
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
 WEIGHTS_FROM_ELSEWHERE = ("gguf_file", "state_dict")
-# Models that were compared with their files, or trained since.
+# Models that were compared with their files. They may have been trained since.
 _known: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model was loaded from."""
+    """The source that a model was loaded from."""
 
     path: str
     """A folder or a model id."""
     is_raw: bool
     """Whether there is no modules.json, so that sentence-transformers chose the pooling."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Of `PreTrainedModel.from_pretrained`."""
+    """Options for `PreTrainedModel.from_pretrained`."""
 
     @classmethod
     def of_call(cls, path: str, is_raw: bool, arguments: Mapping[str, Any]) -> Source:
-        """The source of a load with the arguments that `SentenceTransformer` gives to the loader of its modules."""
+        """Create the source from the arguments that `SentenceTransformer` passes to the loader of its modules."""
         given = arguments.get("model_kwargs") or {}
         options = {
             name: given[name] for name in (*FILE_OPTIONS, *HUB_OPTIONS, *WEIGHTS_FROM_ELSEWHERE) if name in given
@@ -62,13 +62,13 @@ class Source:
 
 
 def source_of(model: SentenceTransformer) -> Source | None:
-    """Where a loaded model came from, as far as it says; None if its modules were put together, or trained since."""
+    """Return the known source of a loaded model; None if its modules were assembled by hand or trained since."""
     first = model[0]
     path = getattr(getattr(first, "config", None), "_name_or_path", None)
     trained = "generated_from_trainer" in (model.model_card_data.tags or ())
     if not path or trained or model.module_kwargs is None or not isinstance(first, Transformer):
         return None
-    # A model with a modules.json has an entry for each module. What was chosen since is not made up.
+    # A model with a modules.json has an entry for each module. Later changes by the user are not defaults.
     chosen = list(model)[1:]
     is_raw = not model.module_kwargs and len(chosen) == 1 and isinstance(chosen[0], Pooling)
     is_raw = is_raw and cast(Pooling, chosen[0]).pooling_mode in ("mean", "lasttoken")
@@ -76,10 +76,10 @@ def source_of(model: SentenceTransformer) -> Source | None:
 
 
 def check_saved_type(source: Source) -> None:
-    """Refuse what was saved as another kind of model, which `SentenceTransformer` gives a pooling of its own.
+    """Reject another kind of saved model, for which `SentenceTransformer` would add a default pooling.
 
     Raises:
-        ValueError: it was saved as a sparse encoder, a cross-encoder or the like.
+        ValueError: the model was saved as a sparse encoder, a cross-encoder or similar.
     """
     try:
         file = load_file_path(source.path, "config_sentence_transformers.json", local_files_only=True)
@@ -95,14 +95,14 @@ def check_saved_type(source: Source) -> None:
 
 
 def check_architecture(path: str, config: Any) -> None:
-    """Refuse a checkpoint without modules.json of a model that is not made to embed texts.
+    """Reject a checkpoint without modules.json if its architecture does not embed texts.
 
     Args:
-        path: names it.
-        config: its configuration.
+        path: path or id of the checkpoint, for the message.
+        config: configuration of the checkpoint.
 
     Raises:
-        ValueError: it is a classifier, cross-encoder, late-interaction model or the like.
+        ValueError: it is a classifier, cross-encoder, late-interaction model or similar.
     """
     for name in getattr(config, "architectures", None) or []:
         _, is_for, task = name.rpartition("For")
@@ -135,18 +135,18 @@ def _late_interaction(path: str, what: str) -> str:
 
 
 def check_loaded(model: SentenceTransformer, source: Source, *, is_new: bool) -> None:
-    """Compare a loaded model with its file. It is done once for each model.
+    """Compare a loaded model with its file, once for each model.
 
     Args:
-        model: admitted.
-        source: where it was loaded from.
-        is_new: it was loaded just now; otherwise its weights may have been trained since.
+        model: a model that has passed `check_supported`.
+        source: source of the model.
+        is_new: whether it was loaded just now. Otherwise its weights may have been trained since.
 
     Raises:
         ValueError: the checkpoint is of a late-interaction model, or it lacks weights that the embedding depends on.
 
     Warns:
-        UserWarning: a pooling was made up, or weights were left out.
+        UserWarning: a default pooling was added, or weights were not used.
     """
     first = cast(Transformer, model[0])
     if first.model in _known:
@@ -184,7 +184,7 @@ def _made_up(model: SentenceTransformer, source: Source) -> str:
 
 
 def _advice(first: Transformer, unused: Iterable[str], is_raw: bool) -> str:
-    """What would work, or be meant."""
+    """Return advice for the warning."""
     names = " ".join(getattr(first.config, "architectures", None) or [])
     advice = [CHOOSE] if is_raw else []
     if "CausalLM" in names:
@@ -205,10 +205,11 @@ def _warn(message: str) -> None:
 
 
 def _differences(first: Transformer, source: Source) -> tuple[set[str], set[str]]:
-    """Names of the weights that the file has and the model has not, and the other way round.
+    """Return the names of weights that only the file has, and of those that only the model has.
 
-    transformers says so of a load alone, and sentence-transformers does not ask. So it is loaded again, to no device.
-    Nothing is known of models of other classes, or where the file cannot be found.
+    transformers reports them only while loading, and sentence-transformers does not request the report. The model is
+    therefore loaded again, on the meta device if possible. Both sets are empty for models of other classes, or if the
+    file cannot be found.
     """
     network = first.model
     adapted = getattr(network, "peft_config", None)
@@ -217,7 +218,7 @@ def _differences(first: Transformer, source: Source) -> tuple[set[str], set[str]
     path, options = source.path, dict(source.options)
     base = next(iter(adapted.values())).base_model_name_or_path if adapted else None
     if base and base != path:
-        # What was given locates the adapter; the weights are those of its base.
+        # The given options locate the adapter; the weights are those of its base model.
         path = base
         options = {name: value for name, value in options.items() if name not in ("revision", "subfolder")}
     elif not source.is_raw:
@@ -230,17 +231,17 @@ def _differences(first: Transformer, source: Source) -> tuple[set[str], set[str]
                 path, config=network.config, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
     except Exception:
-        # The model is loaded: what fails here is this comparison alone, such as for a model id without its files.
+        # The model itself is loaded. Only this comparison fails, for example for a model id without its files.
         return set(), set()
     missing = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
-    # Where most is missing the names differ, not the weights.
+    # If most weights are missing, their names differ, not the weights.
     if 2 * len(missing) > len(network.state_dict()):
         return set(), set()
     return set(found["unexpected_keys"]), missing
 
 
 def _subfolder(source: Source) -> str:
-    """Where the transformer lies, by the modules.json."""
+    """Return the transformer's subfolder by the modules.json."""
     given: dict[str, Any] = dict(source.options)
     file = load_file_path(
         source.path,
@@ -256,7 +257,7 @@ def _subfolder(source: Source) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What transformers reports of this load, in this thread, has been reported of the first one."""
+    """Silence the reports of transformers in this thread, which the first load has already made."""
     thread = threading.get_ident()
 
     def is_of_others(record: logging.LogRecord) -> bool:
@@ -275,7 +276,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _acting(model: SentenceTransformer, names: Iterable[str]) -> list[str]:
-    """The weights, of some by name, that token embeddings depend on; a pooler of the transformer's own need not be."""
+    """Return the named weights that token embeddings depend on; those of a transformer's pooler may have no effect."""
     (copied,) = private_copy([model[0]])
     weights = dict(copied.named_parameters())
     chosen = {
@@ -297,7 +298,7 @@ def _acting(model: SentenceTransformer, names: Iterable[str]) -> list[str]:
 
 
 def _listed(names: Iterable[str], most: int = 4) -> str:
-    """Names of weights, those of one module together where there are many."""
+    """Join names of weights. If there are many, those of one module are combined."""
     found = sorted(names)
     if len(found) > most:
         found = list(dict.fromkeys(map(_module_of, found)))
@@ -306,6 +307,6 @@ def _listed(names: Iterable[str], most: int = 4) -> str:
 
 def _module_of(name: str) -> str:
     parts = name.split(".")
-    # With the number of a layer.
+    # Include the number of a layer.
     depth = 3 if len(parts) > 3 and parts[2].isdigit() else 2
     return name if len(parts) <= depth else ".".join([*parts[:depth], "*"])

@@ -1,7 +1,7 @@
 """The models published with the papers: download, unpack, load.
 
-The archives come from elsewhere, so nothing in them is trusted (see `xsbert.models.archives`). One that cannot be used
-is deleted, so that the next call downloads it again.
+The archives are not trusted (see `xsbert.models.archives`). An archive that cannot be used is deleted, so that the next
+call downloads it again.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["load_model"]
 BASE_URL = "https://www2.ims.uni-stuttgart.de/data/xsbert"
 MAX_ARCHIVE_BYTES = 4 * 2**30
 CHUNK = 2**20
-# Errors that say nothing of the archive.
+# Errors of the system, which do not mean that the archive is bad.
 OF_THE_SYSTEM = {
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EIO", "ENOMEM")
     if hasattr(errno, name)
 }
-# An archive is packed already.
+# An archive is already compressed.
 HEADERS = {"User-Agent": "xsbert", "Accept-Encoding": "identity"}
 
 
@@ -65,23 +65,23 @@ def load_model(
 
     Args:
         name: ``"mpnet_cos"``, ``"mpnet_dot"``, ``"droberta_cos"`` or ``"droberta_dot"``.
-        model_dir: folder for the models, made if there is none.
-        base_url: where ``name.zip`` is.
-        timeout: seconds without a byte after which a connection counts as broken.
-        n_attempts: how often the download is begun.
-        show_progress_bar: show how the download goes.
+        model_dir: folder for the models, created if missing.
+        base_url: URL of the folder that contains ``name.zip``.
+        timeout: seconds without data after which the connection is considered broken.
+        n_attempts: maximum number of download attempts.
+        show_progress_bar: show a progress bar of the download.
         **kwargs: as for `XSTransformer`, such as ``device``.
 
     Returns:
-        the shifted model, an `XSMPNet` or `XSRoberta`, with the similarity it was trained for.
+        the shifted model, an `XSMPNet` or `XSRoberta`, with the similarity that it was trained for.
 
     Raises:
-        ValueError: there is no model of that name; the archive is damaged, not safe to unpack or cannot be loaded, and
+        ValueError: there is no model of that name; the archive is damaged, unsafe to unpack or cannot be loaded, and
             was deleted; or the folder of an earlier download cannot be loaded.
-        ConnectionError: the server could not be reached or broke off.
+        ConnectionError: the server could not be reached or closed the connection.
         FileNotFoundError: the server does not have the archive.
-        FileExistsError: something else is where the model is to be.
-        OSError: ``model_dir`` cannot be written.
+        FileExistsError: the path of the model's folder, or of its archive, is taken by something else.
+        OSError: ``model_dir`` is not writable.
     """
     if name not in PUBLISHED:
         raise ValueError(f"name must be one of {', '.join(PUBLISHED)}, got {name!r}")
@@ -89,7 +89,7 @@ def load_model(
     folder = Path(model_dir) / name
     if not folder.is_dir():
         archive = folder.with_name(f".{name}.zip")
-        # Another call may make the folder meanwhile.
+        # Another call may create the folder at the same time.
         for path, taken in ((folder, os.path.lexists(folder) and not folder.is_dir()), (archive, archive.is_dir())):
             if taken:
                 raise FileExistsError(f"{path} is in the way of the model: remove it")
@@ -101,7 +101,7 @@ def load_model(
     try:
         return published.model_class(str(folder), **{"similarity_fn_name": published.similarity, **kwargs})
     except Exception:
-        # Either what the caller asks for, or a folder that an earlier version or somebody else has left.
+        # The cause is either an argument, or a bad folder that an earlier version or somebody else created.
         try:
             _try(folder, published)
         except Exception as error:
@@ -113,7 +113,7 @@ def load_model(
 
 
 class _Capped:
-    """A file that takes no more than any published model has."""
+    """A file that accepts at most `MAX_ARCHIVE_BYTES`, more than any published model has."""
 
     def __init__(self, file: BinaryIO, url: str) -> None:
         self._file, self._url = file, url
@@ -128,7 +128,7 @@ class _Capped:
 
 
 def _download(url: str, target: Path, timeout: float, n_attempts: int, show_progress_bar: bool) -> None:
-    # Where this is used alone: it takes time to be imported.
+    # Imported here because the import is slow.
     import pooch
     import requests
 
@@ -159,15 +159,15 @@ def _download(url: str, target: Path, timeout: float, n_attempts: int, show_prog
 
 
 def _install(archive: Path, folder: Path, published: Published) -> None:
-    """Unpack and load next to the final folder, and put it there in one step when all is well.
+    """Unpack and load the model next to its final folder, then move it there in one step.
 
     Raises:
         ValueError: the archive cannot be unpacked or loaded. It is deleted.
-        OSError: the disk is full, say. The archive stays for the next call.
+        OSError: for example, the disk is full. The archive stays for the next call.
     """
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        # A folder of its own, as that of mkdtemp is closed to other users.
+        # A subfolder, because other users cannot read the folder that mkdtemp creates.
         content = staging / "content"
         content.mkdir()
         try:
@@ -177,7 +177,7 @@ def _install(archive: Path, folder: Path, published: Published) -> None:
                 convert_weights(weights)
             check_configurations(root, published.model_class.model_types or ())
             _try(root, published)
-        # Whatever an archive from elsewhere leads to: it would be no better the next time.
+        # An archive that is not trusted can cause any error, and would cause it again.
         except Exception as error:
             if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
                 raise
@@ -191,9 +191,9 @@ def _install(archive: Path, folder: Path, published: Published) -> None:
 
 
 def _try(folder: Path, published: Published) -> None:
-    """Load a model and encode a word, without what the caller asks for."""
+    """Load a model without the caller's arguments and encode a word."""
     with warnings.catch_warnings():
-        # Loading it for the caller repeats them.
+        # They are repeated when the model is loaded for the caller.
         warnings.simplefilter("ignore")
         model = published.model_class(str(folder), device="cpu", similarity_fn_name=published.similarity)
         found = model.encode(["a"], show_progress_bar=False)

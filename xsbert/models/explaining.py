@@ -1,4 +1,4 @@
-"""How a sentence transformer explains pairs and texts."""
+"""`ExplainingTransformer`: explains single pairs and texts."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class ExplainingTransformer(ReferencedTransformer):
 
     @takes_options
     def explainer(self, **options: Unpack[OptionKeywords]) -> Explainer:
-        """An explainer to be used again: texts in, factors out, with options that are checked once.
+        """Create a reusable explainer, which computes the factors of texts. Options are checked once.
 
         Args:
             **options: see `Options`.
 
         Raises:
             TypeError: an option is of the wrong type.
-            ValueError: an option is outside what is allowed.
+            ValueError: an option is out of range.
 
         >>> explainer = model.explainer(layer=5, tolerance=0.05)
         >>> [len(factors.tokens) for factors in explainer.factors(["A cold day.", "Rain"])]
@@ -58,32 +58,32 @@ class ExplainingTransformer(ReferencedTransformer):
     ) -> Attribution:
         """Attribute the predicted similarity of two texts to pairs of their tokens.
 
-        Where one text is much longer than the other, its factors are pulled back from those of the shorter one by
-        reverse mode, which gives the same numbers for less.
+        If one text is much longer than the other, its factors are computed by reverse mode from those of the shorter
+        text. The numbers are the same at a lower cost.
 
         Args:
             text_a: S tokens, special tokens included.
             text_b: T tokens, special tokens included.
-            similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
-            prompt: put before both texts as in `encode`; a pair gives each text its own.
+            similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
+            prompt: prepended to both texts as in `encode`; a pair gives each text its own.
             prompt_name: name of a prompt of the model, or a pair of names.
             task: ``"query"`` or ``"document"`` embeds both texts as `encode_query` or `encode_document` does, with the
-                model's prompt of that side; ``("query", "document")`` the first as a query, the second as a document.
+                model's prompt for that task. ``("query", "document")`` embeds the first text as a query and the
+                second as a document.
             **options: see `Options`.
 
         Returns:
-            the attribution, with an (S, T) matrix, the parts that it leaves out, and its error.
+            the attribution, with an (S, T) matrix, the other parts of the score, and the error.
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: an argument is outside what is allowed, or a text is empty.
+            ValueError: an argument is out of range, or a text is empty.
             FloatingPointError: the model produced numbers that are not finite.
             MemoryError: the budget is too small for a single product.
 
         Warns:
-            UserWarning: a text is longer than the model's limit, and its last tokens were cut off; or the tolerance was
-                not reached.
-            ShiftWarning: a shift that was added to the model changes its score by more than 0.05. It is a UserWarning.
+            UserWarning: a text is longer than the model's limit and was truncated; or the tolerance was not reached.
+            ShiftWarning: an added shift changes the model's score by more than 0.05. It is a UserWarning.
 
         >>> out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", tolerance=0.01)
         >>> f"{out.score:.2f} = " + " + ".join(f"{part:.2f}" for part in out.parts.values())
@@ -139,26 +139,26 @@ class ExplainingTransformer(ReferencedTransformer):
         errors: str = "raise",
         **options: Unpack[OptionKeywords],
     ) -> Sequence[TextFactors | None]:
-        """The factors of texts, each distinct text computed once; `Attribution.of` combines any two of them.
+        """Compute the factors of texts, each distinct text once. `Attribution.of` combines any two of them.
 
-        `xsbert.save_factors` keeps them in a file.
+        `xsbert.save_factors` writes them to a file.
 
         Args:
             texts: one or more texts: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by
-                position. A table, a dictionary, a set or a single string is a TypeError.
-            units: ``"tokens"``, ``"words"`` or ``"sentences"``: the coarser ones give the sums of their tokens' factors
-                at one pass per unit and node.
+                position. A table, a dictionary, a set or a single string raises a TypeError.
+            units: ``"tokens"``, ``"words"`` or ``"sentences"``. The factor of a word or sentence is the sum of its
+                tokens' factors, and takes one pass per unit and node.
             prompt, prompt_name: a string or None, as for `encode`.
-            task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document`.
-            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and have None
-                for its factor.
+            task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document` does.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, giving its position, and
+                to return None for it.
             **options: see `Options`.
 
         Returns:
-            one factor for each text, in order.
+            one `TextFactors` for each text, in order.
 
         Raises, warns:
-            as `attribute_prediction`; an error names the text by its place. The bar counts texts.
+            as for `attribute_prediction`; an error gives the position of the text. The progress bar counts texts.
 
         >>> [factors.factors.shape for factors in model.text_factors(["A cold day.", "Rain"], layer=5)]
         [(6, 384), (3, 384)]
@@ -168,7 +168,7 @@ class ExplainingTransformer(ReferencedTransformer):
 
     @deprecated("token_factors() of a model is deprecated, its name is text_factors()")
     def token_factors(self, texts: Iterable[str], **how: Any) -> list[TextFactors]:
-        """`text_factors`, up to version 0.1.0."""
+        """Former name of `text_factors`, up to version 0.1.0."""
         return self.text_factors(texts, **how)
 
     @takes_options
@@ -181,18 +181,19 @@ class ExplainingTransformer(ReferencedTransformer):
         task: str | None = None,
         **options: Unpack[OptionKeywords],
     ) -> int:
-        """How many bytes the factors of a text would take at once besides the model, by forward mode.
+        """Predict the peak memory of a text's factors in forward mode, in bytes, without the model itself.
 
-        Counted from the tensors of a few products, of which the text takes as many at once as ``chunk_size`` says, or
-        as the library chooses. An allocator may add a little, by rounding and by the workspace of matrix products.
+        The prediction counts the tensors of a few products. The text computes ``chunk_size`` products at once, or a
+        number that the library chooses. An allocator may add a little, by rounding and by the workspace of matrix
+        products.
 
         Args:
-            text: the longest of the texts that are to be explained.
+            text: the longest text to be explained.
             prompt, prompt_name, task: as for `text_factors`.
             **options: see `Options`.
 
         Raises:
-            as `text_factors`.
+            as for `text_factors`.
 
         >>> model.predict_memory("A cold day.", layer=5) < 1e9
         True

@@ -1,4 +1,4 @@
-"""A sentence transformer with a reference for its texts, and perhaps shifted by it: how it is loaded and saved."""
+"""`ReferencedTransformer`: loads and saves a sentence transformer with a reference and an optional shift."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTr
 
 __all__ = ["ReferencedTransformer"]
 
-# How modules.json names the modules of a shifted model. They need no trust: they are not code from a model's files.
+# Names of the modules of a shifted model in modules.json. They are not code from a model's files and need no trust.
 OUR_MODULES = {
     f"{module.__module__}.{module.__qualname__}": module for module in (ReferenceTransformer, ReferenceShift)
 }
-# The models published with the papers name theirs so, and shift without a module of its own.
+# Name of the first module in the models published with the papers. These shift without a separate module.
 PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
 
 
 class ReferencedTransformer(SentenceTransformer):
-    """What an `XSTransformer` is before it explains: admitted, with a reference, perhaps shifted by it."""
+    """A sentence transformer that can be explained, with a reference and an optional shift."""
 
     model_types: ClassVar[tuple[str, ...] | None] = None
-    """The transformers model types that the class is made for, None for any."""
+    """The transformers model types that the class supports, None for any."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ReferencedTransformer(SentenceTransformer):
             check_not_to_be_quantised(name, kwargs.get(name))
         if model_name_or_path is None and kwargs.get("modules") is None:
             raise TypeError("model_name_or_path must be a model id or the path of a folder, unless modules are given")
-        # SentenceTransformer takes strings alone.
+        # SentenceTransformer accepts only strings.
         path = None if model_name_or_path is None else fspath(model_name_or_path)
         try:
             super().__init__(path, **kwargs)
@@ -65,7 +65,7 @@ class ReferencedTransformer(SentenceTransformer):
                 f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
             ) from error
         self._set_up(shift, reference, reference_positions)
-        # It can hold a token, which is not to be kept or pickled.
+        # It can hold an access token, which must not be kept or pickled.
         source = vars(self).pop("_source", None)
         if source is not None:
             check_loaded(self, source, is_new=True)
@@ -79,9 +79,9 @@ class ReferencedTransformer(SentenceTransformer):
         reference: str | None = None,
         reference_positions: str | None = None,
     ) -> Self:
-        """Take over a loaded `SentenceTransformer` without loading it again.
+        """Wrap a loaded `SentenceTransformer` without loading it again.
 
-        Weights are shared, ``model`` itself stays as it is. Other arguments, and errors, as for the class.
+        The weights are shared and ``model`` stays unchanged. Other arguments and errors are those of the class.
 
         Raises:
             TypeError: ``model`` is not a `SentenceTransformer`, such as a cross-encoder.
@@ -113,46 +113,46 @@ class ReferencedTransformer(SentenceTransformer):
 
     @property
     def n_layers(self) -> int:
-        """L, the number of encoder layers."""
+        """Number of encoder layers, L."""
         return len(encoder_layers(self._transformer))
 
     @property
     def shifted(self) -> bool:
-        """Whether embeddings are shifted by that of the reference."""
+        """Whether the embedding of the reference is subtracted from embeddings."""
         return any(isinstance(module, ReferenceShift) for module in self)
 
     @property
     def normalised(self) -> bool:
-        """Whether embeddings are divided by their norms at the end."""
+        """Whether the last module divides embeddings by their norms."""
         return isinstance(self[len(self) - 1], Normalize)
 
     @property
     def reference(self) -> Reference:
-        """What texts are compared with where nothing else is asked for."""
+        """The default reference of texts."""
         return self._reference
 
     @property
     def reference_positions(self) -> str:
-        """Which positions the tokens of the reference have: ``"text"`` or ``"padding"``."""
+        """Positions of the tokens of the reference: ``"text"`` or ``"padding"``."""
         return positions_of_reference(self._transformer, self._reference)
 
     @property
     def shift_added(self) -> bool:
         """Whether the shift was added to a model that was neither trained nor saved with it.
 
-        The model's own scores are then those without it, which results give as ``score_unshifted``. A call of
-        `train`, which the Trainer makes, ends this: what is trained from then on is the shifted model.
+        The model's own scores are then those without the shift. Results report them as ``score_unshifted``. `train`,
+        which the Trainer calls, resets the property, because later training includes the shift.
         """
         return any(isinstance(module, ReferenceShift) and module.added for module in self)
 
     @property
     def label(self) -> str:
-        """A name for readers: the model's id, or the end of its path."""
+        """Display name: the model's id, or the end of its path."""
         name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
 
     def unshifted_modules(self) -> list[nn.Module]:
-        """The modules that make f, sharing the weights: no reference, no shift, and no trailing normalisation."""
+        """Return the modules of f, without reference, shift and trailing normalisation. Weights are shared."""
         modules = [module for module in self if not isinstance(module, ReferenceShift)]
         while isinstance(modules[-1], Normalize):
             modules.pop()
@@ -163,7 +163,7 @@ class ReferencedTransformer(SentenceTransformer):
     @property
     def _transformer(self) -> Transformer:
         first = self[0]
-        assert isinstance(first, Transformer)  # as `check_supported` has found
+        assert isinstance(first, Transformer)  # `check_supported` has checked it
         return first
 
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
@@ -180,7 +180,7 @@ class ReferencedTransformer(SentenceTransformer):
             self._insert_shift(self._reference)
 
     def _insert_shift(self, reference: Reference) -> None:
-        """Put the shift behind pooling and dense modules, before a trailing normalisation."""
+        """Insert the shift after pooling and dense modules, before a trailing normalisation."""
         modules: OrderedDict[str, Any] = OrderedDict(self._modules)
         modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
         self._modules = _with_shift(modules, ReferenceShift(added=True))
@@ -202,7 +202,7 @@ class ReferencedTransformer(SentenceTransformer):
         return super()._load_module_class_from_ref(class_ref, *args, **kwargs)
 
     def _create_model_card(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """The usual model card, which for a shifted model also says that it is one, and how it is loaded."""
+        """Write the usual model card, and for a shifted model a note on the shift and on loading."""
         super()._create_model_card(path, *args, **kwargs)
         card = Path(path) / "README.md"
         if self.shifted and card.exists():
@@ -224,7 +224,7 @@ class ReferencedTransformer(SentenceTransformer):
 
 
 def _with_shift(modules: OrderedDict[str, Any], shift: ReferenceShift) -> OrderedDict[str, Any]:
-    """The modules with a shift before a trailing normalisation."""
+    """Return the modules with a shift before a trailing normalisation."""
     items = list(modules.items())
     end = len(items)
     while isinstance(items[end - 1][1], Normalize):

@@ -1,4 +1,4 @@
-"""The two sides of a pair: prompts, tasks, and files of factors."""
+"""Inputs of the two sides of a pair: texts, prompts and tasks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["ShiftWarning"]
 
 Sides = str | tuple[str | None, str | None] | None
-"""The same for both texts, or a pair."""
+"""One value for both texts, or a pair of values."""
 
 
 def sides_of(explainer: Explainer, prompt: Sides, prompt_name: Sides, task: Sides) -> tuple[Prompt, Prompt]:
-    """What is put before each of two texts."""
+    """Return the prompts of the two sides."""
     given = zip(_pair(prompt, "prompt"), _pair(prompt_name, "prompt_name"), _pair(task, "task"), strict=True)
     a, b = (explainer.prompt(*side) for side in given)
     return a, b
@@ -40,9 +40,9 @@ def both_sides(
     errors: str,
     pairs: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[list[TextFactors | None], list[TextFactors | None]]:
-    """What two lists of texts need to be combined, see `factors_for_pairs`; None for texts that are skipped.
+    """Compute the factors of two lists of texts by `factors_for_pairs`, with None for skipped texts.
 
-    Pairs are places among both lists, one after the other; None combines all of one with all of the other.
+    ``pairs`` are positions in the concatenation of both lists. None combines each text of one with each of the other.
     """
     tokenized = [
         explainer.tokenized_all(side, prompt, name=name, errors=errors)

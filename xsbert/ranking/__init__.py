@@ -1,4 +1,4 @@
-"""One query and many documents: hits, contrasts of hits, readers of retrievers, and files."""
+"""Rankings of documents for a query: hits, contrasts of hits, readers of retriever results, and files."""
 
 from .hit import Hit, Passage
 from .ranking import Ranking

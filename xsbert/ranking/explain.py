@@ -1,4 +1,4 @@
-"""How a ranking is explained: the model's own scores first, then the best documents along the query's embedding."""
+"""Computes a ranking: the model's own scores first, then explanations of the best documents."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = ["check_prompt_of_both", "explained_ranking"]
 
 
 def check_prompt_of_both(explainer: Explainer, prompt: Any, prompt_name: Any) -> None:
-    """Refuse one prompt for both sides of a model that tells them apart.
+    """Reject a single prompt if the model has different prompts for queries and documents.
 
     Raises:
-        ValueError: that is so.
+        ValueError: the model has different prompts, and a single one was given.
     """
     own = [explainer.prompt(task=task).text or "" for task in ("query", "document")]
     for name, value in (("prompt", prompt), ("prompt_name", prompt_name)):
@@ -107,7 +107,7 @@ def _best_by_passages(
     request: Request,
     explainer: Explainer,
 ) -> list[Scored]:
-    """Documents by the best of their passages' scores, or by their mean."""
+    """Rank documents by the maximum or the mean of their passages' scores."""
     assert request.passages is not None
     _check_limit(explainer.model, request.passages, prompt)
     ranges = [passages_of(each.text, model.tokenizer, request.passages, request.overlap) for each in documents]
@@ -129,7 +129,7 @@ def _best_by_passages(
 
 
 def _check_limit(model: Explainable, size: int, prompt: Prompt) -> None:
-    """Refuse passages that the model's limit would cut."""
+    """Reject passages that the model would truncate."""
     limits = [limit for limit in (length_limit(model[0]), position_limit(model[0])) if limit is not None]
     around = len(model.preprocess(["a"], prompt=prompt.text)["input_ids"][0]) - 1
     if limits and size + around > min(limits):
@@ -147,7 +147,7 @@ def _explained(
     similarity: str,
     request: Request,
 ) -> list[Hit]:
-    """Hits, those that cannot be explained with the reason."""
+    """Return the hits. Those that cannot be explained have a reason."""
     pieces = [(document.text[start:end], scored) for document, scored in best for start, end, _ in scored.passages]
     found = [_tokenized(explainer, piece, prompt, scored.index) for piece, scored in pieces]
     texts = [each for each in found if isinstance(each, TokenizedText)]
@@ -192,7 +192,7 @@ def _explained(
 
 
 def _tokenized(explainer: Explainer, text: str, prompt: Prompt, index: int) -> TokenizedText | str:
-    """A document or passage as the model sees it, or why the model cannot take it."""
+    """Tokenize a document or passage, or return the reason why the model cannot process it."""
     try:
         return explainer.tokenized(text, prompt, name=f"documents[{index}]", warn=False)
     except ValueError as error:
@@ -200,8 +200,7 @@ def _tokenized(explainer: Explainer, text: str, prompt: Prompt, index: int) -> T
 
 
 def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
-    """One warning of all texts that are cut, each hit has its own number; and one of those that the model sees nothing
-    of."""
+    """Warn once of all truncated texts (`Hit.n_cut` has each number), and once of texts of which nothing is left."""
     cut = sorted((text for text in texts if text.n_cut), key=lambda text: -text.n_cut)
     unseen = [text for text in texts if text.nothing_left]
     notes = [(cut, cut and cut[0].cut, ", and those of {} further hits (Hit.n_cut)")]
@@ -215,14 +214,14 @@ def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
 def _sides(
     explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText], detail: str
 ) -> list[TextFactors | str]:
-    """What each text needs for its score with the query, or why it cannot be had."""
+    """Return the factors that explain each text's score with the query, or the reason why there are none."""
     if not query.embedding.any():
         return ["the embedding of the query is zero"] * len(texts)
     work = _along_query if detail == "highlights" else _against_query
     try:
         return [*work(explainer, query, texts)]
     except OF_A_TEXT:
-        # One of them failed; which one shows alone.
+        # At least one text failed. Run them one at a time to find which.
         return [_alone(work, explainer, query, text) for text in texts]
 
 
@@ -234,13 +233,13 @@ def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedT
 
 
 def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """One direction for each text."""
+    """Compute the factors of each text along the query's embedding."""
     direction = query.embedding[None] / np.linalg.norm(query.embedding)
     return [*explainer.projected(texts, [direction] * len(texts))]
 
 
 def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """All that the query's tokens need of each text, by the cheaper direction."""
+    """Compute the factors of each text for all tokens of the query, by the cheaper direction."""
     basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
     long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis), len(text.tokens))]
     short = [at for at in range(len(texts)) if at not in set(long)]
@@ -263,7 +262,7 @@ def _no_score(sides: Sequence[TextFactors], similarity: str) -> str | None:
 
 
 def _warn_of_other_embeddings(ranking: Ranking) -> None:
-    """Warn where given embeddings score far from the model's own, which the explanation is of."""
+    """Warn if given embeddings score far from the model's own, which the explanation uses."""
     unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(ranking.query_factors.embedding))
     far = [
         hit
@@ -283,12 +282,12 @@ def _warn_of_other_embeddings(ranking: Ranking) -> None:
 def _compare_scores(
     documents: Sequence[Retrieved], query: Tensor, embeddings: Tensor, ranking: Ranking, shift_added: bool
 ) -> None:
-    """Warn where scores of the retriever are not the model's. Passages are other texts than a retriever embeds."""
+    """Warn if scores of the retriever are not the model's. Passages are not compared: retrievers embed other texts."""
     places = [at for at, each in enumerate(documents) if each.measure is not None and each.score is not None]
     hits = {hit.index: hit for hit in ranking if hit.explained}
     unshifted = {at: hit.passages[0].side.embedding_unshifted for at, hit in hits.items()}
     if shift_added:
-        # The retriever may have embedded without the shift, which only hits that are explained tell.
+        # The retriever may have embedded without the shift. Only explained hits have the unshifted embeddings.
         places = [at for at in places if unshifted.get(at) is not None]
     if not places:
         return

@@ -1,7 +1,7 @@
-"""Rankings as files and as JSON.
+"""Saves and loads rankings, and converts them to JSON.
 
-A saved ranking is one safetensors file: the factors of the query and of the documents in float64, and everything else
-as JSON under the key ``"xsbert"`` of the file's own metadata. Reading it executes nothing.
+A saved ranking is one safetensors file. It holds the factors of the query and the documents in float64, and everything
+else as JSON under the key ``"xsbert"`` of the file's metadata. Reading it executes no code.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PLAIN = ("index", "score", "text", "n_passages", "n_cut", "reason", "id", "retri
 
 
 def as_dict(ranking: RankingView) -> dict[str, Any]:
-    """The numbers of the account, as JSON can hold them."""
+    """Return the numbers of the printed summary as JSON types."""
     how = ranking.query_factors.settings
     return {
         "query": ranking.query,
@@ -70,16 +70,15 @@ def _hit_dict(hit: HitView) -> dict[str, Any]:
 
 
 def _plain(hit: HitView) -> dict[str, Any]:
-    """What JSON holds of a hit beside its numbers; a score that is not finite is null."""
+    """Return the scalar fields of a hit as JSON types. A score that is not finite becomes null."""
     return {name: finite_or_none(getattr(hit, name)) for name in PLAIN}
 
 
 def save_ranking(ranking: RankingView, path: str | PathLike[str]) -> None:
-    """Write a ranking to one file, all of it or nothing; an existing file is replaced.
+    """Write a ranking to one file atomically. An existing file is replaced.
 
     Raises:
-        ValueError: it holds numbers that are not finite, or that are so large that sums and products of them would not
-            be.
+        ValueError: the ranking holds numbers that are not finite, or so large that their sums and products are not.
         OSError: the file cannot be written.
     """
     check_ranking(ranking)
@@ -119,11 +118,11 @@ Arrays = dict[str, tuple[str, np.ndarray]]
 
 
 def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
-    """The fields of a ranking that `save_ranking` wrote; hits and their passages are dictionaries of fields, too.
+    """Read the fields of a ranking that `save_ranking` wrote. Hits and passages are dictionaries of their fields.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is damaged, is not a saved ranking, or has a newer format.
     """
     header, arrays = read_arrays(path, "ranking")
     content = header.content
@@ -144,10 +143,10 @@ def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def check_ranking(ranking: RankingView) -> None:
-    """Refuse a ranking that cannot be shown, or in which a number that follows from others is not finite.
+    """Check that a ranking can be displayed and that its derived numbers are finite.
 
     Raises:
-        ValueError: it is one.
+        ValueError: a check fails.
     """
     check_numbers(ranking.query_factors, "query")
     for rank, hit in enumerate(ranking):
@@ -180,13 +179,13 @@ def _check_hit(hit: HitView, name: str) -> None:
     for key, value in numbers.items():
         require(value is None or isfinite(value), f"the {key} of {name} is {value}")
     if hit.has_pairs:
-        # These can be combined, and have a similarity.
+        # Raises an error if the factors cannot be combined or have no similarity.
         for place in range(len(hit.passages)):
             hit.attribution_of(place)
 
 
 def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What JSON holds of a side; its numbers go to the arrays."""
+    """Return the JSON entries of a side, and add its numbers to the arrays."""
     for key in (*ARRAYS, *OPTIONAL):
         if getattr(side, key, None) is not None:
             arrays[f"{name}.{key}"] = np.ascontiguousarray(getattr(side, key), DTYPES["F64"])

@@ -1,4 +1,4 @@
-"""Which stretches of a text to mark: words, sentences or passages, with the weight of each."""
+"""Highlights of a text: words, sentences or passages with their weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ MERGES = ("words", "sentences", "passages")
 
 
 def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
-    """Stretches of a text with the sums of their units' shares, that of largest weight first.
+    """Return spans of a text with the sums of their units' contributions, largest first.
 
-    ``"words"`` are the units themselves, as the shares have them, but for those of white space alone. ``"sentences"``
-    hold the units that begin in them (see `sentence_ranges`). ``"passages"`` are runs of units that are together above
-    the mean of the text's units, as far as going on raises their sum above it: all maximal scoring subsequences (Ruzzo
-    & Tompa, ISMB 1999) of the shares less their mean.
+    ``"words"`` are the units of the contributions, except those of only white space. ``"sentences"`` contain the units
+    that begin in them (see `sentence_ranges`). ``"passages"`` are runs of units with contributions above the mean: all
+    maximal scoring subsequences (Ruzzo & Tompa, ISMB 1999) of the contributions minus their mean.
 
     Raises:
         ValueError: ``merge`` is none of these, or the tokenizer has no character offsets.
@@ -47,7 +46,7 @@ def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
 
 
 def best_stretches(values: Sequence[float] | np.ndarray) -> list[tuple[int, int]]:
-    """Disjoint stretches [start, end) of largest sum: the best one, then the best on either side of it, and so on.
+    """Return disjoint ranges [start, end) of largest sum: the best one, then the best on either side, recursively.
 
     >>> best_stretches([1.0, -3.0, 2.0, -1.0, 2.0])
     [(0, 1), (2, 5)]

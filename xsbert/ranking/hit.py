@@ -25,15 +25,15 @@ __all__ = ["Hit", "Passage"]
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """A part of a document that has a share in its score, and its factors."""
+    """A part of a document that contributes to its score, with its factors."""
 
     start: int
     end: int
-    """Characters [start, end) of the document: all of it, where passages were not asked for."""
+    """Characters [start, end) of the document: the whole document if it was not split into passages."""
     weight: float
-    """Its share in the document's score: 1, or 1/n where the score is the mean over n passages."""
+    """Weight in the document's score: 1, or 1/n if the score is the mean over n passages."""
     side: TextFactors = field(repr=False)
-    """Tokens. Along the query's embedding alone, a `ProjectedFactors`, unless pairs were asked for."""
+    """Factors of tokens. Without pairs, a `ProjectedFactors` along the query's embedding."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,38 +41,38 @@ class Hit:
     """One document of a ranking."""
 
     index: int
-    """Its place among the documents that were given."""
+    """Position among the given documents."""
     score: float
-    """The model's own, of `encode_query` and `encode_document`, or of the embeddings that were given; NaN, with a
-    `reason` and behind all others, where it is not finite."""
+    """The model's own score, by `encode_query` and `encode_document`, or that of the given embeddings. A score that is
+    not finite becomes NaN; the hit then ranks last and has a `reason`."""
     text: str
     """The document."""
     passages: tuple[Passage, ...]
-    """What made the score: one passage, or all of them where the score is their mean; none without explanation."""
+    """Passages that determine the score: one, or all if the score is their mean. Empty without an explanation."""
     query_factors: TextFactors = field(repr=False)
-    """The query's, as tokens."""
+    """Factors of the query's tokens."""
     similarity: str
     units: str = "words"
-    """``"tokens"``, ``"words"`` or ``"sentences"``: what `contributions` are of."""
+    """Units of `contributions`: ``"tokens"``, ``"words"`` or ``"sentences"``."""
     n_passages: int = 1
-    """Passages of the document, of which the best one, or all, made the score."""
+    """Number of passages of the document. The best one, or all, determine the score."""
     n_cut: int = 0
-    """Tokens of the document that the model's limit cut off, so that they have no share in the score."""
+    """Number of tokens of the document that were truncated and so do not contribute to the score."""
     reason: str | None = None
-    """Why there is no explanation; None where there is one."""
+    """Reason why there is no explanation; None if there is one."""
     id: str | int | float | None = None
-    """What the retriever calls the document; a number stays one."""
+    """The retriever's id of the document. A number stays a number."""
     retriever_score: float | None = None
-    """What the retriever gave, on its own scale, finite; ranks and explanations are of `score`."""
+    """The retriever's finite score, on its own scale. Ranks and explanations use `score` instead."""
 
     @property
     def explained(self) -> bool:
-        """Whether there is an explanation. The properties below raise a ValueError with the reason where not."""
+        """Whether there is an explanation. If not, the properties below raise a ValueError with the reason."""
         return self.reason is None
 
     @cached_property
     def document(self) -> Shares:
-        """What the units of the document have in the score; spans are characters of `text`."""
+        """Contributions of the document's units to the score. Spans are characters of `text`."""
         self._require_explained()
         if self.units == "sentences" and len(self.passages) > 1:
             return by_sentence(self.over("words").document)
@@ -91,7 +91,7 @@ class Hit:
 
     @cached_property
     def query(self) -> Shares:
-        """What the units of the query, which are words unless tokens were asked for, have in the score."""
+        """Contributions of the query's units to the score: tokens if `units` are tokens, otherwise words."""
         self._require_explained()
         units = "tokens" if self.units == "tokens" else "words"
         known = _in_units(self.query_factors, units)
@@ -102,32 +102,31 @@ class Hit:
 
     @property
     def contributions(self) -> np.ndarray:
-        """(U,) one number for each unit of the document; with `baseline` they sum to the score, up to `error`."""
+        """(U,) contributions of the document's units. With `baseline`, they sum to the score up to `error`."""
         return self.document.values
 
     @property
     def baseline(self) -> float:
-        """What the document's reference, of its length and without its words, has in the score."""
+        """Contribution of the document's reference, which has its length but not its words."""
         return self.document.baseline
 
     @property
     def error(self) -> float:
-        """The distance between the score and contributions plus baseline."""
+        """Absolute difference between the score and the sum of contributions and baseline."""
         return abs(self.score - self.document.total)
 
     @property
     def residual(self) -> float:
-        """The largest relative integration error of its passages."""
+        """Largest relative integration error of the passages."""
         self._require_explained()
         return max(passage.side.residual for passage in self.passages)
 
     @property
     def factor_error(self) -> float | None:
-        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V.
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V; see
+        `xsbert.integrated_jacobian.error_estimates`.
 
-        See `xsbert.integrated_jacobian.error_estimates`.
-
-        Along the query's direction alone few numbers tell it, so that it is wide (docs/guides/rankings.md).
+        Along the query's direction alone it relies on few numbers and is wide (docs/guides/rankings.md).
         """
         self._require_explained()
         errors = [passage.side.factor_error for passage in self.passages]
@@ -136,7 +135,7 @@ class Hit:
 
     @cached_property
     def score_unshifted(self) -> float | None:
-        """The model's own score where a shift was added to it, as in `Attribution`."""
+        """The model's own score if a shift was added to the model, as in `Attribution`."""
         self._require_explained()
         query = self.query_factors.embedding_unshifted
         scores = []
@@ -150,10 +149,10 @@ class Hit:
 
     @property
     def attribution(self) -> Attribution:
-        """Query and document, pair by pair, in words (text a is the query).
+        """Attribution to pairs of units of the query (text a) and the document (text b).
 
         Raises:
-            ValueError: only highlights were asked for, or the score is the mean over several passages.
+            ValueError: the ranking has only highlights, or the score is the mean over several passages.
         """
         self._require_explained()
         if len(self.passages) > 1:
@@ -161,7 +160,7 @@ class Hit:
         return self.attribution_of(0)
 
     def attribution_of(self, place: int) -> Attribution:
-        """The same of one of the passages that made the score."""
+        """Return the attribution of one of the passages that determine the score."""
         side = self.passages[place].side
         if isinstance(side, ProjectedFactors):
             raise ValueError('pairs of words were not asked for: explain the ranking with detail="pairs"')
@@ -171,17 +170,16 @@ class Hit:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether `attribution` is there."""
+        """Whether `attribution` is available."""
         return self.explained and not any(isinstance(passage.side, ProjectedFactors) for passage in self.passages)
 
     def highlights(self, merge: str = "words", k: int | None = None) -> list[Highlight]:
-        """Stretches of the document with their weights in the score, that of largest weight first.
+        """Return spans of the document with their contributions to the score, largest first.
 
         Args:
-            merge: ``"words"``, ``"sentences"`` or ``"passages"``, the runs of words that stand out; see
-                `xsbert.ranking.highlights`. Words are those of the tokenizer, also where `units` are tokens or
-                sentences.
-            k: most of them.
+            merge: ``"words"``, ``"sentences"`` or ``"passages"`` (runs of words with high contributions); see
+                `xsbert.ranking.highlights`. Words are those of the tokenizer, also if `units` are tokens or sentences.
+            k: maximum number of spans; None returns all.
         """
         k = checked_integer(k, "k", least=1, optional=True, wrong_type=ValueError)
         return highlights_of(self.over("words").document, merge)[:k]
@@ -195,21 +193,21 @@ class Hit:
         merge: str = "words",
         escape: Callable[[str], str] | None = None,
     ) -> str:
-        """The document with marks around its highlights, as search engines give it.
+        """Return the document with tags around its highlights, as search engines do.
 
         Args:
-            pre, post: put around each stretch.
-            threshold: between 0 and 1: weights below this share of the largest are not marked.
+            pre, post: inserted before and after each highlight.
+            threshold: between 0 and 1; weights below this fraction of the largest are not marked.
             merge: as for `highlights`.
-            escape: applied to each piece of the text; `html.escape` for a page.
+            escape: applied to each piece of the text, such as `html.escape` for a page.
         """
         return tagged(self.text, self.highlights(merge), pre, post, threshold, escape)
 
     def within(self, sentence: int) -> Shares:
-        """The words of one sentence of the document, by its place among all, from 0. Costs nothing.
+        """Return the contributions of the words of one sentence, given its index from 0. No model pass is needed.
 
         Raises:
-            IndexError: there is no such sentence, or the model's limit cut it off.
+            IndexError: there is no such sentence, or it was truncated.
         """
         words = self.over("words").document
         sentences = sorted(highlights_of(words, "sentences"), key=lambda each: each.start)
@@ -230,7 +228,7 @@ class Hit:
         )
 
     def over(self, units: str) -> Hit:
-        """The same hit with other units of the document; nothing is computed anew."""
+        """Return the hit with other units of the document, without any new computation of the model."""
         check_units(units)
         return self if units == self.units else replace(self, units=units)
 
@@ -239,7 +237,7 @@ class Hit:
             raise ValueError(f"document {self.index} is not explained: {self.reason}")
 
     def _scale(self, passage: Passage) -> float:
-        """c of the query and one passage."""
+        """Return the scale c of the score of the query and one passage."""
         if self.similarity == "cosine":
             return float(np.linalg.norm(self.query_factors.embedding) * np.linalg.norm(passage.side.embedding))
         return self.query_factors.normalisation * passage.side.normalisation

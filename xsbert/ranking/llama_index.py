@@ -1,4 +1,4 @@
-"""A node postprocessor of LlamaIndex."""
+"""A node postprocessor for LlamaIndex."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ KEYS = ("xsbert_highlights", "xsbert_reason")
 
 
 def llama_index_postprocessor(model: Any, **options: Any) -> Any:
-    """A node postprocessor of LlamaIndex that ranks by the model and writes the explanation beside each node.
+    """Create a node postprocessor for LlamaIndex that ranks by the model and adds an explanation to each node.
 
-    Nodes come back in the model's order and with its scores. The metadata of each get ``xsbert_highlights``, a list of
-    start, end and weight, best first, and ``xsbert_reason`` where a node could not be explained; both are kept from the
-    texts that language models and embeddings see.
+    It returns nodes in the model's order and with its scores. The metadata of each node contains
+    ``xsbert_highlights``, a list of start, end and weight, best first. If a node cannot be explained, it contains
+    ``xsbert_reason``. Both keys are excluded from the texts for language models and embeddings.
 
     Args:
         model: an `XSTransformer`.
-        **options: of `XSTransformer.explain_ranking`.
+        **options: as for `XSTransformer.explain_ranking`.
 
     Raises:
         ImportError: llama-index-core is not installed.
@@ -29,7 +29,7 @@ def llama_index_postprocessor(model: Any, **options: Any) -> Any:
     schema = optional("llama_index.core.schema", "llama-index-core", "llama_index_postprocessor")
 
     class XSBertPostprocessor(types.BaseNodePostprocessor):
-        """Ranks nodes by the model's own scores and writes its highlights beside them."""
+        """Ranks nodes by the model's own scores and adds its highlights to their metadata."""
 
         @classmethod
         def class_name(cls) -> str:
@@ -47,7 +47,7 @@ def llama_index_postprocessor(model: Any, **options: Any) -> Any:
 
 
 def _with_highlights(schema: Any, item: Any, hit: Any) -> Any:
-    """A copy of the node; what others hold stays as it is."""
+    """Return a copy of the node with highlights. The given node stays unchanged."""
     node = item.node.model_copy(deep=True)
     found = [[each.start, each.end, each.weight] for each in hit.highlights()] if hit.explained else []
     node.metadata[KEYS[0]] = found

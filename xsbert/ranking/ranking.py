@@ -1,4 +1,4 @@
-"""A ranking that tells why: hits, best first, with what the words of query and document have in each score."""
+"""A ranking with explanations: hits, best first, with the contributions of words of query and document."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Ranking(Sequence[Hit]):
     """
 
     query_factors: TextFactors
-    """The query's, as tokens."""
+    """Factors of the query's tokens."""
     hits: tuple[Hit, ...]
     similarity: str
     detail: str
     """``"highlights"`` or ``"pairs"``."""
     n_documents: int
-    """How many were ranked, of which these are the best."""
+    """Number of ranked documents; the hits are the best of them."""
     pooling: str | None = None
-    """How the score of a document is made of those of its passages: ``"max"``, ``"mean"``, or None without passages."""
+    """Pooling of the passages' scores into the document's: ``"max"``, ``"mean"``, or None without passages."""
 
     @overload
     def __getitem__(self, place: int) -> Hit: ...
@@ -55,7 +55,7 @@ class Ranking(Sequence[Hit]):
     def __getitem__(self, place: slice) -> Ranking: ...
 
     def __getitem__(self, place: int | slice) -> Hit | Ranking:
-        """The hit of a rank, counted from 0; or a part of the ranking."""
+        """Return the hit at a rank, counted from 0, or a slice of the ranking."""
         return replace(self, hits=self.hits[place]) if isinstance(place, slice) else self.hits[place]
 
     def __len__(self) -> int:
@@ -68,17 +68,17 @@ class Ranking(Sequence[Hit]):
 
     @property
     def order(self) -> list[int]:
-        """Places of the documents, best first."""
+        """Indices of the documents, best first."""
         return [hit.index for hit in self.hits]
 
     @property
     def scores(self) -> list[float]:
-        """In the same order."""
+        """Scores in the same order."""
         return [hit.score for hit in self.hits]
 
     @cached_property
     def query_words(self) -> Shares:
-        """Units of the query; their values here are means over the hits that are explained."""
+        """Contributions of the query's units, averaged over the explained hits."""
         explained = [hit.query for hit in self.hits if hit.explained]
         if not explained:
             raise ValueError("no hit is explained: " + "; ".join(str(hit.reason) for hit in self.hits))
@@ -90,12 +90,12 @@ class Ranking(Sequence[Hit]):
 
     @property
     def query_matrix(self) -> np.ndarray:
-        """(n hits, S) what each unit of the query has in each score; NaN in the rows of hits without explanation."""
+        """(n hits, S) contributions of the query's units to each score; rows of unexplained hits are NaN."""
         width = len(self.query_words.units)
         return np.array([hit.query.values if hit.explained else np.full(width, np.nan) for hit in self.hits])
 
     def over(self, units: str) -> Ranking:
-        """The same with other units of the documents; nothing is computed anew.
+        """Return the ranking with other units of the documents, without any new computation of the model.
 
         >>> ranking.over("tokens")[0].document.units
         ('[CLS]', 'a', 'cold', 'day', '.', '[SEP]')
@@ -103,14 +103,14 @@ class Ranking(Sequence[Hit]):
         return replace(self, hits=tuple(hit.over(units) for hit in self.hits))
 
     def contrast(self, i: int, j: int) -> Contrast:
-        """Why the hit of rank i scores higher (or lower) than that of rank j, by the words of the query and of both.
+        """Attribute the difference in score between the hits at ranks i and j to the words of query and documents.
 
         Args:
             i, j: ranks, counted from 0.
 
         Raises:
             IndexError: there is no such rank.
-            TypeError: a rank is no integer.
+            TypeError: a rank is not an integer.
             ValueError: a hit is not explained.
 
         >>> why = ranking.contrast(0, 1)
@@ -123,14 +123,14 @@ class Ranking(Sequence[Hit]):
         return contrast_of(*sides, self.similarity, how)
 
     def contrast_model(self, other: Ranking, index: int) -> ModelContrast:
-        """This model's and another's explanation of one document, word by word, each on its own scale.
+        """Compare two models' explanations of one document, word by word, each on its own scale.
 
         Args:
-            other: a ranking by the other model for the same query, both with ``detail="pairs"``.
-            index: the document's place among the documents that were given.
+            other: ranking of another model for the same query. Both need ``detail="pairs"``.
+            index: position of the document among the given documents.
 
         Raises:
-            ValueError: the queries differ, or the document is in one of the rankings alone.
+            ValueError: the queries differ, or one of the rankings lacks the document.
 
         >>> texts = ["It rains.", "A cold day."]
         >>> one, other = (model.explain_ranking("cold weather", texts, detail="pairs", layer=layer) for layer in (4, 5))
@@ -143,7 +143,7 @@ class Ranking(Sequence[Hit]):
         return contrast_models(own.over("words").attribution, others.over("words").attribution)
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers of the account, as JSON can hold them. `save` keeps the factors as well.
+        """Return all numbers of the printed summary as JSON types. `save` also stores the factors.
 
         >>> import json
         >>> [hit["index"] for hit in json.loads(json.dumps(ranking.to_dict()))["hits"]]
@@ -152,11 +152,11 @@ class Ranking(Sequence[Hit]):
         return as_dict(self)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each unit of each document.
+        """Return a data frame with one row for each unit of each document.
 
         Returns:
-            ``rank`` from 0, ``index``, ``id``, ``score``, ``unit``, ``role``, ``start``, ``end``, ``contribution``. A
-            hit without explanation has one row, with None for its unit and its reason as the role.
+            columns ``rank`` from 0, ``index``, ``id``, ``score``, ``unit``, ``role``, ``start``, ``end`` and
+            ``contribution``. An unexplained hit has one row, with None as the unit and its reason as the role.
 
         Raises:
             ImportError: pandas is not installed.
@@ -177,15 +177,15 @@ class Ranking(Sequence[Hit]):
                 rows.append((*head, unit, role, *span, float(value)))
         names = ["rank", "index", "id", "score", "unit", "role", "start", "end", "contribution"]
         frame = pandas().DataFrame(rows, columns=names)
-        # Beside a missing one, whole numbers would become fractions.
+        # As a numeric column, a missing id would turn integers into floats.
         frame["id"] = pandas().Series([row[2] for row in rows], dtype=object)
         return frame
 
     def to_html(self, path: str | PathLike[str] | None = None) -> str:
-        """One self-contained page: the query's words above, hits below with their highlights. Needs no network.
+        """Return a self-contained page with the query's words and the highlighted hits. It needs no network.
 
         Args:
-            path: also write the page to this file, in UTF-8, all of it or nothing.
+            path: also write the page to this file in UTF-8, atomically.
 
         Raises:
             ValueError: a number is not finite.
@@ -202,10 +202,10 @@ class Ranking(Sequence[Hit]):
         return fragment(self)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the ranking to one file (safetensors), all of it or nothing; an existing file is replaced.
+        """Write the ranking to one safetensors file atomically. An existing file is replaced.
 
         Raises:
-            ValueError: it holds numbers that are not finite.
+            ValueError: the ranking holds numbers that are not finite.
             OSError: the file cannot be written.
 
         >>> ranking.save(folder / "ranking.safetensors")
@@ -217,8 +217,8 @@ class Ranking(Sequence[Hit]):
         """Read a ranking that `save` wrote.
 
         Raises:
-            OSError: there is no such file, or it cannot be read.
-            ValueError: the file is damaged, is no saved ranking, or was written in a newer format.
+            OSError: the file does not exist or cannot be read.
+            ValueError: the file is damaged, is not a saved ranking, or has a newer format.
 
         >>> ranking.save(folder / "ranking.safetensors")
         >>> xsbert.Ranking.load(folder / "ranking.safetensors").order == ranking.order

@@ -1,4 +1,4 @@
-"""What a ranking is asked for, and the documents that score best."""
+"""The options of a ranking, and the choice of the best documents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POOLINGS = ("max", "mean")
 
 @dataclass(frozen=True)
 class Request:
-    """What to rank and how to tell of it; checked when it is made."""
+    """Options of a ranking, checked on creation."""
 
     top_k: int | None = None
     detail: str = "highlights"
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Scored:
-    """A document with its score, and the passages that made it: place among all, characters, share."""
+    """A document with its score, and the passages (start, end, weight) that determine it."""
 
     index: int
     score: float
@@ -78,7 +78,7 @@ def checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransfo
 
 
 def _array_of(embeddings: Any) -> np.ndarray:
-    """(n, E) numbers, of an array or of a column whose entries are arrays or lists."""
+    """Return an (n, E) array, from an array or from a column of arrays or lists."""
     array = np.asarray(embeddings)
     if array.dtype == object:
         rows = as_entries(embeddings, "document_embeddings", "arrays")
@@ -86,23 +86,23 @@ def _array_of(embeddings: Any) -> np.ndarray:
             array = np.array([np.asarray(row, dtype=np.float64) for row in rows])
         except (TypeError, ValueError) as error:
             raise ValueError(f"document_embeddings must hold one row of numbers for each document: {error}") from None
-    # Torch warns of what it may not write to.
+    # torch warns about arrays that are not writeable.
     return array if array.flags.writeable else array.copy()
 
 
 def best_documents(
     query: Tensor, embeddings: Tensor, texts: Sequence[str], similarity: str, request: Request
 ) -> list[Scored]:
-    """Documents as `sentence_transformers.util.semantic_search` ranks them, the best first.
+    """Rank documents as `sentence_transformers.util.semantic_search` does, best first.
 
-    Those whose embeddings are not finite, so that they have no score, come last, with NaN.
+    Documents with embeddings that are not finite have no score. They come last, with NaN.
 
     Args:
         query: (E,)
         embeddings: (n, E)
         texts: n documents.
         similarity: ``"cosine"`` or ``"dot"``.
-        request: how many.
+        request: gives the number of documents, ``top_k``.
     """
     compare = util.cos_sim if similarity == "cosine" else util.dot_score
     top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))

@@ -1,4 +1,4 @@
-"""Whether the scores of a retriever are those of the model that explains them."""
+"""Compares the scores of a retriever with those of the explained model."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from .retrievers import Retrieved
 
 __all__ = ["BEARABLE_DIFFERENCE", "warn_of_other_scores"]
 
-# Between two scores of one pair of texts, in units of the embeddings' lengths: what eight bits leave.
+# Allowed difference of two scores of one pair, relative to the embeddings' norms: the rounding of eight bits.
 BEARABLE_DIFFERENCE = 0.02
-# The same where an index may have compressed the embeddings.
+# The same if an index may have compressed the embeddings.
 COMPRESSED_DIFFERENCE = 0.1
 MOST_NAMED = 5
 
 Embeddings = tuple[np.ndarray, np.ndarray]
-"""Of the query (E,) and of n documents (n, E)."""
+"""Embeddings of the query (E,) and of n documents (n, E)."""
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A measure, its values by the model's own embeddings, and how far each may be from the retriever's score."""
+    """A measure with its values for the model's own embeddings, and the units of allowed differences."""
 
     name: str
     values: np.ndarray
     """(n,)"""
     units: np.ndarray
-    """(n,) lengths of embeddings, in the measure's own unit."""
+    """(n,) sizes of embeddings, in the unit of the measure."""
 
     def excess(self, scores: np.ndarray, bearable: float) -> np.ndarray:
-        """(n,) distances from the scores, as multiples of what is bearable."""
+        """Return (n,) absolute differences from the scores, divided by the allowed difference."""
         return np.abs(self.values - scores) / np.maximum(bearable * self.units, 1e-12)
 
 
@@ -44,16 +44,16 @@ def warn_of_other_scores(
     candidates: Sequence[Embeddings],
     similarity: str = "cosine",
 ) -> None:
-    """Warn once if scores of a retriever, which should be the model's own, differ from them by more than rounding.
+    """Warn once if a retriever's scores should be the model's own but differ from them by more than rounding.
 
-    Which function a retriever scores by is not known. Of those that it may have, the one that fits most scores is
-    taken, so that a warning means that none fits.
+    The score function of the retriever is unknown. The comparison uses the possible function that fits most scores. A
+    warning therefore means that no function fits.
 
     Args:
-        documents: of a ranking.
-        compared: places of n documents that have a ``measure`` and a ``score``.
-        candidates: embeddings that the retriever may have scored by, of the query and of these n documents.
-        similarity: ``"cosine"`` or ``"dot"``, that of the ranking, which the warning tells where no function fits.
+        documents: documents of a ranking.
+        compared: positions of n documents that have a ``measure`` and a ``score``.
+        candidates: embeddings of the query and of these n documents that the retriever may have used.
+        similarity: similarity of the ranking, ``"cosine"`` or ``"dot"``. The warning names it if no function fits.
     """
     own = [_cosine, _dot] if similarity == "cosine" else [_dot, _cosine]
     for measure, functions, bearable in (
@@ -76,7 +76,7 @@ def _nearest(
     functions: Sequence[Callable[[np.ndarray, np.ndarray], _Comparison]],
     bearable: float,
 ) -> tuple[_Comparison, np.ndarray]:
-    """The first comparison in which the fewest scores are far, and how far each is."""
+    """Return the first comparison with the fewest excessive differences, and the differences."""
     found = []
     for query, embeddings in candidates:
         for function in functions:

@@ -1,7 +1,7 @@
-"""What search libraries return, as documents that `XSTransformer.explain_ranking` takes.
+"""Readers that convert the results of search libraries for `XSTransformer.explain_ranking`.
 
-xsbert never calls a store: it is given the query and the hits. Nothing here imports a search library; each is known by
-the names of its fields, so that any version with these will do.
+xsbert never calls a store: the user passes the query and the hits. Nothing here imports a search library. Results are
+recognised by the names of their fields, so any version with these fields works.
 """
 
 from __future__ import annotations
@@ -36,41 +36,41 @@ __all__ = [
     "sample",
 ]
 
-# Of LanceDB, the one that was computed last first.
+# Score columns of LanceDB, the one computed last first.
 SCORES = ("_relevance_score", "_score", "_distance")
 MISSING = object()
 MEASURES = {
     "similarity": "a similarity function of sentence-transformers, of the model's own embeddings",
     "index": "a similarity or distance of an index of the model's own embeddings, which may be compressed",
 }
-"""Scores of retrievers that `XSTransformer.explain_ranking` compares with the model's own."""
+"""Kinds of retriever scores that `XSTransformer.explain_ranking` compares with the model's own."""
 
 
 @dataclass(frozen=True)
 class Retrieved:
-    """A document as a retriever returned it. `XSTransformer.explain_ranking` checks it."""
+    """A document returned by a retriever. `XSTransformer.explain_ranking` checks it."""
 
     text: str
     id: str | int | float | None = None
-    """A string or a number, which stays one; of dates and UUIDs the usual text. NaN and NaT stand for none."""
+    """A string or a number. Dates and UUIDs become their usual text; NaN and NaT become None."""
     score: float | None = None
-    """On the retriever's own scale, which may be a distance. NaN stands for none; an infinite score is an error."""
+    """Score on the retriever's own scale, which may be a distance. NaN becomes None; an infinite score is an error."""
     measure: str | None = field(default=None, compare=False)
-    """Of `MEASURES`, for a score that must be equal to one of the model's own; None for any other, such as that of a
-    hybrid search."""
+    """A key of `MEASURES` if the score must equal one of the model's own scores. None for any other score, such as
+    that of a hybrid search."""
 
 
 def from_semantic_search(hits: Iterable[Mapping[str, Any]], corpus: Sequence[str]) -> list[Retrieved]:
-    """Of one query's hits from `sentence_transformers.util.semantic_search`.
+    """Read the hits of one query from `sentence_transformers.util.semantic_search`.
 
     Args:
-        hits: with ``corpus_id`` and ``score``, as it returns for one query (take the first of its lists).
-        corpus: the texts that were embedded, in that order: a list, or a column of pandas, numpy, Arrow, polars or
-            datasets. ``corpus_id`` is a position in it, whatever labels a pandas index has.
+        hits: dictionaries with ``corpus_id`` and ``score``, one of the lists that it returns (one list per query).
+        corpus: the embedded texts in their order: a list, or a column of pandas, numpy, Arrow, polars or datasets.
+            ``corpus_id`` is a position in it; labels of a pandas index are ignored.
 
     Raises:
-        TypeError: the hits of several queries were given at once; ``corpus`` is a table, a dictionary, a set or a
-            string; or a text of a hit is not a string.
+        TypeError: hits of several queries were given; ``corpus`` is a table, a dictionary, a set or a string; or a
+            text of a hit is not a string.
         ValueError: a text of a hit is empty, or a score is infinite.
         IndexError: a hit is outside the corpus.
     """
@@ -82,19 +82,19 @@ def from_semantic_search(hits: Iterable[Mapping[str, Any]], corpus: Sequence[str
 
 
 def from_faiss(scores: Any, places: Any, texts: Sequence[str] | Mapping[int, str]) -> list[Retrieved]:
-    """Of one row of what ``index.search(queries, k)`` of FAISS returns.
+    """Read one row of the result of ``index.search(queries, k)`` of FAISS.
 
     Args:
-        scores: (k,) similarities or distances, as the index has them.
-        places: (k,) places or ids; −1, by which FAISS says that it found fewer than k, is left out.
-        texts: the texts in the order of the index: a list, or a column of pandas, numpy, Arrow, polars or datasets, of
-            which places are positions, whatever labels a pandas index has; or a dictionary from the ids of the index to
-            their texts (``dict(series)`` takes a pandas index as such).
+        scores: (k,) similarities or distances of the index.
+        places: (k,) positions or ids. −1, the mark of FAISS for fewer than k results, is skipped.
+        texts: the texts in the order of the index: a list, or a column of pandas, numpy, Arrow, polars or datasets.
+            Places are positions in it; labels of a pandas index are ignored. Or a dictionary from ids of the index to
+            texts (``dict(series)`` uses the labels of a pandas index as ids).
 
     Raises:
         TypeError: ``texts`` is a table, a set or a string, or a text of a hit is not a string.
-        ValueError: the rows of several queries were given at once, or scores and places differ in number; a text of a
-            hit is empty, or a score is infinite.
+        ValueError: rows of several queries were given, scores and places differ in number, a text of a hit is empty,
+            or a score is infinite.
         IndexError: a place has no text.
     """
     one, other = np.asarray(scores), np.asarray(places)
@@ -103,23 +103,22 @@ def from_faiss(scores: Any, places: Any, texts: Sequence[str] | Mapping[int, str
             f"scores and places must be one row each, of one query, got shapes {one.shape} and {other.shape}"
         )
     kept = other >= 0
-    # A binary index counts bits.
+    # Scores of a binary index are integers, the number of differing bits.
     measure = "index" if one.dtype.kind == "f" else None
     return _of_corpus(other[kept].tolist(), one[kept].tolist(), texts, "texts", measure)
 
 
 def from_lancedb(rows: Any, text: str = "text", id: str | None = None) -> list[Retrieved]:
-    """Of ``table.search(vector).to_list()``, or of the same as a table of pandas, polars, Arrow or datasets.
+    """Read the rows of ``table.search(vector).to_list()``, or a table of pandas, polars, Arrow or datasets.
 
     Args:
-        rows: with the column of texts, and ``_distance``, ``_score`` or ``_relevance_score``.
-        text: the name of that column.
-        id: the name of a column that tells documents apart; None takes the column ``id``, in whatever case, where there
-            is one. Numbers stay numbers.
+        rows: rows with a column of texts, and ``_distance``, ``_score`` or ``_relevance_score``.
+        text: name of the column of texts.
+        id: name of the column of ids. None uses the column ``id``, in any case, if there is one. Numbers stay numbers.
 
     Raises:
-        TypeError: rows are not dictionaries or a table, or an id or a score is of a type that JSON does not have.
-        ValueError: a row has no text or not the column ``id``, two columns have one name, or a score is infinite.
+        TypeError: rows are not dictionaries or a table, or the type of an id or a score has no JSON equivalent.
+        ValueError: a row lacks a text or the column ``id``, two columns have the same name, or a score is infinite.
     """
     found = []
     for place, row in enumerate(_rows(rows, text, id)):
@@ -132,14 +131,14 @@ def from_lancedb(rows: Any, text: str = "text", id: str | None = None) -> list[R
 
 
 def from_qdrant(points: Any, text: str = "text") -> list[Retrieved]:
-    """Of ``client.query_points(…)``, or the list of its points.
+    """Read the result of ``client.query_points(…)`` of Qdrant, or the list of its points.
 
     Args:
         points: each with ``id``, ``score`` and ``payload``.
-        text: the key of the payload that holds the text.
+        text: key of the text in the payload.
 
     Raises:
-        ValueError: a point has no text, such as when it was asked for without its payload.
+        ValueError: a point has no text, for example because it was requested without its payload.
     """
     points = getattr(points, "points", points)
     return [
@@ -149,7 +148,7 @@ def from_qdrant(points: Any, text: str = "text") -> list[Retrieved]:
 
 
 def from_langchain(documents: Iterable[Any]) -> list[Retrieved]:
-    """Of documents of LangChain, or pairs of document and score as ``similarity_search_with_score`` gives them."""
+    """Read documents of LangChain, or the (document, score) pairs of ``similarity_search_with_score``."""
     found = []
     for place, item in enumerate(documents):
         document, score = item if isinstance(item, tuple) else (item, None)
@@ -159,7 +158,7 @@ def from_langchain(documents: Iterable[Any]) -> list[Retrieved]:
 
 
 def from_llama_index(nodes: Iterable[Any]) -> list[Retrieved]:
-    """Of the nodes with scores that a retriever of LlamaIndex returns."""
+    """Read the nodes with scores that a retriever of LlamaIndex returns."""
     found = []
     for place, item in enumerate(nodes):
         node = getattr(item, "node", item)
@@ -169,7 +168,7 @@ def from_llama_index(nodes: Iterable[Any]) -> list[Retrieved]:
 
 
 def from_haystack(documents: Iterable[Any]) -> list[Retrieved]:
-    """Of documents of Haystack."""
+    """Read documents of Haystack."""
     return [
         _document(getattr(document, "content", None), document.id, document.score, place, "content")
         for place, document in enumerate(documents)
@@ -178,17 +177,17 @@ def from_haystack(documents: Iterable[Any]) -> list[Retrieved]:
 
 @dataclass(frozen=True)
 class Sample:
-    """A small collection to try things on, written for xsbert."""
+    """A small example collection, written for xsbert."""
 
     ids: tuple[str, ...]
     documents: tuple[str, ...]
     queries: tuple[str, ...]
     relevant: tuple[tuple[str, ...], ...]
-    """For each query the ids of the documents that answer it."""
+    """For each query, the ids of the documents that answer it."""
 
 
 def sample() -> Sample:
-    """Sixteen short texts on everyday science, and ten questions with their answers.
+    """Return sixteen short texts on everyday science, and ten queries with their answers.
 
     >>> len(sample().documents), sample().queries[7], sample().relevant[7]
     (16, 'pull of the moon on the ocean', ('tides',))
@@ -203,27 +202,28 @@ def sample() -> Sample:
 
 
 def retrieved(documents: Any) -> list[Retrieved]:
-    """Any of these as documents: strings, also as a column of pandas, numpy, Arrow, polars or datasets; `Retrieved`;
-    what Qdrant, LangChain, LlamaIndex and Haystack return; and rows and tables that have their texts under ``"text"``.
+    """Read documents of any supported kind.
 
-    Of rows and tables the column ``id``, in whatever case, is taken along. Ids and scores become what JSON can hold.
+    These are strings, also as a column of pandas, numpy, Arrow, polars or datasets; `Retrieved`; results of Qdrant,
+    LangChain, LlamaIndex and Haystack; and rows and tables with their texts under ``"text"``. The column ``id`` of rows
+    and tables, in any case, is read too. Ids and scores are converted to JSON types.
 
     Raises:
-        TypeError: they are one string, one dictionary or a set, or of no known kind; of tables and rows, without
-            ``"text"``; or an id or a score is of a type that JSON does not have.
-        ValueError: there are none, or one of them has no text, or no Unicode text, or an infinite score; named by its
-            place.
+        TypeError: documents are one string, one dictionary or a set, or of an unknown kind; rows or tables have no
+            ``"text"``; or the type of an id or a score has no JSON equivalent.
+        ValueError: there are no documents, or one has no text, invalid Unicode or an infinite score; the message gives
+            its position.
     """
     if isinstance(documents, str):
         raise TypeError(f"documents must hold texts, got {type(documents).__name__}: {documents!r:.60}")
-    # Tables, which would give the names of their columns, or the columns.
+    # Iterating over a table would yield its columns or their names.
     names = column_names(documents)
     if names is not None:
         if "text" not in names:
             raise TypeError(_without_text(type(documents).__name__, names))
         items: list[Any] = [*from_lancedb(documents)]
     else:
-        # A Series has its labels as attributes, of which one may be "points".
+        # A Series exposes its labels as attributes; one may be "points".
         points = None if hasattr(type(documents), "iloc") else getattr(documents, "points", None)
         items = as_entries(documents if points is None else points, "documents", "texts")
     if not items:
@@ -254,7 +254,7 @@ def _retrieved(item: Any, place: int) -> Retrieved:
 
 
 def _reader(item: Any) -> Any:
-    """What reads a document, by the names of its fields."""
+    """Return the reader of a document, by the names of its fields."""
     if isinstance(item, Mapping):
         return from_lancedb if "text" in item else None
     if isinstance(item, tuple) and len(item) == 2 and hasattr(item[0], "page_content"):
@@ -272,7 +272,7 @@ def _reader(item: Any) -> Any:
 
 
 def _without_text(kind: str, names: Sequence[str]) -> str:
-    """What to do with rows whose texts are under another name, or elsewhere."""
+    """Return advice for rows that have no column ``"text"``."""
     if "corpus_id" in names:
         return f"{kind} holds places of texts: give xsbert.ranking.retrievers.from_semantic_search(hits, corpus)"
     return (
@@ -282,7 +282,7 @@ def _without_text(kind: str, names: Sequence[str]) -> str:
 
 
 def _of_corpus(places: list[Any], scores: list[Any], texts: Any, name: str, measure: str | None) -> list[Retrieved]:
-    """The texts of hits: of a dictionary, which only `from_faiss` takes, by its keys, otherwise by position."""
+    """Look up the texts of hits: by key in a dictionary, which only `from_faiss` accepts, otherwise by position."""
     strange = [(rank, place) for rank, place in enumerate(places) if not is_integer(place)]
     if strange:
         raise TypeError(f"hit {strange[0][0]} must name a text by an integer, got {strange[0][1]!r:.60}")
@@ -302,10 +302,10 @@ def _of_corpus(places: list[Any], scores: list[Any], texts: Any, name: str, meas
 
 
 def _rows(rows: Any, text: str, id: str | None) -> Iterable[Any]:
-    """The rows of a table as dictionaries of the columns that are read; a list of rows as it is."""
+    """Return the rows of a table as dictionaries of the required columns, and a list of rows unchanged."""
     table = as_table(rows)
     if table is None:
-        # A data set that is streamed gives its rows.
+        # A streamed data set yields its rows.
         return as_entries(plain_rows(rows), "rows", "rows")
     wanted = {text, *SCORES} | {name for name in table.names if _is_id(name)} if id is None else {text, id, *SCORES}
     required = [text] if id is None else [text, id]
@@ -332,7 +332,7 @@ def _id_of(row: Mapping[str, Any], name: str | None, place: int) -> Any:
 
 
 def _document(text: Any, id: Any, score: Any, place: int, where: str, measure: str | None = None) -> Retrieved:
-    """A document with all that comes with it checked, and as JSON can hold it."""
+    """Create a document with checked fields of JSON types."""
     if measure is not None and measure not in MEASURES:
         raise ValueError(f"documents[{place}].measure must be None or of {list(MEASURES)}, got {measure!r:.60}")
     return Retrieved(
@@ -348,7 +348,7 @@ def _checked(text: Any, place: int, where: str) -> str:
         raise ValueError(f"documents[{place}] must hold some text, and its {where} is {text!r:.60}")
     broken = half_surrogate(text)
     if broken is not None:
-        # No model embeds it, so that it has no score by which it could be ranked.
+        # No model can embed it, so it has no score and no rank.
         raise ValueError(
             f"documents[{place}] must be Unicode text, and its {where} has half of a surrogate pair at character "
             f"{broken}: {text!r:.60}"

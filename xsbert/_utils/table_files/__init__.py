@@ -1,6 +1,6 @@
-"""One reading of files of rows, for every command and function: CSV, TSV, JSON lines, Parquet, folders of Parquet.
+"""Readers of row files for all commands and functions: CSV, TSV, JSON lines, Parquet, folders of Parquet.
 
-CSV is read as RFC 4180 defines it, and strictly. In TSV and JSON lines each line stands alone. A text is never altered.
+CSV is read strictly by RFC 4180. In TSV and JSON lines each line is one record. Texts are never altered.
 """
 
 from .advice import advise, option_message

@@ -1,4 +1,4 @@
-"""Messages that name an argument in Python and the option of the same meaning on the command line."""
+"""Messages that name an argument in Python, or the corresponding option on the command line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def advise(error: E, advice: str) -> E:
     """Add advice to the message of an exception.
 
     Args:
-        error: with the problem as its only argument.
-        advice: what to do about it. Arguments of Python stand in braces, with a value or without one.
+        error: an exception with the problem as its only argument.
+        advice: the remedy. Names of Python arguments are in braces, with or without a value.
 
     >>> str(advise(ValueError("out holds a job"), "{resume=True} goes on with it"))
     'out holds a job: resume=True goes on with it'
@@ -31,11 +31,11 @@ def advise(error: E, advice: str) -> E:
 
 
 def option_message(error: BaseException, options: Mapping[str, str] | None = None) -> str:
-    """The message of an exception for users of the command line.
+    """Returns the message of an exception for users of the command line.
 
     Args:
-        error: of any kind; `advise` may have added advice to it.
-        options: options by name of the argument, where they are not spelled alike.
+        error: any exception, with or without advice from `advise`.
+        options: options by argument name, if their names differ.
 
     >>> option_message(advise(ValueError("out holds a job"), "{resume=True} goes on with it"))
     'out holds a job: --resume goes on with it'

@@ -16,24 +16,24 @@ __all__ = ["is_parquet", "parquet_batches", "parquet_files", "parquet_rows"]
 
 ENDINGS = (".parquet", ".pq")
 CHUNK = 4096
-# Of a `datasets.Dataset` and a `datasets.DatasetDict` that were saved to disk.
+# Files of a `datasets.Dataset` and a `datasets.DatasetDict` saved to disk.
 OF_DATASETS = ("state.json", "dataset_dict.json")
 N_NAMED = 5
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def is_parquet(path: str | PathLike[str]) -> bool:
-    """Whether a path is read as Parquet: by its ending, or as a folder."""
+    """Whether a path is read as Parquet: by its suffix, or as a folder."""
     return Path(path).is_dir() or Path(path).suffix.lower() in ENDINGS
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """A Parquet file, or those of a folder and the folders in it, by name. Warns of what is passed over.
+    """Returns a Parquet file, or those of a folder and its subfolders, by name. Warns of skipped files.
 
-    Names that begin with a dot or an underscore are no data, as other readers of such folders have it.
+    Names that begin with a dot or an underscore are not data, as in other readers of such folders.
 
     Raises:
-        ValueError: the folder holds none.
+        ValueError: the folder has no Parquet files.
     """
     if not path.is_dir():
         return [path]
@@ -56,15 +56,15 @@ def parquet_files(path: Path) -> list[Path]:
 
 
 def parquet_rows(path: Path, choose: Callable[[Sequence[str], str], Sequence[str]]) -> Iterator[Record]:
-    """The rows of a Parquet file or of a folder of them, counted from 0.
+    """Yields the rows of a Parquet file or of a folder of them, counted from 0.
 
     Args:
-        path: of the file or folder.
-        choose: takes the names of the columns of a file and the file's name, and returns those that are to be read.
+        path: path of the file or folder.
+        choose: function of the column names of a file and the file's name that returns the columns to read.
 
     Raises:
         ImportError: pyarrow is not installed.
-        ValueError: a file is no Parquet or damaged, or names columns alike; what ``choose`` raises.
+        ValueError: a file is not Parquet, is damaged, or has duplicate column names; or ``choose`` raises it.
     """
     number = 0
     for batch in parquet_batches(path, choose):
@@ -74,7 +74,7 @@ def parquet_rows(path: Path, choose: Callable[[Sequence[str], str], Sequence[str
 
 
 def parquet_batches(path: Path, choose: Callable[[Sequence[str], str], Sequence[str]]) -> Iterator[Any]:
-    """The same rows as record batches of Arrow, which keep the types of their columns.
+    """Yields the rows of `parquet_rows` as Arrow record batches, which keep the column types.
 
     Args:
         path, choose: as for `parquet_rows`.
@@ -108,7 +108,7 @@ def _batches(opened: Any, file: Path, columns: Sequence[str]) -> Iterator[Any]:
     try:
         yield from opened.iter_batches(batch_size=CHUNK, columns=[*columns])
     except OSError as error:
-        # Those of the system have numbers, and a damaged page has none.
+        # Errors of the system have numbers; errors of damaged pages have none.
         if error.errno is not None:
             raise
         raise ValueError(f"the Parquet file {file} is damaged: {error}") from None
@@ -119,6 +119,6 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _shown(path: Path) -> str:
-    """A file's name, or that of the hidden folder that it is in."""
+    """Returns a file's name, or the name of the hidden folder that contains it."""
     hidden = next((place for place, part in enumerate(path.parts) if part.startswith((".", "_"))), None)
     return str(path) if hidden is None else str(Path(*path.parts[: hidden + 1]))

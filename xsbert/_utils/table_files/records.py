@@ -1,4 +1,4 @@
-"""Lines of text to records: fields of CSV and TSV, objects of JSON lines."""
+"""Parsing of lines to records: fields of CSV and TSV, objects of JSON lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["BadRecord", "Record", "check_names", "delimited", "json_objects", "json_problem", "width_problem"]
 
-# Characters of a field in quotes. More are rather the rest of a file after a quote that was never closed.
+# Largest number of characters of a quoted field. A longer field is probably due to an unclosed quote.
 LONGEST_FIELD = 1 << 27
 MARGIN = 50
 JSON_ARRAY = re.compile(r'\s*\[\s*([\[{"]|$)')
@@ -22,7 +22,7 @@ class Record:
     """The fields or the object of one record."""
 
     place: str
-    """Where it begins: ``"line 3"``, counted from 1, or ``"row 3"`` of Parquet, counted from 0."""
+    """Position of its beginning: ``"line 3"``, counted from 1, or ``"row 3"`` of Parquet, counted from 0."""
     content: Any
     """A list of fields, or a dictionary."""
 
@@ -34,7 +34,7 @@ class Record:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record that cannot be used, while those after it can."""
+    """An invalid record. Later records can be valid."""
 
     place: str
     problem: str
@@ -46,19 +46,18 @@ class BadRecord:
 
 
 def delimited(lines: Iterable[str], name: str, delimiter: str, quoting: bool) -> Iterator[Record]:
-    """The records of CSV or TSV. Lines of nothing but white space are left out.
+    """Yields the records of CSV or TSV. Blank lines are skipped.
 
     Args:
-        lines: as `TextLines` cuts them.
-        name: of the file, for messages.
+        lines: lines as returned by `TextLines`.
+        name: name of the file, for messages.
         delimiter: ``","`` or a tab.
-        quoting: True reads quotes as RFC 4180 defines them: a field that begins with one goes on to its closing quote,
-            line feeds, delimiters and doubled quotes included. False takes quotes as any other character, so that each
-            line is a record.
+        quoting: True reads quotes as in RFC 4180: a quoted field ends at its closing quote and may contain line feeds,
+            delimiters and doubled quotes. False reads quotes as ordinary characters, so that each line is a record.
 
     Raises:
-        ValueError: with quoting, where a quote is not closed or stands where RFC 4180 has none, a carriage return
-            stands outside quotes, or a record has another number of fields than the first.
+        ValueError: with quoting, a quote is not closed or is not allowed by RFC 4180, a carriage return is outside
+            quotes, or a record has another number of fields than the first.
     """
     numbered = _Numbered(lines)
     width = None
@@ -81,7 +80,7 @@ def delimited(lines: Iterable[str], name: str, delimiter: str, quoting: bool) ->
 
 
 def json_objects(lines: Iterable[str], name: str) -> Iterator[Record | BadRecord]:
-    """The objects of JSON lines, and the lines that hold none. Empty lines are left out.
+    """Yields the objects of JSON lines, and the lines without object. Empty lines are skipped.
 
     Raises:
         ValueError: the file is a JSON array.
@@ -105,10 +104,10 @@ def json_objects(lines: Iterable[str], name: str) -> Iterator[Record | BadRecord
 
 
 def check_names(names: Sequence[str], name: str, place: str) -> None:
-    """Refuse a header that names columns alike. Columns without a name may be several.
+    """Checks the names of a header. Several columns may have no name.
 
     Raises:
-        ValueError: it does.
+        ValueError: two columns have the same name.
     """
     twice = [column for column, n in Counter(names).items() if n > 1 and column]
     if twice:
@@ -119,12 +118,12 @@ def check_names(names: Sequence[str], name: str, place: str) -> None:
 
 
 def json_problem(value: Any) -> str | None:
-    """Why a value of JSON lines cannot be written as JSON again, such as NaN or a number that became infinite; or None.
+    """Returns why a value of JSON lines cannot be written as JSON, such as NaN or an overflow to infinity; or None.
 
     >>> json_problem({"id": [7, "a"]}), json_problem({"id": [float("nan")]})
     (None, 'Out of range float values are not JSON compliant')
     """
-    # Deeper than it is, since it will stand within a record.
+    # The value is nested further, since it will be part of a record.
     for _ in range(MARGIN):
         value = [value]
     try:
@@ -135,7 +134,7 @@ def json_problem(value: Any) -> str | None:
 
 
 def width_problem(fields: Sequence[str], width: int) -> str:
-    """What is wrong with a record of another width than the header."""
+    """Returns the problem of a record with another number of fields than the header."""
     problem = f"it has {_counted(len(fields))}, the header has {width}"
     if any(field.startswith('"') or field.endswith('"') for field in fields):
         problem += "; quotes are read as characters, unless quoting is asked for"
@@ -143,7 +142,7 @@ def width_problem(fields: Sequence[str], width: int) -> str:
 
 
 class _Numbered:
-    """Lines with the number of the last one, counted from 1."""
+    """An iterator over lines, with the number of the last line, counted from 1."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -159,7 +158,7 @@ class _Numbered:
 
 
 def _quoted_fields(text: str, lines: _Numbered, name: str, delimiter: str) -> list[str]:
-    """The fields of the record that begins with a line; takes further lines where a field goes on in them."""
+    """Returns the fields of the record that begins with a line. Reads further lines if a field continues there."""
     fields, at = [], 0
     plain = re.compile(f'[^"\r\n{delimiter}]*')
     while True:
@@ -174,14 +173,14 @@ def _quoted_fields(text: str, lines: _Numbered, name: str, delimiter: str) -> li
         if text.startswith(delimiter, at):
             at += 1
             continue
-        # A carriage return without a line feed ends nothing but the file.
+        # A carriage return without a line feed is a line ending only at the end of the file.
         if text[at:] in ("", "\n", "\r\n", "\r"):
             return fields
         raise ValueError(f"{name}, line {lines.number}: {_misplaced(text[at], in_quotes, len(fields), start)}")
 
 
 def _in_quotes(text: str, at: int, lines: _Numbered, name: str) -> tuple[str, str, int]:
-    """A field from behind its opening quote on; the line that its closing quote stands in, and the place behind it."""
+    """Returns a field after its opening quote, the line of its closing quote, and the index after that quote."""
     start, pieces, n_characters = lines.number, [], 0
     while True:
         end = text.find('"', at)
@@ -214,7 +213,7 @@ def _misplaced(character: str, in_quotes: bool, number: int, start: int) -> str:
 
 
 def _without_ending(line: str) -> str:
-    """A carriage return before the line feed, or at the end of the file, belongs to the ending."""
+    """Returns a line without its ending, which includes a carriage return."""
     return line.removesuffix("\n").removesuffix("\r")
 
 

@@ -1,4 +1,4 @@
-"""Rows of a file by name of column, whatever its format."""
+"""Rows of a file of any format, by column name."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 class MissingColumnError(ValueError):
-    """A file has no column of a name that was asked for."""
+    """A file lacks a requested column."""
 
 
 def read_rows(
     path: str | PathLike[str], *, required: Sequence[str] = (), quoting: bool | None = None
 ) -> Iterator[Record | BadRecord]:
-    """The rows of a CSV, TSV, JSON-lines or Parquet file or of a folder of Parquet files.
+    """Yields the rows of a CSV, TSV, JSON-lines or Parquet file or of a folder of Parquet files.
 
     Args:
-        path: of the file, whose ending tells its format; one that begins with ``{`` is JSON lines, too.
-        required: names of columns. A row of JSON lines may lack some of them, as long as another has them. Of Parquet
-            they and a column ``id`` are read; without any, all columns.
-        quoting: of CSV and TSV, whether quotes enclose fields; None says yes for CSV, no for TSV.
+        path: path of the file. The suffix determines the format; a file that begins with ``{`` is also JSON lines.
+        required: column names. A row of JSON lines may lack some of them if another row has them. Of Parquet, only
+            these columns and ``id`` are read; without names, all columns.
+        quoting: for CSV and TSV, whether quotes enclose fields; None means True for CSV and False for TSV.
 
     Yields:
-        records with a dictionary as content, and those that cannot be used, while the others can.
+        Records with a dictionary as content, and invalid records.
 
     Raises:
         OSError: the file cannot be read.
-        MissingColumnError: there is no column of a required name.
-        ValueError: the file is in none of these formats, or malformed; the message names the line.
+        MissingColumnError: a required column does not exist.
+        ValueError: the file has another format, or is malformed; the message gives the line.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no source {path}")
@@ -64,19 +64,19 @@ def read_rows(
 
 
 def parquet_columns(path: str | PathLike[str], required: Sequence[str]) -> Iterator[list[Any]]:
-    """Columns of a Parquet file or a folder of them, a batch of rows at a time.
+    """Yields columns of a Parquet file or a folder of them, in batches of rows.
 
     Args:
-        path: of the file or folder.
-        required: names of the columns.
+        path: path of the file or folder.
+        required: column names.
 
     Yields:
-        An array of Arrow for each name.
+        An Arrow array for each name.
 
     Raises:
-        OSError: A file cannot be read.
-        MissingColumnError: A file has no column of a required name.
-        ValueError: A file is no Parquet file, or damaged.
+        OSError: a file cannot be read.
+        MissingColumnError: a file lacks a required column.
+        ValueError: a file is not a Parquet file, or is damaged.
     """
 
     def choose(names: Sequence[str], name: str) -> Sequence[str]:
@@ -88,11 +88,11 @@ def parquet_columns(path: str | PathLike[str], required: Sequence[str]) -> Itera
 
 
 def kind_of(name: str, first: str) -> str | None:
-    """``"csv"``, ``"tsv"``, ``"jsonl"``, or None where neither the ending nor the first line tells.
+    """Returns ``"csv"``, ``"tsv"``, ``"jsonl"``, or None if neither the suffix nor the first line determines it.
 
     Args:
-        name: of the file.
-        first: its first line that is not empty.
+        name: name of the file.
+        first: its first non-empty line.
 
     Raises:
         ValueError: the file is a JSON array.
@@ -106,7 +106,7 @@ def kind_of(name: str, first: str) -> str | None:
 
 
 def peek(lines: Iterator[str], name: str) -> tuple[str | None, Iterator[str]]:
-    """What `kind_of` says of lines, and all of the lines."""
+    """Returns `kind_of` for lines, and an iterator over all lines."""
     held, first = [], ""
     while not first.strip() and (line := next(lines, None)) is not None:
         first = line
@@ -117,16 +117,16 @@ def peek(lines: Iterator[str], name: str) -> tuple[str | None, Iterator[str]]:
 def rows_of_lines(
     lines: Iterable[str], name: str, kind: str, *, required: Sequence[str] = (), quoting: bool | None = None
 ) -> Iterator[Record | BadRecord]:
-    """The rows of text.
+    """Yields the rows of lines of text.
 
     Args:
-        lines: as `TextLines` cuts them.
-        name: of the file, for messages.
-        kind: ``"csv"``, ``"tsv"`` or ``"jsonl"``. The first record of a table names its columns.
+        lines: lines as returned by `TextLines`.
+        name: name of the file, for messages.
+        kind: ``"csv"``, ``"tsv"`` or ``"jsonl"``. The first record of a table is its header.
         required, quoting: as for `read_rows`.
 
     Yields, Raises:
-        as for `read_rows`.
+        As for `read_rows`.
     """
     check_quoting(quoting, kind)
     if kind == "jsonl":
@@ -149,7 +149,7 @@ def rows_of_lines(
 
 
 def records_of(lines: Iterable[str], name: str, kind: str, quoting: bool | None) -> Iterator[Record | BadRecord]:
-    """The records of CSV or TSV; such whose fields are all empty are bad ones.
+    """Yields the records of CSV or TSV. Records with only empty fields are invalid.
 
     Raises:
         ValueError: as for `delimited`.
@@ -163,11 +163,11 @@ def records_of(lines: Iterable[str], name: str, kind: str, quoting: bool | None)
 
 
 def check_quoting(quoting: bool | None, kind: str) -> None:
-    """Refuse an argument that goes with CSV and TSV.
+    """Checks ``quoting``, which is valid only for CSV and TSV.
 
     Raises:
-        TypeError: it is no truth value.
-        ValueError: it is given with another kind of file.
+        TypeError: ``quoting`` is not a boolean.
+        ValueError: ``quoting`` is given for another kind of file.
     """
     if not isinstance(quoting, (bool, type(None))):
         raise TypeError(f"quoting must be True, False or None, got {quoting!r}")

@@ -1,4 +1,4 @@
-"""Bytes to lines of text. What is no text is refused by the name of its format or encoding."""
+"""Conversion of bytes to lines of text. Errors for other data name the format or encoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["TextLines", "lines_of"]
 
 CHUNK = 1 << 16
 
-# Byte order marks, the longer first, with the codec and the name of the encoding.
+# Byte order marks, longer ones first, with the codec and the name of the encoding.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),
@@ -18,7 +18,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
 )
-# First bytes of formats that are no text, none of which a text begins with.
+# First bytes of binary formats. No text begins with them.
 FORMATS = (
     (b"PAR1\x15", "a Parquet file"),
     (b"PAR1\x1c", "a Parquet file"),
@@ -45,12 +45,12 @@ READABLE = "CSV, TSV and JSON lines are read, in UTF-8, or in UTF-16 with a byte
 
 
 class TextLines:
-    """Cuts bytes into lines of text, which are ended by line feeds alone.
+    """Splits bytes into lines of text. Only line feeds end lines.
 
-    The encoding is UTF-8, or the one that a byte order mark tells. The mark is no part of the text.
+    The encoding is UTF-8, or that of a byte order mark. The mark is not part of the text.
 
     Args:
-        name: of the file, for messages.
+        name: name of the file, for messages.
     """
 
     def __init__(self, name: str) -> None:
@@ -62,10 +62,10 @@ class TextLines:
         self._n_lines = 0
 
     def feed(self, data: bytes) -> list[str]:
-        """Take in further bytes; returns the lines that are whole, each with its line feed.
+        """Adds further bytes. Returns the complete lines, each with its line feed.
 
         Raises:
-            ValueError: the bytes are no text, or in an encoding that is not known.
+            ValueError: the bytes are not text, or have an unknown encoding.
         """
         if self._decoder is None:
             self._head += data
@@ -75,7 +75,7 @@ class TextLines:
         return self._lines(data, final=False)
 
     def finish(self) -> list[str]:
-        """The last line, where no line feed ends it.
+        """Returns the last line if it has no line feed.
 
         Raises:
             ValueError: as for `feed`.
@@ -85,7 +85,7 @@ class TextLines:
         return [*lines, last] if last else lines
 
     def _begin(self) -> bytes:
-        """Find out the encoding; returns what there is after the byte order mark."""
+        """Detects the encoding and returns the bytes after the byte order mark."""
         head = self._head
         for start, name in FORMATS:
             if head.startswith(start):
@@ -132,11 +132,11 @@ class TextLines:
 
 
 def lines_of(source: str | PathLike[str] | Iterable[bytes], name: str) -> Iterator[str]:
-    """The lines of a file, or of chunks of its bytes, as `TextLines` cuts them.
+    """Yields the lines of a file, or of chunks of its bytes, as `TextLines`.
 
     Raises:
-        ValueError: it is no text.
-        OSError: it cannot be read.
+        ValueError: the file is not text.
+        OSError: the file cannot be read.
     """
     decoder = TextLines(name)
     for chunk in _chunks_of(source) if isinstance(source, (str, PathLike)) else source:

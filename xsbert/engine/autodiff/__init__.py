@@ -1,1 +1,1 @@
-"""Derivative rules for what torch differentiates slowly or not at all in forward mode."""
+"""Derivative rules for functions that torch differentiates slowly or not at all in forward mode."""

@@ -1,20 +1,20 @@
-"""Derivatives of linear layers that wait for what comes next, which may need less of them.
+"""Lazy derivatives of linear layers, which save products if later operations need only a part of them.
 
-Behind the last feed-forward layer of a transformer come a residual connection, a layer normalisation and a sum over
-the tokens. With z = W u + rest, its mean and deviation σ for each token, ẑ = (z − mean) / σ, a share m of each token
-and weights γ, the derivative of the sum is
+The last feed-forward layer of a transformer is followed by a residual connection, a layer normalisation and a sum over
+the tokens. Let z = W u + rest, with mean and standard deviation σ for each token, and ẑ = (z − mean) / σ. With a
+pooling weight m for each token and the weights γ of the normalisation, the derivative of the sum is
 
     d Σₜ mₜ γ ẑₜ = γ ∘ Σₜ mₜ/σₜ (dzₜ − mean(dzₜ) − ẑₜ mean(ẑₜ ∘ dzₜ)),    dzₜ = W duₜ + drestₜ
 
-Its first two terms need W Σₜ mₜ/σₜ duₜ, one product with W for all tokens. Its last needs ẑₜ · W duₜ = (Wᵀ ẑₜ) · duₜ,
-in which Wᵀ ẑₜ is the same for all directions. So a product for each token and direction becomes one for each token and
-one for each direction, in forward and in reverse mode.
+The first two terms need W Σₜ mₜ/σₜ duₜ, one product with W for all tokens. The last needs ẑₜ · W duₜ = (Wᵀ ẑₜ) · duₜ,
+where Wᵀ ẑₜ is the same for all directions. One product for each token and direction becomes one for each token and one
+for each direction, in forward and in reverse mode.
 
-Before the first layer, tokens are moved by shares of vectors of their own. What linear layers make of the vectors is
+Before the first layer, a scaled vector is added to each token. The products of linear layers with these vectors are
 the same for all directions, too.
 
-A model need not say which layer is its first or its last: every derivative waits, and is computed as soon as anything
-but these steps asks for it.
+A model need not mark its first and last layers. Every derivative is lazy, and is computed as soon as an operation other
+than these needs it.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ __all__ = [
 
 
 def moves(x: Tensor) -> bool:
-    """Whether a tensor has a derivative, in forward or in reverse mode."""
+    """Return whether a tensor has a derivative, in forward or in reverse mode."""
     return is_tracked(x) or unpack_dual(x).tangent is not None
 
 
 def value_of(x: Tensor) -> Tensor:
-    """A tensor without its derivative."""
+    """Return a tensor without its derivative."""
     return x.detach() if is_tracked(x) else unpack_dual(x).primal
 
 
 def change_of(x: Tensor) -> Tensor:
-    """The derivative of a tensor that moves: in reverse mode zeros, through which derivatives pass."""
+    """Return the derivative of a tensor that has one. In reverse mode it is a tensor of zeros that passes gradients."""
     if is_tracked(x):
         return x - x.detach()
     change = unpack_dual(x).tangent
@@ -66,13 +66,13 @@ def change_of(x: Tensor) -> Tensor:
 
 
 def with_change(value: Tensor, change: Tensor) -> Tensor:
-    """The tensor of that value and derivative."""
+    """Return the tensor with this value and derivative."""
     return value + change if is_tracked(change) else make_dual(value, change)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokens, each moved by a share of a vector of its own. All shares are zero, but have derivatives."""
+    """Tokens plus scaled vectors, one for each token. All scales (``shares``) are zero, but have derivatives."""
 
     value: Tensor
     """(…, S, H)"""
@@ -87,30 +87,30 @@ class Rows:
 
 @dataclass(frozen=True)
 class Product:
-    """z = W u + rest: the output of a linear layer, and what was added to it."""
+    """z = W u + rest: the output of a linear layer plus the tensors added to it."""
 
     value: Tensor
-    """(…, S, H) z; in reverse mode with its derivative, which costs nothing until it is asked for."""
+    """(…, S, H) z; in reverse mode with its derivative, which costs nothing until it is used."""
     weight: Tensor
     """(H, F)"""
     u: Tensor
-    """(…, S, F), which moves."""
+    """(…, S, F), which has a derivative."""
     multiply: Callable[[Tensor], Tensor]
-    """du to W du."""
+    """Maps du to W du."""
     rest: Tensor | None = None
-    """(…, S, H), which moves; None where nothing was added that does."""
+    """(…, S, H), which has a derivative; None if no such tensor was added."""
 
     def tensor(self) -> Tensor:
-        """z, whose derivative takes a product for each token."""
+        """Return z with its derivative, at one product for each token."""
         return self.value if is_tracked(self.value) else with_change(self.value, self.change())
 
     def change(self) -> Tensor:
-        """dz."""
+        """Return dz."""
         product = self.multiply(change_of(self.u))
         return product if self.rest is None else product + change_of(self.rest)
 
     def plus(self, term: Tensor) -> Product:
-        """With a tensor of the same shape added."""
+        """Add a tensor of the same shape."""
         value = self.value + (term if is_tracked(self.value) else value_of(term))
         rest = self.rest
         if moves(term):
@@ -118,14 +118,14 @@ class Product:
         return replace(self, value=value, rest=rest)
 
     def rows(self, choose: Callable[[Tensor], Tensor]) -> Product:
-        """Some of the tokens only, as ``choose`` takes them from (…, S, any)."""
+        """Select some of the tokens by ``choose``, which takes (…, S, any)."""
         rest = None if self.rest is None else choose(self.rest)
         return replace(self, value=choose(value_of(self.value)), u=choose(self.u), rest=rest)
 
 
 @dataclass(frozen=True)
 class Normalised:
-    """m (γ ẑ + β) for each token, where ẑ is z without its mean, and of deviation 1."""
+    """m (γ ẑ + β) for each token, where ẑ is z standardised to mean 0 and deviation 1."""
 
     value: Tensor
     """(…, S, H); in reverse mode with its derivative."""
@@ -134,26 +134,26 @@ class Normalised:
     gamma: Tensor | None
     eps: float
     shares: Tensor | None = None
-    """m, (…, S, 1), constant; None for one."""
+    """Pooling weights m (…, S, 1), constant; None for 1."""
 
     def tensor(self) -> Tensor:
-        """The derivative is γ m/σ · (dz without its components along 1 and ẑ)."""
+        """Return the value with its derivative, γ m/σ · (dz without its components along 1 and ẑ)."""
         if is_tracked(self.value):
             return self.value
         unit, scale = self._unit_and_scale()
         return with_change(self.value, across(self.product.change(), unit, (-1,)) * weighted(scale, self.gamma))
 
     def rows(self, choose: Callable[[Tensor], Tensor]) -> Normalised:
-        """Some of the tokens only, as ``choose`` takes them from (…, S, any)."""
+        """Select some of the tokens by ``choose``, which takes (…, S, any)."""
         shares = None if self.shares is None else choose(self.shares)
         return replace(self, value=choose(value_of(self.value)), product=self.product.rows(choose), shares=shares)
 
     def times(self, shares: Tensor) -> Normalised:
-        """With each token multiplied by its share (…, S, 1), a constant."""
+        """Multiply each token by a constant weight (…, S, 1)."""
         return replace(self, value=self.value * shares, shares=shares if self.shares is None else self.shares * shares)
 
     def summed(self, *, keepdim: bool) -> Tensor:
-        """The sum over the tokens."""
+        """Return the sum over the tokens."""
         (unit, scale), product = self._unit_and_scale(), self.product
         du = change_of(product.u)
         along = (du * (unit @ product.weight)).sum(-1, keepdim=True)
@@ -167,17 +167,17 @@ class Normalised:
         return with_change(value_of(self.value).sum(-2, keepdim=keepdim), change)
 
     def _unit_and_scale(self) -> tuple[Tensor, Tensor]:
-        """ẑ (…, S, H) and m/σ (…, S, 1)."""
+        """Return ẑ (…, S, H) and m/σ (…, S, 1)."""
         unit, inverse = standardised(value_of(self.product.value), (-1,), self.eps)
         return unit, inverse if self.shares is None else inverse * self.shares
 
 
 class Deferred(Tensor):
-    """Stands for a tensor whose derivative waits. It has no numbers of its own that could be taken for its value."""
+    """Represents a tensor with a lazy derivative. It has no data of its own that could be mistaken for its value."""
 
     value: Tensor
     waiting: Rows | Product | Normalised | None
-    """None once the derivative was asked for."""
+    """None once the derivative was computed."""
     _tensor: Tensor
 
     @staticmethod
@@ -188,47 +188,47 @@ class Deferred(Tensor):
         return self
 
     def tensor(self) -> Tensor:
-        """With the derivative: the same tensor each time, lest what is written to it in place be lost."""
+        """Return the tensor with its derivative. It is the same object each time, which preserves in-place writes."""
         if self.waiting is not None:
             self._tensor, self.waiting = self.waiting.tensor(), None
         return self._tensor
 
 
 def standardised(z: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
-    """(z − mean) / σ and 1/σ over axes, with σ² the variance + eps."""
+    """Return (z − mean) / σ and 1/σ over axes, with σ² = variance + eps."""
     variance, mean = torch.var_mean(z, axes, correction=0, keepdim=True)
     inverse = (variance + eps).rsqrt()
     return (z - mean) * inverse, inverse
 
 
 def across(derivative: Tensor, unit: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """A derivative without its components along 1 and along the unit ẑ of a normalisation over these axes."""
+    """Remove from a derivative its components along 1 and along ẑ (``unit``) of a normalisation over these axes."""
     along = (derivative * unit).mean(axes, keepdim=True)
     return torch.addcmul(derivative - derivative.mean(axes, keepdim=True), unit, along, value=-1)
 
 
 def weighted(scale: Tensor, weight: Tensor | None) -> Tensor:
-    """The scale times the weights of a normalisation, if it has any."""
+    """Multiply the scale by the weights of a normalisation, if it has any."""
     return scale if weight is None else scale * weight
 
 
 def moved(hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
-    """Hidden states + shares ∘ vectors.
+    """Return hidden + shares ∘ vectors.
 
     Args:
         hidden, vectors: (…, S, H).
-        shares: (…, S, 1), zeros wherever they have a derivative.
+        shares: scales (…, S, 1), zero if they have a derivative.
     """
     return Deferred(Rows(hidden, vectors, shares)) if moves(shares) else hidden + shares * vectors
 
 
 def _first(one: Any, other: Any) -> tuple[Deferred, Any]:
-    """What waits, of the two that are added or multiplied, and the other."""
+    """Return the `Deferred` of two operands first, then the other."""
     return (one, other) if isinstance(one, Deferred) else (other, one)
 
 
 def _of_value(getter: Callable) -> Callable:
-    """What a getter of shape, dtype or device finds."""
+    """Apply a getter of shape, dtype or device to the value."""
     return lambda deferred, *args: getter(deferred.value, *args)
 
 
@@ -238,12 +238,12 @@ def _dropout(
     training: bool = True,
     inplace: bool = False,  # noqa: ARG001
 ) -> Any:
-    """Does nothing outside of training."""
+    """Do nothing in evaluation mode."""
     return NotImplemented if training else deferred
 
 
 def _plus(one: Any, other: Any) -> Any:
-    """A product plus a tensor of its shape."""
+    """Add a tensor to a product of the same shape."""
     deferred, other = _first(one, other)
     if isinstance(other, Deferred):
         other = other.tensor()
@@ -260,7 +260,7 @@ def _layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Any:
-    """A product waits on, normalised; vectors are normalised as a derivative is."""
+    """Normalise a product lazily. Vectors are transformed like a derivative."""
     z, waiting = deferred.value, deferred.waiting
     if not isinstance(waiting, (Rows, Product)) or len(normalized_shape) != 1 or z.dtype.itemsize == 2:
         return NotImplemented
@@ -273,7 +273,7 @@ def _layer_norm(
 
 
 def _times(one: Any, other: Any) -> Any:
-    """What was normalised times a constant for each token."""
+    """Multiply each normalised token by a constant."""
     deferred, other = _first(one, other)
     waiting = deferred.waiting
     if not isinstance(waiting, Normalised) or not isinstance(other, Tensor) or isinstance(other, Deferred):
@@ -285,7 +285,7 @@ def _times(one: Any, other: Any) -> Any:
 
 
 def _sum(deferred: Deferred, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
-    """Of the tokens: what all of this is for."""
+    """Sum over the tokens, the operation that saves the products."""
     value, waiting = deferred.value, deferred.waiting
     if not isinstance(waiting, Normalised) or dim not in (-2, value.ndim - 2) or dtype not in (None, value.dtype):
         return NotImplemented
@@ -293,7 +293,7 @@ def _sum(deferred: Deferred, dim: Any = None, keepdim: bool = False, *, dtype: t
 
 
 def _item(deferred: Deferred, place: Any) -> Any:
-    """One token of each text, x[:, i]."""
+    """Select one token of each text, x[:, i]."""
     waiting = deferred.waiting
     whole = isinstance(place, tuple) and len(place) == 2 and isinstance(place[0], slice) and place[0] == slice(None)
     if not isinstance(waiting, Normalised) or not whole or type(place[1]) is not int or deferred.value.ndim != 3:
@@ -302,7 +302,7 @@ def _item(deferred: Deferred, place: Any) -> Any:
 
 
 def _gather(deferred: Deferred, dim: int, index: Tensor) -> Any:
-    """One token of each text, chosen by an index that is the same for all features."""
+    """Select one token of each text by an index that is the same for all features."""
     waiting = deferred.waiting
     alike = index.ndim == deferred.value.ndim == 3 and index.shape[-1] > 1 and index.stride(-1) == 0
     if not isinstance(waiting, Normalised) or dim not in (1, -2) or not alike:
@@ -315,7 +315,7 @@ METADATA = [
     *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "is_cuda", "requires_grad")),
     *(Tensor.size, Tensor.dim, Tensor.is_floating_point),
 ]
-# What leaves a derivative waiting, or needs less of it than all. Each says NotImplemented to what it is not made for.
+# Operations that keep a derivative lazy or need only a part of it. Each returns NotImplemented for other arguments.
 STEPS: dict[Callable, Callable] = {
     **{getter: _of_value(getter) for getter in METADATA},
     F.dropout: _dropout,
@@ -334,7 +334,7 @@ SIGNATURES = {func: inspect.signature(step) for func, step in STEPS.items()}
 
 
 def step(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """What a function makes of arguments with `Deferred` among them; NotImplemented where it needs their numbers."""
+    """Apply a function to arguments that include a `Deferred`. Returns NotImplemented if it needs the derivative."""
     if func not in STEPS:
         return NotImplemented
     try:

@@ -1,11 +1,11 @@
-"""What torch differentiates slowly or not at all in forward mode, written out for many directions at one point.
+"""Derivative rules for functions that torch differentiates slowly or not at all in forward mode.
 
-Token factors need the derivative in S directions at each node. What depends on the node alone is then best computed
-once: torch's own rules compute the slope of GELU and the statistics of a layer normalisation anew for each direction,
-multiply the input of a linear layer by a derivative of its weights that is zero, and have none for fused attention.
+Token factors need the derivative in S directions at each node. The rules compute terms that depend only on the node
+once. The rules of torch compute the slope of GELU and the statistics of a layer normalisation for each direction, and
+multiply the input of a linear layer by a derivative of its weights that is zero. torch has no rule for fused attention.
 
-The rules read value and derivative off a dual number, compute both, and make a dual number of them. To the transforms
-of `torch.func` these are ordinary operations, which costs a fraction of what an autograd function of Python does.
+Each rule unpacks value and derivative from a dual number, computes both, and returns a dual number. For the transforms
+of `torch.func` these are ordinary operations, which cost a fraction of a Python autograd function.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ __all__ = ["Differentiable"]
 
 
 class Differentiable(TorchFunctionMode):
-    """Functions with derivative rules of our own, in this thread only.
+    """Applies the derivative rules of this module, in this thread only.
 
     `torch.nn.attention.sdpa_kernel` would replace fused attention for the whole process, other threads included.
 
-    What a model reads on the host, such as whether a mask is all true, cannot depend on the hidden states, which
-    `torch.func.vmap` would not let it read. So it is read in the first run and remembered: reading it again would make
-    the host wait for all that the device has still to do.
+    Values that a model reads on the host, such as whether a mask is all true, cannot depend on the hidden states:
+    `torch.func.vmap` forbids such reads. They are read in the first run and cached, because each read waits for all
+    pending work of the device.
 
     Args:
-        reads: what was read in earlier runs of the same function; an empty list before the first.
-        dtype: of the products that linear layers take of derivatives, None for their own. Values are not affected.
-        waits: whether derivatives of linear layers wait (`xsbert.engine.autodiff.deferred_linear`). This pays for
-            several directions; along a single one as many products are added as are saved. Results of functions are
-            then to be read within the context.
+        reads: values read in earlier runs of the same function; an empty list before the first.
+        dtype: dtype of the products of derivatives in linear layers; None uses their own. Values are not affected.
+        waits: whether derivatives of linear layers are lazy (`xsbert.engine.autodiff.deferred_linear`). This pays for
+            several directions; for a single one, it adds as many products as it saves. The output of a function must
+            then be read within the context.
     """
 
     def __init__(self, reads: list[Any], dtype: torch.dtype | None = None, *, waits: bool) -> None:
@@ -102,7 +102,7 @@ def _linear(
     else:
         y = F.linear(input.detach(), weight, bias) + product(change_of(input))
     waiting = Product(y, weight, input, product)
-    # Half precision is computed in float32 here and there, which is best done where torch does it.
+    # torch computes parts of half-precision operations in float32, so these keep its order of operations.
     return Deferred(waiting) if waits and input.dtype.itemsize > 2 else waiting.tensor()
 
 
@@ -127,7 +127,7 @@ def _layer_norm(
     y = F.layer_norm(x, normalized_shape, weight, bias, eps)
     if dx is None:
         return y
-    # The statistics in float32 at least, as torch computes them.
+    # Statistics in at least float32, as in torch.
     wide = x.float() if x.dtype.itemsize == 2 else x
     axes = tuple(range(-len(normalized_shape), 0))
     unit, inverse = standardised(wide, axes, eps)
@@ -157,7 +157,7 @@ def _attention(
         return _probabilities(query, key, attn_mask, is_causal) @ value
     probabilities = _probabilities(q, k, attn_mask, is_causal)
     output = probabilities @ v
-    # One product for both terms of ds, and in place: for long texts nothing else is as large.
+    # One product for both terms of ds, in place: for long texts this is the largest tensor.
     change = (torch.cat([dq, q], -1) @ torch.cat([k, dk], -1).transpose(-2, -1)).mul_(probabilities)
     return make_dual(output, change @ v - change.sum(-1, keepdim=True) * output + probabilities @ dv)
 

@@ -1,4 +1,4 @@
-"""Should I believe this picture? Which layer, reference and method for my model? See `faithfulness`."""
+"""Faithfulness of methods, layers and references to a model. See `faithfulness`."""
 
 from .measure import cost_of_faithfulness, faithfulness
 from .rows import FaithfulnessRow

@@ -1,4 +1,4 @@
-"""Measure how faithful explanations are to a model, by taking words out of texts."""
+"""Measure how faithful explanations are to a model, by removing words from texts."""
 
 from __future__ import annotations
 
@@ -51,41 +51,41 @@ def faithfulness(
 ) -> Faithfulness:
     """Measure how well methods predict what deletion does to a model's similarities.
 
-    For each pair of texts, each operator and each pair of units the second-order effect c(a,b) − c(a∖s,b) − c(a,b∖t) +
-    c(a∖s,b∖t) is computed, and compared with the method's numbers. Two-sided deletion curves and insertion are left
-    out: what is left of two emptied texts is alike, so that the cosine rises towards one whatever was taken out.
-    `cost_of_faithfulness` tells the forward passes beforehand.
+    For each pair of texts, operator and pair of units, the second-order effect
+    c(a,b) − c(a∖s,b) − c(a,b∖t) + c(a∖s,b∖t) is computed and compared with the method's numbers. Two-sided deletion
+    curves and insertion are omitted: two emptied texts are alike, so the cosine rises towards one whichever units are
+    removed. `cost_of_faithfulness` returns the number of forward passes in advance.
 
     Args:
-        model: left as it is.
-        pairs: n pairs of texts of the kind that will be explained; their mean is taken, so some dozens at least. With
-            fewer than ten the table gives no verdict.
-        methods: names in `xsbert.evaluation.methods.METHODS`. None takes `DEFAULT_METHODS` without those that cannot
-            explain the model; the table names these with the reason. Shapley interactions and occlusion are taken on
-            request: the first are expensive, and the second *is* the effect that is measured, up to its operator.
-        layers: of ``"integrated"``, crossed with the references; other methods take the first. None takes −2 or, with
-            ``recommend``, all.
-        references: tokens as for `XSTransformer`; None takes the model's or, with ``recommend``, those of ``"pad"``,
+        model: not modified.
+        pairs: n pairs of texts of the kind that will be explained. Results are means over pairs, so use some dozens
+            at least. With fewer than ten pairs the table gives no verdict.
+        methods: names in `xsbert.evaluation.methods.METHODS`. None uses those of `DEFAULT_METHODS` that can explain
+            the model; the table gives the reason for each omitted one. Shapley interactions and occlusion run only on
+            request: the former are expensive, and the latter *is* the measured effect, up to its operator.
+        layers: layers of ``"integrated"``, crossed with the references; other methods use the first. None uses −2 or,
+            with ``recommend``, all.
+        references: tokens as for `XSTransformer`. None uses the model's or, with ``recommend``, those of ``"pad"``,
             ``"unk"`` and ``"mask"`` that the tokenizer has.
         units: ``"words"``, ``"tokens"`` or ``"sentences"``.
-        operators: of `xsbert.evaluation.perturbation.OPERATORS`.
-        similarity: ``"cosine"`` or ``"dot"``; None takes the model's own.
-        recommend: look at all layers and references, for `Faithfulness.recommended`.
-        tolerance: of the integrals; correlations need no finer one.
+        operators: names in `xsbert.evaluation.perturbation.OPERATORS`.
+        similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
+        recommend: evaluate all layers and references, for `Faithfulness.recommended`.
+        tolerance: tolerance of the integrals. The default suffices for correlations.
         budget: coalitions of either text of a pair, for Shapley interactions: see
             `xsbert.evaluation.methods.common.MethodOptions`.
-        seed: of methods that draw random numbers, and of the bootstrap.
+        seed: seed of random methods and of the bootstrap.
         n_bootstrap: samples for the intervals.
         show_progress_bar: True or False; None shows bars after two seconds.
 
     Returns:
-        a table, with a row for each method or, of integrated Jacobians, for each layer and reference.
+        A table with one row for each method; integrated Jacobians have one for each layer and reference.
 
     Raises:
-        ValueError: a name is not known or given twice, a method cannot explain the model, a text is longer than the
-            model reads or has no units, nothing is left of a text by deletion, or the tokenizer lacks a token. Names
-            of methods, and whether each can explain the model, are checked before anything is computed.
-        TypeError: pairs are not pairs of strings, or an argument is no list.
+        ValueError: a name is unknown or given twice, a method cannot explain the model, a text is longer than the
+            model reads or has no units, deletion leaves an empty text, or the tokenizer lacks a token. The names of
+            methods, and whether each can explain the model, are checked before anything is computed.
+        TypeError: pairs are not pairs of strings, or an argument is not a list.
         ImportError: a method needs a library that is not installed.
 
     >>> pairs = [("A dog runs.", "A puppy plays."), ("He sings.", "She sings a song.")]
@@ -144,19 +144,20 @@ def cost_of_faithfulness(
     operators: Sequence[str] = DEFAULT_OPERATORS,
     budget: int = 1024,
 ) -> dict[str, int]:
-    """Forward passes that `faithfulness` will take, counted by texts.
+    """Returns the number of forward passes of `faithfulness`, counted in texts.
 
     Args:
-        n_rows: of the table.
+        n_rows: number of rows of the table.
         budget: as for `faithfulness`.
 
     Returns:
-        passes for the effects, exactly; for the deletion curves of all rows, at most; for each node of an integral over
-        all distinct texts (of which a text takes some 5 to 20, those of shallow layers more; one gradient is one node,
-        and BiLRP costs about two nodes of layer 0); and for Shapley interactions, at most, if they are asked for.
+        The passes for the effects (exact), for the deletion curves of all rows (upper bound), for each node of an
+        integral over all distinct texts, and for Shapley interactions if they are requested (upper bound). A text
+        takes some 5 to 20 nodes, more at shallow layers. One gradient is one node. BiLRP costs about two nodes of
+        layer 0.
 
     Raises:
-        ValueError: ``n_rows`` is below 1; else as `faithfulness`.
+        ValueError: ``n_rows`` is below 1; otherwise as `faithfulness`.
 
     >>> sorted(cost_of_faithfulness(model, [("A cold day.", "Cold days")], n_rows=3))
     ['Shapley interactions, at most', 'curves, at most', 'each node of an integral', 'effects']
@@ -200,7 +201,7 @@ def _check_distinct(given: Sequence[Any], argument: str) -> None:
 
 
 def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
-    """The methods to take, and those left out with the reason."""
+    """Returns the methods to run, and the omitted ones with the reason."""
     if methods is not None:
         methods = _checked(methods, "methods", METHODS)
     unfit = {}
@@ -218,7 +219,7 @@ def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Seque
 def _grid(
     model: XSTransformer, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
 ) -> tuple[list[int], list[str | None]]:
-    """Layers counted from 0, and references."""
+    """Returns layers counted from 0, and references."""
     if layers is None:
         layers = range(model.n_layers + 1) if recommend else [-2]
     if references is None:
@@ -291,7 +292,7 @@ def _row(
 
 
 def _compared(result: Attribution, effects: Effects) -> dict[str, float]:
-    """All metrics of one pair of texts but the curve."""
+    """Returns all metrics of one pair of texts except the curve."""
     cells, *_ = content_cells(result)
     found = {
         "pearson": correlation(cells, effects.pairs),

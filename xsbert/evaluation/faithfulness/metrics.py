@@ -1,4 +1,4 @@
-"""How well numbers for words and pairs of words follow what deletion does to the similarity."""
+"""Agreement of numbers for words and pairs of words with the effects of deletion on the similarity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Effects", "correlation", "curve_edits", "curves_of", "deletion_effec
 
 @dataclass(frozen=True)
 class Effects:
-    """What one operator does to one pair of N and M units of text."""
+    """Effects of one operator on one pair of texts with N and M units."""
 
     pairs: np.ndarray
     """(N, M) c(a,b) − c(a∖s,b) − c(a,b∖t) + c(a∖s,b∖t)."""
@@ -32,7 +32,7 @@ class Effects:
 
 
 def deletion_effects(perturber: Perturber, text_a: str, text_b: str, operator: str) -> Effects:
-    """The effects of an operator on one pair, from embeddings of length one (cosine) or as they are (dot product)."""
+    """Returns the effects of an operator on one pair. Embeddings have norm one for the cosine."""
     sides = []
     for text in (text_a, text_b):
         whole, *without = perturber.embeddings(single_edits(perturber, text, operator))
@@ -42,7 +42,7 @@ def deletion_effects(perturber: Perturber, text_a: str, text_b: str, operator: s
 
 
 def word_numbers(result: Attribution, main_effects: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) and (M,) numbers of single units of text: sums of rows and columns, with or without main effects."""
+    """Returns (N,) and (M,) numbers of single units: sums of rows and columns, with or without main effects."""
     found = []
     for axis, side, effects in ((1, result.a, result.main_effects_a), (0, result.b, result.main_effects_b)):
         numbers = result.matrix.sum(axis) + (effects if main_effects else 0)
@@ -51,9 +51,9 @@ def word_numbers(result: Attribution, main_effects: bool) -> tuple[np.ndarray, n
 
 
 def correlation(numbers: np.ndarray, effects: np.ndarray, ranks: bool = False) -> float:
-    """Pearson or, with ranks, Spearman correlation.
+    """Returns the Pearson or, with ranks, the Spearman correlation.
 
-    Zero for numbers that are all alike, which tell nothing; NaN where the effects are, so that nothing can be told.
+    It is zero if all numbers are equal, and NaN if all effects are equal.
     """
     numbers, effects = np.ravel(numbers), np.ravel(effects)
     if len(effects) < 2 or np.ptp(effects) <= 1e-12 * max(np.abs(effects).max(), 1e-12):
@@ -66,9 +66,9 @@ def correlation(numbers: np.ndarray, effects: np.ndarray, ranks: bool = False) -
 
 
 def found_strongest(cells: np.ndarray, effects: np.ndarray) -> float:
-    """1 where the largest cell has the largest effect, or one that equals it but for rounding.
+    """Returns 1 if the largest cell has the largest effect, up to rounding, and 0 otherwise.
 
-    Of equal largest cells each counts for its share. NaN where the effects are all alike.
+    If several cells are largest, returns the fraction that has the largest effect. NaN if all effects are equal.
     """
     spread = 1e-4 * np.abs(effects).max()
     if np.ptp(effects) <= spread:
@@ -77,7 +77,7 @@ def found_strongest(cells: np.ndarray, effects: np.ndarray) -> float:
 
 
 def curve_edits(perturber: Perturber, text: str, numbers: np.ndarray) -> list[EditedText]:
-    """The text without its 1, 2, … N − 1 units of largest numbers; equal ones in an order drawn for the text."""
+    """Returns the text without its 1, 2, … N − 1 units of largest numbers. Ties are broken at random, by the text."""
     content = perturber.units_of(text).content
     drawn = np.random.default_rng(zlib.crc32(text.encode("utf-8", "surrogatepass"))).permutation(len(numbers))
     order = [content[place] for place in np.lexsort((drawn, -numbers))]
@@ -87,9 +87,9 @@ def curve_edits(perturber: Perturber, text: str, numbers: np.ndarray) -> list[Ed
 def curves_of(
     perturber: Perturber, pairs: Sequence[tuple[str, str]], numbers: Sequence[Sequence[np.ndarray]]
 ) -> np.ndarray:
-    """(n,) mean similarities while units are taken out of one text alone, over both sides of each pair.
+    """Returns (n,) mean similarities while units are removed from one text, over both texts of each pair.
 
-    NaN where both texts have one unit. A lower mean says that important units came first.
+    NaN if both texts have one unit. A lower mean shows that important units were removed first.
     """
     edits = [
         [curve_edits(perturber, text, ranked) for text, ranked in zip(pair, sides, strict=True)]

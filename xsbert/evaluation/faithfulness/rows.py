@@ -1,4 +1,4 @@
-"""The rows of a table of faithfulness, and how they are found by name."""
+"""Rows of a table of faithfulness, and their selection by name."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["FaithfulnessRow", "find_row"]
 
 @dataclass(frozen=True)
 class FaithfulnessRow:
-    """One method, with one layer and reference where it has them."""
+    """One method, with its layer and reference if it has them."""
 
     method: str
     layer: int | None
     """Counted from 0."""
     reference: str | None
     numbers: dict[tuple[str, str], np.ndarray] = field(repr=False)
-    """(n,) of each metric and operator, for each pair of texts; NaN where it is not defined."""
+    """(n,) values of each metric and operator, one for each pair of texts; NaN where undefined."""
     seconds: float = 0.0
-    """That the method took, whose first use of the model may be slower."""
+    """Run time of the method. The first use of a model may be slower."""
     ranked: bool = True
-    """False for controls, and for a method that is itself what is measured."""
+    """False for controls, and for a method that computes the measured effect itself."""
 
     @property
     def label(self) -> str:
@@ -38,7 +38,7 @@ class FaithfulnessRow:
         return ", ".join(chunk for chunk in chunks if chunk)
 
     def is_named(self, name: str) -> bool:
-        """Whether a name fits: the method, and possibly its layer and its reference, as a token or by its short name.
+        """Whether a name matches: the method, optionally with layer and reference (a token or its short name).
 
         >>> table.rows[0].is_named("products")
         True
@@ -51,16 +51,16 @@ class FaithfulnessRow:
 
 
 def find_row(rows: Sequence[FaithfulnessRow], row: FaithfulnessRow | int | str) -> FaithfulnessRow:
-    """A row by its place or its name.
+    """Returns a row by its index or its name.
 
     Args:
-        rows: of the table.
-        row: one of them, its place, its label, or as much of the label as tells it from the others.
+        rows: rows of the table.
+        row: one of them, its index, its label, or an unambiguous part of its label.
 
     Raises:
         TypeError: ``row`` is none of these.
-        ValueError: no row, or several, have the name.
-        IndexError: there is no row of that place.
+        ValueError: no row or several rows have the name.
+        IndexError: the index is out of range.
 
     >>> find_row(table.rows, "products") is find_row(table.rows, 0)
     True

@@ -28,7 +28,7 @@ METRICS = {
     "curve": "similarity while the strongest units are removed one by one, of that of the pair; lower is better",
 }
 MEAN = "mean"
-# Of pairs of texts, for a verdict: a bootstrap of fewer has intervals that are too narrow.
+# Smallest number of pairs of texts for a verdict. Bootstrap intervals of fewer pairs are too narrow.
 FEWEST_PAIRS = 10
 
 
@@ -40,11 +40,11 @@ class Estimate:
     low: float
     high: float
     n: int
-    """Pairs of texts for which it is defined."""
+    """Number of pairs of texts for which it is defined."""
 
     @property
     def is_zero(self) -> bool:
-        """Whether the interval holds zero, or cannot tell."""
+        """Whether the interval contains zero or is undefined."""
         return not (self.low > 0 or self.high < 0)
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How faithful methods are to one model. Prints as a table with a sentence; see `METRICS` for the columns.
+    """Faithfulness of methods to one model. Prints as a table with a summary; see `METRICS` for the columns.
 
     >>> found = xsbert.faithfulness(model, [("A cold day.", "Cold days")], methods=["products", "random"], layers=[-2])
     >>> found.best.method, found.estimate(0, "pearson").n
@@ -67,29 +67,29 @@ class Faithfulness:
     n_pairs: int
     rows: tuple[FaithfulnessRow, ...]
     agreement: dict[tuple[str, str], dict[str, np.ndarray]] = field(repr=False)
-    """Of two operators, the correlations of their second-order effects: ``"pearson"``, ``"spearman"``, (n,)."""
+    """(n,) correlations between the second-order effects of two operators: ``"pearson"`` and ``"spearman"``."""
     scores: np.ndarray = field(repr=False)
     """(n,) similarities of the pairs."""
     n_passes: int
-    """Forward passes of edited texts."""
+    """Number of forward passes of edited texts."""
     n_bootstrap: int = 1000
     seed: int = 0
     notes: tuple[str, ...] = ()
-    """Such as methods that cannot explain the model."""
+    """Remarks, for example on methods that cannot explain the model."""
 
     def estimate(self, row: FaithfulnessRow | int | str, metric: str = "pearson", operator: str = MEAN) -> Estimate:
-        """A metric of a row.
+        """Returns the estimate of a metric for a row.
 
         Args:
-            row: a row, its place, or its name: the label that the table prints, such as ``"integrated, layer 4,
-                [UNK]"``, or as much of it as tells the row from the others, such as ``"bilrp"``, ``"integrated, layer
-                4"`` or ``"integrated, unk"``.
-            metric: of `METRICS`.
-            operator: or ``"mean"``, over all operators of the table; the curve knows ``"remove"`` alone.
+            row: a row, its index, or its name: the label that the table prints, such as ``"integrated, layer 4,
+                [UNK]"``, or an unambiguous part of it, such as ``"bilrp"``, ``"integrated, layer 4"`` or
+                ``"integrated, unk"``.
+            metric: a name in `METRICS`.
+            operator: an operator, or ``"mean"`` over all operators of the table. The curve has only ``"remove"``.
 
         Raises:
-            ValueError: the metric or the operator is not in the table, or no row, or several, have the name.
-            IndexError: there is no row of that place.
+            ValueError: the metric or the operator is not in the table, or no row or several rows have the name.
+            IndexError: the index is out of range.
             TypeError: ``row`` is none of these.
 
         >>> found = table.estimate(0, "pearson", "remove")
@@ -105,14 +105,14 @@ class Faithfulness:
         metric: str = "pearson",
         operator: str = MEAN,
     ) -> Estimate:
-        """A metric of one row minus that of another, on the same pairs of texts.
+        """Returns the metric of one row minus that of another, on the same pairs of texts.
 
         Args:
-            one, other: rows, their places or their names, as for `estimate`.
+            one, other: rows, their indices or their names, as for `estimate`.
             metric, operator: as for `estimate`.
 
         Raises:
-            as `estimate`.
+            As `estimate`.
 
         >>> table.difference("products", "random") == table.difference(0, 1)
         True
@@ -120,7 +120,7 @@ class Faithfulness:
         return self._estimate([self._numbers(row, metric, operator) for row in (one, other)], metric)
 
     def operator_agreement(self, ranks: bool = False) -> dict[tuple[str, str], Estimate]:
-        """How far the operators agree with each other on second-order effects.
+        """Returns the correlations between the second-order effects of the operators.
 
         >>> list(table.operator_agreement())
         [('remove', 'unk')]
@@ -129,10 +129,10 @@ class Faithfulness:
         return {names: self._estimate([found[kind]], "pearson") for names, found in self.agreement.items()}
 
     def ceiling(self, ranks: bool = False) -> Estimate:
-        """The most that any numbers could reach in the mean over operators.
+        """Returns an upper bound of the mean correlation over operators.
 
-        Of k standardised vectors of effects with correlations r, the vector that correlates best with all of them in
-        the mean is their sum, whose mean correlation is √(Σ r) / k. By ranks no ranking is above that.
+        For k standardised vectors of effects with correlations r, their sum has the highest mean correlation with
+        them, √(Σ r) / k. With ranks, no ranking exceeds this value.
 
         >>> table.ceiling().value >= table.estimate(0).value
         True
@@ -144,7 +144,7 @@ class Faithfulness:
 
     @property
     def best(self) -> FaithfulnessRow:
-        """The row of highest Pearson correlation, mean over operators; controls and occlusion set aside."""
+        """The row with the highest Pearson correlation, mean over operators, without controls and occlusion."""
         return max(self._ranked(), key=self._value)
 
     @property
@@ -161,7 +161,7 @@ class Faithfulness:
 
     @property
     def sentence(self) -> str:
-        """What the table says, in plain words."""
+        """Summary of the table."""
         best = self.best
         n_defined = self.estimate(best).n
         if n_defined < FEWEST_PAIRS:
@@ -191,7 +191,7 @@ class Faithfulness:
         return " ".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """All estimates, for a record as JSON: value, lower and upper end, number of pairs; None where not defined.
+        """Returns all estimates for JSON: value, lower and upper bound, number of pairs; None where undefined.
 
         >>> [row["method"] for row in table.to_dict()["rows"]]
         ['products', 'random']
@@ -233,7 +233,7 @@ class Faithfulness:
         }
 
     def plot(self, metric: str = "pearson") -> tuple[Figure, Axes]:
-        """Each row's mean over operators with its interval, and the single operators as open marks.
+        """Plots each row's mean over operators with its interval, and single operators as open markers.
 
         Raises:
             ValueError: the metric is not in the table.
@@ -315,7 +315,7 @@ class Faithfulness:
         return max(family, key=self._value, default=None)
 
     def _value(self, row: FaithfulnessRow, operator: str = MEAN) -> float:
-        """The Pearson correlation, below all others where none is defined."""
+        """Returns the Pearson correlation; if undefined, a value below all others."""
         return float(np.nan_to_num(self.estimate(row, operator=operator).value, nan=-np.inf))
 
     def _ranked(self) -> list[FaithfulnessRow]:
@@ -339,7 +339,7 @@ class Faithfulness:
             return Estimate(float("nan"), float("nan"), float("nan"), 0)
 
         def value(chosen: np.ndarray) -> np.ndarray:
-            """(…) ratios of sums over the last axis, which are means for weights of one."""
+            """Returns (…) ratios of sums over the last axis; with weights of one they are means."""
             means = [each[chosen].sum(-1) / weights[chosen].sum(-1) for each in numbers]
             return means[0] - means[1] if len(means) == 2 else means[0]
 

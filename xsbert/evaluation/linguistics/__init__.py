@@ -1,4 +1,4 @@
-"""Attributions by linguistic labels, and probes of what a model notices."""
+"""Attributions by linguistic labels, and probes of negation and antonyms."""
 
 from .labels import LabelledSpan, Labeller, spacy_labeller, unit_labels
 from .probes import ANTONYMS, NEGATIONS, SYNONYMS, probe_negation, probe_opposites

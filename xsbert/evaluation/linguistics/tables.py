@@ -1,7 +1,7 @@
-"""What a model's similarities are made of: few pairs or many, which parts of speech, same words, negation, opposites.
+"""Tables of contributions to similarities, by size, by linguistic label and by identity of words.
 
-These are the questions of the pilot studies of Moeller et al. (EMNLP 2023, EACL 2024), as functions of results. Sums of
-frequent classes are large because the classes are frequent, so that each table has the number of cells beside the sum.
+These are the analyses of the pilot studies of Moeller et al. (EMNLP 2023, EACL 2024), as functions of results. Frequent
+classes have large sums, so each table gives the number of cells beside the sum.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONTENT = ("NOUN", "PROPN", "VERB", "ADJ", "ADV", "NUM")
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns; prints as text and as HTML."""
+    """A table with named columns. Prints as text and as HTML."""
 
     title: str
     columns: tuple[str, ...]
@@ -35,15 +35,15 @@ class Table:
     notes: tuple[str, ...] = field(default=())
 
     def column(self, name: str) -> list[Any]:
-        """The entries of a column.
+        """Returns the entries of a column.
 
         Raises:
-            ValueError: there is none of the name.
+            ValueError: no column has the name.
         """
         return [row[self.columns.index(name)] for row in self.rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """For a record as JSON. None stands for what is not finite, such as the share of a sum that is zero."""
+        """Returns a dictionary for JSON. None replaces non-finite values, such as a fraction of a zero sum."""
         rows = [[finite_or_none(cell) for cell in row] for row in self.rows]
         return {"title": self.title, "rows": [dict(zip(self.columns, row, strict=True)) for row in rows]}
 
@@ -68,15 +68,16 @@ def _shown(value: Any) -> str:
 
 
 def cumulative_share(results: Iterable[Attribution], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)) -> Table:
-    """How much of the scores the strongest pairs of units make up.
+    """Computes the fraction of the scores that the strongest pairs of units contribute.
 
     Args:
-        results: of pairs of texts.
-        shares: of the pairs of units of each matrix, above 0 and at most 1; at least one pair is taken.
+        results: results of pairs of texts.
+        shares: fractions of the cells of each matrix, above 0 and at most 1; at least one cell is used.
 
     Returns:
-        for each share the sums of the largest cells, over all pairs of texts, divided by the sums of the scores and of
-        the interactions. Off the shelf either can be above 1, since the score has three other parts.
+        For each fraction, the sum of the largest cells over all pairs of texts, divided by the sum of the scores and
+        by that of the interactions. Both can exceed 1 for a model that is not shifted, since its score has three other
+        parts.
     """
     shares = _checked_shares(shares)
     results = _checked(results)
@@ -91,7 +92,7 @@ def cumulative_share(results: Iterable[Attribution], shares: Sequence[float] = (
 
 
 def kept_sum(matrix: np.ndarray, share: float) -> float:
-    """The sum of so large a share of the cells, the largest first."""
+    """Returns the sum of the given fraction of cells, largest first."""
     n = max(1, round(share * matrix.size))
     return float(np.sort(matrix, axis=None)[::-1][:n].sum())
 
@@ -99,15 +100,15 @@ def kept_sum(matrix: np.ndarray, share: float) -> float:
 def kept_correlation(
     results: Iterable[Attribution], scores: Sequence[float], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)
 ) -> Table:
-    """Rank correlation with human scores when only the strongest pairs of units count.
+    """Computes the rank correlation of sums of the strongest pairs of units with human scores.
 
     Args:
-        results: of n pairs of texts.
+        results: results of n pairs of texts.
         scores: n human scores.
         shares: as for `cumulative_share`.
 
     Raises:
-        ValueError: there are not as many scores as results, or one is not finite.
+        ValueError: the numbers of scores and results differ, or a score is not finite.
         TypeError: a score is not a number.
     """
     shares = _checked_shares(shares)
@@ -127,18 +128,18 @@ def kept_by_label(
     labeller: Labeller,
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
-    """Rank correlation with human scores when only pairs of units of some labels count.
+    """Computes the rank correlation of sums over pairs of units with certain labels with human scores.
 
     Args:
-        results: of n pairs of texts.
+        results: results of n pairs of texts.
         scores: n human scores.
-        labeller: text → labelled spans.
-        groups: names and their labels; None takes nouns and verbs, content words, and all words.
+        labeller: function from a text to labelled spans.
+        groups: names and labels of groups; None uses nouns and verbs, content words, and all words.
 
     Raises:
-        ValueError: spans leave the text or overlap, lengths differ, a score is not finite, or no unit has a label of a
-            group.
-        TypeError: a score is not a number, or the labels of a group are one string.
+        ValueError: spans exceed the text or overlap, lengths differ, a score is not finite, or no unit has a label of
+            a group.
+        TypeError: a score is not a number, or the labels of a group are a single string.
     """
     results = as_entries(results, "results", "attributions")
     scores = _checked_scores(results, scores)
@@ -169,20 +170,20 @@ def _sum_over(result: Attribution, a: Sequence[str], b: Sequence[str], wanted: s
 
 
 def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = "pair") -> Table:
-    """Contributions by class.
+    """Computes contributions by class.
 
     Args:
-        results: of pairs of texts.
-        labeller: text → labelled spans.
-        by: ``"label"``: cells whose row or column has the label, each half to either; ``"pair"``: pairs of labels,
-            whichever text has which; ``"relation"``: as ``"label"``, of relations.
+        results: results of pairs of texts.
+        labeller: function from a text to labelled spans.
+        by: ``"label"`` assigns half of each cell to the label of its row and half to that of its column; ``"pair"``
+            uses unordered pairs of labels; ``"relation"`` is as ``"label"``, for relations.
 
     Returns:
-        for each class the sum of its cells as a share of all, its number of cells as a share of all, the quotient of
-        both, and the number. A quotient above 1 says that a cell of the class counts more than a cell does on average.
+        For each class, the fraction of the total sum, the fraction of the cells, their ratio, and the number of cells.
+        A ratio above 1 means that a cell of the class contributes more than the average cell.
 
     Raises:
-        ValueError: ``by`` is not known, there is no result, or spans leave the text or overlap.
+        ValueError: ``by`` is unknown, there is no result, or spans exceed the text or overlap.
     """
     if by not in ("label", "pair", "relation"):
         raise ValueError(f"by must be 'label', 'pair' or 'relation', got {by!r}")
@@ -213,7 +214,7 @@ def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = 
 
 
 def lexical_bias(results: Iterable[Attribution]) -> Table:
-    """What pairs of the same word contribute, beside all other pairs; best with words for units.
+    """Compares the contributions of pairs of equal words with those of all other pairs. Best with words as units.
 
     Raises:
         ValueError: there is no result.
@@ -252,7 +253,7 @@ def _checked(results: Iterable[Attribution]) -> list[Attribution]:
 
 
 def _checked_scores(results: Sequence[Attribution], scores: Sequence[float]) -> list[float]:
-    """As numbers, one for each result."""
+    """Returns scores as floats, one for each result."""
     scores = as_entries(scores, "scores", "numbers")
     if len(results) != len(scores) or len(results) < 3:
         raise ValueError(f"scores must be as many as results, 3 at least, got {len(scores)} and {len(results)}")

@@ -1,8 +1,8 @@
-"""Rival explanations of one similarity, behind one result type.
+"""Other explanation methods, with one result type.
 
-`METHODS` names them. Each is a function of a model, pairs of texts and `MethodOptions`, and gives an `Attribution` for
-each pair, with units, words, pictures, pages and files. A method that is not complete says in its result's `left_out`
-what its numbers do not hold. A new one is a function and a row.
+`METHODS` lists them. Each method is a function of a model, pairs of texts and `MethodOptions`, and returns an
+`Attribution` for each pair. If a method is not complete, the `left_out` of its result describes what the numbers omit.
+To add a method, add a function and a row of `METHODS`.
 
 >>> from xsbert.evaluation.methods import METHODS
 >>> METHODS["bilrp"].complete
@@ -32,19 +32,19 @@ __all__ = ["METHODS", "Method", "MethodOptions", "explain_with", "of_factors", "
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table."""
+    """An entry of `METHODS`."""
 
     explain: Callable[[XSTransformer, Pairs, MethodOptions], list[Attribution]]
     what: str
-    """For readers."""
+    """Description for readers."""
     complete: bool = False
-    """Whether the parts sum to the score of any model up to a stated error."""
+    """Whether the parts sum to the score of any model, up to a reported error."""
     uses: tuple[str, ...] = ()
-    """Which options change its numbers, beside units and similarity."""
+    """Options that change its numbers, besides units and similarity."""
     control: bool = False
-    """Whether it is there to lose."""
+    """Whether it is a control, expected to be unfaithful."""
     obstacle: Callable[[XSTransformer], str | None] = lambda model: None
-    """Why it cannot explain a model, or None."""
+    """Returns why the method cannot explain a model, or None."""
 
 
 METHODS: dict[str, Method] = {
@@ -74,20 +74,20 @@ METHODS: dict[str, Method] = {
 def explain_with(
     method: str, model: XSTransformer, pairs: Iterable[tuple[str, str]], **options: Any
 ) -> list[Attribution]:
-    """Explain pairs of texts with a method of the table.
+    """Explain pairs of texts with a method of `METHODS`.
 
     Args:
         method: a name in `METHODS`.
-        model: left as it is.
+        model: not modified.
         pairs: pairs of texts, as for `XSTransformer.explain_pairs`.
-        **options: see `MethodOptions`; ``similarity`` is the model's own where it is not given.
+        **options: see `MethodOptions`; ``similarity`` defaults to the model's own.
 
     Returns:
-        one result for each pair, in order.
+        One result for each pair, in order.
 
     Raises:
-        ValueError: the method is not known, or an option is outside what is allowed.
-        TypeError: an option is not known.
+        ValueError: the method is unknown, or an option is outside its allowed values.
+        TypeError: an option is unknown.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
@@ -97,11 +97,11 @@ def explain_with(
 
 
 def checked_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs of texts.
+    """Returns validated pairs of texts.
 
     Raises:
-        TypeError: an entry is no pair of strings.
-        ValueError: there is none.
+        TypeError: an entry is not a pair of strings.
+        ValueError: there are no pairs.
     """
     found = []
     for place, pair in enumerate(pairs_of(pairs)):

@@ -1,7 +1,7 @@
-"""BiLRP for transformers: relevance of pairs by propagation with the rules for layer norms and attention.
+"""BiLRP for transformers: relevance of token pairs, with propagation rules for layer norms and attention.
 
-Relevance is propagated from each dimension of the embedding to the input embeddings, and two texts are joined over the
-dimensions: R[s, t] = Σ_e R_a[e, s] R_b[e, t] (Eberle et al., 2020). For transformers the rules are (Ali et al., 2022;
+Relevance is propagated from each dimension of the embedding to the input embeddings. Two texts are combined over the
+dimensions: R[s, t] = Σ_e R_a[e, s] R_b[e, t] (Eberle et al., 2020). The rules for transformers are (Ali et al., 2022;
 Vasileiou and Eberle, NAACL 2024):
 
 - layer norm: y = γ (x − mean x) / σ + β, with σ held constant;
@@ -14,16 +14,16 @@ R[e, s] = ∂f̃_e/∂m_s. An affine function equals its gradient × input plus 
 
     f(x) = Σ_s R[:, s] + f̃(0),
 
-where f̃(0) collects all biases, those of layer norms included. So Σ R = f(x) exactly where there are no biases, and in
-general the rest f(x) − ΣR is not small: it is what BiLRP gives to no token
-(`xsbert.evaluation.methods.common.of_factors` names it ρ).
+where f̃(0) collects all biases, including those of layer norms. Without biases, Σ R = f(x) exactly. In general the
+remainder f(x) − ΣR is not small. BiLRP assigns it to no token (`xsbert.evaluation.methods.common.of_factors` names it
+ρ).
 
-Limits. What the attention weights and the norms themselves owe to a word gets no relevance: a word that only steers
-where others look is invisible. The rules need to know each nonlinearity of the model, so that only models of known
-types are taken. And relevance is not a difference to any reference: a token is compared with a zero vector.
+Limits. The dependence of attention weights and norms on a word gets no relevance: a word that only changes the
+attention weights has none. The rules must cover each nonlinearity of the model, so only models of known types are
+accepted. Relevance is not a difference to a reference: a token is compared with a zero vector.
 
-The derivatives are taken in forward mode, S products for S tokens. The operations are intercepted as they are called;
-the model is left as it is.
+The derivatives are computed in forward mode, with S products for S tokens. The operations are intercepted when they are
+called. The model is not modified.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .common import MethodOptions, Pairs, of_factors, sides
 __all__ = ["MODEL_TYPES", "bilrp", "bilrp_obstacle", "relevance"]
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra")
-# Of dense layers behind the pooling.
+# Allowed activations of dense layers after the pooling.
 DENSE_ACTIVATIONS = (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU)
 CHUNK = 16
 EPSILON = 1e-9
@@ -57,8 +57,8 @@ class LrpRules(TorchFunctionMode):
     """Layer norms, attention and activations with their nonlinear parts held constant, and scaled embeddings.
 
     Args:
-        scale: (S,) the factor of each token's embeddings.
-        width: of the embeddings that are scaled.
+        scale: (S,) factors of the tokens' embeddings.
+        width: width of the scaled embeddings.
     """
 
     def __init__(self, scale: Tensor, width: int) -> None:
@@ -124,17 +124,17 @@ def _held_ratio(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: An
 
 
 def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Relevance of each token for each dimension of the embedding, and what no token has.
+    """Computes the relevance of each token for each dimension of the embedding, and the remainder.
 
     Args:
-        model: of one of `MODEL_TYPES`, left as it is.
-        text: S tokens.
+        model: a model of one of `MODEL_TYPES`; not modified.
+        text: a text of S tokens.
 
     Returns:
-        (S, E) relevance and (E,) the rest f(x) − ΣR, which biases make; float64, before a trailing normalisation.
+        (S, E) relevance and (E,) the remainder f(x) − ΣR due to biases; float64, before a trailing normalisation.
 
     Raises:
-        ValueError: the model is of another type, is shifted, or pools otherwise than linearly.
+        ValueError: the model is of another type, is shifted, or its pooling is not linear.
     """
     obstacle = bilrp_obstacle(model)
     if obstacle is not None:
@@ -164,7 +164,7 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
-    """BiLRP with the rules for transformers, to the input embeddings. Costs S products for a text of S tokens."""
+    """BiLRP to the input embeddings, with the rules for transformers. Costs S products for a text of S tokens."""
     texts = sides(pairs)
     factors = {}
     with Progress(len(texts), "BiLRP", show=options.show_progress_bar) as progress:
@@ -176,7 +176,7 @@ def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
 
 
 def bilrp_obstacle(model: XSTransformer) -> str | None:
-    """Why BiLRP cannot explain a model, or None."""
+    """Returns why BiLRP cannot explain a model, or None."""
     kind = cast(Transformer, model[0]).config.model_type
     if kind not in MODEL_TYPES:
         return (

@@ -1,4 +1,4 @@
-"""What the methods share: their options, and how their numbers become results."""
+"""Options of the methods, and conversion of their numbers to results."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Pairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """How a method explains. Each takes what it needs.
+    """Options of methods. Each method uses those that apply to it.
 
     Args:
-        layer: of methods that attribute to hidden states, as for `xsbert.XSTransformer.attribute_prediction`.
-        reference: token of the reference; None takes the model's.
+        layer: for methods that attribute to hidden states, as for `xsbert.XSTransformer.attribute_prediction`.
+        reference: token of the reference; None uses the model's.
         units: ``"tokens"``, ``"words"`` or ``"sentences"``.
         similarity: ``"cosine"`` or ``"dot"``.
-        operator: of methods that take units out, one of `xsbert.evaluation.perturbation.OPERATORS`.
-        tolerance: of methods that integrate.
-        budget: coalitions of either text of a pair, of methods that value them. Where there are no more than that, in
-            texts of up to ten units by default, all are valued, otherwise as many are sampled.
-        seed: of methods that draw random numbers.
-        perturber: keeps the embeddings of edited texts, for use by several methods.
-        cache: what several methods need of the same texts and model; one for each model.
+        operator: for methods that remove units, one of `xsbert.evaluation.perturbation.OPERATORS`.
+        tolerance: for methods that integrate.
+        budget: for methods that evaluate coalitions, their number for either text of a pair. If a text has no more
+            coalitions (by default, up to ten units), all are evaluated; otherwise this number is sampled.
+        seed: for methods that use random numbers.
+        perturber: caches the embeddings of edited texts, for use by several methods.
+        cache: intermediate results shared by several methods; one cache for each model.
         show_progress_bar: True or False; None shows bars after two seconds.
     """
 
@@ -60,13 +60,13 @@ class MethodOptions:
             object.__setattr__(self, each, plain_number(getattr(self, each)))
 
     def perturber_for(self, model: XSTransformer) -> Perturber:
-        """The given one, or a new one."""
+        """Returns the given perturber, or a new one."""
         if self.perturber is not None:
             return self.perturber
         return Perturber(model, self.units, self.similarity, show_progress_bar=self.show_progress_bar)
 
     def layouts(self, model: XSTransformer, texts: Sequence[str]) -> dict[str, TextFactors]:
-        """Tokens, places and embeddings of distinct texts, without factors."""
+        """Returns tokens, character ranges and embeddings of distinct texts, without factors."""
         key = ("layouts", tuple(texts))
         if key not in self.cache:
             found = text_layout(model, texts, self.show_progress_bar)
@@ -75,12 +75,12 @@ class MethodOptions:
 
     @property
     def integration(self) -> dict[str, Any]:
-        """Options of the model's own methods."""
+        """Returns the options for the model's own methods."""
         return {"layer": self.layer, "reference": self.reference, "show_progress_bar": self.show_progress_bar}
 
 
 def resolved_layer(model: XSTransformer, layer: int) -> int:
-    """The layer counted from 0.
+    """Returns the layer counted from 0.
 
     Raises:
         ValueError: the model has no such layer.
@@ -93,12 +93,12 @@ def resolved_layer(model: XSTransformer, layer: int) -> int:
 
 
 def sides(pairs: Pairs) -> list[str]:
-    """The distinct texts of pairs, in order."""
+    """Returns the distinct texts of pairs, in order."""
     return list(dict.fromkeys(text for pair in pairs for text in pair))
 
 
 def in_units(result: MethodAttribution, units: str) -> MethodAttribution:
-    """A result of tokens with the wanted units; sums are kept."""
+    """Converts a result over tokens to other units; sums are kept."""
     return result if units == "tokens" else result.over(a=units, b=units)
 
 
@@ -111,18 +111,18 @@ def of_values(
     left_out: str,
     **fields: Any,
 ) -> MethodAttribution:
-    """A result with given numbers, for the units that ``a`` and ``b`` have.
+    """Returns a result with given numbers, for the units of ``a`` and ``b``.
 
     Args:
         a, b: layouts of the texts.
-        values: (S, T).
-        left_out: what the numbers leave out of the score.
-        **fields: effects of single units, and an offset, which are zero otherwise; ``layer`` of the settings.
+        values: (S, T) numbers.
+        left_out: description of the part of the score that the numbers omit.
+        **fields: effects of single units and an offset, zero by default; ``layer`` of the settings.
     """
     layer = fields.pop("layer", 0)
     settings = replace(settings_of(a), rule=name, n_steps=0, n_looks=0, layer=layer, tolerance=None, reference="none")
     zeros = {"effects_a": np.zeros(len(a.tokens)), "effects_b": np.zeros(len(b.tokens))}
-    # `of` refuses the cosine of a zero embedding, and texts of different models.
+    # `of` rejects the cosine of a zero embedding, and texts of different models.
     checked = Attribution.of(a, b, options.similarity)
     return MethodAttribution(
         checked.a,
@@ -145,12 +145,12 @@ def of_factors(
     left_out: str,
     layer: int = 0,
 ) -> list[MethodAttribution]:
-    """Results whose cells are V_a·V_b / c, with c that of the score.
+    """Returns results with cells V_a·V_b / c, where c is the denominator of the score.
 
     Args:
-        factors: (S, E) of the tokens of each distinct text. Their sum is what the method explains of the embedding
-            e(x): ρ = e(x) − ΣV is what it gives to no token, and the parts of the score are those of `Attribution`.
-        left_out: what ρ holds.
+        factors: (S, E) factors V of the tokens of each distinct text. The residual ρ = e(x) − ΣV of the embedding e(x)
+            belongs to no token. The parts of the score are those of `Attribution`.
+        left_out: description of ρ.
     """
     texts = sides(pairs)
     layouts = options.layouts(model, texts)
@@ -171,7 +171,7 @@ def of_factors(
 
 
 def renamed(result: Attribution, name: str, left_out: str, **numbers: Any) -> MethodAttribution:
-    """An attribution as the result of a method of another name, with other numbers where they are given."""
+    """Converts an attribution to the result of another method. Given numbers replace its own."""
     given = {
         "values": result.matrix,
         "effects_a": result.main_effects_a,

@@ -1,4 +1,4 @@
-"""Products and cosines of hidden states, and cosines of static embeddings: the usual stand-ins for an explanation."""
+"""Baselines: products and cosines of hidden states, and cosines of static embeddings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH = 64
 
 
 def hidden_states(model: XSTransformer, texts: Sequence[str], layer: int) -> dict[str, np.ndarray]:
-    """(S, H) hidden states that enter a layer, of distinct texts; those of one length run together.
+    """Returns the (S, H) inputs of a layer for distinct texts. Texts of equal length form a batch.
 
     Args:
         layer: 0 … L, or negative.
@@ -48,9 +48,9 @@ def hidden_states(model: XSTransformer, texts: Sequence[str], layer: int) -> dic
 
 
 def products(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
-    """Inner products of the last hidden states, each divided by the number of tokens.
+    """Inner products of the last hidden states, each state divided by the number of tokens.
 
-    With mean pooling and nothing behind it they sum to the score, since they are what the model adds up.
+    They sum to the score of a model that ends with mean pooling.
     """
     states = hidden_states(model, sides(pairs), model.n_layers)
     factors = {text: each / len(each) for text, each in states.items()}
@@ -62,13 +62,13 @@ def products(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list
 
 
 def cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
-    """Cosines of the last hidden states; of several tokens in a unit, their mean state."""
+    """Cosines of the last hidden states. The state of a unit is the mean over its tokens."""
     states = hidden_states(model, sides(pairs), model.n_layers)
     return _cosines(model, pairs, options, "cosines", states, model.n_layers)
 
 
 def layer_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
-    """Cosines of the hidden states that enter the layer; of several tokens in a unit, their mean state."""
+    """Cosines of the inputs of the layer. The state of a unit is the mean over its tokens."""
     layer = resolved_layer(model, options.layer)
     states = hidden_states(model, sides(pairs), layer)
     return _cosines(model, pairs, options, "layer cosines", states, layer)
@@ -109,7 +109,7 @@ def _cosines(
 
 
 def _unit_means(layout: TextFactors, vectors: np.ndarray, units: str) -> np.ndarray:
-    """(G, H) means over the tokens of each unit, of length one."""
+    """Returns (G, H) means over the tokens of each unit, with norm one."""
     groups = [[s] for s in range(len(layout.tokens))] if units == "tokens" else layout.groups(units)
     means = np.stack([vectors[group].mean(0) for group in groups])
     norms = np.linalg.norm(means, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Integrated Jacobians, and what is like them: main effects spread over pairs, one gradient, randomised layers."""
+"""Integrated Jacobians and variants: main effects spread over pairs, one gradient, randomised layers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def integrated_with_main_effects(model: XSTransformer, pairs: Pairs, options: Me
 
 
 def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
-    """One gradient times input minus reference, in place of the integral: the Jacobian at the text itself."""
+    """One gradient times input minus reference: the Jacobian at the text replaces the integral."""
     left_out = "not complete: one node does not integrate; see the residuals"
     results = model.explain_pairs(
         pairs,
@@ -64,9 +64,10 @@ def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list
 
 
 def randomised(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
-    """A control: integrated Jacobians of a copy of the model with random weights in its layers.
+    """Control: integrated Jacobians of a copy of the model with shuffled weights in its layers.
 
-    Whatever finds it as faithful to the model as the real explanation looks at the words alone (Adebayo et al., 2018).
+    If a measure rates it as faithful as the real explanation, the measure depends only on the words (Adebayo et al.,
+    2018).
     """
     copy = randomised_layers(model, seed=options.seed)
     left_out = "a control: it explains a model with random layers"
@@ -75,7 +76,7 @@ def randomised(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> li
 
 
 def spread_main_effects(result: Attribution) -> np.ndarray:
-    """(S, T) interactions, with the main effect of each unit of text divided by the number of its partners."""
+    """Returns (S, T) interactions with the main effect of each unit of text spread evenly over its partners."""
     rows, columns = (np.array([role == TEXT for role in side.roles]) for side in (result.a, result.b))
     cells = np.outer(rows, columns)
     spread_a = np.where(rows, result.main_effects_a, 0)[:, None] / max(columns.sum(), 1)

@@ -1,4 +1,4 @@
-"""Methods that do not look at the model: the same words, and chance."""
+"""Methods that do not use the model: equal words, and random numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["lexical", "random"]
 
 
 def lexical(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
-    """One where both units are the same string but for case, zero elsewhere."""
+    """One for units that are equal strings up to case, zero otherwise."""
 
     def values(a: list[str], b: list[str], _seed: int) -> np.ndarray:
         return np.array([[float(one.casefold() == other.casefold()) for other in b] for one in a])
@@ -24,7 +24,7 @@ def lexical(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
 
 
 def random(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
-    """Normal random numbers, by the seed and the texts."""
+    """Normal random numbers, determined by the seed and the texts."""
 
     def values(a: list[str], b: list[str], seed: int) -> np.ndarray:
         return np.random.default_rng(seed).standard_normal((len(a), len(b)))

@@ -1,4 +1,4 @@
-"""Second-order occlusion: what deletion itself says of pairs of words."""
+"""Second-order occlusion: effects of deleting pairs of words."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["occlusion", "second_order", "single_edits"]
 
 
 def single_edits(perturber: Perturber, text: str, operator: str) -> list[EditedText]:
-    """The whole text, then the text without each of its units of text."""
+    """Returns the whole text, then the text without each of its units of text."""
     units = [frozenset(), *(frozenset([unit]) for unit in perturber.units_of(text).content)]
     return [EditedText(text, each, operator) for each in units]
 
 
 def differences(perturber: Perturber, text: str, operator: str) -> np.ndarray:
-    """(N, E) what the embedding loses with each unit of text."""
+    """Returns (N, E) changes of the embedding by the removal of each unit: whole text minus edited text."""
     whole, *without = perturber.embeddings(single_edits(perturber, text, operator))
     return whole - np.stack(without)
 
 
 def second_order(perturber: Perturber, text_a: str, text_b: str, operator: str) -> np.ndarray:
-    """(N, M) c(a,b) − c(a∖s,b) − c(a,b∖t) + c(a∖s,b∖t) for the units of text.
+    """Returns (N, M) effects c(a,b) − c(a∖s,b) − c(a,b∖t) + c(a∖s,b∖t) for the units of text.
 
-    A cosine is a product of embeddings of length one, so this is the product of what either embedding loses.
+    A cosine is a product of embeddings with norm one, so the effect is the product of both `differences`.
     """
     return differences(perturber, text_a, operator) @ differences(perturber, text_b, operator).T
 
 
 def occlusion(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
-    """Second-order occlusion: what taking out both units changes beyond what taking out each of them does.
+    """Second-order occlusion: the effect of removing both units beyond the effects of removing each.
 
     Costs one forward pass for each unit of each distinct text.
     """

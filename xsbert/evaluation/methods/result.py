@@ -1,4 +1,4 @@
-"""The result of a rival method: an `Attribution` whose numbers are given, not computed from factors."""
+"""The result of another method: an `Attribution` with given numbers, not computed from factors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ __all__ = ["MethodAttribution"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MethodAttribution(Attribution):
-    """What a method other than integrated Jacobians says of one predicted similarity.
+    """Explanation of one predicted similarity by a method other than integrated Jacobians.
 
-    It has the units, words, pictures, pages, files and tables of every `Attribution`. Score and embeddings are the
-    model's. The numbers are the method's: where they do not sum to the score, `error` is what they leave out, and
-    `left_out` says in words what that is. The factors of its texts are zero, and its residuals too, since nothing was
-    integrated.
+    It supports the units, words, plots, pages, files and tables of every `Attribution`. The score and the embeddings
+    are the model's; the numbers are the method's. If the numbers do not sum to the score, `error` is the difference
+    and `left_out` describes it. The factors and the residuals of its texts are zero, since nothing is integrated.
 
     >>> from xsbert.evaluation.methods import explain_with
     >>> (match,) = explain_with("lexical", model, [("A cold day.", "Cold days")])
@@ -32,15 +31,15 @@ class MethodAttribution(Attribution):
     method: str = ""
     """The name in `xsbert.evaluation.methods.METHODS`."""
     left_out: str = ""
-    """What the numbers leave out of the score; empty for a complete method."""
+    """Description of the part of the score that the numbers omit; empty for a complete method."""
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    """(S, T) the method's numbers for pairs of units."""
+    """(S, T) numbers for pairs of units."""
     effects_a: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """(S,) what the method says of single units of a, beside the pairs."""
+    """(S,) numbers for single units of a."""
     effects_b: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """(T,) the same of b."""
+    """(T,) numbers for single units of b."""
     offset: float = 0.0
-    """What the method gives to no unit."""
+    """The part of the score that the method assigns to no unit."""
 
     given_arrays = {"values": 2, "effects_a": 1, "effects_b": 1}  # noqa: RUF012
     given_entries = {"method": str, "left_out": str, "offset": (int, float)}  # noqa: RUF012
@@ -58,22 +57,22 @@ class MethodAttribution(Attribution):
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """(S, T) the method's numbers for pairs of units."""
+        """(S, T) numbers of the method for pairs of units."""
         return self.values
 
     @cached_property
     def main_effects_a(self) -> np.ndarray:
-        """(S,) the method's numbers for single units of a."""
+        """(S,) numbers of the method for single units of a."""
         return self.effects_a
 
     @cached_property
     def main_effects_b(self) -> np.ndarray:
-        """(T,) the same of b."""
+        """(T,) numbers of the method for single units of b."""
         return self.effects_b
 
     @cached_property
     def baseline(self) -> float:
-        """What the method gives to no unit."""
+        """The part of the score that the method assigns to no unit."""
         return self.offset
 
     @property
@@ -82,10 +81,10 @@ class MethodAttribution(Attribution):
         return f"method {self.method}: {self.left_out or 'the parts sum to the score'}"
 
     def words(self) -> MethodAttribution:
-        """The same result with words for units; every sum is kept.
+        """Returns the same result with words as units; every sum is kept.
 
         Raises:
-            ValueError: the tokenizer has no word ids, or the units are words already.
+            ValueError: the tokenizer has no word ids, or the units are already words.
 
         >>> from xsbert.evaluation.methods import explain_with
         >>> (match,) = explain_with("lexical", model, [("We unpacked.", "Unpacked")], units="tokens")
@@ -99,7 +98,7 @@ class MethodAttribution(Attribution):
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
     ) -> MethodAttribution:
-        """The same result with stretches of text for units, as `Attribution.over`; every sum is kept.
+        """Returns the same result with spans of text as units, as `Attribution.over`; every sum is kept.
 
         >>> from xsbert.evaluation.methods import explain_with
         >>> (match,) = explain_with("lexical", model, [("It rains. We stay in!", "Rain")], units="tokens")
@@ -125,7 +124,7 @@ class MethodAttribution(Attribution):
 
 
 def _summed(side: TextFactors, ranges: str | Sequence[tuple[int, int]] | None) -> tuple[TextFactors, np.ndarray]:
-    """The text with coarser units, and (G, S) zeros and ones that sum the old units into them."""
+    """Returns the text with coarser units, and the (G, S) zero-one matrix that sums the old units."""
     if ranges is None:
         return side, np.eye(len(side.tokens))
     return side.over(ranges), replace(side, factors=np.eye(len(side.tokens))).over(ranges).factors

@@ -1,14 +1,14 @@
-"""Shapley interactions of pairs of words, one of either text.
+"""Shapley interactions between words of two texts.
 
-The players are the n units of a and the m units of b, and a coalition is worth the similarity of what it leaves of the
-texts. That similarity is a product of embeddings, v(S ∪ T) = e_a(S)·e_b(T), and the weights of the Shapley interaction
-index depend on the sizes alone. So the index of a unit s of a and a unit t of b is
+The players are the n units of a and the m units of b. The value of a coalition is the similarity of the texts reduced
+to its units. It is a product of embeddings, v(S ∪ T) = e_a(S)·e_b(T), and the weights of the Shapley interaction index
+depend only on the sizes. So the index of a unit s of a and a unit t of b is
 
     I(s, t) = Σ_k Σ_l w(k + l) D_s[k] · D_t[l],   D_s[k] = Σ_{S ∌ s, |S| = k} (e_a(S ∪ s) − e_a(S)),
 
-with w(u) = u! (n + m − u − 2)! / (n + m − 1)!: exact from 2ⁿ + 2ᵐ embeddings in place of 2ⁿ⁺ᵐ values. Beyond a budget
-shapiq samples coalitions of both texts. Both give the index k-SII of order two (Bordt and von Luxburg, 2023), whose
-numbers for single units and for pairs sum to v(all) − v(none).
+with w(u) = u! (n + m − u − 2)! / (n + m − 1)!. It is exact with 2ⁿ + 2ᵐ embeddings instead of 2ⁿ⁺ᵐ values. Above a
+budget, shapiq samples coalitions of both texts. Both compute the index k-SII of order two (Bordt and von Luxburg,
+2023). Its numbers for single units and for pairs sum to v(all) − v(none).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHAPIQ = "Shapley interactions of texts this long need shapiq: pip install 'xsbe
 
 @dataclass(frozen=True)
 class Interactions:
-    """k-SII of order two, of n and m units."""
+    """k-SII of order two, for n and m units."""
 
     pairs: np.ndarray
     """(n, m)"""
@@ -41,18 +41,18 @@ class Interactions:
     singles_b: np.ndarray
     """(m,)"""
     empty: float
-    """The similarity where all units are edited."""
+    """Similarity with all units edited."""
 
 
 def shapley(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     """Shapley interactions of order two between units of a and units of b; see the module.
 
-    The units of text that are outside a coalition are edited by the operator. Interactions are exact where the 2ⁿ
-    coalitions of either text are within ``budget``, and estimated by shapiq from ``budget`` coalitions of both texts
-    otherwise. Embeddings of coalitions are not kept.
+    The operator edits the units of text outside a coalition. Interactions are exact if the 2ⁿ coalitions of either
+    text are within ``budget``; otherwise shapiq estimates them from ``budget`` coalitions of both texts. Embeddings of
+    coalitions are not cached.
 
     Raises:
-        ImportError: texts have more units, and shapiq is not installed.
+        ImportError: sampling is needed, and shapiq is not installed.
     """
     perturber = options.perturber_for(model)
     perturber.prepare(sides(pairs))
@@ -81,18 +81,18 @@ def needs_sampling(perturber: Perturber, pair: tuple[str, str], budget: int) -> 
 
 
 def coalitions_needed(perturber: Perturber, pair: tuple[str, str], budget: int) -> int:
-    """Most forward passes that a pair takes."""
+    """Returns the largest number of forward passes for a pair."""
     if needs_sampling(perturber, pair, budget):
         return 2 * budget
     return sum(2 ** len(perturber.units_of(text).content) for text in pair)
 
 
 def exact_interactions(values_a: np.ndarray, values_b: np.ndarray) -> Interactions:
-    """k-SII of order two of the game e_a(S)·e_b(T).
+    """Computes k-SII of order two for the game e_a(S)·e_b(T).
 
     Args:
-        values_a: (2ⁿ, E) embeddings of all coalitions; bit s of the place says whether unit s is in it.
-        values_b: (2ᵐ, E), of b.
+        values_a: (2ⁿ, E) embeddings of all coalitions; bit s of the index is set if unit s is in the coalition.
+        values_b: (2ᵐ, E) embeddings of all coalitions of b.
 
     >>> a, b = np.array([[0.0], [2.0]]), np.array([[1.0], [4.0]])
     >>> exact_interactions(a, b).pairs
@@ -124,7 +124,7 @@ def exact_interactions(values_a: np.ndarray, values_b: np.ndarray) -> Interactio
 
 
 def _weights(n_players: int, order: int, n_sizes: int, m_sizes: int) -> np.ndarray:
-    """(K, L) w(k + l) of the Shapley interaction index."""
+    """Returns the (K, L) weights w(k + l) of the Shapley interaction index."""
     most = n_players - order
     of_size = np.array([factorial(u) * factorial(most - u) / factorial(most + 1) for u in range(most + 1)])
     return of_size[np.add.outer(np.arange(n_sizes), np.arange(m_sizes))]
@@ -135,25 +135,25 @@ def _sizes(n_coalitions: int) -> np.ndarray:
 
 
 def _sums_by_size(values: np.ndarray) -> np.ndarray:
-    """(n + 1, E) sums over the coalitions of 0 … n units."""
+    """Returns (n + 1, E) sums over the coalitions of 0 … n units."""
     sizes = _sizes(len(values))
     return np.stack([values[sizes == size].sum(0) for size in range(sizes[-1] + 1)])
 
 
 def _gained(values: np.ndarray, unit: int) -> np.ndarray:
-    """(2ⁿ⁻¹, E) what a unit adds to each coalition of the others, whose places keep their order."""
+    """Returns (2ⁿ⁻¹, E) differences that a unit adds to each coalition of the others, in their order."""
     halves = values.reshape(-1, 2, 2**unit, values.shape[-1])
     return (halves[:, 1] - halves[:, 0]).reshape(-1, values.shape[-1])
 
 
 def _gains(values: np.ndarray) -> np.ndarray:
-    """(n, n, E) what each unit adds, summed over coalitions of 0 … n − 1 others."""
+    """Returns (n, n, E) differences that each unit adds, summed over coalitions of 0 … n − 1 others."""
     n = len(values).bit_length() - 1
     return np.stack([_sums_by_size(_gained(values, each)) for each in range(n)])
 
 
 def _all_coalitions(perturber: Perturber, text: str, operator: str) -> np.ndarray:
-    """(2ⁿ, E) embeddings of what the coalitions leave of a text."""
+    """Returns (2ⁿ, E) embeddings of a text reduced to each coalition."""
     content = perturber.units_of(text).content
     edits = [
         EditedText(text, frozenset(unit for bit, unit in enumerate(content) if not place >> bit & 1), operator)
@@ -171,7 +171,7 @@ def _shapiq() -> ModuleType:
 
 
 def _sampled(perturber: Perturber, text_a: str, text_b: str, options: MethodOptions) -> Interactions:
-    """An estimate by shapiq."""
+    """Returns an estimate by shapiq."""
     n, m = (len(perturber.units_of(text).content) for text in (text_a, text_b))
     game = _Game(perturber, text_a, text_b, options.operator)
     seed = zlib.crc32(f"{options.seed}\0{text_a}\0{text_b}".encode()) % 2**31
@@ -186,14 +186,14 @@ def _sampled(perturber: Perturber, text_a: str, text_b: str, options: MethodOpti
 
 
 class _Game:
-    """The similarity of what coalitions of units leave of two texts."""
+    """The similarity of two texts reduced to coalitions of units."""
 
     def __init__(self, perturber: Perturber, text_a: str, text_b: str, operator: str) -> None:
         self.perturber, self.texts, self.operator = perturber, (text_a, text_b), operator
         self.content = [perturber.units_of(text).content for text in self.texts]
 
     def __call__(self, coalitions: np.ndarray) -> np.ndarray:
-        """(K,) similarities of (K, n + m) coalitions."""
+        """Returns (K,) similarities of (K, n + m) coalitions."""
         coalitions = np.atleast_2d(coalitions).astype(bool)
         n = len(self.content[0])
         a, b = (
