@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -133,8 +134,11 @@ def test_more_nodes_are_on_every_subinterval(sharp):
     integrator = PathIntegrator(f, [path.x], [path.r])
     (placement,) = place_nodes(integrator, [f(path.x) - f(path.r)], 1e-3, 512)
     assert (len(placement.orders) > 1) == sharp
-    more = placement.with_more_nodes()
-    for before, after in [(placement, more), (more, more.with_more_nodes())]:
+    chain = [placement]
+    for _ in range(4):
+        chain.append(chain[-1].with_more_nodes())
+    assert max(chain[-2].orders) > 6  # from seven nodes on a third is more than two
+    for before, after in pairwise(chain):
         added = max(2, math.ceil(max(before.orders) / 3))
         assert after.orders == tuple(order + added for order in before.orders)
         assert sum(after.orders) == len(after.rule.nodes)
