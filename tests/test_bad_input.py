@@ -18,7 +18,7 @@ def idle(model, monkeypatch):
     def worked(*args, **kwargs):
         raise AssertionError("work was done before the argument was looked at")
 
-    monkeypatch.setattr(xsbert.engine.batch_run, "Encoder", worked)
+    monkeypatch.setattr(xsbert.engine.batch_run, "SplitModel", worked)
     return model
 
 

@@ -21,7 +21,7 @@ from tests.tiny import ARCHITECTURES, LAYERS, H, tokenizer, write_model, write_t
 from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
 from xsbert._utils.torch_internals import TorchDispatchMode, tree_leaves
 from xsbert.engine.reference import reference_features, resolve_reference
-from xsbert.engine.split_model import Encoder
+from xsbert.engine.split_model import SplitModel
 from xsbert.integrated_jacobian import PathIntegrator, projected_factors, quadrature, token_factors
 from xsbert.integrated_jacobian.chunks import PathNodes
 
@@ -114,7 +114,7 @@ def test_texts_of_one_length_together_and_apart(architecture, path):
 def test_a_text_recorded_with_others_leaves_behind_what_it_does_alone(architecture, path):
     """Two texts, as there are heads and other things of which models have two."""
     model = XSTransformer(path, reference="pad", device="cpu", model_kwargs=DOUBLE)
-    encoder = Encoder(model, LAYERS)
+    encoder = SplitModel(model, LAYERS)
     together = encoder.record(dict(model.preprocess(TEXTS_OF_ONE_LENGTH)))
     for place in range(2):
         alone = encoder.record(dict(model.preprocess([TEXTS_OF_ONE_LENGTH[place]])))
@@ -132,13 +132,13 @@ def test_a_text_recorded_with_others_leaves_behind_what_it_does_alone(architectu
 def test_texts_and_their_reference_run_together(kind, token, n_passes, tmp_path, monkeypatch):
     """Except for a reference of padding at positions of its own."""
     model = XSTransformer(write_model(kind, tmp_path), reference=token, device="cpu", model_kwargs=DOUBLE)
-    record, sizes = Encoder.record, []
+    record, sizes = SplitModel.record, []
 
     def counted(self, features):
         sizes.append(len(features["input_ids"]))
         return record(self, features)
 
-    monkeypatch.setattr(Encoder, "record", counted)
+    monkeypatch.setattr(SplitModel, "record", counted)
     found = model.token_factors(TEXTS_OF_ONE_LENGTH, layer=1, n_steps=2)
     assert (len(sizes), sum(sizes)) == (n_passes, 3)
     assert found[0].residual < 1
@@ -147,7 +147,7 @@ def test_texts_and_their_reference_run_together(kind, token, n_passes, tmp_path,
 @pytest.mark.parametrize("kind", ["mpnet", "roberta"])
 def test_only_padding_has_to_be_told_its_positions(kind, tmp_path):
     model = XSTransformer(write_model(kind, tmp_path), device="cpu", model_kwargs=DOUBLE)
-    features, encoder = dict(model.preprocess([TEXT_A])), Encoder(model, 0)
+    features, encoder = dict(model.preprocess([TEXT_A])), SplitModel(model, 0)
     of_padding = reference_features(resolve_reference(model[0], "pad"), features)
     of_unknown = reference_features(resolve_reference(model[0], "unk"), features)
     assert "position_ids" not in of_unknown
@@ -311,7 +311,7 @@ class HostReads(TorchDispatchMode):
 def test_the_loop_over_nodes_does_not_wait_for_the_device(layer, architecture, path):
     """Each kind of pass reads on the host in its first run only, however many chunks follow."""
     model = XSTransformer(path, reference="pad", device="cpu")
-    encoder = Encoder(model, layer)
+    encoder = SplitModel(model, layer)
     recording = encoder.record(dict(model.preprocess([TEXT_A])))
     f, x = encoder.function(recording), recording.hidden[0]
     r, rule = x.flip(0), quadrature("gauss-legendre", 3)
@@ -335,7 +335,7 @@ def test_the_loop_over_nodes_does_not_wait_for_the_device(layer, architecture, p
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_loop_over_nodes_does_not_wait_for_cuda(path):
     model = XSTransformer(path, device="cuda")
-    encoder = Encoder(model, 1)
+    encoder = SplitModel(model, 1)
     recording = encoder.record(dict(model.preprocess([TEXT_A]).to("cuda")))
     f, x = encoder.function(recording), recording.hidden[0]
     r, rule = x.flip(0), quadrature("gauss-legendre", 3)

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import flop_registry
 from xsbert import XSTransformer
 from xsbert._utils.torch_internals import TorchDispatchMode
 from xsbert.engine.autodiff import forward_rules as derivatives
-from xsbert.engine.autodiff.deferred_linear import Deferred, moved
+from xsbert.engine.autodiff.deferred_linear import LazyDerivative, scaled_tokens
 from xsbert.engine.autodiff.forward_rules import Differentiable
 from xsbert.integrated_jacobian import projected_factors, quadrature, token_factors
 
@@ -156,7 +156,7 @@ def test_moved_by_shares(first):
 
     def by(share):
         with Differentiable([], waits=True):
-            return f(moved(h, vectors, share[None, :, None]))[...]
+            return f(scaled_tokens(h, vectors, share[None, :, None]))[...]
 
     found = vmap(lambda share: jvp(by, (torch.zeros(S, dtype=h.dtype),), (share,))[1])(shares)
     expected = along(f, h, shares[:, None, :, None] * vectors)
@@ -180,7 +180,7 @@ def test_it_is_told_apart_from_numbers():
     def f(h):
         with Differentiable([], waits=True):
             out = F.linear(h, UP)
-            assert isinstance(out, Deferred)
+            assert isinstance(out, LazyDerivative)
             assert (out.shape, out.dtype, out.device, out.ndim) == ((1, S, WIDE), torch.float64, h.device, 3)
             escaped.append(out)
             return h

@@ -13,7 +13,7 @@ from xsbert._utils import memory
 from xsbert._utils.memory import give_back_memory, peak_bytes
 from xsbert.engine.batching import BUDGET_OF_DERIVATIVES, within_budget
 from xsbert.engine.options import Options
-from xsbert.engine.split_model import Encoder
+from xsbert.engine.split_model import SplitModel
 
 ANIMALS = ("Cats", "Dogs", "Birds", "Horses", "Cows", "Fish")
 COFFEE = ("The coffee is bad.", "This is not a good coffee.")
@@ -158,7 +158,7 @@ def test_memory_is_given_back_after_each_batch(model, monkeypatch):
 def test_a_budget_leaves_room_for_the_reference_beside_the_texts(model):
     explainer = model.explainer(layer=1)
     text = explainer.tokenized("The quick brown fox jumps over the lazy dog.")
-    encoder = Encoder(model, 1)
+    encoder = SplitModel(model, 1)
     one = peak_bytes(lambda: encoder.record(dict(text.features)))
     options = Options(layer=1, memory_budget=4.5 * one / (1 - BUDGET_OF_DERIVATIVES))
     assert [len(part) for part in within_budget(encoder, list(range(8)), text, options)] == [3, 3, 2]

@@ -9,7 +9,7 @@ import pytest
 
 from xsbert.attribution.attribution import Attribution
 from xsbert.attribution.contrasts import contrast, contrast_models
-from xsbert.factors.contributions import Shares, by_sentence, shares_of, summed_shares
+from xsbert.factors.contributions import Contributions, by_sentence, contributions_of, summed_contributions
 from xsbert.factors.text_factors import ProjectedFactors, Settings, TextFactors
 from xsbert.ranking.highlights import best_stretches, highlights_of
 from xsbert.text.marks import tagged
@@ -43,7 +43,7 @@ def shares(text, values, baseline=0.0):
     words = text.split()
     ends = np.cumsum([len(word) + 1 for word in words]) - 1
     spans = tuple((int(end) - len(word), int(end)) for word, end in zip(words, ends, strict=True))
-    return Shares(text, tuple(words), ("text",) * len(words), spans, np.array(values, dtype=float), baseline)
+    return Contributions(text, tuple(words), ("text",) * len(words), spans, np.array(values, dtype=float), baseline)
 
 
 def slow_stretches(values):
@@ -99,7 +99,7 @@ def test_shares_sum_to_the_score_from_either_side():
     a, b = text_factors("one two", 1), text_factors("un deux trois", 2)
     result = Attribution.of(a, b, "cosine")
     for one, other in ((a, b), (b, a)):
-        found = shares_of(one, other.embedding, result.scale)
+        found = contributions_of(one, other.embedding, result.scale)
         assert found.total == pytest.approx(result.score, abs=1e-12)
         assert found.units == one.tokens
 
@@ -109,7 +109,7 @@ def test_projected_shares_are_those_of_the_factors():
     direction = a.embedding / np.linalg.norm(a.embedding)
     known = {name: getattr(b, name) for name in TextFactors.__dataclass_fields__}
     projected = ProjectedFactors(**{**known, "factors": b.factors @ direction[:, None]}, directions=direction[None])
-    one, other = shares_of(projected, a.embedding, 2.0), shares_of(b, a.embedding, 2.0)
+    one, other = contributions_of(projected, a.embedding, 2.0), contributions_of(b, a.embedding, 2.0)
     np.testing.assert_allclose(one.values, other.values)
     assert one.baseline == other.baseline
 
@@ -119,7 +119,7 @@ def test_shares_of_overlapping_parts_are_summed_where_they_are_of_one_word():
     first = replace(shares(text, [1.0, 2.0, 0.0]), units=("one", "two"), roles=("text",) * 2, spans=((0, 3), (4, 7)))
     first = replace(first, values=np.array([1.0, 2.0]), baseline=0.5)
     second = replace(first, units=("two", "three"), spans=((4, 7), (8, 13)), values=np.array([4.0, 8.0]), baseline=1.5)
-    found = summed_shares([first, second], [0.5, 0.5])
+    found = summed_contributions([first, second], [0.5, 0.5])
     assert found.units == ("one", "two", "three")
     np.testing.assert_allclose(found.values, [0.5, 3.0, 4.0])
     assert found.baseline == 1.0
@@ -190,7 +190,7 @@ def test_two_models_are_set_side_by_side_each_on_its_own_scale():
     assert found.texts == ("a", "a", "b", "b", "b")
     np.testing.assert_allclose(np.abs(found.shares).sum(0), 1.0)
     values = np.concatenate(
-        [shares_of(x, y.embedding, one.scale).values[1:-1] for x, y in ((one.a, one.b), (one.b, one.a))]
+        [contributions_of(x, y.embedding, one.scale).values[1:-1] for x, y in ((one.a, one.b), (one.b, one.a))]
     )
     np.testing.assert_allclose(found.shares[:, 0], values / np.abs(values).sum())
     assert -1 <= found.agreement <= 1

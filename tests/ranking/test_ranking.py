@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer, util
 from tests.pairs import PAIRS
 from xsbert import XSTransformer
 from xsbert.engine import Explainer
-from xsbert.factors.contributions import shares_of
+from xsbert.factors.contributions import contributions_of
 from xsbert.models import ShiftWarning
 from xsbert.ranking.ranking import Ranking
 from xsbert.ranking.retrievers import Retrieved
@@ -406,7 +406,7 @@ def test_factors_for_another_query_are_refused(ranking):
     rng = np.random.default_rng(0)
     side = ranking[0].passages[0].side
     with pytest.raises(ValueError, match="computed for another query alone"):
-        shares_of(side, rng.normal(size=384), 1.0)
+        contributions_of(side, rng.normal(size=384), 1.0)
 
 
 def test_retrievers_names_and_scores_are_kept(model):

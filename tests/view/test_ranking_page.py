@@ -14,7 +14,7 @@ from tests.ranking.test_highlights import text_factors
 from xsbert.ranking.hit import Hit, Passage
 from xsbert.ranking.ranking import Ranking
 from xsbert.view.html.content_policy import content_security_policy, stated_policy
-from xsbert.view.ranking_terminal import account
+from xsbert.view.ranking_terminal import summarize
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
@@ -272,16 +272,16 @@ def test_a_hit_without_explanation_is_shown_with_its_reason(tmp_path):
 
 def test_terminal():
     ranking = ranking_of(["one two three", "four \x1b[31m five", "six seven eight nine"])
-    lines = account(ranking, 60)
+    lines = summarize(ranking, 60)
     assert "\x1b" not in "".join(lines)
     assert max(map(len, lines[2:])) <= 75
-    assert account(ranking, most=1)[-1] == "  … and 2 further hits"
-    text = "\n".join(account(ranking))
+    assert summarize(ranking, most=1)[-1] == "  … and 2 further hits"
+    text = "\n".join(summarize(ranking))
     for hit in ranking:
         assert f"{hit.score:+.4f}" in text
         assert f"baseline {hit.baseline:+.4f}" in text
     assert str(ranking) == text
-    marked = "\n".join(account(ranking, colours=True))
+    marked = "\n".join(summarize(ranking, colours=True))
     assert re.sub(r"\x1b\[[\d;]*m", "", marked) == text.replace("«", "").replace("»", "")
     best = max(ranking[0].highlights(), key=lambda each: each.weight)
     assert re.search(rf"\x1b\[1;31m[^\x1b]*{re.escape(best.text)}", marked)
@@ -295,7 +295,7 @@ def test_a_long_document_that_scores_is_marked_beside_a_short_one_and_what_hardl
     )
     documents = ["Who repairs old clocks?", long, "Bread is baked in the morning."]
     ranking = model.explain_ranking("Who repairs old clocks?", documents, show_progress_bar=False)
-    texts = re.split(r"^ *\d+  [+-]\d.*$", "\n".join(account(ranking)), flags=re.MULTILINE)[1:]
+    texts = re.split(r"^ *\d+  [+-]\d.*$", "\n".join(summarize(ranking)), flags=re.MULTILINE)[1:]
     assert ranking.order == [0, 1, 2]
     assert [bool(re.search("«[^»]*clock", text)) for text in texts] == [True, True, False]
     assert "«" not in texts[2]

@@ -25,7 +25,7 @@ from ..factors.text_factors import Settings, TextFactors, check_combinable, sett
 from ..view.effects import WordEffect, top_pairs, word_effects
 from ..view.mixins import PageMixin, PlotMixin
 from ..view.records import to_dict
-from ..view.summary import account, spell
+from ..view.summary import labelled_pairs, summarize
 from .alignment import Alignments, ContrastView, alignments, contrast_view
 from .files import check_result, read_result, save_result, to_dataframe
 from .scale import ZERO_EMBEDDING, length_of
@@ -289,7 +289,7 @@ class Attribution(PageMixin, PlotMixin):
         >>> [(out.tokens_a[s], out.tokens_b[t]) for s, t, value in out.top_pairs(1)]
         [('coffee', 'coffee')]
         """
-        return spell(self, k, special) if names else top_pairs(self, k, special)
+        return labelled_pairs(self, k, special) if names else top_pairs(self, k, special)
 
     def word_effects(self) -> tuple[list[WordEffect], list[WordEffect]]:
         """Return what each word adds to the score: its interactions with the whole other text plus its main effect.
@@ -396,4 +396,4 @@ class Attribution(PageMixin, PlotMixin):
         return {**vars(self), "compute_feature_pairs": None}
 
     def __str__(self) -> str:
-        return account(self)
+        return summarize(self)

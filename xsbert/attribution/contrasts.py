@@ -17,18 +17,18 @@ import numpy as np
 
 from .._utils.arrays import spearman
 from .._utils.optional_imports import pandas
-from ..factors.contributions import Shares, shares_of
+from ..factors.contributions import Contributions, contributions_of
 from ..text.units import TEXT
 from .attribution import Attribution
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Contrast", "ModelContrast", "Moved", "contrast", "contrast_models", "contrast_of"]
+__all__ = ["Contrast", "EditStep", "ModelContrast", "contrast", "contrast_models", "contrast_of"]
 
 
 @dataclass(frozen=True)
-class Moved:
+class EditStep:
     """One step of an edit, and how much it changes the score."""
 
     kind: str
@@ -49,12 +49,12 @@ class Contrast:
     roles: tuple[str, ...]
     score_i: float
     score_j: float
-    query_i: Shares = field(repr=False)
+    query_i: Contributions = field(repr=False)
     """Contributions of the query's units to score i; ``query_j`` holds those to score j."""
-    query_j: Shares = field(repr=False)
-    document_i: Shares | None = field(repr=False)
+    query_j: Contributions = field(repr=False)
+    document_i: Contributions | None = field(repr=False)
     """Contributions of the units of each document to its own score. None if unknown."""
-    document_j: Shares | None = field(repr=False)
+    document_j: Contributions | None = field(repr=False)
     similarity: str
     settings: Any = field(repr=False)
 
@@ -78,7 +78,7 @@ class Contrast:
         """The margin minus `by_word` and `baseline`: the integration error."""
         return self.margin - float(self.by_word.sum()) - self.baseline
 
-    def edit(self) -> list[Moved]:
+    def edit(self) -> list[EditStep]:
         """Treat document i as an edit of document j, and return how each word changes the score.
 
         Words that both documents have in the same order are paired by spelling. The values sum to the margin minus
@@ -90,18 +90,18 @@ class Contrast:
         if self.document_i is None or self.document_j is None:
             raise ValueError("an edit needs the shares of both documents")
         after, before = self.document_i, self.document_j
-        moved: list[Moved] = []
+        steps: list[EditStep] = []
         matcher = SequenceMatcher(None, before.units, after.units, autojunk=False)
         for kind, i1, i2, j1, j2 in matcher.get_opcodes():
             if kind == "equal":
-                moved += [
-                    Moved("kept", before.units[i], after.units[j], float(after.values[j] - before.values[i]))
+                steps += [
+                    EditStep("kept", before.units[i], after.units[j], float(after.values[j] - before.values[i]))
                     for i, j in zip(range(i1, i2), range(j1, j2), strict=True)
                 ]
                 continue
-            moved += [Moved("removed", before.units[i], "", -float(before.values[i])) for i in range(i1, i2)]
-            moved += [Moved("added", "", after.units[j], float(after.values[j])) for j in range(j1, j2)]
-        return moved
+            steps += [EditStep("removed", before.units[i], "", -float(before.values[i])) for i in range(i1, i2)]
+            steps += [EditStep("added", "", after.units[j], float(after.values[j])) for j in range(j1, j2)]
+        return steps
 
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers as a dictionary that JSON can hold."""
@@ -180,11 +180,11 @@ def contrast(a: Attribution, b: Attribution) -> Contrast:
 
 def contrast_of(
     score_i: float,
-    query_i: Shares,
-    document_i: Shares | None,
+    query_i: Contributions,
+    document_i: Contributions | None,
     score_j: float,
-    query_j: Shares,
-    document_j: Shares | None,
+    query_j: Contributions,
+    document_j: Contributions | None,
     similarity: str,
     settings: Any,
 ) -> Contrast:
@@ -283,20 +283,20 @@ def contrast_models(a: Attribution, b: Attribution) -> ModelContrast:
     )
 
 
-def _seen_from(result: Attribution, side: str) -> tuple[float, Shares, Shares]:
+def _seen_from(result: Attribution, side: str) -> tuple[float, Contributions, Contributions]:
     """Return the score, and the contributions of one text and of the other."""
     own, other = (result.a, result.b) if side == "a" else (result.b, result.a)
-    query = shares_of(own, other.embedding, result.scale)
-    return result.score, query, shares_of(other, own.embedding, result.scale)
+    query = contributions_of(own, other.embedding, result.scale)
+    return result.score, query, contributions_of(other, own.embedding, result.scale)
 
 
-def _word_shares(result: Attribution, side: str) -> Shares:
+def _word_shares(result: Attribution, side: str) -> Contributions:
     own, other = (result.a, result.b) if side == "a" else (result.b, result.a)
     words = own.words() if own.word_ids is not None else own
-    return shares_of(words, other.embedding, result.scale)
+    return contributions_of(words, other.embedding, result.scale)
 
 
-def _places(shares: Shares) -> list[tuple[int, int] | None]:
+def _places(shares: Contributions) -> list[tuple[int, int] | None]:
     """Return the characters of each word, without surrounding white space. None for units that are no words."""
     if shares.spans is None:
         raise ValueError("two models are compared by words, which only fast tokenizers have")

@@ -27,7 +27,7 @@ from .._utils.checksummed_safetensors import (
     reading,
 )
 from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
-from ..factors.serialization import LARGEST, check_numbers, describe, read_text
+from ..factors.serialization import LARGEST, check_numbers, read_text, to_entries
 from ..factors.text_factors import Settings, TextFactors
 from ..text.units import word_groups
 from ..view.protocols import PairView
@@ -85,7 +85,7 @@ def save_result(result: SavedResult, path: str | PathLike[str]) -> None:
     }
     for name in SIDES:
         side = getattr(result, name)
-        content[name] = {**describe(side), "settings": asdict(side.settings) if side.settings else None}
+        content[name] = {**to_entries(side), "settings": asdict(side.settings) if side.settings else None}
     if result.given_entries:
         content[GIVEN] = {name: getattr(result, name) for name in result.given_entries}
     header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)

@@ -13,7 +13,7 @@ from .._utils.atomic_files import write, write_text
 from ..attribution.attribution import Attribution
 from ..text.display import display_tokens
 from ..view.effects import top_pairs
-from ..view.summary import account
+from ..view.summary import summarize
 from ..view.terminal import matrix_lines, printable
 
 __all__ = ["print_account", "record", "to_json", "write_files"]
@@ -54,7 +54,7 @@ def write_files(result: Attribution, html: str | None, png: str | None, json: st
 
 def print_account(result: Attribution, out: TextIO, top: int | None = None) -> None:
     """Prints the summary and, on a terminal, the coloured matrix."""
-    lines = printable(str(result) if top is None else account(result, top)).split("\n")
+    lines = printable(str(result) if top is None else summarize(result, top)).split("\n")
     if out.isatty() and (true_colour := _colours()) is not None:
         lines += _matrix(result, true_colour)
     for line in lines:

@@ -21,7 +21,7 @@ from .._utils.table_files.text import lines_of
 from .._utils.unicode import half_surrogate
 from ..ranking.ranking import Ranking
 from ..ranking.retrievers import Retrieved
-from ..view.ranking_terminal import account
+from ..view.ranking_terminal import summarize
 from .loading import load_model
 from .pairs import spelled_id
 
@@ -166,5 +166,5 @@ def _write(ranking: Ranking, options: argparse.Namespace) -> None:
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
     encoding = sys.stdout.encoding or "utf-8"
-    for line in account(ranking, width, colours=colours):
+    for line in summarize(ranking, width, colours=colours):
         print(line.encode(encoding, "replace").decode(encoding))

@@ -14,7 +14,7 @@ from .sharding import Source, columns_of
 from .sources import Fingerprint
 from .task import resolved_options
 
-__all__ = ["check_same", "circumstances", "described", "differences_of", "read_source", "resolved"]
+__all__ = ["check_same", "circumstances", "differences_of", "read_source", "resolved", "source_identity"]
 
 
 def read_source(tables: Iterable[pa.Table]) -> Source:
@@ -26,14 +26,14 @@ def read_source(tables: Iterable[pa.Table]) -> Source:
     return Source(str(fingerprint), fingerprint.n_rows, columns, [])
 
 
-def described(source: Source) -> dict[str, Any]:
+def source_identity(source: Source) -> dict[str, Any]:
     """Returns the entries of a source in the manifest."""
     return {"fingerprint": source.fingerprint, "n_rows": source.n_rows}
 
 
 def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any], source: Source) -> None:
     """Checks that a resumed job has the same settings, model, source and versions."""
-    now = {**identity, "source": described(source)}
+    now = {**identity, "source": source_identity(source)}
     differences = [line for name, value in now.items() for line in differences_of(name, manifest.get(name), value)]
     if differences:
         raise ValueError(

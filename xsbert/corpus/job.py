@@ -25,7 +25,7 @@ from ..models import XSTransformer
 from ..text.units import REST, TEXT
 from .columns import Key, explain_columns, factors_or_failures, keys_in
 from .folder import FORMAT_VERSION, Folder
-from .identity import check_same, circumstances, described, differences_of, read_source, resolved
+from .identity import check_same, circumstances, differences_of, read_source, resolved, source_identity
 from .schema import names_of
 from .sharding import Limits, Source, columns_of, cut_shared, cut_source, share
 from .sources import rows_of_source
@@ -82,7 +82,7 @@ class Job:
             manifest = {
                 "format_version": FORMAT_VERSION,
                 **identity,
-                "source": described(found),
+                "source": source_identity(found),
                 "columns": found.columns,
                 "starts": found.starts,
                 "model_name": model.label,

@@ -25,14 +25,14 @@ from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
 from .reference import Reference, positions_of_reference
-from .split_model import Encoder
+from .split_model import SplitModel
 from .text_path import TextPath, check_finite
 from .tokenization import TokenizedText
 
 __all__ = [
     "BACKWARD_COST",
     "Run",
-    "described",
+    "initial_factors",
     "numpy_of",
     "precision_of_derivatives",
     "reverse_is_cheaper",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-def described(
+def initial_factors(
     model: Explainable,
     options: Options,
     reference: Reference,
@@ -138,7 +138,7 @@ class Run:
         check_run(model)
         self.model, self.options, self.reference, self.layer = model, options, reference, layer
         self.fingerprint = model_fingerprint(model, reference)
-        self.encoder = Encoder(model, layer)
+        self.encoder = SplitModel(model, layer)
 
     def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
         """Return the factors of texts, with None for skipped texts."""
@@ -250,7 +250,7 @@ class Run:
         return float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0))
 
     def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
-        return described(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
+        return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
 
 
 def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[Integrated]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from .._utils.memory import peak_bytes
 from .options import Options
 from .reference import Reference, reference_features
-from .split_model import Encoder
+from .split_model import SplitModel
 from .text_path import BUDGET_OF_DERIVATIVES
 from .tokenization import TokenizedText
 
@@ -36,7 +36,9 @@ def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[li
             yield group[start : start + size]
 
 
-def within_budget(encoder: Encoder, places: list[int], first: TokenizedText, options: Options) -> Iterator[list[int]]:
+def within_budget(
+    encoder: SplitModel, places: list[int], first: TokenizedText, options: Options
+) -> Iterator[list[int]]:
     """Split a batch into parts of at least one text. Their forward passes fit the memory budget beside derivatives."""
     size = len(places)
     if options.memory_budget is not None:

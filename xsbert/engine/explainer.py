@@ -21,7 +21,7 @@ from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
 from .reference import chosen_reference
-from .split_model import Encoder
+from .split_model import SplitModel
 from .text_path import TextPath, integrator_of
 from .tokenization import Prompt, TokenizedText, resolved_prompt, tokenize
 
@@ -308,7 +308,7 @@ class Explainer:
         """
         texts = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
         check_run(self.model)
-        encoder = Encoder(self.model, self.layer)
+        encoder = SplitModel(self.model, self.layer)
         dtype = torch.float64 if self.model.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
         for text in texts:
@@ -331,7 +331,7 @@ class Explainer:
         """
         tokenized = self.tokenized(text)
         check_run(self.model)
-        encoder = Encoder(self.model, self.layer)
+        encoder = SplitModel(self.model, self.layer)
         (path,) = paths_of(encoder, [tokenized], self.reference, self.options)
         return path
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..integrated_jacobian.integrator import PathIntegrator
 from .options import Options
 from .reference import Reference, reference_features
-from .split_model import Encoder, Recording
+from .split_model import RecordedPass, SplitModel
 from .text_path import TextPath, WorkLimits, check_finite
 from .tokenization import TokenizedText
 
@@ -22,7 +22,7 @@ __all__ = ["paths_of"]
 
 
 def paths_of(
-    encoder: Encoder, texts: Sequence[TokenizedText], reference: Reference, options: Options
+    encoder: SplitModel, texts: Sequence[TokenizedText], reference: Reference, options: Options
 ) -> list[TextPath]:
     """Return the straight paths from the reference to each text of a batch at the encoder's layer, with f.
 
@@ -64,8 +64,8 @@ def paths_of(
 
 
 def _recorded(
-    encoder: Encoder, features: Sequence[dict[str, Any]], referenced: dict[str, Any]
-) -> tuple[Recording, Tensor, Tensor]:
+    encoder: SplitModel, features: Sequence[dict[str, Any]], referenced: dict[str, Any]
+) -> tuple[RecordedPass, Tensor, Tensor]:
     """Record n texts and their reference.
 
     Returns the recording of the first text, and the hidden states and embeddings of all texts, the reference last.
@@ -80,7 +80,7 @@ def _recorded(
     return recorded.of(0), hidden, torch.cat([recorded.embeddings, at_reference.embeddings])
 
 
-def _check_depends_on_states_alone(encoder: Encoder, paths: Sequence[TextPath], expected: Tensor) -> None:
+def _check_depends_on_states_alone(encoder: SplitModel, paths: Sequence[TextPath], expected: Tensor) -> None:
     """Reject models in which f of the first text does not give the embeddings of the reference and the other texts."""
     elsewhere = [paths[0].r, *(path.x for path in paths[1:])]
     chunk_size = paths[0].limits.chunk_size()
@@ -96,7 +96,7 @@ def _check_depends_on_states_alone(encoder: Encoder, paths: Sequence[TextPath], 
 
 
 def _in_float64(
-    encoder: Encoder, features: dict[str, Any], x: Tensor, r: Tensor, options: Options
+    encoder: SplitModel, features: dict[str, Any], x: Tensor, r: Tensor, options: Options
 ) -> Callable[[], TextPath] | None:
     """Return a cached function that creates the path in float64; None if x is not float32 or float64 is unsupported."""
     if x.dtype != torch.float32 or x.device.type == "mps":

@@ -16,20 +16,20 @@ from torch import Tensor, nn
 from .._utils.cached_property import cached_property
 from .._utils.torch_internals import tree_map_only
 from .._utils.validation import is_integer
-from .autodiff.deferred_linear import moved
+from .autodiff.deferred_linear import scaled_tokens
 from .autodiff.forward_rules import Differentiable
 from .position_limit import check_positions
 from .private_copy import private_copy
 from .protocol import Explainable
 
-__all__ = ["Encoder", "Recording", "Rest", "encoder_layers"]
+__all__ = ["ModelTail", "RecordedPass", "SplitModel", "encoder_layers"]
 
 # Names of the number of layers in configurations: transformers uses the first, custom code the others.
 LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers")
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedPass:
     """The recorded pass of B texts of one length through the model."""
 
     features: dict[str, Any]
@@ -41,7 +41,7 @@ class Recording:
     earlier: tuple[Any, ...]
     """Outputs of the layers before l."""
 
-    def of(self, place: int) -> Recording:
+    def of(self, place: int) -> RecordedPass:
         """Return the recording of one of the texts."""
         n_texts = len(self.hidden)
 
@@ -49,7 +49,7 @@ class Recording:
             # A view would keep the whole batch in memory.
             return values[place : place + 1].clone() if values.ndim and len(values) == n_texts else values
 
-        return Recording(
+        return RecordedPass(
             features=tree_map_only(Tensor, chosen, self.features),
             hidden=chosen(self.hidden),
             embeddings=chosen(self.embeddings),
@@ -89,7 +89,7 @@ def encoder_layers(transformer: Transformer) -> nn.ModuleList:
     return max(stacks, key=lambda stack: sum(parameter.numel() for parameter in stack.parameters()))
 
 
-class Encoder:
+class SplitModel:
     """A model split at layer l.
 
     `record` runs texts through the whole model and stores the hidden states that enter layer l. `function` then returns
@@ -114,7 +114,7 @@ class Encoder:
         self.model_name = type(self._transformer.model).__name__
         self.layer = layer
         self._recorded: dict[int, Any] = {}
-        self._replayed: Recording | None = None
+        self._replayed: RecordedPass | None = None
         self._entering: Tensor | None = None
         layers = encoder_layers(self._transformer)
         self._n_layers = len(layers)
@@ -122,11 +122,11 @@ class Encoder:
             self._intercept(index, module)
 
     @cached_property
-    def in_float64(self) -> Encoder:
+    def in_float64(self) -> SplitModel:
         """The split model in float64. Its copied weights take twice the memory of a float32 model's."""
-        return Encoder(self._model, self.layer, dtype=torch.float64)
+        return SplitModel(self._model, self.layer, dtype=torch.float64)
 
-    def record(self, features: dict[str, Any]) -> Recording:
+    def record(self, features: dict[str, Any]) -> RecordedPass:
         """Run the model on tokenized texts of one length without padding, exactly as `encode` would.
 
         Raises:
@@ -147,21 +147,21 @@ class Encoder:
             if self.layer == self._n_layers:
                 self._recorded[self.layer] = output["token_embeddings"]
             embeddings = self._pool(output)
-        return Recording(
+        return RecordedPass(
             features=features,
             hidden=self._recorded[self.layer].detach(),
             embeddings=embeddings,
             earlier=tuple(self._recorded[index] for index in range(self.layer)),
         )
 
-    def function(self, recording: Recording, derivative_dtype: torch.dtype | None = None) -> Rest:
+    def function(self, recording: RecordedPass, derivative_dtype: torch.dtype | None = None) -> ModelTail:
         """Return f: (S, H) → (E,), the model from layer l on, for a recording of one text.
 
         Linear layers compute products of derivatives in ``derivative_dtype``; None uses the model's dtype.
         """
-        return Rest(self, recording, derivative_dtype)
+        return ModelTail(self, recording, derivative_dtype)
 
-    def run(self, recording: Recording, entering: Tensor) -> Tensor:
+    def run(self, recording: RecordedPass, entering: Tensor) -> Tensor:
         """Return the embedding (E,) for hidden states (1, S, H) that enter layer l, with all else as recorded."""
         features = dict(recording.features)
         if self.layer == self._n_layers:
@@ -207,10 +207,10 @@ def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) 
     return args, {**kwargs, "hidden_states": hidden}
 
 
-class Rest:
-    """f: (S, H) → (E,), the model from a layer on, with fast derivatives; see `Encoder.function`."""
+class ModelTail:
+    """f: (S, H) → (E,), the model from a layer on, with fast derivatives; see `SplitModel.function`."""
 
-    def __init__(self, encoder: Encoder, recording: Recording, derivative_dtype: torch.dtype | None) -> None:
+    def __init__(self, encoder: SplitModel, recording: RecordedPass, derivative_dtype: torch.dtype | None) -> None:
         self._encoder, self._recording, self._derivative_dtype = encoder, recording, derivative_dtype
         self._reads: list[Any] = []
 
@@ -224,4 +224,4 @@ class Rest:
         The products of linear layers with the vectors (S, H) are computed once for all directions.
         """
         with Differentiable(self._reads, self._derivative_dtype, waits=True):
-            return self._encoder.run(self._recording, moved(h[None], vectors[None], scales[None, :, None]))
+            return self._encoder.run(self._recording, scaled_tokens(h[None], vectors[None], scales[None, :, None]))

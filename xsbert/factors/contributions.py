@@ -19,11 +19,11 @@ import numpy as np
 from ..text.units import REST, TEXT, sentence_ranges
 from .text_factors import ProjectedFactors, TextFactors
 
-__all__ = ["Shares", "by_sentence", "shares_of", "summed_shares"]
+__all__ = ["Contributions", "by_sentence", "contributions_of", "summed_contributions"]
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
+class Contributions:
     """Contributions of the units of one text to a score."""
 
     text: str
@@ -57,9 +57,12 @@ class Shares:
         }
 
 
-def shares_of(
+Shares = Contributions  # its name in version 0.1
+
+
+def contributions_of(
     side: TextFactors, direction: np.ndarray, scale: float, *, text: str | None = None, start: int = 0
-) -> Shares:
+) -> Contributions:
     """Compute the contributions of the units of one text to its score with another.
 
     Args:
@@ -82,10 +85,10 @@ def shares_of(
             for (begin, end), role in zip(side.spans, side.roles, strict=True)
         )
     baseline = float(side.reference_term @ direction) / scale
-    return Shares(own if text is None else text, side.tokens, side.roles, spans, values, baseline)
+    return Contributions(own if text is None else text, side.tokens, side.roles, spans, values, baseline)
 
 
-def summed_shares(parts: Sequence[Shares], weights: Sequence[float]) -> Shares:
+def summed_contributions(parts: Sequence[Contributions], weights: Sequence[float]) -> Contributions:
     """Return the weighted sum over overlapping parts of one text. Units with the same span and role are merged.
 
     Args:
@@ -105,7 +108,7 @@ def summed_shares(parts: Sequence[Shares], weights: Sequence[float]) -> Shares:
     ordered = list(rows.values())
     if all(row[0] is not None for row in ordered):
         ordered.sort(key=lambda row: row[0][0])
-    return Shares(
+    return Contributions(
         text=parts[0].text,
         units=tuple(row[1] for row in ordered),
         roles=tuple(row[2] for row in ordered),
@@ -115,7 +118,7 @@ def summed_shares(parts: Sequence[Shares], weights: Sequence[float]) -> Shares:
     )
 
 
-def by_sentence(shares: Shares) -> Shares:
+def by_sentence(shares: Contributions) -> Contributions:
     """Sum the units that begin in each sentence. Units of other roles than ``"text"`` do not change.
 
     Raises:
@@ -130,7 +133,7 @@ def by_sentence(shares: Shares) -> Shares:
         sentence = max(0, int(np.searchsorted(starts, start, side="right")) - 1)
         groups.setdefault((role, sentence if role == TEXT else at), []).append(at)
     spans = [(shares.spans[group[0]][0], shares.spans[group[-1]][1]) for group in groups.values()]
-    return Shares(
+    return Contributions(
         text=shares.text,
         units=tuple(
             shares.text[start:end] if role == TEXT else shares.units[group[0]]

@@ -47,7 +47,7 @@ from .._utils.checksummed_safetensors import (
 )
 from .._utils.header_limits import parse_json
 from .._utils.json_fields import read_entry, read_fields, require, require_finite
-from .serialization import check_numbers, describe, read_text
+from .serialization import check_numbers, read_text, to_entries
 from .text_factors import Settings, TextFactors, check_combinable
 
 __all__ = ["load_factors", "save_factors"]
@@ -285,7 +285,7 @@ def _check(factors: Sequence[TextFactors]) -> None:
 
 def _description(text: TextFactors, number: int) -> bytes:
     """Return everything but the arrays as JSON, with settings by their index."""
-    entries = {**describe(text), "settings": number}
+    entries = {**to_entries(text), "settings": number}
     return json.dumps(entries, allow_nan=False, separators=(",", ":")).encode()
 
 

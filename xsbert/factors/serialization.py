@@ -12,7 +12,7 @@ from .._utils.json_fields import read_entry, read_error, read_list, require
 from ..text.units import PROMPT, REST, SPECIAL, TEXT
 from .text_factors import Settings, TextFactors
 
-__all__ = ["LARGEST", "check_numbers", "describe", "read_text"]
+__all__ = ["LARGEST", "check_numbers", "read_text", "to_entries"]
 
 LARGEST = 1e140
 """Upper bound on sums over a text, absolute and relative to the norm of its embedding. It keeps all sums of products of
@@ -21,7 +21,7 @@ two texts finite."""
 NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings")
 
 
-def describe(text: TextFactors) -> dict[str, Any]:
+def to_entries(text: TextFactors) -> dict[str, Any]:
     """Return everything but arrays and settings of a factor, as JSON can hold it."""
     return {field.name: getattr(text, field.name) for field in fields(text) if field.name not in NOT_DESCRIBED}
 
@@ -36,7 +36,7 @@ def read_text(
     """Build the factor of one text.
 
     Args:
-        entries: The output of `describe`.
+        entries: The output of `to_entries`.
         arrays: ``factors`` with two axes; ``embedding``, ``reference_term`` and, for a model that a shift was added to,
             ``embedding_unshifted`` with one.
         name: Name of the text, for messages.

@@ -15,7 +15,7 @@ from ..ranking.ranking import Ranking
 __all__ = ["ShiftWarning", "warn_of_shift", "warn_of_shifted_ranking", "warning_once"]
 
 # Largest change of a score by an added shift that raises no warning.
-BEARABLE_CHANGE = 0.05
+MAX_SCORE_CHANGE = 0.05
 
 
 class ShiftWarning(UserWarning):
@@ -37,7 +37,7 @@ def warn_of_shifted_ranking(ranking: Ranking) -> None:
         if hit.similarity == "dot":
             lengths = [_unshifted_length(each.side) for each in hit.passages]
             unit = _unshifted_length(hit.query_factors) * max(lengths)
-        if abs(hit.score - hit.score_unshifted) > BEARABLE_CHANGE * unit:
+        if abs(hit.score - hit.score_unshifted) > MAX_SCORE_CHANGE * unit:
             warnings.warn(
                 "the shift that was added to the model changes its scores, and may change the order: documents"
                 f"[{hit.index}] has {hit.score:.4f} in place of {hit.score_unshifted:.4f}. Leave out shift=True to "
@@ -55,7 +55,7 @@ def _unshifted_length(text: TextFactors) -> float:
 
 
 def _is_far_from_unshifted(result: Attribution) -> bool:
-    """Return whether an added shift changes the score by more than `BEARABLE_CHANGE`.
+    """Return whether an added shift changes the score by more than `MAX_SCORE_CHANGE`.
 
     Changes of dot products are divided by the norms of the unshifted embeddings.
     """
@@ -63,7 +63,7 @@ def _is_far_from_unshifted(result: Attribution) -> bool:
     if a is None or b is None or result.score_unshifted is None:
         return False
     unit = 1.0 if result.similarity == "cosine" else float(np.linalg.norm(a) * np.linalg.norm(b))
-    return abs(result.score - result.score_unshifted) > BEARABLE_CHANGE * unit
+    return abs(result.score - result.score_unshifted) > MAX_SCORE_CHANGE * unit
 
 
 def _far_from_unshifted(result: Attribution) -> str:

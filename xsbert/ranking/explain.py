@@ -26,7 +26,7 @@ from ..text.passages import passages_of
 from .hit import Hit, Passage
 from .ranking import Ranking
 from .request import Request, Scored, best_documents, checked_embeddings
-from .retriever_scores import BEARABLE_DIFFERENCE, warn_of_other_scores
+from .retriever_scores import MAX_SCORE_GAP, warn_of_other_scores
 from .retrievers import Retrieved, retrieved
 
 __all__ = ["check_prompt_of_both", "explained_ranking"]
@@ -265,9 +265,7 @@ def _warn_of_other_embeddings(ranking: Ranking) -> None:
     """Warn if given embeddings score far from the model's own, which the explanation uses."""
     unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(ranking.query_factors.embedding))
     far = [
-        hit
-        for hit in ranking
-        if hit.explained and hit.error > (BEARABLE_DIFFERENCE + 2 * hit.residual) * unit * _length(hit)
+        hit for hit in ranking if hit.explained and hit.error > (MAX_SCORE_GAP + 2 * hit.residual) * unit * _length(hit)
     ]
     if far:
         worst = max(far, key=lambda hit: hit.error)

@@ -25,7 +25,7 @@ from .._utils.checksummed_safetensors import (
 from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
 from .._utils.validation import finite_or_none
 from ..attribution.scale import length_of
-from ..factors.serialization import LARGEST, check_numbers, describe, read_text
+from ..factors.serialization import LARGEST, check_numbers, read_text, to_entries
 from ..factors.text_factors import ProjectedFactors, Settings, TextFactors
 from ..text.units import UNITS
 from ..view.protocols import HitView, RankingView
@@ -186,7 +186,7 @@ def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dic
     for key in (*ARRAYS, *OPTIONAL):
         if getattr(side, key, None) is not None:
             arrays[f"{name}.{key}"] = np.ascontiguousarray(getattr(side, key), DTYPES["F64"])
-    described = {key: value for key, value in describe(side).items() if key != "directions"}
+    described = {key: value for key, value in to_entries(side).items() if key != "directions"}
     return {**described, "settings": asdict(side.settings) if side.settings else None}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..factors.contributions import Shares, by_sentence
+from ..factors.contributions import Contributions, by_sentence
 from ..text.marks import Highlight
 from ..text.units import TEXT, visible_span
 
@@ -15,7 +15,7 @@ __all__ = ["MERGES", "best_stretches", "highlights_of"]
 MERGES = ("words", "sentences", "passages")
 
 
-def highlights_of(shares: Shares, merge: str = "words") -> list[Highlight]:
+def highlights_of(shares: Contributions, merge: str = "words") -> list[Highlight]:
     """Return spans of a text with the sums of their units' contributions, largest first.
 
     ``"words"`` are the units of the contributions, except those of only white space. ``"sentences"`` contain the units

@@ -10,7 +10,7 @@ import numpy as np
 from .._utils.cached_property import cached_property
 from .._utils.validation import checked_integer
 from ..attribution.attribution import Attribution
-from ..factors.contributions import Shares, by_sentence, shares_of, summed_shares
+from ..factors.contributions import Contributions, by_sentence, contributions_of, summed_contributions
 from ..factors.text_factors import ProjectedFactors, TextFactors
 from ..text.marks import Highlight, tagged
 from ..text.units import check_units
@@ -67,14 +67,14 @@ class Hit:
         return self.reason is None
 
     @cached_property
-    def document(self) -> Shares:
+    def document(self) -> Contributions:
         """Contributions of the document's units to the score. Spans are characters of `text`."""
         self._require_explained()
         if self.units == "sentences" and len(self.passages) > 1:
             return by_sentence(self.over("words").document)
         direction = self.query_factors.embedding
         parts = [
-            shares_of(
+            contributions_of(
                 _in_units(passage.side, self.units),
                 direction,
                 self._scale(passage),
@@ -83,15 +83,15 @@ class Hit:
             )
             for passage in self.passages
         ]
-        return summed_shares(parts, [passage.weight for passage in self.passages])
+        return summed_contributions(parts, [passage.weight for passage in self.passages])
 
     @cached_property
-    def query(self) -> Shares:
+    def query(self) -> Contributions:
         """Contributions of the query's units to the score: tokens if `units` are tokens, otherwise words."""
         self._require_explained()
         units = "tokens" if self.units == "tokens" else "words"
         known = _in_units(self.query_factors, units)
-        parts = [shares_of(known, passage.side.embedding, self._scale(passage)) for passage in self.passages]
+        parts = [contributions_of(known, passage.side.embedding, self._scale(passage)) for passage in self.passages]
         weights = np.array([passage.weight for passage in self.passages])
         values = weights @ np.array([part.values for part in parts])
         return replace(parts[0], values=values, baseline=float(weights @ [part.baseline for part in parts]))
@@ -199,7 +199,7 @@ class Hit:
         """
         return tagged(self.text, self.highlights(merge), pre, post, threshold, escape)
 
-    def within(self, sentence: int) -> Shares:
+    def within(self, sentence: int) -> Contributions:
         """Return the contributions of the words of one sentence, given its index from 0. No model pass is needed.
 
         Raises:
@@ -214,7 +214,7 @@ class Hit:
         kept = [
             at for at, (start, end) in enumerate(spans) if chosen.start <= start and end <= chosen.end and start < end
         ]
-        return Shares(
+        return Contributions(
             text=words.text,
             units=tuple(words.units[at] for at in kept),
             roles=tuple(words.roles[at] for at in kept),

@@ -15,10 +15,10 @@ from .._utils.cached_property import cached_property
 from .._utils.checksummed_safetensors import reading
 from .._utils.optional_imports import pandas
 from ..attribution.contrasts import Contrast, ModelContrast, contrast_models, contrast_of
-from ..factors.contributions import Shares
+from ..factors.contributions import Contributions
 from ..factors.text_factors import TextFactors
 from ..view.html.ranking_page import fragment, page
-from ..view.ranking_terminal import account
+from ..view.ranking_terminal import summarize
 from .files import as_dict, check_ranking, read_ranking, save_ranking
 from .hit import Hit, Passage
 
@@ -77,7 +77,7 @@ class Ranking(Sequence[Hit]):
         return [hit.score for hit in self.hits]
 
     @cached_property
-    def query_words(self) -> Shares:
+    def query_words(self) -> Contributions:
         """Contributions of the query's units, averaged over the explained hits."""
         explained = [hit.query for hit in self.hits if hit.explained]
         if not explained:
@@ -235,7 +235,7 @@ class Ranking(Sequence[Hit]):
         return ranking
 
     def __str__(self) -> str:
-        return "\n".join(account(self))
+        return "\n".join(summarize(self))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} of {self.n_documents} documents for {self.query!r:.40}>"

@@ -11,10 +11,10 @@ import numpy as np
 from .._utils.stacklevel import caller_level
 from .retrievers import Retrieved
 
-__all__ = ["BEARABLE_DIFFERENCE", "warn_of_other_scores"]
+__all__ = ["MAX_SCORE_GAP", "warn_of_other_scores"]
 
 # Allowed difference of two scores of one pair, relative to the embeddings' norms: the rounding of eight bits.
-BEARABLE_DIFFERENCE = 0.02
+MAX_SCORE_GAP = 0.02
 # The same if an index may have compressed the embeddings.
 COMPRESSED_DIFFERENCE = 0.1
 MOST_NAMED = 5
@@ -57,7 +57,7 @@ def warn_of_other_scores(
     """
     own = [_cosine, _dot] if similarity == "cosine" else [_dot, _cosine]
     for measure, functions, bearable in (
-        ("similarity", [*own, _euclidean, _manhattan], BEARABLE_DIFFERENCE),
+        ("similarity", [*own, _euclidean, _manhattan], MAX_SCORE_GAP),
         ("index", [*own, _squared, _squared_of_normalised, _city_block], COMPRESSED_DIFFERENCE),
     ):
         rows = [row for row, place in enumerate(compared) if documents[place].measure == measure]

@@ -37,7 +37,7 @@ class Spelled(Protocol):
 
 
 class UnitsOfText(Protocol):
-    """Units of a text without the tokenizer's word ids, such as `Shares`."""
+    """Units of a text without the tokenizer's word ids, such as `Contributions`."""
 
     @property
     def text(self) -> str: ...

@@ -12,7 +12,7 @@ from ..text.units import TEXT
 from .protocols import HitView, RankingView
 from .terminal import printable
 
-__all__ = ["account"]
+__all__ = ["summarize"]
 
 BAR = 10
 N_STRONGEST = 6
@@ -22,7 +22,7 @@ THRESHOLD = 0.3
 PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
 
 
-def account(ranking: RankingView, width: int = 100, most: int = 20, colours: bool = False) -> list[str]:
+def summarize(ranking: RankingView, width: int = 100, most: int = 20, colours: bool = False) -> list[str]:
     """Return lines with the query, and each hit's score, marked words and contributions of query words.
 
     Args:

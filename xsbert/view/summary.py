@@ -15,13 +15,13 @@ from .terminal import columns
 
 __all__ = [
     "Sentence",
-    "account",
     "factor_error_lines",
+    "labelled_pairs",
     "read_score",
     "score_name",
     "sentence",
     "side_lines",
-    "spell",
+    "summarize",
 ]
 
 N_FOR, N_AGAINST = 3, 2
@@ -120,13 +120,13 @@ def read_score(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def spell(result: PairView, k: int, special: bool) -> list[tuple[str, str, float]]:
+def labelled_pairs(result: PairView, k: int, special: bool) -> list[tuple[str, str, float]]:
     """Return the k pairs with the largest absolute attributions, by unit name."""
     labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
     return [(labels_a[s], labels_b[t], value) for s, t, value in top_pairs(result, k, special)]
 
 
-def account(result: PairView, k: int = 6) -> str:
+def summarize(result: PairView, k: int = 6) -> str:
     """Return a summary with texts, settings, parts of the score, errors and the k strongest pairs."""
     how = result.settings
     lines = [
@@ -168,7 +168,7 @@ def _unshifted_lines(result: PairView) -> list[str]:
 
 
 def _strongest_lines(result: PairView, k: int) -> list[str]:
-    pairs = [(f"{one} · {other}", value) for one, other, value in spell(result, k, special=False)]
+    pairs = [(f"{one} · {other}", value) for one, other, value in labelled_pairs(result, k, special=False)]
     width = max((columns(label) for label, _ in pairs), default=0)
     lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
     return lines or ["    none between words"]

@@ -32,13 +32,13 @@ from torch.autograd.forward_ad import make_dual, unpack_dual
 from ..._utils.torch_internals import is_tracked
 
 __all__ = [
-    "Deferred",
+    "LazyDerivative",
     "Product",
-    "Rows",
+    "ScaledTokens",
     "across",
     "change_of",
-    "moved",
     "moves",
+    "scaled_tokens",
     "standardised",
     "step",
     "value_of",
@@ -71,18 +71,18 @@ def with_change(value: Tensor, change: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Tokens plus scaled vectors, one for each token. All scales (``shares``) are zero, but have derivatives."""
+class ScaledTokens:
+    """Tokens plus scaled vectors, one for each token. All scales (``scales``) are zero, but have derivatives."""
 
     value: Tensor
     """(…, S, H)"""
     vectors: Tensor
     """(…, S, H), the same for all directions."""
-    shares: Tensor
+    scales: Tensor
     """(…, S, 1)"""
 
     def tensor(self) -> Tensor:
-        return self.value + self.shares * self.vectors
+        return self.value + self.scales * self.vectors
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Normalised:
     """z."""
     gamma: Tensor | None
     eps: float
-    shares: Tensor | None = None
+    scales: Tensor | None = None
     """Pooling weights m (…, S, 1), constant; None for 1."""
 
     def tensor(self) -> Tensor:
@@ -145,12 +145,12 @@ class Normalised:
 
     def rows(self, choose: Callable[[Tensor], Tensor]) -> Normalised:
         """Select some of the tokens by ``choose``, which takes (…, S, any)."""
-        shares = None if self.shares is None else choose(self.shares)
-        return replace(self, value=choose(value_of(self.value)), product=self.product.rows(choose), shares=shares)
+        scales = None if self.scales is None else choose(self.scales)
+        return replace(self, value=choose(value_of(self.value)), product=self.product.rows(choose), scales=scales)
 
-    def times(self, shares: Tensor) -> Normalised:
+    def times(self, scales: Tensor) -> Normalised:
         """Multiply each token by a constant weight (…, S, 1)."""
-        return replace(self, value=self.value * shares, shares=shares if self.shares is None else self.shares * shares)
+        return replace(self, value=self.value * scales, scales=scales if self.scales is None else self.scales * scales)
 
     def summed(self, *, keepdim: bool) -> Tensor:
         """Return the sum over the tokens."""
@@ -169,19 +169,19 @@ class Normalised:
     def _unit_and_scale(self) -> tuple[Tensor, Tensor]:
         """Return ẑ (…, S, H) and m/σ (…, S, 1)."""
         unit, inverse = standardised(value_of(self.product.value), (-1,), self.eps)
-        return unit, inverse if self.shares is None else inverse * self.shares
+        return unit, inverse if self.scales is None else inverse * self.scales
 
 
-class Deferred(Tensor):
+class LazyDerivative(Tensor):
     """Represents a tensor with a lazy derivative. It has no data of its own that could be mistaken for its value."""
 
     value: Tensor
-    waiting: Rows | Product | Normalised | None
+    waiting: ScaledTokens | Product | Normalised | None
     """None once the derivative was computed."""
     _tensor: Tensor
 
     @staticmethod
-    def __new__(cls: type[Deferred], waiting: Rows | Product | Normalised) -> Deferred:
+    def __new__(cls: type[LazyDerivative], waiting: ScaledTokens | Product | Normalised) -> LazyDerivative:
         value = waiting.value
         self = torch.empty(value.shape, dtype=value.dtype, device="meta").as_subclass(cls)
         self.value, self.waiting = value, waiting
@@ -212,19 +212,19 @@ def weighted(scale: Tensor, weight: Tensor | None) -> Tensor:
     return scale if weight is None else scale * weight
 
 
-def moved(hidden: Tensor, vectors: Tensor, shares: Tensor) -> Tensor:
+def scaled_tokens(hidden: Tensor, vectors: Tensor, scales: Tensor) -> Tensor:
     """Return hidden + shares ∘ vectors.
 
     Args:
         hidden, vectors: (…, S, H).
         shares: scales (…, S, 1), zero if they have a derivative.
     """
-    return Deferred(Rows(hidden, vectors, shares)) if moves(shares) else hidden + shares * vectors
+    return LazyDerivative(ScaledTokens(hidden, vectors, scales)) if moves(scales) else hidden + scales * vectors
 
 
-def _first(one: Any, other: Any) -> tuple[Deferred, Any]:
-    """Return the `Deferred` of two operands first, then the other."""
-    return (one, other) if isinstance(one, Deferred) else (other, one)
+def _first(one: Any, other: Any) -> tuple[LazyDerivative, Any]:
+    """Return the `LazyDerivative` of two operands first, then the other."""
+    return (one, other) if isinstance(one, LazyDerivative) else (other, one)
 
 
 def _of_value(getter: Callable) -> Callable:
@@ -233,7 +233,7 @@ def _of_value(getter: Callable) -> Callable:
 
 
 def _dropout(
-    deferred: Deferred,
+    deferred: LazyDerivative,
     p: float = 0.5,  # noqa: ARG001
     training: bool = True,
     inplace: bool = False,  # noqa: ARG001
@@ -245,16 +245,16 @@ def _dropout(
 def _plus(one: Any, other: Any) -> Any:
     """Add a tensor to a product of the same shape."""
     deferred, other = _first(one, other)
-    if isinstance(other, Deferred):
+    if isinstance(other, LazyDerivative):
         other = other.tensor()
     product = deferred.waiting
     if not isinstance(product, Product) or not isinstance(other, Tensor) or other.shape != product.value.shape:
         return NotImplemented
-    return Deferred(product.plus(other))
+    return LazyDerivative(product.plus(other))
 
 
 def _layer_norm(
-    deferred: Deferred,
+    deferred: LazyDerivative,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -262,29 +262,29 @@ def _layer_norm(
 ) -> Any:
     """Normalise a product lazily. Vectors are transformed like a derivative."""
     z, waiting = deferred.value, deferred.waiting
-    if not isinstance(waiting, (Rows, Product)) or len(normalized_shape) != 1 or z.dtype.itemsize == 2:
+    if not isinstance(waiting, (ScaledTokens, Product)) or len(normalized_shape) != 1 or z.dtype.itemsize == 2:
         return NotImplemented
     value = F.layer_norm(z, normalized_shape, weight, bias, eps)
     if isinstance(waiting, Product):
-        return Deferred(Normalised(value, waiting, weight, eps))
+        return LazyDerivative(Normalised(value, waiting, weight, eps))
     unit, inverse = standardised(z, (-1,), eps)
     vectors = across(waiting.vectors, unit, (-1,)) * weighted(inverse, weight)
-    return Deferred(Rows(value, vectors, waiting.shares))
+    return LazyDerivative(ScaledTokens(value, vectors, waiting.scales))
 
 
 def _times(one: Any, other: Any) -> Any:
     """Multiply each normalised token by a constant."""
     deferred, other = _first(one, other)
     waiting = deferred.waiting
-    if not isinstance(waiting, Normalised) or not isinstance(other, Tensor) or isinstance(other, Deferred):
+    if not isinstance(waiting, Normalised) or not isinstance(other, Tensor) or isinstance(other, LazyDerivative):
         return NotImplemented
     shape, whole = other.shape, waiting.value.shape
     if shape[-1:] != (1,) or torch.broadcast_shapes(shape, whole) != whole or moves(other):
         return NotImplemented
-    return Deferred(waiting.times(other))
+    return LazyDerivative(waiting.times(other))
 
 
-def _sum(deferred: Deferred, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+def _sum(deferred: LazyDerivative, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
     """Sum over the tokens, the operation that saves the products."""
     value, waiting = deferred.value, deferred.waiting
     if not isinstance(waiting, Normalised) or dim not in (-2, value.ndim - 2) or dtype not in (None, value.dtype):
@@ -292,23 +292,23 @@ def _sum(deferred: Deferred, dim: Any = None, keepdim: bool = False, *, dtype: t
     return waiting.summed(keepdim=keepdim)
 
 
-def _item(deferred: Deferred, place: Any) -> Any:
+def _item(deferred: LazyDerivative, place: Any) -> Any:
     """Select one token of each text, x[:, i]."""
     waiting = deferred.waiting
     whole = isinstance(place, tuple) and len(place) == 2 and isinstance(place[0], slice) and place[0] == slice(None)
     if not isinstance(waiting, Normalised) or not whole or type(place[1]) is not int or deferred.value.ndim != 3:
         return NotImplemented
-    return Deferred(waiting.rows(lambda rows: rows[place]))
+    return LazyDerivative(waiting.rows(lambda rows: rows[place]))
 
 
-def _gather(deferred: Deferred, dim: int, index: Tensor) -> Any:
+def _gather(deferred: LazyDerivative, dim: int, index: Tensor) -> Any:
     """Select one token of each text by an index that is the same for all features."""
     waiting = deferred.waiting
     alike = index.ndim == deferred.value.ndim == 3 and index.shape[-1] > 1 and index.stride(-1) == 0
     if not isinstance(waiting, Normalised) or dim not in (1, -2) or not alike:
         return NotImplemented
     places = index[..., :1]
-    return Deferred(waiting.rows(lambda rows: rows.gather(1, places.expand(-1, -1, rows.shape[-1]))))
+    return LazyDerivative(waiting.rows(lambda rows: rows.gather(1, places.expand(-1, -1, rows.shape[-1]))))
 
 
 METADATA = [
@@ -334,7 +334,7 @@ SIGNATURES = {func: inspect.signature(step) for func, step in STEPS.items()}
 
 
 def step(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Apply a function to arguments that include a `Deferred`. Returns NotImplemented if it needs the derivative."""
+    """Apply a function to arguments with a `LazyDerivative`. Returns NotImplemented if it needs the derivative."""
     if func not in STEPS:
         return NotImplemented
     try:

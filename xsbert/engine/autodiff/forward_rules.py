@@ -22,7 +22,18 @@ from torch.autograd.forward_ad import make_dual, unpack_dual
 from torch.overrides import TorchFunctionMode
 
 from ..._utils.torch_internals import is_batched, is_tracked, tree_map_only
-from .deferred_linear import Deferred, Product, Rows, across, change_of, moves, standardised, step, value_of, weighted
+from .deferred_linear import (
+    LazyDerivative,
+    Product,
+    ScaledTokens,
+    across,
+    change_of,
+    moves,
+    standardised,
+    step,
+    value_of,
+    weighted,
+)
 
 __all__ = ["Differentiable"]
 
@@ -53,12 +64,12 @@ class Differentiable(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if Deferred in types:
+        if LazyDerivative in types:
             found = step(func, args, named)
             if found is not NotImplemented:
                 return found
             if func is not F.linear:
-                args, named = tree_map_only(Deferred, Deferred.tensor, (args, named))
+                args, named = tree_map_only(LazyDerivative, LazyDerivative.tensor, (args, named))
         if func in READS and not is_batched(args[0]):
             return self._read(func, args[0])
         return self._replacements.get(func, func)(*args, **named)
@@ -88,10 +99,10 @@ def _linear(
             return F.linear(derivative, weight)
         return F.linear(derivative.to(dtype), weight.to(dtype)).to(derivative.dtype)
 
-    if isinstance(input, Deferred):
+    if isinstance(input, LazyDerivative):
         rows = input.waiting
-        if isinstance(rows, Rows):
-            return Deferred(Rows(F.linear(rows.value, weight, bias), product(rows.vectors), rows.shares))
+        if isinstance(rows, ScaledTokens):
+            return LazyDerivative(ScaledTokens(F.linear(rows.value, weight, bias), product(rows.vectors), rows.scales))
         input = input.tensor()
     if not moves(input):
         return F.linear(input, weight, bias)
@@ -103,7 +114,7 @@ def _linear(
         y = F.linear(input.detach(), weight, bias) + product(change_of(input))
     waiting = Product(y, weight, input, product)
     # torch computes parts of half-precision operations in float32, so these keep its order of operations.
-    return Deferred(waiting) if waits and input.dtype.itemsize > 2 else waiting.tensor()
+    return LazyDerivative(waiting) if waits and input.dtype.itemsize > 2 else waiting.tensor()
 
 
 def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
