@@ -119,10 +119,10 @@ class Hit:
 
     @property
     def factor_error(self) -> float | None:
-        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V; see
-        `xsbert.integrated_jacobian.error_estimates`.
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V.
 
-        Along the query's direction alone it relies on few numbers and is wide (docs/guides/rankings.md).
+        See `xsbert.integrated_jacobian.error_estimates`. Along the query's direction
+        alone it relies on few numbers and is wide (docs/guides/rankings.md).
         """
         self._require_explained()
         errors = [passage.side.factor_error for passage in self.passages]
