@@ -264,7 +264,7 @@ class Job:
 
 
 def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
-    """Return the numbers of all, failed, cut and missed rows of a shard, and the rows with nothing but special tokens."""
+    """Return the numbers of all, failed, cut and missed rows of a shard, and those with only special tokens."""
     suffixes = ("_a", "_b") if task.what == "pairs" else ("",)
     cut, missed = np.zeros(len(table), bool), np.zeros(len(table), bool)
     tolerance = dict(task.options).get("tolerance", None if "n_steps" in dict(task.options) else 0.01)
