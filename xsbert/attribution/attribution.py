@@ -86,10 +86,7 @@ class Attribution(PageMixin, PlotMixin):
 
     @property
     def pulled_back(self) -> str | None:
-        """The text, ``"a"`` or ``"b"``, whose factors were computed only along those of the other text.
-
-        Reverse mode does so. None if both texts have full factors.
-        """
+        """``"a"`` or ``"b"``: the text whose factors were computed only along those of the other; else None."""
         # Both texts of a corpus row have a known residual.
         sides = [name for name in "ab" if getattr(self, name).known_residual is not None]
         return sides[0] if len(sides) == 1 else None
