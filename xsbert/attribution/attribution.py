@@ -263,7 +263,7 @@ class Attribution(PageMixin, PlotMixin):
         gap = np.abs(pairs.sum((1, 3), dtype=np.float64) - self.matrix).max()
         if gap > 0.02 * np.abs(self.matrix).max() + 1e-6:
             raise RuntimeError(
-                f"the feature pairs no longer sum to the matrix (largest difference {gap:.1e}): "
+                f"the feature pairs do not sum to the matrix (largest difference {gap:.1e}): "
                 "the model's weights or settings have changed since this result was computed"
             )
         return pairs

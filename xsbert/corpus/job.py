@@ -123,7 +123,8 @@ class Job:
             changed = differences_of("source", before, now)
             if changed:
                 raise ValueError(
-                    f"{folder.source} is damaged or missing, and the source cannot be cut again as it was: it had "
+                    f"{folder.source} is damaged or missing, and the source has changed, so it cannot be rebuilt: it "
+                    "had "
                     f"{'; '.join(changed)}. Take another folder"
                 )
 
