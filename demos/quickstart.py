@@ -13,7 +13,7 @@ from xsbert.utils import heatmap
 
 # Give the id or path of another model to explain that one. The score is the model's own.
 model = XSTransformer(str(get_model_path()))
-out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
+out = model.explain("The coffee is bad.", "This is not a good coffee.")
 
 print(out)
 heatmap(out)[0].savefig("heatmap.png", dpi=150)

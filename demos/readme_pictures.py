@@ -58,7 +58,7 @@ def main() -> None:
     mpl.use("Agg")
     DOCS.mkdir(exist_ok=True)
     model = XSTransformer(str(get_model_path()))
-    out = model.attribute_prediction(TEXT_A, TEXT_B)
+    out = model.explain(TEXT_A, TEXT_B)
     heatmap(out)[0].savefig(DOCS / "heatmap.png", dpi=150, metadata={"Software": None})
     photograph(out, "bad", DOCS / "view.png", 900, 890)
 

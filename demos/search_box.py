@@ -56,7 +56,7 @@ def answer(hit: Hit) -> dict:
         "score": hit.score,
         # Escaped piece by piece, so that a page can show it as it is.
         "html": hit.tagged("<mark>", "</mark>", 0.4, escape=html.escape),
-        "highlights": [[each.start, each.end, each.weight] for each in hit.highlights(k=10)],
+        "highlights": [[each.start, each.end, each.weight] for each in hit.highlights(top_k=10)],
         "query_words": [[word, value] for word, role, value in words if role == "text"],
         "n_cut": hit.n_cut,
     }

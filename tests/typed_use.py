@@ -13,8 +13,10 @@ from xsbert.factors.text_factors import TextFactors
 
 
 def use(model: XSTransformer) -> None:
-    out = model.attribute_prediction("a", "b", layer=-2, tolerance=0.01, task=("query", "document"))
+    out = model.explain("a", "b", layer=-2, tolerance=0.01, units="words", task=("query", "document"))
     assert_type(out, Attribution)
+    assert_type(model.attribute_prediction("a", "b", layer=-2), Attribution)
+    assert_type(out.top_pairs(3, special_tokens=False), list[tuple[int, int, float]] | list[tuple[str, str, float]])
     assert_type(out.words(), Attribution)
     assert_type(model.text_factors(["a"], layer=3), list[TextFactors])
     assert_type(model.text_factors(["a"], errors="skip"), list[TextFactors | None])
@@ -26,7 +28,9 @@ def use(model: XSTransformer) -> None:
 
 
 def misuse(model: XSTransformer) -> None:
-    model.attribute_prediction("a", "b", layer="two")  # pyright: ignore[reportArgumentType]
+    model.explain("a", "b", layer="two")  # pyright: ignore[reportArgumentType]
     model.attribute_prediction("a", "b", colour="red")  # pyright: ignore[reportCallIssue]
     model.explainer(tolerance="small")  # pyright: ignore[reportArgumentType]
+    out = model.explain("a", "b")
+    out.top_pairs(k=3)  # pyright: ignore[reportCallIssue]
     model.text_factors([1])  # pyright: ignore[reportArgumentType]

@@ -12,7 +12,7 @@ from typing import Any
 from ._utils.citation import cite
 from ._utils.table_files.advice import option_message
 from .cli import corpus, rank
-from .cli.options import parse
+from .cli.pair import parse
 
 __all__ = ["main"]
 

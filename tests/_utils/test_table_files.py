@@ -262,7 +262,7 @@ def three(tmp_path, tiny_path, capsys):
     def run(path, *options):
         model = ["--model", tiny_path, "--layer", "1"]
         commands = [
-            ["--pairs", path, *model, "--n-steps", "1", "--top", "1"],
+            ["--pairs", path, *model, "--n-steps", "1", "--top-k", "1"],
             [
                 "corpus",
                 path,
@@ -273,7 +273,7 @@ def three(tmp_path, tiny_path, capsys):
                 "--id",
                 "id",
             ],
-            ["rank", "a cat", path, *model, "--text-key", "text_a", "--json", "-"],
+            ["rank", "a cat", path, *model, "--columns", "text_a", "--json", "-"],
         ]
         found = []
         for command in commands:
@@ -294,7 +294,7 @@ def test_the_three_commands_give_the_same_texts(kind, encoding, tmp_path, three)
     assert [(r["id"], r["text_a"], r["text_b"]) for r in map(json.loads, pairs[1].splitlines())] == rows
     assert [tuple(row.values()) for row in read_corpus(folder).to_table(["id", *NAMES]).to_pylist()] == rows
     hits = json.loads(rank[1])["hits"]
-    # Without --id-key, too.
+    # Without --id, too.
     assert sorted((hit["id"], hit["document"]["text"]) for hit in hits) == [row[:2] for row in rows]
 
 

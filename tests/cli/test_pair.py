@@ -16,10 +16,12 @@ from tests.pairs import PAIRS
 from tests.view.test_pair_page import random_result, text_factors
 from xsbert import Attribution, XSRoberta, XSTransformer, __version__
 from xsbert.__main__ import main
-from xsbert.cli import options as command_options
+from xsbert.cli import options
+from xsbert.cli import pair as command
 from xsbert.cli import run as commands
 from xsbert.cli.output import print_account
 from xsbert.integrated_jacobian.rules import RULES
+from xsbert.text.units import UNITS
 from xsbert.view.terminal import columns, matrix_lines, printable
 
 A, B = PAIRS[0]
@@ -113,9 +115,9 @@ def test_a_tolerance_of_the_factors(capsys, shifted):
 
 
 def test_words(capsys, shifted):
-    status, out, _ = run(capsys, "unbelievable coffee", B, *PAD, "--words", *FEW, "--json", "-")
+    status, out, _ = run(capsys, "unbelievable coffee", B, *PAD, "--units", "words", *FEW, "--json", "-")
     assert status == 0
-    expected = shifted.attribute_prediction("unbelievable coffee", B, n_steps=2).words()
+    expected = shifted.attribute_prediction("unbelievable coffee", B, n_steps=2, units="words")
     same_numbers(json.loads(out), expected)
     assert "unbelievable" in expected.tokens_a
 
@@ -154,8 +156,7 @@ def test_prompts_for_both_or_one_each(capsys):
         ([A, B, "--resume"], "--resume goes with --pairs"),
         ([A, B, "--no-header"], "--no-header goes with --pairs"),
         (["--pairs", "-", "--resume"], "--resume needs --output"),
-        (["--pairs", "-", "--text-a", "1"], "--text-a and --text-b belong together"),
-        ([A, B, "--top", "0"], "must be above 0, got 0"),
+        ([A, B, "--top-k", "0"], "must be above 0, got 0"),
         ([A, B, "--n-steps", "0"], "must be above 0, got 0"),
         ([A, B, "--n-steps", "many"], "invalid int value: 'many'"),
         ([A, B, "--tolerance", "nan"], "must be above 0, got nan"),
@@ -216,7 +217,7 @@ def test_an_interrupt_is_quiet(capsys, monkeypatch):
 
 
 def test_version_and_help(capsys):
-    for option, expected in (("--version", f"xsbert {__version__}\n"), ("--help", command_options.EPILOG)):
+    for option, expected in (("--version", f"xsbert {__version__}\n"), ("--help", command.EPILOG)):
         with pytest.raises(SystemExit) as stop:
             main([option])
         assert stop.value.code == 0
@@ -229,7 +230,7 @@ def test_help_and_usage_errors_import_nothing_heavy():
     for argv in (["--help"], ["--version"], ["one text"]):
         done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=False)
         imported = done.stdout.splitlines()[-1].split()
-        assert "xsbert.cli.options" in imported
+        assert "xsbert.cli.pair" in imported
         assert not {"numpy", "scipy", "torch", "transformers", "sentence_transformers"} & set(imported)
 
 
@@ -248,7 +249,8 @@ def test_names_are_there_when_they_are_asked_for():
 
 
 def test_the_names_of_rules():
-    assert set(command_options.RULES) == set(RULES)
+    assert set(options.RULES) == set(RULES)
+    assert options.UNITS == UNITS
 
 
 def test_closed_standard_streams(capsys, monkeypatch):

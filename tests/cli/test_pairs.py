@@ -75,10 +75,10 @@ def test_a_header_is_no_pair(names, ending, separator):
 
 def test_named_columns_and_ids():
     content = "key\tleft\tright\nx7\tone\ttwo\n"
-    columns = {"text_a": "right", "text_b": "left", "id": "key"}
+    columns = {"texts": ("right", "left"), "id": "key"}
     assert read(content, **columns) == [Pair(2, "two", "one", "x7")]
     assert read(content, header=True, **columns) == [Pair(2, "two", "one", "x7")]
-    assert read(content.replace("key", "id"), text_a="left", text_b="right") == [Pair(2, "one", "two", "x7")]
+    assert read(content.replace("key", "id"), texts=("left", "right")) == [Pair(2, "one", "two", "x7")]
     record = json.dumps({"key": [1, {"a": None}], "left": "one", "right": "two"})
     assert read(record, "p.jsonl", **columns) == [Pair(1, "two", "one", [1, {"a": None}])]
 
@@ -86,9 +86,9 @@ def test_named_columns_and_ids():
 def test_numbered_columns():
     content = "7\tx\tone\ttwo\n8\ty\tthree\tfour"
     expected = [Pair(1, "one", "two", "7"), Pair(2, "three", "four", "8")]
-    assert read(content, text_a="3", text_b="4", id="1") == expected
-    assert read(content, text_a="3", text_b="4", id="1", header=False) == expected
-    assert read(content, text_a="3", text_b="4", id="1", header=True) == expected[1:]
+    assert read(content, texts=("3", "4"), id="1") == expected
+    assert read(content, texts=("3", "4"), id="1", header=False) == expected
+    assert read(content, texts=("3", "4"), id="1", header=True) == expected[1:]
 
 
 def test_whether_there_is_a_header_can_be_said():
@@ -100,11 +100,11 @@ def test_whether_there_is_a_header_can_be_said():
 @pytest.mark.parametrize(
     ("content", "columns", "problem"),
     [
-        ("a\tb\tc\n", {"text_a": "left", "text_b": "b"}, "there is no column 'left', but 'a', 'b', 'c'"),
+        ("a\tb\tc\n", {"texts": ("left", "b")}, "there is no column 'left', but 'a', 'b', 'c'"),
         ("a\tb\tc\n", {"id": "key"}, "there is no column 'key'"),
         ("a\tb\tc\n", {"header": True}, "the line has 'a', 'b', 'c'; no two of these are known column names"),
-        ("a\tb\n", {"header": False, "text_a": "a", "text_b": "b"}, "columns are given by number from 1, got a, b"),
-        ("a\tb\n", {"text_a": "0", "text_b": "1"}, "columns are given by number from 1, got 0, 1"),
+        ("a\tb\n", {"header": False, "texts": ("a", "b")}, "columns are given by number from 1, got a, b"),
+        ("a\tb\n", {"texts": ("0", "1")}, "columns are given by number from 1, got 0, 1"),
     ],
 )
 def test_columns_that_are_not_there(content, columns, problem):
@@ -123,7 +123,7 @@ def test_fields_in_quotes():
     ("name", "bad", "problem"),
     [
         ("p.tsv", b"no tab", "two texts with one separator between them are needed, got 1 field"),
-        ("p.tsv", b"a\tb\tc", "got 3 fields; --text-a and --text-b say which"),
+        ("p.tsv", b"a\tb\tc", "got 3 fields; --columns says which"),
         ("p.tsv", b"a\t ", "text_b must hold some text, got ' '"),
         ("p.tsv", b"\t\t", "it has 3 fields, all of them empty"),
         ("p.tsv", b" \t ", "it has 2 fields, all of them empty"),
@@ -299,7 +299,7 @@ def test_an_empty_file_and_none(capsys, tmp_path):
 @pytest.mark.parametrize("words", [True, False])
 def test_the_strongest_pairs(capsys, tmp_path, model, words):
     (tmp_path / "p.tsv").write_text(f"{A}\t{B}\n")
-    argv = [*FEW, "--top", "3", *(["--words"] if words else [])]
+    argv = [*FEW, "--top-k", "3", *(["--units", "words"] if words else [])]
     status, (line,), _ = run(capsys, "--pairs", tmp_path / "p.tsv", *argv)
     assert status == 0
     assert "matrix" not in line
@@ -320,9 +320,9 @@ def test_the_strongest_pairs(capsys, tmp_path, model, words):
 
 
 def test_the_strongest_pairs_are_those_of_the_library(capsys, model):
-    argv = ["Rain", "Wet", *FEW, "--prompt", "search query: ", "--top", "3"]
+    argv = ["Rain", "Wet", *FEW, "--prompt", "search query: ", "--top-k", "3"]
     result = model.attribute_prediction("Rain", "Wet", prompt="search query: ", layer=5, n_steps=1)
-    expected = result.top_pairs(3, special=False)
+    expected = result.top_pairs(3, special_tokens=False)
     assert main([*argv, "--json", "-"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert [(pair["a"], pair["b"], pair["value"]) for pair in content["top_pairs"]] == expected
@@ -332,13 +332,13 @@ def test_the_strongest_pairs_are_those_of_the_library(capsys, model):
     assert main(argv) == 0
     shown = capsys.readouterr().out.split("  strongest pairs\n")[1]
     assert [line.split()[:3] for line in shown.splitlines()] == [
-        [one, "·", other] for one, other, _ in result.top_pairs(3, names=True, special=False)
+        [one, "·", other] for one, other, _ in result.top_pairs(3, names=True, special_tokens=False)
     ]
 
 
 def test_a_text_that_reads_like_the_account_is_shown_whole(capsys):
     text = "  strongest pairs"
-    assert main([text, "Wet", *FEW, "--top", "1"]) == 0
+    assert main([text, "Wet", *FEW, "--top-k", "1"]) == 0
     assert "parts of the score" in capsys.readouterr().out
 
 
@@ -347,7 +347,7 @@ def test_a_text_that_reads_like_the_account_is_shown_whole(capsys):
 
 def test_standard_input_is_explained_as_it_comes():
     """Each line is answered while nothing of the next has come."""
-    command = [sys.executable, "-m", "xsbert", "--pairs", "-", *FEW, "--top", "1"]
+    command = [sys.executable, "-m", "xsbert", "--pairs", "-", *FEW, "--top-k", "1"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, text=True) as process:
         for number, (a, b) in enumerate([("one", "two"), ("three", "four")], 1):
@@ -416,8 +416,8 @@ def test_results_are_not_written_over(capsys, tmp_path, whole):
         (["--layer", "5", "--n-steps", "2"], "has results of n_steps 1, this run would have 2"),
         (["--layer", "5", "--tolerance", "0.1"], "has results of tolerance None, this run would have 0.1"),
         ([*FEW, "--similarity", "dot"], "has results of similarity 'cosine', this run would have 'dot'"),
-        ([*FEW, "--words"], "has results of units 'tokens', this run would have 'words'"),
-        ([*FEW, "--top", "3"], "was written without --top"),
+        ([*FEW, "--units", "words"], "has results of units 'tokens', this run would have 'words'"),
+        ([*FEW, "--top-k", "3"], "was written without --top-k"),
     ],
 )
 def test_results_of_another_kind_are_not_gone_on_with(capsys, tmp_path, whole, argv, problem):

@@ -7,11 +7,9 @@ import pandas as pd
 import pytest
 
 from xsbert.__main__ import main
-from xsbert.cli import rank as command
 from xsbert.cli.rank_run import read_documents
 from xsbert.ranking.ranking import Ranking
 from xsbert.ranking.retrievers import Retrieved
-from xsbert.text.units import UNITS
 
 LINES = ['{"text": "The choir sings on Sundays.", "name": 7}', '{"text": "Prices rose sharply.", "name": "b"}']
 
@@ -26,7 +24,7 @@ def documents(tmp_path):
 def test_a_ranking_is_told_and_written(documents, tmp_path, capsys):
     files = {name: str(tmp_path / name) for name in ("page.html", "ranking", "numbers.json")}
     options = ["--html", files["page.html"], "--save", files["ranking"], "--json", files["numbers.json"]]
-    assert main(["rank", "who sings", documents, "--id-key", "name", "--tolerance", "0.1", *options]) == 0
+    assert main(["rank", "who sings", documents, "--id", "name", "--tolerance", "0.1", *options]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("2 of 2 documents for “who sings”\n")
@@ -43,13 +41,15 @@ def test_a_ranking_is_told_and_written(documents, tmp_path, capsys):
 def test_a_tolerance_of_the_factors_costs_nodes(documents, capsys):
     nodes = []
     for more in ([], ["--factor-tolerance", "0.001"]):
-        assert main(["rank", "who sings", documents, "--pairs", "--tolerance", "0.1", *more, "--json", "-"]) == 0
+        assert (
+            main(["rank", "who sings", documents, "--detail", "pairs", "--tolerance", "0.1", *more, "--json", "-"]) == 0
+        )
         nodes.append(json.loads(capsys.readouterr().out)["settings"]["n_steps"])
     assert nodes[1] > nodes[0]
 
 
 def test_numbers_on_standard_output(documents, capsys):
-    arguments = ["--pairs", "--top-k", "1", "--units", "tokens", "--layer", "6", "--json", "-"]
+    arguments = ["--detail", "pairs", "--top-k", "1", "--units", "tokens", "--layer", "6", "--json", "-"]
     assert main(["rank", "who sings", documents, *arguments]) == 0
     content = json.loads(capsys.readouterr().out)
     (hit,) = content["hits"]
@@ -62,7 +62,7 @@ def test_plain_lines_and_standard_input(tmp_path, monkeypatch):
     path.write_bytes("\ufeffOne text.\r\n\nAnother\u2028one.\n".encode())
     assert read_documents(str(path)) == [Retrieved("One text."), Retrieved("Another\u2028one.")]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(LINES[0].encode())))
-    assert read_documents("-", id_key="name") == [Retrieved("The choir sings on Sundays.", "7")]
+    assert read_documents("-", id="name") == [Retrieved("The choir sings on Sundays.", "7")]
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_tables(kind, tmp_path, capsys):
     # In TSV quotes are characters, if nothing else is said.
     quoting = True if kind == "tsv" else None
     expected = [Retrieved(row["text"], row["name"]) for row in ROWS]
-    assert read_documents(str(path), id_key="name", quoting=quoting) == expected
-    assert read_documents(str(path), text_key="name", quoting=quoting) == [Retrieved("7"), Retrieved("b")]
-    with pytest.raises(ValueError, match=rf"documents\.{kind} has no column body, id; it has name, text: text_key and"):
+    assert read_documents(str(path), id="name", quoting=quoting) == expected
+    assert read_documents(str(path), column="name", quoting=quoting) == [Retrieved("7"), Retrieved("b")]
+    with pytest.raises(ValueError, match=rf"documents\.{kind} has no column body, id; it has name, text: columns and"):
         read_documents(str(path), "body", "id")
-    assert main(["rank", "a query", str(path), "--text-key", "body"]) == 1
-    assert "has no column body; it has name, text: --text-key and --id-key name others" in capsys.readouterr().err
+    assert main(["rank", "a query", str(path), "--columns", "body"]) == 1
+    assert "has no column body; it has name, text: --columns and --id name others" in capsys.readouterr().err
     if kind == "csv":
         frame.assign(text=["a", ""]).to_csv(path, index=False)
         with pytest.raises(ValueError, match=r"documents\.csv, line 3: some text under 'text' is needed"):
@@ -145,10 +145,16 @@ def test_a_file_that_is_not_there(capsys, tmp_path):
 
 
 def test_what_makes_no_sense(documents, capsys):
-    assert main(["rank", "a query", documents, "--top-k", "0"]) == 1
-    assert "top_k must be None or an integer of at least 1, got 0" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        main(["rank", "a query", documents, "--units", "letters"])
+    for argv, message in [
+        (["--top-k", "0"], "argument --top-k: must be above 0, got 0"),
+        (["--units", "letters"], "invalid choice: 'letters'"),
+        (["--n-steps", "2", "--tolerance", "0.1"], "give --tolerance or --n-steps, not both"),
+        (["--document-prompt", "b", "--prompt-name", "c"], "give --prompt or --prompt-name, not both"),
+        ([*["--prompt", "a"] * 3], "--prompt can be given twice at most, once for each text"),
+    ]:
+        with pytest.raises(SystemExit, match="2"):
+            main(["rank", "a query", documents, *argv])
+        assert message in capsys.readouterr().err
 
 
 def test_a_forgotten_file_is_not_taken_for_a_pair_of_texts(capsys):
@@ -158,7 +164,3 @@ def test_a_forgotten_file_is_not_taken_for_a_pair_of_texts(capsys):
     assert "the following arguments are required: FILE" in capsys.readouterr().err
     assert main(["--layer", "6", "--n-steps", "1", "--", "rank", "another text"]) == 0
     assert "\n  a  rank\n" in capsys.readouterr().out
-
-
-def test_the_names_of_units():
-    assert command.UNITS == UNITS

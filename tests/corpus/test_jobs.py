@@ -386,7 +386,7 @@ def test_a_job_can_be_sent_to_another_process(tmp_path, tiny, undisturbed):
 
 def test_the_command_line(tmp_path, tiny_path, capsys, monkeypatch):
     (tmp_path / "rows.tsv").write_text("a\tb\n" + "".join(f"{a}\t{b}\n" for a, b in ROWS if a))
-    how = ["--model", tiny_path, "--n-steps", "3", "--columns", "a", "b", "--top", "3", "--shard-size", "3"]
+    how = ["--model", tiny_path, "--n-steps", "3", "--columns", "a", "b", "--top-k", "3", "--shard-size", "3"]
     command = ["corpus", str(tmp_path / "rows.tsv"), str(tmp_path / "out"), *how]
     with monkeypatch.context() as patch:
         stopped_at(patch, "run_shard", 2, KeyboardInterrupt())
@@ -402,7 +402,7 @@ def test_the_command_line(tmp_path, tiny_path, capsys, monkeypatch):
     )
     assert len(read_corpus(tmp_path / "out").row(0)["top"]) == 3
     for wrong in (
-        ["--top", "3", "--what", "factors"],
+        ["--top-k", "3", "--what", "factors"],
         ["--columns", "a"],
         ["--rule", "midpoint"],
         ["--factor-tolerance", "0.1", "--n-steps", "3"],

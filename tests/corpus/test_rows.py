@@ -285,7 +285,7 @@ def test_a_source_in_any_form_is_the_same_job(tmp_path, tiny, tiny_pairs):
 
 def test_ids_and_kept_columns(tmp_path, tiny):
     rows = [{"text": text, "key": f"k{n}", "label": n / 2, "other": "x"} for n, text in enumerate(TEXTS)]
-    how = {"what": "factors", "id_column": "key", "keep": ["label"], **FEW}
+    how = {"what": "factors", "id": "key", "keep": ["label"], **FEW}
     table = explain_corpus(tiny, rows, tmp_path / "out", **how).to_table()
     assert table["id"].to_pylist() == [row["key"] for row in rows]
     assert table["label"].to_pylist() == [row["label"] for row in rows]

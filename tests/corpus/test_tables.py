@@ -135,7 +135,7 @@ def test_the_same_columns_in_every_form(form, tmp_path):
 )
 def test_the_same_explanations_in_every_form(form, tmp_path, tiny):
     """And so the job that one form began is finished for all the others."""
-    how = {"columns": ("text", "word"), "id_column": "whole", "keep": ["when", "nested", "lasting"], **FEW}
+    how = {"columns": ("text", "word"), "id": "whole", "keep": ["when", "nested", "lasting"], **FEW}
     expected = [*tiny.explain_pairs([(ROWS[at]["text"], ROWS[at]["word"]) for at in (0, 3, 4)], n_steps=2, layer=1)]
     corpus = explain_corpus(tiny, FORMS[form](), tmp_path / "out", **how)
     assert corpus.to_table(["id"])["id"].to_pylist() == VALUES["whole"]
@@ -398,7 +398,7 @@ def test_names_of_columns():
         read(frame, columns=(0,), keep=[1])
     nested = pd.DataFrame({("x", "a"): ["a cat"], ("x", "b"): ["dog"]})
     assert read(nested, columns=(("x", "b"),))[0]["text"].to_pylist() == ["dog"]
-    with pytest.raises(ValueError, match=r"has no column 'text'; it has \('x', 'a'\), .* columns, id_column and keep"):
+    with pytest.raises(ValueError, match=r"has no column 'text'; it has \('x', 'a'\), .* columns, id and keep"):
         read(nested)
     double = pd.DataFrame([("a", "b", "c")], columns=["text", "k", "k"])
     with pytest.raises(ValueError, match="has 2 columns named 'k'"):

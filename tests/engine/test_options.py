@@ -78,7 +78,7 @@ def test_counts_of_numpy_are_as_good_as_python_s(model, tmp_path):
     counts = {"top_k": np.int64(1), "passages": np.int32(8), "overlap": np.int16(2)}
     ranking = model.explain_ranking("cold weather", texts, layer=5, **counts)
     assert len(ranking) == 1
-    assert len(ranking[0].highlights(k=np.int64(1))) == 1
+    assert len(ranking[0].highlights(top_k=np.int64(1))) == 1
     assert len(model.attribute_prediction(*texts, layer=5).top_pairs(np.int64(2))) == 2
     pq.write_table(pa.table({"text_a": texts[:1], "text_b": texts[1:]}), tmp_path / "pairs.parquet")
     how = {"top_k": np.int64(2), "shard_size": np.int64(5), "memory_budget": np.float32(2**28)}

@@ -117,3 +117,26 @@ def test_a_long_text_that_fails_is_skipped_alone(model, monkeypatch):
     assert [(i, j) for i, j, _ in found] == [(0, 1)]
     with pytest.raises(FloatingPointError, match=r"documents\[0\]: not finite"):
         list(model.explain_matrix(SHORT[:1], LONG, n_steps=1, layer=5))
+
+
+@pytest.mark.parametrize("units", ["words", "sentences"])
+@pytest.mark.parametrize("texts", [SHORT, ("A bad coffee.", LONG[0])], ids=["forward", "reverse"])
+def test_a_pair_in_coarser_units(model, texts, units):
+    """They are the sums of tokens, whichever direction computes them."""
+    how = {"layer": 4, "n_steps": 8}
+    tokens, out = model.explain(*texts, **how), model.explain(*texts, units=units, **how)
+    summed = tokens.over(a=units, b=units)
+    assert out.tokens_a == summed.tokens_a
+    assert out.tokens_b == summed.tokens_b
+    assert out.pulled_back == tokens.pulled_back == ("b" if texts[1] is LONG[0] else None)
+    np.testing.assert_allclose(out.matrix, summed.matrix, atol=1e-5)
+    np.testing.assert_allclose(out.main_effects_b, summed.main_effects_b, atol=1e-5)
+    assert out.score == pytest.approx(tokens.score, abs=1e-6)
+    with pytest.raises(ValueError, match="feature pairs need tokens"):
+        out.feature_pairs()
+
+
+def test_units_of_a_pair_are_checked_first(model, monkeypatch):
+    monkeypatch.setattr(batch_run, "SplitModel", lambda *_: pytest.fail("the work has begun"))
+    with pytest.raises(ValueError, match=r"units must be one of .* got 'letters'"):
+        model.explain(*SHORT, units="letters")

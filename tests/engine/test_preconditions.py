@@ -31,7 +31,7 @@ CONTEXTS = {
     "dual level": (forward_ad.dual_level, r"forward_ad.dual_level\(\) or torch.func.jvp is active.* leave it before"),
     "autocast": (
         lambda: torch.autocast("cpu", torch.bfloat16),
-        r"torch.autocast\('cpu', dtype=torch.bfloat16\) is active.*'dtype': torch.bfloat16.*derivative_dtype='bfloat16'",
+        r"torch.autocast\('cpu', dtype=torch.bfloat16\) is.*'dtype': torch.bfloat16.*derivative_dtype='bfloat16'",
     ),
 }
 

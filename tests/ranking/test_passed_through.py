@@ -214,7 +214,7 @@ def ranked(tiny, as_int, path):
     ranking = tiny.explain_ranking(QUERY, TEXTS[:3], pooling="mean", **how)
     ranking.save(path)
     hit = ranking[as_int(0)]
-    return ranking.to_dict(), hit.highlights(k=as_int(1)), hit.tagged(threshold=np.float32(0.5))
+    return ranking.to_dict(), hit.highlights(top_k=as_int(1)), hit.tagged(threshold=np.float32(0.5))
 
 
 def explained_with(tiny, as_int, path):

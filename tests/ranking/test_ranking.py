@@ -326,7 +326,7 @@ def test_highlights_and_tags(ranking):
     assert {each.text for each in best[:3]} == {"cat", "sleeps", "stove"}
     assert [each.weight for each in best] == sorted((each.weight for each in best), reverse=True)
     assert all(hit.text[each.start : each.end] == each.text for each in best)
-    assert hit.highlights(k=2) == best[:2]
+    assert hit.highlights(top_k=2) == best[:2]
     assert sum(each.weight for each in best) == pytest.approx(
         sum(v for v, role in zip(hit.contributions, hit.document.roles, strict=True) if role == "text")
     )
@@ -339,13 +339,13 @@ def test_highlights_and_tags(ranking):
     marked = hit.tagged("[", "]", 0.9)
     assert marked.replace("[", "").replace("]", "") == hit.text
     assert f"[{best[0].text}]" in marked
-    assert hit.tagged("[", "]", 0.0).count("[") <= hit.tagged("[", "]", 0.3, merge="words").count("[") + 6
+    assert hit.tagged("[", "]", 0.0).count("[") <= hit.tagged("[", "]", 0.3, units="words").count("[") + 6
     with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 2"):
         hit.tagged(threshold=2)
-    with pytest.raises(ValueError, match="merge must be one of 'words', 'sentences', 'passages', got 'lines'"):
+    with pytest.raises(ValueError, match="units must be one of 'words', 'sentences', 'passages', got 'lines'"):
         hit.highlights("lines")
-    with pytest.raises(ValueError, match="k must be None or an integer of at least 1, got 0"):
-        hit.highlights(k=0)
+    with pytest.raises(ValueError, match="top_k must be None or an integer of at least 1, got 0"):
+        hit.highlights(top_k=0)
 
 
 def test_a_contrast_of_two_hits(ranking):

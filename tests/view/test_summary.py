@@ -39,9 +39,9 @@ def test_the_strongest_pairs_are_those_of_a_stable_sort(seed):
 def test_top_pairs_by_name_and_without_special_tokens():
     result = random_result(["one", "two"], ["un", "deux", "trois"])
     assert result.top_pairs(3) == [(s, t, result.matrix[s, t]) for s, t in largest_entries(result.matrix, 3)]
-    words = result.top_pairs(100, special=False)
+    words = result.top_pairs(100, special_tokens=False)
     assert [(s - 1, t - 1) for s, t, _ in words] == largest_entries(result.matrix[1:-1, 1:-1], 100)
-    named = result.top_pairs(5, names=True, special=False)
+    named = result.top_pairs(5, names=True, special_tokens=False)
     assert named == [(result.tokens_a[s], result.tokens_b[t], value) for s, t, value in words[:5]]
     assert "[CLS]" in str(result.top_pairs(100, names=True))
     assert "[CLS]" not in str(named)
@@ -154,7 +154,7 @@ def test_what_no_range_holds_counts_as_text_everywhere():
     result = rest_result()
     assert result.tokens_b == ["[CLS]", "un", "(rest)", "[SEP]"]
     assert str(sentence(result)) == "0.80: mostly one · (rest), one · un"
-    assert result.top_pairs(1, names=True, special=False) == [("one", "(rest)", pytest.approx(0.7))]
+    assert result.top_pairs(1, names=True, special_tokens=False) == [("one", "(rest)", pytest.approx(0.7))]
     assert "one · (rest)" in str(result)
     assert "<td>+0.7000</td>" in result.to_html()
 

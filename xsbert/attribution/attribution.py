@@ -21,6 +21,7 @@ from typing_extensions import Self, deprecated
 
 from .._utils.cached_property import cached_property
 from .._utils.checksummed_safetensors import reading
+from .._utils.deprecation import renamed_keywords
 from ..factors.text_factors import Settings, TextFactors, check_combinable, settings_of
 from ..view.effects import WordEffect, top_pairs, word_effects
 from ..view.mixins import PageMixin, PlotMixin
@@ -212,7 +213,7 @@ class Attribution(PageMixin, PlotMixin):
         one unit, ``"(rest)"``. A prompt is one unit, and special tokens stay separate.
 
         Args:
-            a: Character ranges [start, end) of the text that was passed to `attribute_prediction`, without its
+            a: Character ranges [start, end) of the text that was passed to `explain`, without its
                 prompt, in any order; or ``"sentences"``, split by `sentence_ranges`; or ``"words"``. None keeps the
                 units.
             b: As ``a``, for text b.
@@ -252,7 +253,7 @@ class Attribution(PageMixin, PlotMixin):
             ValueError: The units are words, or the result was not computed in this process.
             RuntimeError: The model has changed since, so that the pairs no longer sum to `matrix`.
 
-        >>> small = model.attribute_prediction("Rain", "Wet", layer=6)
+        >>> small = model.explain("Rain", "Wet", layer=6)
         >>> small.feature_pairs().shape
         (3, 384, 3, 384)
         """
@@ -268,27 +269,27 @@ class Attribution(PageMixin, PlotMixin):
             )
         return pairs
 
+    @renamed_keywords(k="top_k", special="special_tokens")
     def top_pairs(
-        self, k: int = 10, *, names: bool = False, special: bool = True
+        self, top_k: int = 10, *, names: bool = False, special_tokens: bool = True
     ) -> list[tuple[int, int, float]] | list[tuple[str, str, float]]:
-        """Return the k pairs with the largest absolute attributions, largest first.
+        """Return the pairs with the largest absolute attributions, largest first.
 
         Args:
-            k: The number of pairs, at least 1.
+            top_k: The number of pairs, at least 1.
             names: Return the units' display names instead of their positions.
-            special: Include pairs with special tokens or prompts.
+            special_tokens: Include pairs with special tokens or prompts.
 
         Returns:
             Tuples (position in a, position in b, value), or (name in a, name in b, value).
 
         Raises:
-            TypeError: ``k`` is not an integer.
-            ValueError: ``k`` is below 1.
+            TypeError, ValueError: ``top_k`` is not an integer of at least 1.
 
         >>> [(out.tokens_a[s], out.tokens_b[t]) for s, t, value in out.top_pairs(1)]
         [('coffee', 'coffee')]
         """
-        return labelled_pairs(self, k, special) if names else top_pairs(self, k, special)
+        return (labelled_pairs if names else top_pairs)(self, top_k, special_tokens)
 
     def word_effects(self) -> tuple[list[WordEffect], list[WordEffect]]:
         """Return what each word adds to the score: its interactions with the whole other text plus its main effect.

@@ -88,7 +88,7 @@ class Contrast:
             ValueError: The contributions of one document are unknown.
         """
         if self.document_i is None or self.document_j is None:
-            raise ValueError("an edit needs the shares of both documents")
+            raise ValueError("an edit needs the contributions of both documents")
         after, before = self.document_i, self.document_j
         steps: list[EditStep] = []
         matcher = SequenceMatcher(None, before.units, after.units, autojunk=False)
@@ -155,7 +155,7 @@ def contrast(a: Attribution, b: Attribution) -> Contrast:
         ValueError: The results share no text, differ in its units, or come from different models or similarities.
             `contrast_models` compares models.
 
-    >>> other = model.attribute_prediction("The coffee is bad.", "The tea is cold.")
+    >>> other = model.explain("The coffee is bad.", "The tea is cold.")
     >>> why = contrast(out, other)
     >>> bool(abs(out.score - other.score - why.by_word.sum() - why.baseline - why.residual) < 1e-6)
     True
@@ -254,7 +254,7 @@ def contrast_models(a: Attribution, b: Attribution) -> ModelContrast:
     Raises:
         ValueError: The texts differ, or a tokenizer has no words.
 
-    >>> shallow = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=2)
+    >>> shallow = model.explain("The coffee is bad.", "This is not a good coffee.", layer=2)
     >>> beside = contrast_models(out, shallow)  # the results of two models, or of two layers of one
     >>> beside.words[:5], beside.shares.shape
     (('The', 'coffee', 'is', 'bad', '.'), (12, 2))

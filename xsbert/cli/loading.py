@@ -16,7 +16,7 @@ def load_model(options: argparse.Namespace) -> XSTransformer:
     """Loads the requested model, or the default.
 
     Args:
-        options: with ``model``, ``shift``, ``reference``, ``reference_positions`` and, for some commands, ``device``.
+        options: with ``model``, ``shift``, ``reference``, ``reference_positions`` and ``device``.
 
     Raises:
         OSError: the model cannot be loaded.
@@ -28,7 +28,7 @@ def load_model(options: argparse.Namespace) -> XSTransformer:
     try:
         return XSTransformer(
             name,
-            device=getattr(options, "device", None),
+            device=options.device,
             shift=options.shift,
             reference=options.reference,
             reference_positions=options.reference_positions,

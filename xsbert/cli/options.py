@@ -1,87 +1,33 @@
-"""Options of the command line. The module imports nothing heavy, so usage errors are reported at once."""
+"""Options that the commands share. The module imports nothing heavy, so usage errors are reported at once."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from .._utils.version import __version__
+__all__ = [
+    "RULES",
+    "UNITS",
+    "Renamed",
+    "add_attribution",
+    "add_id",
+    "add_model",
+    "add_quoting",
+    "add_renamed",
+    "add_units",
+    "conflict",
+    "how_of",
+    "option",
+    "positive",
+    "prompts_of",
+]
 
-__all__ = ["EPILOG", "RULES", "add_quoting", "parse", "positive"]
-
-# A copy of the names in xsbert.integrated_jacobian.rules, which needs scipy.
+# Copies of names in xsbert.integrated_jacobian.rules and xsbert.text.units, which need scipy and numpy.
 RULES = ("gauss-legendre", "midpoint", "riemann-right")
-FORMATS = ("auto", "csv", "tsv", "jsonl")
-
-EPILOG = """\
-A file of pairs is CSV, TSV or JSON lines, told by the ending of its name, else by its first line: JSON where that
-begins with {, and otherwise two texts with a tab between them. Columns of the names text_a and text_b, sentence1 and
-sentence2, query and document and the like are found by themselves, others are named by --text-a and --text-b; a first
-line with such names is a header. Each pair becomes one line of JSON, in the order of the file, with the number of its
-line and, from a column "id" or the one of --id, its id. A line that cannot be used is reported, and the rest goes on.
-
-Files are read as `xsbert corpus` and `xsbert rank` read them, in UTF-8, or in UTF-16 with a byte order mark. CSV is
-strict, as RFC 4180 defines it: a quote that is not closed or out of place, and a record with another number of fields
-than the first, refuse the file and are named by their line before anything is explained. In TSV quotes are characters,
-and each line is a pair; --quoting reads TSV as strictly as CSV, --no-quoting CSV line by line. No text is altered.
-
-examples:
-  xsbert "The coffee is bad." "This is not a good coffee." --html view.html
-  xsbert "who sings" "She sings." --model intfloat/e5-small-v2 --prompt "query: " --prompt "passage: "
-  xsbert --pairs pairs.tsv --words > results.jsonl
-  xsbert --pairs pairs.csv --text-a question --text-b answer --top 5 --output results.jsonl --resume
-  xsbert -- rank "another text"                             (the text “rank”, not the command)
-  xsbert rank --help                                        (documents for a query)
-  xsbert corpus --help                                      (tables of texts, resumable)
-  xsbert cite                                               (BibTeX entries)
-"""
-
-# Options that are valid only with --pairs, and only with two texts.
-OF_PAIRS = ("format", "text_a", "text_b", "id", "header", "quoting", "output", "resume")
-OF_A_PAIR = ("html", "png", "json")
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the arguments.
-
-    Raises:
-        SystemExit: with status 2 for invalid arguments, with 0 after ``--help`` and ``--version``.
-    """
-    parser = argparse.ArgumentParser(
-        prog="xsbert",
-        description="Explain why an embedding model finds two texts similar.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="text a and text b")
-    parser.add_argument("--version", action="version", version=f"xsbert {__version__}")
-    _add_pairs(parser)
-    _add_model(parser)
-    _add_attribution(parser)
-    _add_output(parser)
-    options = parser.parse_intermixed_args(argv)
-    problem = _problem(options)
-    if problem:
-        parser.error(problem)
-    return options
-
-
-def _add_pairs(parser: argparse.ArgumentParser) -> None:
-    pairs = parser.add_argument_group("many pairs")
-    pairs.add_argument("--pairs", metavar="FILE", help="explain all pairs of a file, - for standard input")
-    pairs.add_argument("--format", choices=FORMATS, help="of the file (default: auto)")
-    pairs.add_argument("--text-a", metavar="COLUMN", help="column of text a: its name, or its number from 1")
-    pairs.add_argument("--text-b", metavar="COLUMN", help="column of text b")
-    pairs.add_argument("--id", metavar="COLUMN", help="column that is passed through as id (default: id, if there)")
-    pairs.add_argument(
-        "--header",
-        action=argparse.BooleanOptionalAction,
-        help="csv and tsv: whether the first line names the columns (default: if it has the names looked for)",
-    )
-    add_quoting(pairs)
-    pairs.add_argument("--output", metavar="FILE", help="write the results here, not to standard output")
-    pairs.add_argument("--resume", action="store_true", help="go on after the results that --output already holds")
+UNITS = ("tokens", "words", "sentences")
 
 
 def add_quoting(parser: argparse._ActionsContainer) -> None:
@@ -93,9 +39,27 @@ def add_quoting(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def add_id(parser: argparse._ActionsContainer, default: str) -> None:
+    """Add ``--id``, the column of ids, with a description of its default."""
+    parser.add_argument("--id", metavar="NAME", help=f"column of ids, which are passed through (default: {default})")
+
+
+def add_units(parser: argparse._ActionsContainer, default: str, of: str = "") -> None:
+    """Add ``--units``."""
+    parser.add_argument("--units", choices=UNITS, default=default, help=f"{of}default: {default}")
+
+
+def add_model(parser: argparse.ArgumentParser, sides: str, one_each: str) -> None:
+    """Add the options of the model and its prompts.
+
+    Args:
+        parser: the parser of a command.
+        sides: the texts that a prompt is put before, such as ``"both texts"``.
+        one_each: what two prompts are for, such as ``"one for each"``.
+    """
     model = parser.add_argument_group("model")
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")
+    model.add_argument("--device", help="cpu, cuda, cuda:1 … (default: the best available)")
     model.add_argument(
         "--shift",
         action="store_true",
@@ -108,11 +72,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="positions of its tokens: the text's (default), or all at the position of padding (RoBERTa, MPNet)",
     )
     prompts = model.add_mutually_exclusive_group()
-    prompts.add_argument("--prompt", action="append", help="put before both texts; given twice, one for each")
+    prompts.add_argument("--prompt", action="append", help=f"put before {sides}; given twice, {one_each}")
     prompts.add_argument("--prompt-name", action="append", help="the same by the model's name for the prompt")
 
 
-def _add_attribution(parser: argparse.ArgumentParser) -> None:
+def add_attribution(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options of the integration, and return their group."""
     how = parser.add_argument_group("attribution")
     how.add_argument("--layer", type=int, default=-2, help="layer whose inputs are explained, 0 … L (default: -2)")
     how.add_argument("--similarity", choices=("cosine", "dot"), help="default: the model's own")
@@ -124,53 +89,91 @@ def _add_attribution(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--n-steps", type=positive(int), help="number of nodes, in place of a tolerance")
     how.add_argument("--rule", choices=RULES, help="where they lie (default: gauss-legendre)")
+    return how
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    output = parser.add_argument_group("output")
-    output.add_argument("--words", action="store_true", help="sum tokens to words")
-    output.add_argument(
-        "--top",
-        type=positive(int),
-        metavar="K",
-        help="the K strongest pairs, special tokens and prompts left out; in JSON they take the place of the matrix",
-    )
-    output.add_argument("--html", metavar="FILE", help="write the interactive view")
-    output.add_argument("--png", metavar="FILE", help="write the heat map")
-    output.add_argument("--json", metavar="FILE", help="write all numbers; - for standard output, in place of the text")
+def conflict(options: argparse.Namespace, n_texts: int = 2) -> str | None:
+    """Returns the conflict between the options of `add_model` and `add_attribution`, or None.
 
-
-def _problem(options: argparse.Namespace) -> str | None:
-    """Returns the conflict between options, or None."""
-    many = options.pairs is not None
-    given = [name for name in (OF_A_PAIR if many else OF_PAIRS) if getattr(options, name) not in (None, False)]
-    given += [f"no_{name}" for name in ("header", "quoting") if getattr(options, name) is False and not many]
+    Args:
+        options: the parsed options.
+        n_texts: number of texts that can have a prompt of their own.
+    """
     for name in ("prompt", "prompt_name"):
-        if len(getattr(options, name) or ()) > 2:
-            return f"{_option(name)} can be given twice at most, for text a and text b"
-    if not many and len(options.texts) != 2:
-        return f"give two texts or --pairs FILE, got {len(options.texts)} of 2 texts"
-    if many and options.texts:
-        return "give two texts or --pairs FILE, not both"
-    if many and given:
-        return "--html, --png and --json are for one pair; --pairs writes JSON to standard output or to --output"
-    if given:
-        return f"{_option(given[0])} goes with --pairs"
-    if options.resume and options.output is None:
-        return "--resume needs --output, whose results it goes on after"
-    if (options.text_a is None) != (options.text_b is None):
-        return "--text-a and --text-b belong together"
-    if options.tolerance is not None and options.n_steps is not None:
-        return "give --tolerance or --n-steps, not both"
-    if options.factor_tolerance is not None and options.n_steps is not None:
-        return "give --factor-tolerance or --n-steps, not both"
+        if len(getattr(options, name) or ()) > n_texts:
+            most = "twice at most, once for each text" if n_texts == 2 else "only once"
+            return f"{option(name)} can be given {most}"
+    if options.prompt is not None and options.prompt_name is not None:
+        return "give --prompt or --prompt-name, not both"
+    for name in ("tolerance", "factor_tolerance"):
+        if getattr(options, name) is not None and options.n_steps is not None:
+            return f"give {option(name)} or --n-steps, not both"
     if options.rule is not None and options.n_steps is None:
         return "--rule needs --n-steps: for a tolerance the nodes are placed where they are needed"
     return None
 
 
-def _option(name: str) -> str:
+def how_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments of an explanation that `add_attribution` reads."""
+    names = ("layer", "similarity", "tolerance", "factor_tolerance", "n_steps")
+    return {name: getattr(options, name) for name in names} | {"rule": options.rule or RULES[0]}
+
+
+def prompts_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the prompt or its name: one for all texts, or a pair."""
+    name = "prompt" if options.prompt_name is None else "prompt_name"
+    values = getattr(options, name)
+    return {name: None if values is None else values[0] if len(values) == 1 else (values[0], values[1])}
+
+
+def option(name: str) -> str:
+    """Returns the option of an argument.
+
+    >>> option("n_steps")
+    '--n-steps'
+    """
     return f"--{name.replace('_', '-')}"
+
+
+class Renamed(argparse.Action):
+    """An earlier spelling of an option. It works as the present one, and standard error says what that is."""
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, *, now: str, place: int | None = None, **how: Any
+    ) -> None:
+        super().__init__(option_strings, dest, help=argparse.SUPPRESS, **how)
+        self._now, self._place = now, place
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if sys.stderr is not None:
+            print(f"xsbert: warning: {option_string} is deprecated, its name is {self._now}", file=sys.stderr)
+        value = self.const if self.nargs == 0 else values
+        if self._place is None:
+            setattr(namespace, self.dest, value)
+            return
+        # One of the two values of the present option.
+        known = [*(getattr(namespace, self.dest) or []), None, None][:2]
+        known[self._place] = value
+        setattr(namespace, self.dest, known)
+
+
+def add_renamed(parser: argparse._ActionsContainer, old: str, now: str, **how: Any) -> None:
+    """Add an earlier spelling of an option.
+
+    Args:
+        parser: the parser of a command.
+        old: the earlier option.
+        now: the present option, with its value if that differs.
+        **how: ``place``, 0 or 1, for one of two values; others as for `argparse.ArgumentParser.add_argument`.
+    """
+    dest = now.split()[0].removeprefix("--").replace("-", "_")
+    parser.add_argument(old, action=Renamed, now=now, **{"dest": dest, "default": argparse.SUPPRESS, **how})
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:

@@ -19,13 +19,13 @@ from ..view.terminal import matrix_lines, printable
 __all__ = ["print_account", "record", "to_json", "write_files"]
 
 
-def record(result: Attribution, top: int | None = None) -> dict[str, Any]:
-    """Returns `Attribution.to_dict` of a result. With ``top``, the strongest pairs replace the matrix."""
+def record(result: Attribution, top_k: int | None = None) -> dict[str, Any]:
+    """Returns `Attribution.to_dict` of a result. With ``top_k``, the strongest pairs replace the matrix."""
     content = result.to_dict()
-    if top is None:
+    if top_k is None:
         return content
     del content["matrix"]
-    return content | {"top_pairs": _strongest(result, top)}
+    return content | {"top_pairs": _strongest(result, top_k)}
 
 
 def to_json(content: dict[str, Any]) -> str:
@@ -33,28 +33,28 @@ def to_json(content: dict[str, Any]) -> str:
     return json.dumps(content, allow_nan=False)
 
 
-def _strongest(result: Attribution, k: int) -> list[dict[str, Any]]:
-    """Returns positions, tokens and values of the k pairs of `top_pairs` without special tokens and prompts."""
+def _strongest(result: Attribution, top_k: int) -> list[dict[str, Any]]:
+    """Returns positions, tokens and values of `top_pairs` without special tokens and prompts."""
     labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
     return [
         {"a": s, "b": t, "token_a": labels_a[s], "token_b": labels_b[t], "value": value}
-        for s, t, value in top_pairs(result, k, special=False)
+        for s, t, value in top_pairs(result, top_k, special_tokens=False)
     ]
 
 
-def write_files(result: Attribution, html: str | None, png: str | None, json: str | None, top: int | None) -> None:
+def write_files(result: Attribution, html: str | None, png: str | None, json: str | None, top_k: int | None) -> None:
     """Writes the requested files."""
     if html:
         result.to_html(html)
     if png:
         write(png, [_picture(result)])
     if json:
-        write_text(json, to_json(record(result, top)) + "\n")
+        write_text(json, to_json(record(result, top_k)) + "\n")
 
 
-def print_account(result: Attribution, out: TextIO, top: int | None = None) -> None:
+def print_account(result: Attribution, out: TextIO, top_k: int | None = None) -> None:
     """Prints the summary and, on a terminal, the coloured matrix."""
-    lines = printable(str(result) if top is None else summarize(result, top)).split("\n")
+    lines = printable(str(result) if top_k is None else summarize(result, top_k)).split("\n")
     if out.isatty() and (true_colour := _colours()) is not None:
         lines += _matrix(result, true_colour)
     for line in lines:

@@ -12,6 +12,7 @@ from .._utils.unicode import half_surrogate
 
 __all__ = ["BadLine", "Columns", "Pair", "read_pairs", "spelled_id"]
 
+TEXT_PAIR: tuple[str, ...] = ("text_a", "text_b")
 # Default column names of text a and text b, case-insensitive.
 NAMES = (
     ("text_a", "text_b"),
@@ -58,9 +59,8 @@ class BadLine:
 class Columns:
     """Columns of the texts in a file."""
 
-    text_a: str | None = None
-    """A name, or a number from 1. None searches `NAMES`, or uses the first column without a header."""
-    text_b: str | None = None
+    texts: Sequence[str] | None = None
+    """Two names, or numbers from 1. None searches `NAMES`, or uses the first two columns without a header."""
     id: str | None = None
     """Column of ids. None uses the column ``"id"`` (case-insensitive) if it exists."""
     header: bool | None = None
@@ -69,7 +69,7 @@ class Columns:
     @property
     def asked(self) -> list[str]:
         """Returns the specified columns."""
-        return [column for column in (self.text_a, self.text_b, self.id) if column is not None]
+        return [*(self.texts or ()), *([] if self.id is None else [self.id])]
 
 
 def read_pairs(
@@ -128,8 +128,8 @@ def _table_pairs(
         elif not width and not columns.asked and len(fields) != 2:
             yield BadLine(
                 line,
-                f"two texts with one separator between them are needed, got {_counted(fields)}; --text-a and "
-                "--text-b say which columns hold the texts",
+                f"two texts with one separator between them are needed, got {_counted(fields)}; --columns "
+                "says which columns hold the texts",
             )
         elif len(fields) <= max(places.values()):
             yield BadLine(line, f"it has {_counted(fields)}, column {max(places.values()) + 1} is missing")
@@ -154,16 +154,16 @@ def _places(first: list[str], name: str, place: str, columns: Columns) -> tuple[
 
 def _found(held: Sequence[str], columns: Columns) -> dict[str, str] | None:
     """Returns the specified or known column names among the existing ones."""
-    if columns.text_a is not None and columns.text_b is not None:
-        names = {"text_a": columns.text_a, "text_b": columns.text_b}
+    if columns.texts is not None:
+        names = dict(zip(TEXT_PAIR, columns.texts, strict=True))
     else:
         spelled = {name.strip().casefold() for name in held}
         known = next((pair for pair in NAMES if pair[0] in spelled and pair[1] in spelled), None)
         if known is None:
             return None
         names = {
-            "text_a": _spelled(known[0], held, "--text-a and --text-b"),
-            "text_b": _spelled(known[1], held, "--text-a and --text-b"),
+            "text_a": _spelled(known[0], held, "--columns"),
+            "text_b": _spelled(known[1], held, "--columns"),
         }
     identity = columns.id or spelled_id(held)
     if identity is not None:
@@ -192,7 +192,7 @@ def _spelled(name: str, held: Sequence[str], option: str) -> str:
 
 def _numbered(columns: Columns, n_fields: int) -> dict[str, int]:
     """Returns the indices of columns given by number."""
-    given = {"text_a": columns.text_a or "1", "text_b": columns.text_b or "2"}
+    given = dict(zip(TEXT_PAIR, columns.texts or ("1", "2"), strict=True))
     if columns.id is not None:
         given["id"] = columns.id
     places = {name: int(column) - 1 if column.isdecimal() else -1 for name, column in given.items()}
@@ -206,7 +206,7 @@ def _numbered(columns: Columns, n_fields: int) -> dict[str, int]:
 
 def _missing(held: Sequence[str], columns: Columns) -> str:
     """Returns why no columns of texts were found."""
-    hint = "--text-a, --text-b and --id name columns"
+    hint = "--columns and --id name columns"
     missing = [name for name in columns.asked if name not in held]
     if missing:
         return f"there is no column {_listed(missing)}, but {_listed(held) or 'none'}; {hint}"
@@ -236,7 +236,7 @@ def _json_pairs(records: Iterator[Record | BadRecord], columns: Columns) -> Iter
 
 
 def _pair(line: int, values: dict[str, Any]) -> Pair | BadLine:
-    for name in ("text_a", "text_b"):
+    for name in TEXT_PAIR:
         text = values[name]
         if not isinstance(text, str) or not text.strip():
             return BadLine(line, f"{name} must hold some text, got {text!r:.80}")

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .options import add_quoting
+from .options import add_attribution, add_id, add_model, add_quoting, add_renamed, add_units, conflict, positive
 
 __all__ = ["parse"]
 
-# A copy of the names in xsbert.text.units, which needs numpy.
-UNITS = ("tokens", "words", "sentences")
-
 EPILOG = """\
 The file is a table where its name ends in .csv, .tsv or .parquet, or where it is a folder of Parquet files, with its
-texts in the column "text" (--text-key names another, --id-key that of a name; a column "id" is taken by itself).
-Otherwise it holds one document per line: JSON objects with such keys where the first line begins with { or the name
-ends in .jsonl, or else plain text. Empty lines are skipped. Files are read as those of `xsbert --pairs`, and one with a
-line that cannot be used is refused, with the number of that line: a ranking has all of the documents, or is none.
+texts in the column "text" (--columns names another, --id that of ids; a column "id" is taken by itself). Otherwise it
+holds one document per line: JSON objects with such keys where the first line begins with { or the name ends in .jsonl,
+or else plain text. Empty lines are skipped. Files are read as those of `xsbert --pairs`, and one with a line that
+cannot be used is refused, with the number of that line: a ranking has all of the documents, or is none.
 
 examples:
   xsbert rank "how do plants make sugar" documents.jsonl --top-k 10 --html ranking.html
@@ -29,49 +26,53 @@ def parser() -> argparse.ArgumentParser:
     """Returns the argument parser."""
     found = argparse.ArgumentParser(
         prog="xsbert rank",
-        description="Rank the documents of a file by the model's own scores, and tell which words made them.",
+        description="Rank the documents of a file by the model's own scores, and explain which words made them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     found.add_argument("query", metavar="QUERY")
     found.add_argument("documents", metavar="FILE", help="documents, - for standard input")
-    found.add_argument("--top-k", type=int, default=10, help="explain the best k (default: 10)")
-    found.add_argument("--text-key", default="text", help='key or column of the text (default: "text")')
-    found.add_argument("--id-key", help="key or column of a document's name (default: id, if there)")
+    found.add_argument("--top-k", type=positive(int), default=10, metavar="K", help="explain the best K (default: 10)")
+    found.add_argument(
+        "--columns", nargs=1, default=["text"], metavar="NAME", help="column or key of the texts (default: text)"
+    )
+    add_id(found, "id, if there")
     add_quoting(found)
-
-    model = found.add_argument_group("model")
-    model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")
-    model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
-    model.add_argument("--query-prompt", help="put before the query, in place of the model's own")
-    model.add_argument("--document-prompt", help="put before the documents, in place of the model's own")
-
-    how = found.add_argument_group("attribution")
-    how.add_argument("--pairs", action="store_true", help="pairs of words as well, which take longer")
-    how.add_argument("--units", choices=UNITS, default="words", help="of the documents (default: words)")
-    how.add_argument("--passages", type=int, metavar="N", help="score documents by passages of N tokens")
+    add_model(found, "all texts, in place of the model's own", "for the query and for the documents")
+    how = add_attribution(found)
+    how.add_argument(
+        "--detail",
+        choices=("highlights", "pairs"),
+        default="highlights",
+        help="pairs: those of words as well, which take longer (default: highlights)",
+    )
+    add_units(how, "words", "of the documents; ")
+    how.add_argument("--passages", type=positive(int), metavar="N", help="score documents by passages of N tokens")
     how.add_argument("--overlap", type=int, default=32, help="tokens that passages share (default: 32)")
     how.add_argument("--pooling", choices=("max", "mean"), default="max", help="of passages' scores (default: max)")
-    how.add_argument("--layer", type=int, default=-2, help="layer whose inputs are explained, 0 … L (default: -2)")
-    how.add_argument("--similarity", choices=("cosine", "dot"), help="default: the model's own")
-    how.add_argument("--tolerance", type=float, help="relative residual to be reached (default: 0.01)")
-    how.add_argument(
-        "--factor-tolerance", type=float, help="relative error of the factors to be held as well (default: none)"
-    )
 
     output = found.add_argument_group("output")
     output.add_argument("--html", metavar="FILE", help="write the interactive page")
     output.add_argument("--save", metavar="FILE", help="write the ranking, which Ranking.load reads")
     output.add_argument("--json", metavar="FILE", help="write all numbers; - for standard output, in place of the text")
+
+    add_renamed(found, "--text-key", "--columns", nargs=1)
+    add_renamed(found, "--id-key", "--id")
+    add_renamed(found, "--query-prompt", "--prompt", place=0)
+    add_renamed(found, "--document-prompt", "--prompt", place=1)
+    add_renamed(found, "--pairs", "--detail pairs", nargs=0, const="pairs")
     return found
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parses the options, including those for loading a model.
+    """Parses the options.
 
     Raises:
         SystemExit: the options are invalid, or request help.
     """
-    options = parser().parse_args(arguments)
-    options.shift, options.reference_positions = False, None
+    found = parser()
+    options = found.parse_args(arguments)
+    problem = conflict(options)
+    if problem:
+        found.error(problem)
     return options

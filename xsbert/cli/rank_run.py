@@ -23,6 +23,7 @@ from ..ranking.ranking import Ranking
 from ..ranking.retrievers import Retrieved
 from ..view.ranking_terminal import summarize
 from .loading import load_model
+from .options import how_of, prompts_of
 from .pairs import spelled_id
 
 __all__ = ["rank_file", "read_documents"]
@@ -39,36 +40,32 @@ def rank_file(options: argparse.Namespace) -> None:
         ValueError: the documents are invalid.
     """
     _check_folders(options)
-    documents = read_documents(options.documents, options.text_key, options.id_key, options.quoting)
-    prompts = (options.query_prompt, options.document_prompt)
+    documents = read_documents(options.documents, options.columns[0], options.id, options.quoting)
     ranking = load_model(options).explain_ranking(
         options.query,
         documents,
         top_k=options.top_k,
-        detail="pairs" if options.pairs else "highlights",
+        detail=options.detail,
         units=options.units,
-        similarity=options.similarity,
-        prompt=None if prompts == (None, None) else prompts,
         passages=options.passages,
         overlap=options.overlap,
         pooling=options.pooling,
-        layer=options.layer,
-        tolerance=options.tolerance,
-        factor_tolerance=options.factor_tolerance,
+        **how_of(options),
+        **prompts_of(options),
         show_progress_bar=None if sys.stderr.isatty() else False,
     )
     _write(ranking, options)
 
 
 def read_documents(
-    path: str, text_key: str = "text", id_key: str | None = None, quoting: bool | None = None
+    path: str, column: str = "text", id: str | None = None, quoting: bool | None = None
 ) -> list[Retrieved]:
     """Reads the documents of a table or of JSON lines; any other file has one document per line.
 
     Args:
         path: path of the file or of a folder of Parquet files, or ``"-"`` for standard input.
-        text_key, id_key: keys of JSON lines or column names of tables. ``id_key`` defaults to ``id``,
-            case-insensitive.
+        column, id: names of the columns, or keys of JSON lines, of the texts and of the ids. ``id`` defaults to
+            ``"id"``, case-insensitive.
         quoting: for CSV and TSV, whether quotes enclose fields; None means True for CSV and False for TSV.
 
     Raises:
@@ -77,14 +74,14 @@ def read_documents(
         ValueError: a line or row is invalid. The message gives its number.
     """
     name = "standard input" if path == "-" else path
-    required = [text_key, *([] if id_key is None else [id_key])]
+    required = [column, *([] if id is None else [id])]
     if path != "-" and is_parquet(path) and Path(path).exists():
         rows: Iterable[Record | BadRecord] = read_rows(path, required=required, quoting=quoting)
-        return _all_of(name, rows, text_key, id_key)
+        return _all_of(name, rows, column, id)
     kind, lines = peek(lines_of([sys.stdin.buffer.read()] if path == "-" else path, name), name)
     if kind is not None:
         rows = rows_of_lines(lines, name, kind, required=required, quoting=quoting)
-        return _all_of(name, rows, text_key, id_key)
+        return _all_of(name, rows, column, id)
     check_quoting(quoting, "lines")
     texts = [line.removesuffix("\n").removesuffix("\r") for line in lines if line.strip()]
     if not texts:
@@ -93,40 +90,40 @@ def read_documents(
     if first in '["' and Path(path).suffix.lower() != ".txt":
         raise ValueError(
             f"{name} begins with {first}, like JSON or CSV, and every line would become a document, brackets, quotes "
-            f"and commas included: pass JSON objects with {text_key!r}, one a line, or a name that "
+            f"and commas included: pass JSON objects with {column!r}, one a line, or a name that "
             "ends in .csv or .tsv, or in .txt for plain text"
         )
     return [Retrieved(line) for line in texts]
 
 
-def _all_of(name: str, rows: Iterable[Record | BadRecord], text_key: str, id_key: str | None) -> list[Retrieved]:
+def _all_of(name: str, rows: Iterable[Record | BadRecord], column: str, id: str | None) -> list[Retrieved]:
     documents = []
     try:
         for row in rows:
             if isinstance(row, BadRecord):
                 raise ValueError(f"{name}, {row.place}: {row.problem}")
             try:
-                documents.append(_document(row.content, text_key, id_key))
+                documents.append(_document(row.content, column, id))
             except ValueError as error:
                 raise ValueError(f"{name}, {row.place}: {error}") from None
     except MissingColumnError as error:
-        raise advise(error, "{text_key} and {id_key} name others") from None
+        raise advise(error, "{columns} and {id} name others") from None
     if not documents:
         raise ValueError(f"{name} holds no documents")
     return documents
 
 
-def _document(fields: Mapping[str, Any], text_key: str, id_key: str | None) -> Retrieved:
+def _document(fields: Mapping[str, Any], column: str, id: str | None) -> Retrieved:
     """Returns the document of a JSON object or of a table row."""
-    text = fields.get(text_key)
+    text = fields.get(column)
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"some text under {text_key!r} is needed, got {text!r:.60}")
-    if id_key is not None and id_key not in fields:
-        raise ValueError(f"there is nothing under {id_key!r}")
+        raise ValueError(f"some text under {column!r} is needed, got {text!r:.60}")
+    if id is not None and id not in fields:
+        raise ValueError(f"there is nothing under {id!r}")
     broken = half_surrogate(text)
     if broken is not None:
         raise ValueError(f"character {broken} is half of a surrogate pair, so this is not Unicode text")
-    key = spelled_id([*fields], "--id-key") if id_key is None else id_key
+    key = spelled_id([*fields], "--id") if id is None else id
     return Retrieved(text, None if key is None else _identity(key, fields[key]))
 
 

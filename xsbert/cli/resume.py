@@ -109,4 +109,4 @@ class Results:
                     f"--resume: {self._path} has results of {name} {was.get(name)!r}, this run would have {now[name]!r}"
                 )
         if ("matrix" in was) != ("matrix" in now):
-            raise ValueError(f"--resume: {self._path} was written {'without' if 'matrix' in was else 'with'} --top")
+            raise ValueError(f"--resume: {self._path} was written {'without' if 'matrix' in was else 'with'} --top-k")

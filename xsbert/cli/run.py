@@ -19,6 +19,7 @@ from ..engine import SkippedWarning
 from ..models import XSTransformer
 from .lines import Lines
 from .loading import load_model
+from .options import how_of, prompts_of
 from .output import print_account, record, to_json, write_files
 from .pairs import BadLine, Columns, Pair, read_pairs
 from .resume import Results
@@ -37,11 +38,11 @@ def explain_pair(options: argparse.Namespace) -> None:
     text_a, text_b = options.texts
     result = _explain(load_model(options), text_a, text_b, options, None if _on_terminal(sys.stderr) else False)
     to_output = options.json == "-"
-    write_files(result, options.html, options.png, None if to_output else options.json, options.top)
+    write_files(result, options.html, options.png, None if to_output else options.json, options.top_k)
     if to_output:
-        print(to_json(record(result, options.top)), file=out)
+        print(to_json(record(result, options.top_k)), file=out)
     else:
-        print_account(result, out, options.top)
+        print_account(result, out, options.top_k)
 
 
 def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -91,7 +92,7 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
 def _read(
     lines: Lines, name: str, options: argparse.Namespace, note: Callable[[str], None]
 ) -> Iterator[Pair | BadLine | None]:
-    columns = Columns(options.text_a, options.text_b, options.id, options.header)
+    columns = Columns(options.columns, options.id, options.header)
     return read_pairs(lines, name, options.format or "auto", columns, note, options.quoting)
 
 
@@ -164,7 +165,7 @@ def _explain_together(
 ) -> Iterator[Attribution | BadLine]:
     """Yields the results of pairs in order, or the reason why a pair cannot be explained."""
     texts = [(pair.text_a, pair.text_b) for pair in pairs]
-    how = {**_how(options), **_prompts(options), "units": "words" if options.words else "tokens"}
+    how = {**how_of(options), **prompts_of(options), "units": options.units}
     with _naming_lines(pairs) as problems:
         results = model.explain_pairs(texts, **how, errors="skip", show_progress_bar=False)
     for pair, result in zip(pairs, results, strict=True):
@@ -201,34 +202,14 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
 
 def _check_options(model: XSTransformer, options: argparse.Namespace) -> None:
     """Raises at once the errors that every pair would raise."""
-    list(model.explain_pairs([], **_how(options), **_prompts(options)))
+    list(model.explain_pairs([], **how_of(options), **prompts_of(options)))
 
 
 def _explain(
     model: XSTransformer, text_a: str, text_b: str, options: argparse.Namespace, progress: bool | None
 ) -> Attribution:
-    result = model.attribute_prediction(
-        text_a, text_b, **_how(options), **_prompts(options), show_progress_bar=progress
-    )
-    return result.words() if options.words else result
-
-
-def _how(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "layer": options.layer,
-        "tolerance": options.tolerance,
-        "factor_tolerance": options.factor_tolerance,
-        "n_steps": options.n_steps,
-        "rule": options.rule or "gauss-legendre",
-        "similarity": options.similarity,
-    }
-
-
-def _prompts(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the prompt or its name: one for both texts, or a pair."""
-    name = "prompt" if options.prompt_name is None else "prompt_name"
-    values = getattr(options, name)
-    return {name: None if values is None else values[0] if len(values) == 1 else (values[0], values[1])}
+    how = {**how_of(options), **prompts_of(options), "units": options.units}
+    return model.explain(text_a, text_b, **how, show_progress_bar=progress)
 
 
 def _deliver(
@@ -237,7 +218,7 @@ def _deliver(
     content: dict[str, Any] = {"line": pair.line}
     if pair.id is not None:
         content["id"] = pair.id
-    content |= {"units": "words" if options.words else "tokens", **record(result, options.top)}
+    content |= {"units": options.units, **record(result, options.top_k)}
     line = to_json(content)
     if results is not None:
         results.add(content, line)

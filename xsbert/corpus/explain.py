@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
+from .._utils.deprecation import renamed_keywords
 from .._utils.memory import check_memory_budget
 from .._utils.table_files.advice import advise
 from .._utils.validation import check_keywords, keywords_of
@@ -18,6 +19,7 @@ from .task import OPTIONS, Task
 __all__ = ["check_folder", "explain_corpus"]
 
 
+@renamed_keywords(id_column="id", side="task")
 def explain_corpus(
     model: XSTransformer,
     source: Any,
@@ -29,12 +31,12 @@ def explain_corpus(
     units: str = "tokens",
     similarity: str | None = None,
     dtype: str = "float16",
-    id_column: str | None = None,
+    id: str | None = None,
     keep: Sequence[str] = (),
     quoting: bool | None = None,
     prompt: str | tuple[str | None, str | None] | None = None,
     prompt_name: str | tuple[str | None, str | None] | None = None,
-    side: str | tuple[str | None, str | None] | None = None,
+    task: str | tuple[str | None, str | None] | None = None,
     tolerance: float | None = None,
     shard_size: int = 1000,
     resume: bool = True,
@@ -65,13 +67,13 @@ def explain_corpus(
         units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `XSTransformer.text_factors`.
         similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
         dtype: dtype of stored factors, ``"float16"``, ``"float32"`` or ``"float64"``.
-        id_column: name of a column of the source that identifies rows, kept as ``id``: integers or strings, null if
+        id: name of a column of the source that identifies rows, kept as ``id``: integers or strings, null if
             missing.
         keep: names of further columns of the source to keep, each of one type, null if missing.
         quoting: for CSV and TSV files, whether quotes enclose fields as in RFC 4180. None means True for CSV and False
             for TSV, in which quotes are ordinary characters.
         prompt, prompt_name: prompt of texts as in `encode`; a tuple has one for each column.
-        side: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple has one for
+        task: ``"query"`` or ``"document"`` embeds texts as `encode_query` or `encode_document`; a tuple has one for
             each column. Highlights default to ``("query", "document")`` if no prompt is given.
         tolerance: as for `XSTransformer.text_factors`.
         shard_size: largest number of rows of a shard. Shards are smaller if their factors would exceed the budget.
@@ -100,7 +102,7 @@ def explain_corpus(
     check_keywords(options, [*keywords_of(explain_corpus), *OPTIONS])
     folder = Folder(output_folder(output, source))
     check_memory_budget(memory_budget, None)
-    task = Task.of(
+    work = Task.of(
         model,
         what,
         similarity=similarity,
@@ -109,15 +111,15 @@ def explain_corpus(
         dtype=dtype,
         prompt=prompt,
         prompt_name=prompt_name,
-        side=side,
+        task=task,
         tolerance=tolerance,
         **options,
     )
     check_folder(folder, resume)
     with folder.locked(lock_timeout):
         check_folder(folder, resume)
-        reading = {"columns": columns, "id_column": id_column, "keep": keep, "quoting": quoting}
-        job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
+        reading = {"columns": columns, "id_column": id, "keep": keep, "quoting": quoting}
+        job = Job.begin(model, source, folder, work, shard_size, memory_budget, reading)
         job.run(model, show_progress_bar)
     corpus = read_corpus(folder.path)
     warn_of_unseen(corpus)

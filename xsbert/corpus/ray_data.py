@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._utils.deprecation import renamed_keywords
 from .._utils.optional_imports import optional
 from .._utils.progress import Progress
 from .._utils.validation import check_keywords, keywords_of
@@ -38,6 +39,7 @@ class _Worker:
         return batch
 
 
+@renamed_keywords(id_column="id", side="task")
 def ray_job(
     load: Callable[[], XSTransformer] | str,
     source: Any,
@@ -47,7 +49,7 @@ def ray_job(
     num_gpus: float = 0,
     num_cpus: float = 1,
     columns: Sequence[str] | None = None,
-    id_column: str | None = None,
+    id: str | None = None,
     keep: Sequence[str] = (),
     quoting: bool | None = None,
     what: str = "pairs",
@@ -70,11 +72,11 @@ def ray_job(
             does so by default.
         n_actors: number of actors, each with its own model.
         num_gpus, num_cpus: resources of one actor, also fractions.
-        source, output, columns, id_column, keep, quoting, what, shard_size, resume, lock_timeout: as for
+        source, output, columns, id, keep, quoting, what, shard_size, resume, lock_timeout: as for
             `explain_corpus`.
         memory_budget: as for `explain_corpus`, for one actor.
         show_progress_bar: as for `explain_corpus`; the bar counts shards.
-        options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``side``,
+        options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``task``,
             ``tolerance`` and the others of `explain_corpus`.
 
     Returns:
@@ -90,7 +92,7 @@ def ray_job(
     actors = {"num_cpus": num_cpus, "num_gpus": num_gpus}
     with folder.locked(lock_timeout):
         check_folder(folder, resume)
-        reading = {"columns": columns, "id_column": id_column, "keep": keep, "quoting": quoting}
+        reading = {"columns": columns, "id_column": id, "keep": keep, "quoting": quoting}
         job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
         del model
         shards = job.pending_shards()

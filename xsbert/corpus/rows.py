@@ -109,7 +109,7 @@ def contributions(out: Attribution) -> tuple[np.ndarray, np.ndarray]:
 
 def _top(out: Attribution, k: int) -> list[dict[str, Any]]:
     """Returns the k cells of largest absolute value between units of the texts themselves."""
-    return [{"a": s, "b": t, "value": value} for s, t, value in top_pairs(out, k, special=False)]
+    return [{"a": s, "b": t, "value": value} for s, t, value in top_pairs(out, k, special_tokens=False)]
 
 
 def highlights_row(query: np.ndarray, document: TextFactors, along: np.ndarray, similarity: str) -> dict[str, Any]:

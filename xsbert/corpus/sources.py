@@ -31,7 +31,7 @@ __all__ = ["Fingerprint", "rows_of_source"]
 
 CHUNK = 4096
 Row = Mapping[str, Any] | Sequence[Any] | str | BadRecord
-NAMING = "columns are named by {columns}, {id_column} and {keep}"
+NAMING = "columns are named by {columns}, {id} and {keep}"
 
 
 def rows_of_source(
@@ -50,7 +50,7 @@ def rows_of_source(
             `xsbert._utils.tables.as_table` reads them; or an iterable of strings, tuples or dictionaries.
         wanted: names of the columns of texts in the result.
         columns: their names in the source; None uses ``wanted``. Tuples and strings have no names.
-        id_column: name of the column of ids.
+        id_column: name of the column of ids, the argument ``id`` of `explain_corpus`.
         keep: names of further columns.
         reserved: names that further columns cannot have.
         quoting: for CSV and TSV files, whether quotes enclose fields; None means True for CSV and False for TSV.
@@ -263,7 +263,7 @@ def _read_row(
             texts = [BadRecord(f"row {number}", f"it has no {id_column!r}, which is to be its id")] * len(names)
         return row.get(id_column or ""), texts, [row.get(name) for name in keep]
     if id_column is not None or keep:
-        raise ValueError(f"id_column and keep need rows with named columns, got {type(row).__name__} in row {number}")
+        raise ValueError(f"id and keep need rows with named columns, got {type(row).__name__} in row {number}")
     # Any other value is one unnamed text. If it is not a string, the row gets a reason.
     values = row.tolist() if isinstance(row, np.ndarray) else row if isinstance(row, (tuple, list)) else [row]
     if len(values) != len(names):

@@ -66,13 +66,13 @@ class Task:
         dtype: str = "float16",
         prompt: str | tuple[str | None, str | None] | None = None,
         prompt_name: str | tuple[str | None, str | None] | None = None,
-        side: str | tuple[str | None, str | None] | None = None,
+        task: str | tuple[str | None, str | None] | None = None,
         **options: Any,
     ) -> Task:
         """Creates a task and checks it by explaining one word with the model.
 
         Args:
-            model, what, similarity, units, top_k, dtype, prompt, prompt_name, side, options: as for
+            model, what, similarity, units, top_k, dtype, prompt, prompt_name, task, options: as for
                 `xsbert.corpus.explain_corpus`.
 
         Raises:
@@ -97,7 +97,7 @@ class Task:
             units=units,
             top_k=plain_number(top_k),
             dtype=dtype,
-            sides=_sides(model, what, prompt, prompt_name, side),
+            sides=_sides(model, what, prompt, prompt_name, task),
             options=resolved,
             fingerprint=settings_of(probe).fingerprint,
             width=len(probe.embedding),
@@ -164,11 +164,11 @@ def _check_one_of(name: str, value: Any, known: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
 
 
-def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, side: Any) -> tuple[tuple[Any, Any], ...]:
-    """Returns prompt and side of each column of texts. Highlights default to query and document without prompts."""
-    if what == "highlights" and prompt is None and prompt_name is None and side is None:
-        side = ("query", "document")
-    names = {"prompt": prompt, "prompt_name": prompt_name, "side": side}
+def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, task: Any) -> tuple[tuple[Any, Any], ...]:
+    """Returns prompt and task of each column of texts. Highlights default to query and document without prompts."""
+    if what == "highlights" and prompt is None and prompt_name is None and task is None:
+        task = ("query", "document")
+    names = {"prompt": prompt, "prompt_name": prompt_name, "task": task}
     each = [_each(name, value, len(TEXT_COLUMNS[what])) for name, value in names.items()]
     explainer = model.explainer()
     return tuple((explainer.prompt(*given).text, given[2]) for given in zip(*each, strict=True))

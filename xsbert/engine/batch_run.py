@@ -187,7 +187,7 @@ class Run:
             modes = [ForwardMode()] * len(texts)
         else:
             modes = [ForwardMode(result.groups(units)) for result in results]
-            results = [result.words() if units == "words" else result.over(units) for result in results]
+            results = [result.in_units(units) for result in results]
         found = _checked(integrated(paths, options, modes), texts)
         finished = [
             _finished(result, each, factors=numpy_of(each.factors)[:, :n_outputs])
@@ -196,14 +196,14 @@ class Run:
         _warn_unless_reached(finished, options)
         return finished
 
-    def pair(self, long: TokenizedText, short: TokenizedText) -> tuple[TextFactors, TextFactors]:
+    def pair(self, long: TokenizedText, short: TokenizedText, units: str) -> tuple[TextFactors, TextFactors]:
         """Compute the factors of both texts, those of the longer one by the cheaper direction."""
-        (known,) = self.batch([short], self.options, "tokens")
+        (known,) = self.batch([short], self.options, units)
         needed = np.vstack([known.factors, known.reference_term[None]])
         directions = needed[needed.any(1)]
         if len(directions) and reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
-            return self.pulled_back(long, directions), known
-        return self.batch([long], self.options, "tokens")[0], known
+            return self.pulled_back(long, directions).in_units(units), known
+        return self.batch([long], self.options, units)[0], known
 
     def pulled_back(self, text: TokenizedText, directions: np.ndarray) -> TextFactors:
         """Compute (S, E) factors, projected on the span of directions (K, E), which are not all zero."""

@@ -216,22 +216,27 @@ class Explainer:
         found = dict(zip(distinct, run.factors(list(distinct.values()), units, errors), strict=True))
         return [None if text is None else found[text.key] for text in texts]
 
-    def pair(self, text_a: Text, text_b: Text) -> tuple[TextFactors, TextFactors]:
+    def pair(self, text_a: Text, text_b: Text, *, units: str = "tokens") -> tuple[TextFactors, TextFactors]:
         """Compute the factors of two texts by the cheaper direction.
 
         If one text is much longer than the other, its factors are computed by reverse mode from those of the shorter
         text. They are then valid for this pair only.
 
+        Args:
+            text_a, text_b: texts, as for `factors`.
+            units: ``"tokens"``, ``"words"`` or ``"sentences"`` of both texts.
+
         >>> a, b = model.explainer(layer=5).pair("Rain", "It rained all day.")
         >>> len(a.tokens), len(b.tokens)
         (3, 7)
         """
+        check_units(units)
         a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
         run = Run(self.model, self.options, self.reference, self.layer)
         if len(a.tokens) < len(b.tokens):
-            factors_b, factors_a = run.pair(b, a)
+            factors_b, factors_a = run.pair(b, a, units)
             return factors_a, factors_b
-        return run.pair(a, b)
+        return run.pair(a, b, units)
 
     def pulled_back(self, text: Text, directions: np.ndarray) -> TextFactors:
         """Compute the factors of a text by reverse mode, projected on the span of directions of the embedding.

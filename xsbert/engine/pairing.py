@@ -21,7 +21,7 @@ from .batch_run import BACKWARD_COST, spanning
 from .failures import OF_A_TEXT, skip_or_raise
 from .tokenization import TokenizedText
 
-__all__ = ["TEXT_PAIR", "factors_for_pairs", "in_units", "pairs_of", "pulled_back_texts", "two_texts"]
+__all__ = ["TEXT_PAIR", "factors_for_pairs", "pairs_of", "pulled_back_texts", "two_texts", "usable_in_pairs"]
 
 Key = TypeVar("Key", bound=Hashable)
 TEXT_PAIR = ("text_a", "text_b")
@@ -98,8 +98,8 @@ def factors_for_pairs(
         errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and return None for it.
 
     Returns:
-        for each text its factors in these units, or with reverse mode `ProjectedFactors` of its tokens. `in_units`
-        converts these to factors that are valid for the partners of the text.
+        for each text its factors in these units, or with reverse mode `ProjectedFactors` of its tokens.
+        `usable_in_pairs` converts these to factors that are valid for the partners of the text.
     """
     distinct = {text.key: text for text in texts if text is not None}
     partners: dict[tuple[str, str, str], dict[tuple[str, str, str], None]] = {key: {} for key in distinct}
@@ -147,14 +147,9 @@ def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterabl
     return sorted(chosen, key=lambda key: -lengths[key])
 
 
-def in_units(side: TextFactors, units: str) -> TextFactors:
+def usable_in_pairs(side: TextFactors, units: str) -> TextFactors:
     """Convert a result of `factors_for_pairs` to factors for an `Attribution`."""
-    if not isinstance(side, ProjectedFactors):
-        return side
-    full = side.expanded()
-    if units == "tokens":
-        return full
-    return full.words() if units == "words" else full.over(units)
+    return side.expanded().in_units(units) if isinstance(side, ProjectedFactors) else side
 
 
 def _needed(partner: TextFactors) -> np.ndarray:

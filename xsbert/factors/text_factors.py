@@ -143,7 +143,7 @@ class TextFactors:
         [[0], [1], [2, 3, 4], [5], [6]]
         """
         counted = replace(self, factors=np.eye(len(self.tokens)))
-        summed = (counted.words() if units == "words" else counted.over(units)).factors
+        summed = counted.in_units(units).factors
         return [np.flatnonzero(row).tolist() for row in summed]
 
     def words(self) -> TextFactors:
@@ -198,6 +198,14 @@ class TextFactors:
                 for group, owner in zip(groups, owners, strict=True)
             ],
         )
+
+    def in_units(self, units: str) -> TextFactors:
+        """Sum tokens to ``"words"`` or ``"sentences"``; ``"tokens"`` changes nothing.
+
+        >>> model.text_factors(["It rains."], layer=6, n_steps=1)[0].in_units("sentences").tokens
+        ('[CLS]', 'It rains.', '[SEP]')
+        """
+        return self if units == "tokens" else self.over(units)
 
     def _ranges(self, ranges: str | Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Convert ranges of the text without its prompt to ranges of prompt and text."""

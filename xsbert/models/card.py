@@ -18,7 +18,7 @@ Its similarities can be attributed to pairs of tokens without a remainder, with 
 from xsbert import XSTransformer
 
 model = XSTransformer("path or id of this model")
-print(model.attribute_prediction("The coffee is bad.", "This is not a good coffee."))
+print(model.explain("The coffee is bad.", "This is not a good coffee."))
 ```
 
 `SentenceTransformer` loads it with `trust_remote_code=True` where xsbert is installed.

@@ -12,6 +12,7 @@ from ..attribution.similarity import resolved_similarity
 from ..engine import Explainer, Options
 from ..engine.options import takes_options
 from ..factors.text_factors import TextFactors
+from ..text.units import check_units
 from .loading import ReferencedTransformer
 from .pair_inputs import Sides, sides_of
 from .shift_warning import warn_of_shift
@@ -45,12 +46,13 @@ class ExplainingTransformer(ReferencedTransformer):
         return Explainer(self, Options(**options))
 
     @takes_options
-    def attribute_prediction(
+    def explain(
         self,
         text_a: str,
         text_b: str,
         *,
         similarity: str | None = None,
+        units: str = "tokens",
         prompt: Sides = None,
         prompt_name: Sides = None,
         task: Sides = None,
@@ -65,6 +67,7 @@ class ExplainingTransformer(ReferencedTransformer):
             text_a: S tokens, special tokens included.
             text_b: T tokens, special tokens included.
             similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
+            units: ``"tokens"``, ``"words"`` or ``"sentences"``, as for `text_factors`.
             prompt: prepended to both texts as in `encode`; a pair gives each text its own.
             prompt_name: name of a prompt of the model, or a pair of names.
             task: ``"query"`` or ``"document"`` embeds both texts as `encode_query` or `encode_document` does, with the
@@ -85,21 +88,25 @@ class ExplainingTransformer(ReferencedTransformer):
             UserWarning: a text is longer than the model's limit and was truncated; or the tolerance was not reached.
             ShiftWarning: an added shift changes the model's score by more than 0.05. It is a UserWarning.
 
-        >>> out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", tolerance=0.01)
+        >>> out = model.explain("The coffee is bad.", "This is not a good coffee.", tolerance=0.01)
         >>> f"{out.score:.2f} = " + " + ".join(f"{part:.2f}" for part in out.parts.values())
         '0.79 = 1.06 + -0.33 + -0.31 + 0.37'
         """
         explainer = self.explainer(**options)
         similarity = resolved_similarity(similarity, self.similarity_fn_name)
+        check_units(units)
         prompts = sides_of(explainer, prompt, prompt_name, task)
         a = explainer.tokenized(text_a, prompts[0], name="text_a")
         b = explainer.tokenized(text_b, prompts[1], name="text_b")
-        factors_a, factors_b = explainer.pair(a, b)
-        result = Attribution.of(
-            factors_a, factors_b, similarity, compute_feature_pairs=lambda: explainer.feature_pairs(a, b)
-        )
+        factors_a, factors_b = explainer.pair(a, b, units=units)
+        # Pairs of features are pairs of tokens.
+        feature_pairs = (lambda: explainer.feature_pairs(a, b)) if units == "tokens" else None
+        result = Attribution.of(factors_a, factors_b, similarity, compute_feature_pairs=feature_pairs)
         warn_of_shift(result)
         return result
+
+    attribute_prediction = explain
+    """Another name of `explain`."""
 
     @overload
     def text_factors(
@@ -158,7 +165,7 @@ class ExplainingTransformer(ReferencedTransformer):
             one `TextFactors` for each text, in order.
 
         Raises, warns:
-            as for `attribute_prediction`; an error gives the position of the text. The progress bar counts texts.
+            as for `explain`; an error gives the position of the text. The progress bar counts texts.
 
         >>> [factors.factors.shape for factors in model.text_factors(["A cold day.", "Rain"], layer=5)]
         [(6, 384), (3, 384)]

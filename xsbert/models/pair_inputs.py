@@ -9,7 +9,7 @@ from ..attribution.attribution import Attribution
 from ..attribution.scale import check_scalable
 from ..engine import Explainer
 from ..engine.failures import skip_or_raise
-from ..engine.pairing import factors_for_pairs, in_units
+from ..engine.pairing import factors_for_pairs, usable_in_pairs
 from ..engine.tokenization import Prompt
 from ..factors.text_factors import TextFactors
 
@@ -61,7 +61,7 @@ def both_sides(
 
 def combined(a: TextFactors, b: TextFactors, similarity: str, units: str) -> Attribution:
     """Combine the factors of two texts, in ``"tokens"``, ``"words"`` or ``"sentences"``."""
-    return Attribution.of(in_units(a, units), in_units(b, units), similarity)
+    return Attribution.of(usable_in_pairs(a, units), usable_in_pairs(b, units), similarity)
 
 
 def _pair(value: Any, name: str) -> tuple[str | None, str | None]:

@@ -24,7 +24,7 @@ __all__ = ["ShiftWarning", "XSTransformer"]
 
 
 class XSTransformer(ExplainingTransformer):
-    """Any sentence-transformers model with `attribute_prediction`.
+    """Any sentence-transformers model that explains its own similarities: `explain`, also named `attribute_prediction`.
 
     Args:
         model_name_or_path: a model id or a local path, as for `SentenceTransformer`.
@@ -101,7 +101,7 @@ class XSTransformer(ExplainingTransformer):
         Args:
             pairs: pairs of texts; dictionaries with ``text_a`` and ``text_b``; or a data frame, an Arrow table or a
                 `datasets.Dataset` with these columns, or with only two columns.
-            similarity, prompt, prompt_name, task: as for `attribute_prediction`.
+            similarity, prompt, prompt_name, task: as for `explain`.
             units: as for `text_factors`.
             errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained, giving its position, and
                 to yield None for its pairs.
@@ -112,10 +112,10 @@ class XSTransformer(ExplainingTransformer):
 
         Raises:
             TypeError: an entry of ``pairs`` does not hold two texts, or a table has other columns. Other errors are
-                those of `attribute_prediction`.
+                those of `explain`.
 
         Warns:
-            UserWarning: as for `attribute_prediction`.
+            UserWarning: as for `explain`.
             ShiftWarning: once, at the first pair with a score that an added shift changes by more than 0.05.
 
         >>> for out in model.explain_pairs([("A cold day.", "Freezing."), ("A cold day.", "A hot day.")], layer=5):
@@ -159,7 +159,7 @@ class XSTransformer(ExplainingTransformer):
 
         Args:
             queries, documents: texts, as for `text_factors`.
-            similarity, prompt, prompt_name, task: as for `attribute_prediction`. The first item of a pair applies to
+            similarity, prompt, prompt_name, task: as for `explain`. The first item of a pair applies to
                 the queries. ``task=("query", "document")`` explains the similarities of `encode_query` and
                 `encode_document`.
             units: as for `text_factors`.

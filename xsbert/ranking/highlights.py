@@ -10,12 +10,12 @@ from ..factors.contributions import Contributions, by_sentence
 from ..text.marks import Highlight
 from ..text.units import TEXT, visible_span
 
-__all__ = ["MERGES", "best_stretches", "highlights_of"]
+__all__ = ["HIGHLIGHT_UNITS", "best_stretches", "highlights_of"]
 
-MERGES = ("words", "sentences", "passages")
+HIGHLIGHT_UNITS = ("words", "sentences", "passages")
 
 
-def highlights_of(shares: Contributions, merge: str = "words") -> list[Highlight]:
+def highlights_of(shares: Contributions, units: str = "words") -> list[Highlight]:
     """Return spans of a text with the sums of their units' contributions, largest first.
 
     ``"words"`` are the units of the contributions, except those of only white space. ``"sentences"`` contain the units
@@ -23,20 +23,20 @@ def highlights_of(shares: Contributions, merge: str = "words") -> list[Highlight
     maximal scoring subsequences (Ruzzo & Tompa, ISMB 1999) of the contributions minus their mean.
 
     Raises:
-        ValueError: ``merge`` is none of these, or the tokenizer has no character offsets.
+        ValueError: ``units`` is none of these, or the tokenizer has no character offsets.
     """
-    if merge not in MERGES:
-        raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")
+    if units not in HIGHLIGHT_UNITS:
+        raise ValueError(f"units must be one of {', '.join(map(repr, HIGHLIGHT_UNITS))}, got {units!r}")
     if shares.spans is None:
         raise ValueError("highlights need the tokenizer's offsets, which only fast tokenizers have")
-    known = by_sentence(shares) if merge == "sentences" else shares
+    known = by_sentence(shares) if units == "sentences" else shares
     every = known.spans or ()
     places = [at for at, (start, end) in enumerate(every) if known.roles[at] == TEXT and start < end]
-    if merge == "words":
+    if units == "words":
         places = [at for at in places if shares.text[slice(*every[at])].strip()]
     spans, values = [every[at] for at in places], known.values[places]
     runs = [(at, at + 1) for at in range(len(spans))]
-    if merge == "passages" and len(values):
+    if units == "passages" and len(values):
         runs = best_stretches(values - values.mean())
     found = []
     for first, last in runs:

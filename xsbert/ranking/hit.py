@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .._utils.cached_property import cached_property
+from .._utils.deprecation import renamed_keywords
 from .._utils.validation import checked_integer
 from ..attribution.attribution import Attribution
 from ..factors.contributions import Contributions, by_sentence, contributions_of, summed_contributions
@@ -75,7 +76,7 @@ class Hit:
         direction = self.query_factors.embedding
         parts = [
             contributions_of(
-                _in_units(passage.side, self.units),
+                passage.side.in_units(self.units),
                 direction,
                 self._scale(passage),
                 text=self.text,
@@ -90,7 +91,7 @@ class Hit:
         """Contributions of the query's units to the score: tokens if `units` are tokens, otherwise words."""
         self._require_explained()
         units = "tokens" if self.units == "tokens" else "words"
-        known = _in_units(self.query_factors, units)
+        known = self.query_factors.in_units(units)
         parts = [contributions_of(known, passage.side.embedding, self._scale(passage)) for passage in self.passages]
         weights = np.array([passage.weight for passage in self.passages])
         values = weights @ np.array([part.values for part in parts])
@@ -161,32 +162,35 @@ class Hit:
         if isinstance(side, ProjectedFactors):
             raise ValueError('pairs of words were not computed: explain the ranking with detail="pairs"')
         units = "tokens" if self.units == "tokens" else "words"
-        query = _in_units(self.query_factors, units)
-        return Attribution.of(query, _in_units(side, self.units), self.similarity)
+        query = self.query_factors.in_units(units)
+        return Attribution.of(query, side.in_units(self.units), self.similarity)
 
     @property
     def has_pairs(self) -> bool:
         """Whether `attribution` is available."""
         return self.explained and not any(isinstance(passage.side, ProjectedFactors) for passage in self.passages)
 
-    def highlights(self, merge: str = "words", k: int | None = None) -> list[Highlight]:
+    @renamed_keywords(merge="units", k="top_k")
+    def highlights(self, units: str = "words", top_k: int | None = None) -> list[Highlight]:
         """Return spans of the document with their contributions to the score, largest first.
 
         Args:
-            merge: ``"words"``, ``"sentences"`` or ``"passages"`` (runs of words with high contributions); see
-                `xsbert.ranking.highlights`. Words are those of the tokenizer, also if `units` are tokens or sentences.
-            k: maximum number of spans; None returns all.
+            units: ``"words"``, ``"sentences"`` or ``"passages"`` (runs of words with high contributions); see
+                `xsbert.ranking.highlights`. Words are those of the tokenizer, also if those
+                of the hit are tokens or sentences.
+            top_k: maximum number of spans; None returns all.
         """
-        k = checked_integer(k, "k", least=1, optional=True, wrong_type=ValueError)
-        return highlights_of(self.over("words").document, merge)[:k]
+        top_k = checked_integer(top_k, "top_k", least=1, optional=True, wrong_type=ValueError)
+        return highlights_of(self.over("words").document, units)[:top_k]
 
+    @renamed_keywords(merge="units")
     def tagged(
         self,
         pre: str = "<mark>",
         post: str = "</mark>",
         threshold: float = 0.5,
         *,
-        merge: str = "words",
+        units: str = "words",
         escape: Callable[[str], str] | None = None,
     ) -> str:
         """Return the document with tags around its highlights, as search engines do.
@@ -194,10 +198,10 @@ class Hit:
         Args:
             pre, post: inserted before and after each highlight.
             threshold: between 0 and 1; weights below this fraction of the largest are not marked.
-            merge: as for `highlights`.
+            units: as for `highlights`.
             escape: applied to each piece of the text, such as `html.escape` for a page.
         """
-        return tagged(self.text, self.highlights(merge), pre, post, threshold, escape)
+        return tagged(self.text, self.highlights(units), pre, post, threshold, escape)
 
     def within(self, sentence: int) -> Contributions:
         """Return the contributions of the words of one sentence, given its index from 0. No model pass is needed.
@@ -241,9 +245,3 @@ class Hit:
     def __repr__(self) -> str:
         how = "not explained" if self.reason else f"{len(self.document.units)} {self.units}"
         return f"<{type(self).__name__} {self.index}: {self.score:.4f}, {how}, {self.text!r:.40}>"
-
-
-def _in_units(side: TextFactors, units: str) -> TextFactors:
-    if units == "tokens":
-        return side
-    return side.words() if units == "words" else side.over(units)

@@ -9,6 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from typing_extensions import deprecated
 
 from .._utils.atomic_files import write_text
 from .._utils.cached_property import cached_property
@@ -122,7 +123,7 @@ class Ranking(Sequence[Hit]):
         sides = one.score, one.query, one.document, other.score, other.query, other.document
         return contrast_of(*sides, self.similarity, how)
 
-    def contrast_model(self, other: Ranking, index: int) -> ModelContrast:
+    def contrast_models(self, other: Ranking, index: int) -> ModelContrast:
         """Compare two models' explanations of one document, word by word, each on its own scale.
 
         Args:
@@ -134,13 +135,18 @@ class Ranking(Sequence[Hit]):
 
         >>> texts = ["It rains.", "A cold day."]
         >>> one, other = (model.explain_ranking("cold weather", texts, detail="pairs", layer=layer) for layer in (4, 5))
-        >>> one.contrast_model(other, index=1).words
+        >>> one.contrast_models(other, index=1).words
         ('cold', 'weather', 'A', 'cold', 'day', '.')
         """
         own, others = (next((hit for hit in each if hit.index == index), None) for each in (self, other))
         if own is None or others is None:
             raise ValueError(f"document {index} is not among the hits of both rankings")
         return contrast_models(own.over("words").attribution, others.over("words").attribution)
+
+    @deprecated("contrast_model() of a ranking is deprecated, its name is contrast_models()")
+    def contrast_model(self, other: Ranking, index: int) -> ModelContrast:
+        """Deprecated name of `contrast_models`, from version 0.1.0."""
+        return self.contrast_models(other, index)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers of the printed summary as JSON types. `save` also stores the factors.

@@ -72,25 +72,25 @@ def _word_effects(side: TextView, values: np.ndarray) -> list[WordEffect]:
     return [WordEffect(label, float(value), role, span) for label, value, role, span in units]
 
 
-def top_pairs(result: PairView, k: int, special: bool = True) -> list[tuple[int, int, float]]:
-    """Return the k pairs with the largest absolute attributions as (position in a, position in b, value).
+def top_pairs(result: PairView, top_k: int, special_tokens: bool = True) -> list[tuple[int, int, float]]:
+    """Return the pairs with the largest absolute attributions as (position in a, position in b, value).
 
     Args:
         result: A result of S × T units.
-        k: Number of pairs, at least 1.
-        special: Include pairs with special tokens or prompts.
+        top_k: Number of pairs, at least 1.
+        special_tokens: Include pairs with special tokens or prompts.
 
     Raises:
-        TypeError: ``k`` is not an integer.
-        ValueError: ``k`` is below 1.
+        TypeError: ``top_k`` is not an integer.
+        ValueError: ``top_k`` is below 1.
     """
-    k = checked_integer(k, "k", least=1)
+    top_k = checked_integer(top_k, "top_k", least=1)
     rows, columns = (
-        np.array([at for at, role in enumerate(side.roles) if special or holds_text(role)], dtype=int)
+        np.array([at for at, role in enumerate(side.roles) if special_tokens or holds_text(role)], dtype=int)
         for side in (result.a, result.b)
     )
-    part = result.matrix if special else result.matrix[np.ix_(rows, columns)]
-    places = [(int(rows[s]), int(columns[t])) for s, t in largest_entries(part, k)]
+    part = result.matrix if special_tokens else result.matrix[np.ix_(rows, columns)]
+    places = [(int(rows[s]), int(columns[t])) for s, t in largest_entries(part, top_k)]
     return [(s, t, float(result.matrix[s, t])) for s, t in places]
 
 

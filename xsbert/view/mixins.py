@@ -129,7 +129,7 @@ class PlotMixin:
             before: The result to subtract, with the same units.
             special_tokens, values, title, limit, ax: As for `xsbert.utils.difference`.
 
-        >>> other = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.", layer=5)
+        >>> other = model.explain("The coffee is bad.", "This is not a good coffee.", layer=5)
         >>> fig, ax = out.plot_difference(other)
         """
         from .plot.difference import named_difference

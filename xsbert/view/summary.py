@@ -120,10 +120,10 @@ def read_score(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def labelled_pairs(result: PairView, k: int, special: bool) -> list[tuple[str, str, float]]:
-    """Return the k pairs with the largest absolute attributions, by unit name."""
+def labelled_pairs(result: PairView, top_k: int, special_tokens: bool) -> list[tuple[str, str, float]]:
+    """Return the pairs with the largest absolute attributions, by unit name."""
     labels_a, labels_b = display_tokens(result.a), display_tokens(result.b)
-    return [(labels_a[s], labels_b[t], value) for s, t, value in top_pairs(result, k, special)]
+    return [(labels_a[s], labels_b[t], value) for s, t, value in top_pairs(result, top_k, special_tokens)]
 
 
 def summarize(result: PairView, k: int = 6) -> str:
@@ -168,7 +168,7 @@ def _unshifted_lines(result: PairView) -> list[str]:
 
 
 def _strongest_lines(result: PairView, k: int) -> list[str]:
-    pairs = [(f"{one} · {other}", value) for one, other, value in labelled_pairs(result, k, special=False)]
+    pairs = [(f"{one} · {other}", value) for one, other, value in labelled_pairs(result, k, special_tokens=False)]
     width = max((columns(label) for label, _ in pairs), default=0)
     lines = [f"    {label}{' ' * (width - columns(label))}{value:>+10.4f}" for label, value in pairs]
     return lines or ["    none between words"]

@@ -26,7 +26,7 @@ def matrix_lines(result: PairView, width: int, true_colour: bool = True) -> list
     Labels are shortened until the matrix fits.
 
     Args:
-        result: A result of `attribute_prediction`, or its `words()`.
+        result: A result of `XSTransformer.explain`, or its `words()`.
         width: Columns of the terminal.
         true_colour: Use 24-bit colours. False uses 256 colours.
 

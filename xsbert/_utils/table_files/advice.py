@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 __all__ = ["advise", "option_message"]
@@ -30,12 +30,11 @@ def advise(error: E, advice: str) -> E:
     return error
 
 
-def option_message(error: BaseException, options: Mapping[str, str] | None = None) -> str:
+def option_message(error: BaseException) -> str:
     """Returns the message of an exception for users of the command line.
 
     Args:
         error: any exception, with or without advice from `advise`.
-        options: options by argument name, if their names differ.
 
     >>> option_message(advise(ValueError("out holds a job"), "{resume=True} goes on with it"))
     'out holds a job: --resume goes on with it'
@@ -45,7 +44,7 @@ def option_message(error: BaseException, options: Mapping[str, str] | None = Non
         return str(error) or type(error).__name__
 
     def option(name: str, value: str) -> str:
-        spelled = (options or {}).get(name, f"--{name.replace('_', '-')}")
+        spelled = f"--{name.replace('_', '-')}"
         return spelled.replace("--", "--no-", 1) if value == "=False" else spelled
 
     problem, advice = added

@@ -25,7 +25,7 @@ class MethodOptions:
     """Options of methods. Each method uses those that apply to it.
 
     Args:
-        layer: for methods that attribute to hidden states, as for `xsbert.XSTransformer.attribute_prediction`.
+        layer: for methods that attribute to hidden states, as for `xsbert.XSTransformer.explain`.
         reference: token of the reference; None uses the model's.
         units: ``"tokens"``, ``"words"`` or ``"sentences"``.
         similarity: ``"cosine"`` or ``"dot"``.

@@ -195,7 +195,7 @@ def _caption(result: PairView) -> str:
 
 def _plain(result: PairView, shown: PairView, told: Any) -> str:
     """Return the view without scripts."""
-    pairs = top_pairs(shown, N_PAIRS, special=False)
+    pairs = top_pairs(shown, N_PAIRS, special_tokens=False)
     labels_a, labels_b = vocabulary_tokens(shown.a), vocabulary_tokens(shown.b)
     notes = [" · ".join(_how(result)), *_notes(result)]
     filled = {
