@@ -27,21 +27,23 @@ THRESHOLD = 0.3
 PLAIN, BOLD = ("«", "»"), ("\x1b[1;31m", "\x1b[0m")
 
 
-def summarize(ranking: RankingView, width: int = 100, most: int = 10, colours: bool = False) -> list[str]:
+def summarize(ranking: RankingView, width: int = 100, most: int | None = None, colours: bool = False) -> list[str]:
     """Return lines with the query, and each hit's score, query words and strongest stretch of text.
 
-    With the default ``most`` they fit a screen of 24 lines. `to_html` and `to_dict` have the whole texts.
+    `to_html` and `to_dict` have the whole texts.
 
     Args:
         ranking: The hits to describe.
         width: Width in columns.
-        most: Maximum number of listed hits. The others are counted.
+        most: Maximum number of listed hits. The others are counted. None lists as many as fit a screen of 24 lines.
         colours: Mark words by ANSI colours.
     """
     lines = _head(ranking, width)
+    room = SCREEN - 1 - len(lines)
+    if most is None:
+        most = len(ranking) if 2 * len(ranking) <= room else (room - 1) // 2
     shown, more = ranking.hits[:most], len(ranking) - most
-    room = (SCREEN - len(lines) - 1 - (more > 0)) // max(1, len(shown)) - 1
-    n_lines = max(1, min(MOST_LINES_OF_TEXT, room))
+    n_lines = max(1, min(MOST_LINES_OF_TEXT, (room - (more > 0)) // max(1, len(shown)) - 1))
     for rank, hit in enumerate(shown):
         lines += [_hit_line(rank, hit, ranking, width)]
         lines += _text_lines(hit, ranking, width, n_lines, BOLD if colours else PLAIN)
@@ -111,21 +113,28 @@ def _hit_line(rank: int, hit: HitView, ranking: RankingView, width: int) -> str:
 def _text_lines(hit: HitView, ranking: RankingView, width: int, n_lines: int, marks: tuple[str, str]) -> Iterator[str]:
     """Return the stretch of the text that adds most, on at most ``n_lines`` lines."""
     columns = max(20, width - 5)
-    # Lines break between words, and so do not fill their columns.
-    room = n_lines * columns - 12 * (n_lines - 1) - 4
-    start, end = _stretch(hit, room)
-    if hit.explained and hit.document.spans is not None:
-        text = marked(hit, ranking, "\x02", "\x03", THRESHOLD, printable, (start, end))
-    else:
-        text = printable(hit.text[start:end])
-    text = f"{'… ' * (start > 0)}{text}{' …' * (end < len(hit.text))}"
-    lines = textwrap.wrap(" ".join(text.split()), columns, break_long_words=True)
+    room = n_lines * columns
+    lines = _wrapped(hit, ranking, room, columns)
+    while len(lines) > n_lines:
+        # Marks take columns, and lines break between words.
+        room -= 4
+        lines = _wrapped(hit, ranking, room, columns)
     on = False
     for line in lines:
         # A mark that crosses a line break is closed and reopened.
         opened = (marks[0] if on else "") + line
         on = (line.rfind("\x02") > line.rfind("\x03")) if "\x02" in line or "\x03" in line else on
         yield "     " + opened.replace("\x02", marks[0]).replace("\x03", marks[1]) + (marks[1] if on else "")
+
+
+def _wrapped(hit: HitView, ranking: RankingView, room: int, columns: int) -> list[str]:
+    start, end = _stretch(hit, room)
+    if hit.explained and hit.document.spans is not None:
+        text = marked(hit, ranking, "\x02", "\x03", THRESHOLD, printable, (start, end))
+    else:
+        text = printable(hit.text[start:end])
+    text = f"{'… ' * (start > 0)}{text}{' …' * (end < len(hit.text))}"
+    return textwrap.wrap(" ".join(text.split()), columns, break_long_words=True)
 
 
 def _stretch(hit: HitView, room: int) -> tuple[int, int]:
