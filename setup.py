@@ -30,5 +30,9 @@ if __name__ == "__main__":
         packages=find_packages(include=["xsbert", "xsbert.*"]),
         # Lets an editable install be a plain path, which editors and type checkers follow.
         package_dir={"": "."},
-        package_data={"xsbert": ["py.typed", "data/*.json"], "xsbert.view.html": ["pair/*", "ranking/*"]},
+        package_data={
+            "xsbert": ["py.typed", "data/*.json"],
+            "xsbert.view.html": ["page/*", "pair/*", "ranking/*"],
+            "xsbert.view.schemas": ["*.json"],
+        },
     )

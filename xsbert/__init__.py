@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .factors.files import load_factors, save_factors
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
     from .ranking.ranking import Ranking
+    from .view.schemas import json_schema
 
 __all__ = [
     "Attribution",
@@ -41,6 +42,7 @@ __all__ = [
     "cost_of_faithfulness",
     "explain_corpus",
     "faithfulness",
+    "json_schema",
     "load_factors",
     "read_corpus",
     "save_factors",
@@ -67,6 +69,7 @@ _MODULES = {
     "contrast": "attribution",
     "contrast_models": "attribution",
     "explain_corpus": "corpus",
+    "json_schema": "view.schemas",
     "load_factors": "factors",
     "read_corpus": "corpus",
     "save_factors": "factors",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.pairs import PAIRS
-from tests.view.test_pair_page import random_result, text_factors
+from tests.view.results import random_result, text_factors
 from xsbert import Attribution, XSRoberta, XSTransformer, __version__
 from xsbert.__main__ import main
 from xsbert.cli import options

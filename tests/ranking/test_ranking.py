@@ -247,7 +247,7 @@ def test_what_the_limit_cuts_off_is_told(model):
     cut = {hit.index: hit.n_cut for hit in ranking}
     assert cut[0] == 0
     assert cut[1] > 100
-    assert f"{cut[1]} tokens were cut off" in str(ranking)
+    assert f"{cut[1]} tokens cut off" in str(ranking)
     assert f"{cut[1]} tokens were cut off" in ranking.to_html()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.view.test_pair_page import HOSTILE, planted_result, random_result, text_factors
+from tests.view.results import HOSTILE, planted_result, random_result, text_factors
 from xsbert._utils.arrays import largest_entries
 from xsbert.attribution.attribution import Attribution
 from xsbert.view.effects import unknown_units

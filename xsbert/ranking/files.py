@@ -34,6 +34,7 @@ __all__ = ["as_dict", "check_ranking", "read_ranking", "save_ranking"]
 
 ARRAYS = ("factors", "embedding", "reference_term")
 OPTIONAL = ("embedding_unshifted", "directions")
+SCHEMA = "urn:xsbert:ranking:1"  # see xsbert.view.schemas
 PLAIN = ("index", "score", "text", "n_passages", "n_cut", "reason", "id", "retriever_score", "units")
 
 
@@ -41,6 +42,7 @@ def as_dict(ranking: RankingView) -> dict[str, Any]:
     """Return the numbers of the printed summary as JSON types."""
     how = ranking.query_factors.settings
     return {
+        "schema": SCHEMA,
         "query": ranking.query,
         "query_n_cut": ranking.query_factors.n_cut,
         "similarity": ranking.similarity,
@@ -60,6 +62,7 @@ def _hit_dict(hit: HitView) -> dict[str, Any]:
         "passages": [[passage.start, passage.end, passage.weight] for passage in hit.passages],
         "document": hit.document.to_dict(),
         "query": hit.query.to_dict(),
+        "highlights": None if hit.document.spans is None else [asdict(each) for each in hit.marked()],
         "error": hit.error,
         "residual": hit.residual,
         "factor_error": hit.factor_error,

@@ -13,7 +13,7 @@ from .._utils.validation import checked_integer
 from ..attribution.attribution import Attribution
 from ..factors.contributions import Contributions, by_sentence, contributions_of, summed_contributions
 from ..factors.text_factors import ProjectedFactors, TextFactors
-from ..text.marks import Highlight, tagged
+from ..text.marks import Highlight, marked_spans, tagged
 from ..text.units import check_units
 from .highlights import highlights_of
 
@@ -202,6 +202,14 @@ class Hit:
             escape: applied to each piece of the text, such as `html.escape` for a page.
         """
         return tagged(self.text, self.highlights(units), pre, post, threshold, escape)
+
+    def marked(self, threshold: float = 0.5, *, merge: str = "words") -> list[Highlight]:
+        """Return the spans that `tagged` marks, in text order. Adjacent highlights are merged, with summed weights.
+
+        Args:
+            threshold, merge: as for `tagged`.
+        """
+        return marked_spans(self.text, self.highlights(merge), threshold)
 
     def within(self, sentence: int) -> Contributions:
         """Return the contributions of the words of one sentence, given its index from 0. No model pass is needed.

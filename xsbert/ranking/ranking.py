@@ -149,7 +149,9 @@ class Ranking(Sequence[Hit]):
         return self.contrast_models(other, index)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all numbers of the printed summary as JSON types. `save` also stores the factors.
+        """Return the texts and all numbers as JSON types, with the spans that `Hit.tagged` marks.
+
+        ``xsbert.json_schema("ranking")`` describes them. `save` also stores the factors.
 
         >>> import json
         >>> [hit["index"] for hit in json.loads(json.dumps(ranking.to_dict()))["hits"]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .._utils.validation import checked_real
 
-__all__ = ["Highlight", "tagged"]
+__all__ = ["Highlight", "marked_spans", "tagged"]
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,36 @@ def tagged(
     Raises:
         ValueError: The threshold is outside 0 … 1.
     """
+    kept = (lambda piece: piece) if escape is None else escape
+    pieces, at = [], 0
+    for each in marked_spans(text, highlights, threshold, largest):
+        pieces += [kept(text[at : each.start]), pre, kept(each.text), post]
+        at = each.end
+    return "".join([*pieces, kept(text[at:])])
+
+
+def marked_spans(
+    text: str, highlights: Sequence[Highlight], threshold: float, largest: float | None = None
+) -> list[Highlight]:
+    """Return the spans that `tagged` marks, in text order. Spans separated only by white space are merged.
+
+    Args:
+        text, highlights, threshold, largest: As for `tagged`.
+
+    Raises:
+        ValueError: The threshold is outside 0 … 1.
+    """
     if not 0 <= checked_real(threshold, "threshold") <= 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
-    kept = (lambda piece: piece) if escape is None else escape
     if largest is None:
         largest = max((each.weight for each in highlights), default=0.0)
-    chosen = sorted(
-        (each.start, each.end) for each in highlights if each.weight > 0 and each.weight >= threshold * largest
-    )
-    merged: list[tuple[int, int]] = []
-    for start, end in chosen:
-        if merged and (start <= merged[-1][1] or not text[merged[-1][1] : start].strip()):
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+    chosen = [each for each in highlights if each.weight > 0 and each.weight >= threshold * largest]
+    merged: list[Highlight] = []
+    for each in sorted(chosen, key=lambda one: (one.start, one.end)):
+        before = merged[-1] if merged else None
+        if before is not None and (each.start <= before.end or not text[before.end : each.start].strip()):
+            start, end = before.start, max(each.end, before.end)
+            merged[-1] = Highlight(start, end, before.weight + each.weight, text[start:end])
         else:
-            merged.append((start, end))
-    pieces, at = [], 0
-    for start, end in merged:
-        pieces += [kept(text[at:start]), pre, kept(text[start:end]), post]
-        at = end
-    return "".join([*pieces, kept(text[at:])])
+            merged.append(Highlight(each.start, each.end, each.weight, text[each.start : each.end]))
+    return merged

@@ -4,34 +4,27 @@ The page has a Content-Security-Policy, see `xsbert.view.html.content_policy`.
 Without JavaScript (an untrusted notebook, a preview) it shows a plain summary with a table.
 Matrices and main effects are embedded as base64 of little-endian float32, with seven digits. Score and parts are shown
 to four decimals, error and residuals to two digits.
-
-The folder ``pair`` holds the parts of the page: templates that are filled in here, and the styles and scripts of the
-view, which are included unchanged.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from functools import cache
+from collections import Counter
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any
 
-import numpy as np
-
-from ...text.display import vocabulary_tokens
+from ...text.display import shorten, vocabulary_tokens
 from ...text.units import TEXT
 from ..effects import top_pairs, unknown_units
 from ..protocols import PairView, TextView, shown_parts
 from ..summary import factor_error_lines, score_name, sentence, side_lines
-from .content_policy import content_security_policy, inline_scripts
+from .document import document, fill, floats, style_of, view
+from .legend import pair_legend
 
-__all__ = ["document", "fragment", "page", "script_json"]
+__all__ = ["fragment", "page"]
 
 N_PAIRS = 10
+# Characters that are shown of a text beyond the model's limit.
+N_UNREAD = 200
 SCRIPTS = ("state.js", "texts.js", "lines.js", "map.js", "selection.js", "start.js")
 
 
@@ -42,21 +35,7 @@ def page(result: PairView) -> str:
         ValueError: The result holds numbers that are not finite.
     """
     unshifted = "" if result.score_unshifted is None else f" ({result.score_unshifted:.4f} unshifted)"
-    title = escape(f"{score_name(result)} {result.score:.4f}{unshifted}")
-    return document(title, fragment(result), _file("view.css"))
-
-
-def document(title: str, body: str, style: str) -> str:
-    """Return a whole HTML page around a body, with a policy for its own scripts and styles.
-
-    Args:
-        title: The escaped title.
-        body: The output of `fragment`, for a result or a ranking.
-        style: The style that scripts of the body add.
-    """
-    own = _file("page.css")
-    policy = content_security_policy(inline_scripts(body), [own, style])
-    return Template(_file("page.html")).substitute(title=title, body=body, style=own, policy=policy)
+    return document(f"{score_name(result)} {result.score:.4f}{unshifted}", fragment(result), style_of("pair"))
 
 
 def fragment(result: PairView) -> str:
@@ -76,19 +55,18 @@ def fragment(result: PairView) -> str:
         "how": _how(result),
         "notes": _notes(result),
         "caption": _caption(result),
+        "legend": pair_legend(result),
+        "unread": [_unread(side) for side in (result.a, result.b)],
         "levels": [_level(name, level, result) for name, level in levels.items()],
     }
-    key = hashlib.sha256(script_json(content).encode()).hexdigest()[:16]
-    return (
-        Template(_file("fragment.html"))
-        .substitute(
-            key=key,
-            plain=_plain(result, first, told),
-            code="\n".join(_file(name).rstrip() for name in SCRIPTS),
-            data=script_json(content | {"css": _file("view.css"), "html": _file("body.html")}),
-        )
-        .rstrip()
-    )
+    return view(content, _plain(result, first, told), "pair", SCRIPTS)
+
+
+def _unread(side: TextView) -> str:
+    """Return the beginning of what the model did not read of a text, empty if it read all."""
+    if not side.n_cut or side.spans is None:
+        return ""
+    return shorten(side.text[max(end for _, end in side.spans) :], N_UNREAD)
 
 
 def _levels(result: Any) -> dict[str, Any]:
@@ -101,13 +79,11 @@ def _levels(result: Any) -> dict[str, Any]:
 
 def _level(name: str, level: Any, result: Any) -> dict[str, Any]:
     """Return the data for one choice of units. The tokens of ``result`` show which units are unknown."""
-    if not np.isfinite(level.matrix).all():
-        raise ValueError("the matrix holds numbers that are not finite, which a page cannot show")
     return {
         "name": name,
         "shape": list(level.matrix.shape),
-        "matrix": _packed(level.matrix),
-        "main": [_packed(level.main_effects_a), _packed(level.main_effects_b)],
+        "matrix": floats(level.matrix, "matrix"),
+        "main": [floats(level.main_effects_a, "result"), floats(level.main_effects_b, "result")],
         "sides": [
             {
                 "labels": vocabulary_tokens(side),
@@ -118,10 +94,6 @@ def _level(name: str, level: Any, result: Any) -> dict[str, Any]:
             for side, tokens in ((level.a, result.a), (level.b, result.b))
         ],
     }
-
-
-def _packed(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
 
 
 def _joined(side: TextView) -> list[int]:
@@ -196,37 +168,36 @@ def _caption(result: PairView) -> str:
 def _plain(result: PairView, shown: PairView, told: Any) -> str:
     """Return the view without scripts."""
     pairs = top_pairs(shown, N_PAIRS, special_tokens=False)
-    labels_a, labels_b = vocabulary_tokens(shown.a), vocabulary_tokens(shown.b)
+    labels_a, labels_b = _numbered(shown.a), _numbered(shown.b)
     notes = [" · ".join(_how(result)), *_notes(result)]
-    filled = {
-        "sentence": escape(str(told)),
-        "text_a": escape(result.a.text),
-        "text_b": escape(result.b.text),
-        "parts": "\n".join(
-            f"<tr><th>{escape(name)}</th><td>{number}</td></tr>" for name, number, _ in _summary(result)
-        ),
-        "caption": f"; {_caption(result)}" if _caption(result) else "",
-        "pairs": "\n".join(
+    return fill(
+        "pair/plain.html",
+        sentence=escape(str(told)),
+        text_a=escape(result.a.text),
+        text_b=escape(result.b.text),
+        parts="\n".join(f"<tr><th>{escape(name)}</th><td>{number}</td></tr>" for name, number, _ in _summary(result)),
+        caption=f"; {_caption(result)}" if _caption(result) else "",
+        pairs="\n".join(
             f'<tr><td dir="auto">{escape(labels_a[s])}</td><td dir="auto">{escape(labels_b[t])}</td>'
             f"<td>{_signed(value)}</td></tr>"
             for s, t, value in pairs
         ),
-        "notes": "\n".join(f"<p>{escape(line)}</p>" for line in notes),
-    }
-    return Template(_file("plain.html")).substitute(filled).rstrip()
+        notes="\n".join(f"<p>{escape(line)}</p>" for line in notes),
+    ).rstrip()
+
+
+def _numbered(side: TextView) -> list[str]:
+    """Return the labels of the units. Labels that a text has more than once are numbered, as “the (2 of 3)”."""
+    labels = vocabulary_tokens(side)
+    total, seen = Counter(map(str.casefold, labels)), Counter[str]()
+    numbered = []
+    for label in labels:
+        seen[label.casefold()] += 1
+        n, of = seen[label.casefold()], total[label.casefold()]
+        numbered.append(label if of == 1 else f"{label} ({n} of {of})")
+    return numbered
 
 
 def _signed(value: float) -> str:
     text = f"{value:+.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:+.2e}"
     return text.replace("-", "−", 1) if value < 0 else text
-
-
-def script_json(value: Any) -> str:
-    """Return JSON that is safe in a script element: ASCII, without anything that could end it."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-@cache
-def _file(name: str) -> str:
-    return files("xsbert.view.html").joinpath("pair").joinpath(name).read_text(encoding="utf-8")

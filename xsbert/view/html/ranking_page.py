@@ -7,10 +7,7 @@ eight bits, in steps of 1/127 of the largest in their document, finer than visib
 from __future__ import annotations
 
 import base64
-import hashlib
-from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -18,27 +15,17 @@ import numpy as np
 from ..._utils.validation import finite_or_none
 from ...text.display import display_units
 from ...text.units import TEXT
+from ..hit_marks import marked
 from ..protocols import ContributionsView, HitView, RankingView
-from .pair_page import document, script_json
+from .document import document, floats, style_of, view
+from .legend import ranking_legend
 
 __all__ = ["fragment", "page"]
 
 # Documents of more than FOLDED_ABOVE words show only their N_PASSAGES best passages of N_WORDS words each.
 FOLDED_ABOVE, N_PASSAGES, N_WORDS = 90, 3, 24
 
-# The script waits, because a notebook may run it before attaching the output. One output may be shown twice.
-SCRIPT = """<script>
-(function () {{
-  const view = {view};
-  const data = {data};
-  let waits = 0;
-  (function start() {{
-    const hosts = document.querySelectorAll('[data-xsbert="{key}"]');
-    hosts.forEach((host) => host.shadowRoot || view(host, structuredClone(data)));
-    if (!hosts.length && waits++ < 100) setTimeout(start, 50);
-  }})();
-}})();
-</script>"""
+SCRIPTS = ("numbers.js", "query.js", "hits.js", "contrast.js", "start.js")
 
 
 def page(ranking: RankingView) -> str:
@@ -47,7 +34,7 @@ def page(ranking: RankingView) -> str:
     Raises:
         ValueError: The ranking holds numbers that are not finite.
     """
-    return document(escape(f"{ranking.query:.80}"), fragment(ranking), _file("ranking.css"))
+    return document(f"{ranking.query:.80}", fragment(ranking), style_of("ranking"))
 
 
 def fragment(ranking: RankingView) -> str:
@@ -58,15 +45,14 @@ def fragment(ranking: RankingView) -> str:
     """
     words = next((hit.query for hit in ranking if hit.explained), None)
     content = {
+        "query": ranking.query,
         "words": [] if words is None else display_units(words),
         "roles": [] if words is None else list(words.roles),
         "how": _how(ranking),
+        "legend": ranking_legend(ranking),
         "hits": [_hit(rank, hit) for rank, hit in enumerate(ranking)],
     }
-    key = hashlib.sha256(script_json(content).encode()).hexdigest()[:16]
-    data = script_json(content | {"css": _file("ranking.css"), "html": _file("ranking.html")})
-    script = SCRIPT.format(view=_file("ranking.js").rstrip(), data=data, key=key)
-    return f'<div class="xsbert" data-xsbert="{key}">\n{_plain(ranking)}\n</div>\n{script}'
+    return view(content, _plain(ranking), "ranking", SCRIPTS)
 
 
 def _hit(rank: int, hit: HitView) -> dict[str, Any]:
@@ -77,6 +63,7 @@ def _hit(rank: int, hit: HitView) -> dict[str, Any]:
         "text": hit.text,
         "notes": _notes(hit),
         "reason": hit.reason,
+        "stopped": bool(hit.n_cut) and hit.n_passages == 1,
     }
     if not hit.explained:
         return content
@@ -87,8 +74,8 @@ def _hit(rank: int, hit: HitView) -> dict[str, Any]:
         before = end
     content |= {
         "spans": flat,
-        "values": _floats(hit.document.values[kept]),
-        "query": _floats(hit.query.values),
+        "values": floats(hit.document.values[kept], "ranking"),
+        "query": floats(hit.query.values, "ranking"),
         "query_baseline": _finite(hit.query.baseline),
         "fold": _folded(hit.document.values[kept]),
     }
@@ -164,28 +151,17 @@ def _how(ranking: RankingView) -> list[str]:
 
 def _plain(ranking: RankingView) -> str:
     """Return the view without scripts."""
-    lines = [f'<p>Query: <bdi dir="auto">{escape(ranking.query)}</bdi></p>', "<ol>"]
+    lines = [f'<h2 dir="auto">{escape(ranking.query)}</h2>', "<ol>"]
     for hit in ranking:
         known = hit.explained and hit.document.spans is not None
-        marked = hit.tagged(threshold=0.4, escape=escape) if known else escape(hit.text)
+        text = marked(hit, ranking, "<mark>", "</mark>", 0.4, escape) if known else escape(hit.text)
         notes = "".join(f"<br>{escape(note)}" for note in _notes(hit))
         score = "no score" if finite_or_none(hit.score) is None else f"{hit.score:+.4f}"
-        lines.append(f'<li><b>{score}</b> <span dir="auto">{marked}</span>{notes}</li>')
+        lines.append(f'<li><b>{score}</b> <span dir="auto">{text}</span>{notes}</li>')
     return "\n".join([*lines, "</ol>", f"<p>{escape(' · '.join(_how(ranking)))}</p>"])
-
-
-def _floats(values: np.ndarray) -> str:
-    if not np.isfinite(values).all():
-        raise ValueError("the ranking holds numbers that are not finite, which a page cannot show")
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
 
 
 def _finite(value: float) -> float:
     if not np.isfinite(value):
         raise ValueError("the ranking holds numbers that are not finite, which a page cannot show")
     return float(value)
-
-
-@cache
-def _file(name: str) -> str:
-    return files("xsbert.view.html").joinpath("ranking").joinpath(name).read_text(encoding="utf-8")

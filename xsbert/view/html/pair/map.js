@@ -30,10 +30,23 @@ function measureMap() {
   map.total = [map.left + columns * map.width + map.overhang + 4, map.top + rows * map.height + 2];
 }
 
+const powerOfCells = () => (map.numbers ? POWER : BARE_POWER);
+
+function drawRamp() {
+  const stops = [-1, -0.75, -0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5, 0.75, 1].map((at) => {
+    const alpha = (Math.abs(at) ** powerOfCells()).toFixed(3);
+    return `rgb(var(--${at < 0 ? "negative" : "positive"}) / calc(${alpha} * var(--opacity))) ${50 + 50 * at}%`;
+  });
+  $(".ramp").style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+}
+
 function drawMap() {
   measureMap();
+  drawRamp();
+  // Paper shows more dots than a screen.
+  const wanted = Math.max(window.devicePixelRatio || 1, $(".view").classList.contains("printing") ? 3 : 1);
   // A canvas beyond what browsers hold stays empty: long matrices get fewer dots, not none.
-  const ratio = Math.min(window.devicePixelRatio || 1, 8192 / map.total[0], 8192 / map.total[1]);
+  const ratio = Math.min(wanted, 8192 / map.total[0], 8192 / map.total[1]);
   canvas.width = map.total[0] * ratio;
   canvas.height = map.total[1] * ratio;
   canvas.style.width = map.total[0] + "px";
@@ -89,7 +102,7 @@ function drawCell(context, s, t, colours) {
   context.globalAlpha = 1;
   if (!shown(number)) return;
   const muted = level.isText[0][s] && level.isText[1][t] ? 1 : MUTED;
-  context.fillStyle = `rgba(${colours.hues[number < 0 ? 1 : 0]},${muted * colours.opacity * strength ** POWER})`;
+  context.fillStyle = `rgba(${colours.hues[number < 0 ? 1 : 0]},${muted * colours.opacity * strength ** powerOfCells()})`;
   context.fillRect(x, y, map.width - gap, map.height - gap);
   if (!map.numbers) return;
   context.fillStyle = colours.ink;

@@ -16,14 +16,20 @@ function strongestPairs(count) {
   return pairs.map(([s, t]) => [s, t]);
 }
 
+// A word, with its place among the same words of its text.
+function named(side, at) {
+  const [place, total] = level.places[side][at];
+  const word = isolated(level.sides[side].labels[at]);
+  return total > 1 ? [word, element("span", "place", ` ${place} of ${total}`)] : [word];
+}
+
 function fillPairs() {
-  const { sides } = level;
   $(".pairs tbody").replaceChildren(...level.pairs.filter(([s, t]) => shown(level.value(s, t))).map(([s, t]) => {
     const line = element("tr");
     const number = signed(level.value(s, t), level.largest, 1);
-    [isolated(sides[0].labels[s]), isolated(sides[1].labels[t]), number].forEach((content) => {
+    [named(0, s), named(1, t), [number]].forEach((content) => {
       const entry = element("td");
-      entry.append(content);
+      entry.append(...content);
       line.append(entry);
     });
     line.addEventListener("pointerenter", () => kept || selectCell([s, t]));
@@ -51,11 +57,19 @@ function fillSum() {
   data.summary.forEach(([name, text, sign]) => {
     const group = element("div", name === data.summary[0][0] ? "score" : name === "error" ? "error" : "");
     if (sign) group.dataset.sign = sign;
-    group.append(element("dt", "", name), element("dd", "", text));
+    const defined = data.legend.find(([term]) => term === name);
+    const term = element("dt", "", name);
+    if (defined) term.title = defined[1];
+    group.append(term, element("dd", "", text));
     list.append(group);
   });
   $(".how").append(...data.how.map((text) => element("span", "", text)));
   if (data.caption) $(".rows").append("; " + data.caption);
+  root.querySelectorAll(".stop").forEach((node, side) => {
+    node.hidden = !data.unread[side];
+    node.replaceChildren("The model stopped reading here. Not read: ", element("span", "unread", data.unread[side]));
+  });
+  fillLegend();
   data.notes.forEach((text) => $("header").append(element("p", "note", text)));
   $(".view").setAttribute("aria-label", "Attribution of the " + data.summary[0][0]);
 }
@@ -104,6 +118,11 @@ function listLevels() {
   });
 }
 
+function redraw() {
+  measureTexts();
+  showScale();
+}
+
 fillSentence();
 fillSum();
 listLevels();
@@ -118,12 +137,9 @@ showLevel(0);
 if (window.ResizeObserver) {
   let width = 0;
   new ResizeObserver(([entry]) => {
-    if (Math.abs(entry.contentRect.width - width) > 1) {
-      measureTexts();
-      drawMap();
-      update();
-    }
+    if (Math.abs(entry.contentRect.width - width) > 1) redraw();
     width = entry.contentRect.width;
   }).observe($(".scroll"));
 }
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawMap);
+whilePrinting(redraw, redraw);

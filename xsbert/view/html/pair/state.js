@@ -1,12 +1,6 @@
-"use strict";
-const root = host.attachShadow({ mode: "open" });
-root.innerHTML = "<style>" + data.css + "</style>" + data.html;
-// JupyterLab would take arrow keys and letters for its own commands.
-host.setAttribute("data-lm-suppress-shortcuts", "true");
-
-const $ = (selector) => root.querySelector(selector);
 const NAMES = ["a", "b"];
 const POWER = 0.7; // of a share of the largest number: its colour. Below 1, so that weak cells of long texts are seen
+const BARE_POWER = 0.5; // the same for cells that are too narrow for their number
 const MUTED = 0.4; // how much of its colour a pair with a special token keeps
 const N_PAIRS = 8; // in the table
 const N_LINES = 5; // between the texts
@@ -24,13 +18,6 @@ let kept = false;
 let anchor = null; // where a span of units began: {side, at, moved, was}
 let dragging = false;
 
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
 function isolated(text) {
   const characters = Array.from(text);
   return element("bdi", "", characters.length > 40 ? characters.slice(0, 39).join("") + "\u2026" : text);
@@ -38,18 +25,21 @@ function isolated(text) {
 
 // ---- numbers
 
-function decode(text, length) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  const words = new DataView(bytes.buffer);
-  return Float64Array.from({ length }, (_, at) => words.getFloat32(4 * at, true));
+// Which of the same words of a text a unit is, as [2, 3] for the second of three.
+function placesOf(labels, isText) {
+  const total = new Map();
+  const found = labels.map((label, at) => {
+    const key = isText[at] ? label.toLowerCase() : null;
+    total.set(key, (total.get(key) || 0) + 1);
+    return [key, total.get(key)];
+  });
+  return found.map(([key, place]) => [place, key === null ? 1 : total.get(key)]);
 }
-
-const sizeOf = (numbers) => numbers.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
 
 function prepare(raw) {
   const [rows, columns] = raw.shape;
-  const values = decode(raw.matrix, rows * columns);
-  const main = raw.main.map((text, side) => decode(text, raw.shape[side]));
+  const values = floatsOf(raw.matrix);
+  const main = raw.main.map(floatsOf);
   const isText = raw.sides.map((side) => side.roles.map((role) => role === "text" || role === "rest"));
   const totals = main.map((effects) => Float64Array.from(effects));
   const rowMost = new Float64Array(rows);
@@ -71,6 +61,7 @@ function prepare(raw) {
     most: Math.max(...ofText) || Math.max(...totals.map(sizeOf)),
     hasMain: main.some((side) => side.some((one) => one !== 0)),
     unknown: raw.sides.map((side) => new Set(side.unknown)),
+    places: raw.sides.map((side, which) => placesOf(side.labels, isText[which])),
   };
 }
 

@@ -37,6 +37,7 @@ const numberWidth = (text) => Math.ceil(text.length * digitWidth + 2);
 function measureTexts() {
   measureDigits();
   widths = lists.map((list) => [...list.children].map((unit) => unit.clientWidth));
+  measureRows();
 }
 
 function paint(which, at, number, largest, state) {
