@@ -203,13 +203,13 @@ class Hit:
         """
         return tagged(self.text, self.highlights(units), pre, post, threshold, escape)
 
-    def marked(self, threshold: float = 0.5, *, merge: str = "words") -> list[Highlight]:
+    def marked(self, threshold: float = 0.5, *, units: str = "words") -> list[Highlight]:
         """Return the spans that `tagged` marks, in text order. Adjacent highlights are merged, with summed weights.
 
         Args:
-            threshold, merge: as for `tagged`.
+            threshold, units: as for `tagged`.
         """
-        return marked_spans(self.text, self.highlights(merge), threshold)
+        return marked_spans(self.text, self.highlights(units), threshold)
 
     def within(self, sentence: int) -> Contributions:
         """Return the contributions of the words of one sentence, given its index from 0. No model pass is needed.
