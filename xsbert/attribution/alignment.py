@@ -17,13 +17,13 @@ from scipy.sparse import csr_matrix, eye, kron
 
 from .._utils.validation import checked_real
 from ..text.units import TEXT
+from ..view.pictures import contrast as plot_contrast
+from ..view.protocols import PairView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-from ..view.protocols import PairView
 
 __all__ = ["ALIGNMENT_METHODS", "Alignments", "ContrastView", "Link", "alignments", "content_cells", "contrast_view"]
 
@@ -85,9 +85,7 @@ class ContrastView:
 
     def plot(self, **options: Any) -> tuple[Figure, Axes]:
         """Draw the view, titled as no attribution. Takes the options of `heatmap`, such as ``values`` and ``limit``."""
-        from ..view.plot.contrast import contrast
-
-        return contrast(self.matrix, self.tokens_a, self.tokens_b, **options)
+        return plot_contrast(self.matrix, self.tokens_a, self.tokens_b, **options)
 
 
 def contrast_view(result: PairView) -> ContrastView:

@@ -1,13 +1,9 @@
-"""Sums of tokens over words, and plots. Matplotlib is imported on first access to a plot."""
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+"""Sums of tokens over words, and plots. Matplotlib is imported by the first plot."""
 
 from ..text.display import display_tokens
 from ..text.units import sum_groups, word_groups
-
-if TYPE_CHECKING:
-    from ..view.plot import bipartite, convergence, difference, heatmap, highlight, layers, waterfall
+from ..view.charts import convergence, save_figure
+from ..view.pictures import bipartite, difference, heatmap, highlight, layers, panels, waterfall
 
 __all__ = [
     "bipartite",
@@ -17,18 +13,9 @@ __all__ = [
     "heatmap",
     "highlight",
     "layers",
+    "panels",
+    "save_figure",
     "sum_groups",
     "waterfall",
     "word_groups",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # Only plots reach this function: other names are attributes already.
-    if name in __all__:
-        return getattr(import_module("..view.plot", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

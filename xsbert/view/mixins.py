@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._utils.atomic_files import write_text
 from .html.pair_page import fragment, page
+from .pictures import bipartite, difference, heatmap, highlight, waterfall, with_keywords_of
 from .protocols import PairView
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ __all__ = ["PageMixin", "PlotMixin"]
 
 
 class PlotMixin:
-    """Methods ``plot_…`` of a result. They call the functions of `xsbert.utils`."""
+    """Methods ``plot_…`` of a result: the functions of `xsbert.utils`, with the result as their first argument."""
+
+    plot_heatmap = heatmap
+    plot_bipartite = bipartite
+    plot_highlight = highlight
+    plot_waterfall = waterfall
 
     def plot(self: PairView, kind: str = "heatmap", **options: Any) -> tuple[Figure, Axes]:
         """Plot the result. Calls the method ``plot_`` with the name of the kind.
@@ -34,7 +40,7 @@ class PlotMixin:
             ValueError: The kind is unknown; other errors as for the method.
             TypeError: The method has no such keyword.
 
-        >>> fig, ax = out.plot()
+        >>> fig, ax = out.plot("heatmap", figsize=3.1, title=False)
         """
         kinds = ("heatmap", "bipartite", "highlight", "waterfall")
         if kind not in kinds:
@@ -48,94 +54,28 @@ class PlotMixin:
             )
         return draw(**options)
 
-    def plot_heatmap(
-        self: PairView,
-        *,
-        special_tokens: bool = True,
-        values: bool | None = None,
-        title: bool | str = True,
-        limit: float | None = None,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """Draw `matrix` and main effects as a heat map.
-
-        Args:
-            special_tokens, values, title, limit, ax: As for `xsbert.utils.heatmap`.
-
-        >>> fig, ax = out.plot_heatmap()
-        """
-        from .plot import heatmap
-
-        return heatmap(self, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
-
-    def plot_bipartite(
-        self: PairView,
-        *,
-        k: int | None = None,
-        special_tokens: bool = False,
-        title: bool | str = True,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """Draw lines between the strongest pairs.
-
-        Args:
-            k, special_tokens, title, ax: As for `xsbert.utils.bipartite`.
-
-        >>> fig, ax = out.plot_bipartite()
-        """
-        from .plot import bipartite
-
-        return bipartite(self, k=k, special_tokens=special_tokens, title=title, ax=ax)
-
-    def plot_highlight(
-        self: PairView, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
-    ) -> tuple[Figure, Axes]:
-        """Draw both texts with words shaded by `word_effects`.
-
-        Args:
-            special_tokens, title, width: As for `xsbert.utils.highlight`.
-
-        >>> fig, ax = out.plot_highlight()
-        """
-        from .plot import highlight
-
-        return highlight(self, special_tokens=special_tokens, title=title, width=width)
-
-    def plot_waterfall(self: PairView, *, title: bool | str = True, ax: Axes | None = None) -> tuple[Figure, Axes]:
-        """Draw how the parts add up to the score.
-
-        Args:
-            title, ax: As for `xsbert.utils.waterfall`.
-
-        >>> fig, ax = out.plot_waterfall()
-        """
-        from .plot import waterfall
-
-        return waterfall(self, title=title, ax=ax)
-
-    def plot_difference(
-        self: PairView,
-        before: PairView,
-        *,
-        special_tokens: bool = True,
-        values: bool | None = None,
-        title: bool | str = True,
-        limit: float | None = None,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
+    @with_keywords_of(difference)
+    def plot_difference(self: PairView, before: PairView, **options: Any) -> tuple[Figure, Axes]:
         """Draw this result minus another result of the same pair.
 
         Args:
             before: The result to subtract, with the same units.
-            special_tokens, values, title, limit, ax: As for `xsbert.utils.difference`.
+            options: As for `xsbert.utils.difference`.
+
+        Returns:
+            (fig, ax), not shown yet.
+
+        Raises, warns:
+            As `xsbert.utils.difference`.
 
         >>> other = model.explain("The coffee is bad.", "This is not a good coffee.", layer=5)
         >>> fig, ax = out.plot_difference(other)
         """
-        from .plot.difference import named_difference
+        from .plot import check_comparable
 
-        results = {"before": before, "this result": self}
-        return named_difference(results, special_tokens=special_tokens, values=values, title=title, limit=limit, ax=ax)
+        # Messages name the arguments of this method.
+        check_comparable({"before": before, "this result": self})
+        return difference(before, self, **options)
 
 
 class PageMixin:

@@ -1,18 +1,24 @@
-"""Plots of a result. Each function takes a result and returns (fig, ax), not shown yet.
+"""Drawing of the pictures of `xsbert.view.pictures`. Importing this package imports matplotlib."""
 
-Colours run from blue (less similar) over white to red (more similar). Main effects have a scale of their own, from
-purple to orange. Colour-blind readers can distinguish both pairs of colours.
+from .bipartite import draw_bipartite
+from .convergence import draw_convergence
+from .estimates import draw_estimates
+from .export import save
+from .highlight import draw_highlight
+from .results import check_comparable, check_one_pair, draw_contrast, draw_difference, draw_heatmap, draw_results
+from .waterfall import draw_waterfall
 
-Matplotlib 3.11 and later shapes right-to-left and Indic scripts. Scripts that the default font lacks are drawn in an
-installed font.
-"""
-
-from .bipartite import bipartite
-from .convergence import convergence
-from .difference import difference
-from .heatmap import heatmap
-from .highlight import highlight
-from .layers import layers
-from .waterfall import waterfall
-
-__all__ = ["bipartite", "convergence", "difference", "heatmap", "highlight", "layers", "waterfall"]
+__all__ = [
+    "check_comparable",
+    "check_one_pair",
+    "draw_bipartite",
+    "draw_contrast",
+    "draw_convergence",
+    "draw_difference",
+    "draw_estimates",
+    "draw_heatmap",
+    "draw_highlight",
+    "draw_results",
+    "draw_waterfall",
+    "save",
+]

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..effects import top_pairs
+from ..picture_options import Cells, Frame, check_flag
 from ..protocols import PairView
-from .checks import check_flag, check_result, figure_of
+from .checks import check_result
 from .fonts import Fonts, find_fonts
+from .layout import Drawing, inches_of, root_of, settle, single_axes
+from .matrix import table_of
+from .measure import ems, within
 from .style import (
-    FONT_SIZE,
     MUTED,
     NEGATIVE,
     POSITIVE,
+    Sizes,
     decimals_of,
-    inches_of,
     ink,
     magnitude,
     part_chunks,
     score_chunks,
     set_title,
+    sizes_of,
     title_chunks,
     written,
 )
-from .table import table_of
 
-__all__ = ["bipartite"]
+__all__ = ["draw_bipartite"]
 
 MOST_LINES = 12
 LEAST_SHARE = 0.1
@@ -40,76 +43,73 @@ LONGEST_COLUMN = 40
 """Maximum number of units that are all shown, with or without a line."""
 LARGEST = 12.5
 """Maximum height of a column in inches."""
-TITLE = 5.4
-"""Maximum width of a title line in inches. The title starts at the column of a."""
+WIDTH = 6.0
+ROW = 0.19
+"""Height of a row for labels of 9 points, in inches."""
+LEAST_WIDTH = 0.6
+"""Smallest width of the lines, in inches."""
+OFFSET = 5
+"""Distance of a label from its lines, in points."""
 
 
-def bipartite(
-    result: PairView,
-    *,
-    k: int | None = None,
-    special_tokens: bool = False,
-    title: bool | str = True,
-    ax: Axes | None = None,
-) -> tuple[Figure, Axes]:
-    """Draw the two texts as two columns, with lines between the pairs of largest absolute attribution.
-
-    Red solid lines make the texts more similar, blue dashed lines less. Line width shows the strength. A text of more
-    than 40 units shows only units with a line, and an ellipsis for the others.
-
-    Args:
-        result: As for `heatmap`.
-        k: Number of lines, at least 1. None draws pairs of at least a tenth of the strongest, 12 at most.
-        special_tokens: Include pairs with special tokens or prompts.
-        title: False for none, or a custom title.
-        ax: The axes to draw on. None creates a figure that grows with the number of shown units. A custom figure
-            needs ``layout="constrained"`` to make room for the labels.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: ``k`` is below 1; other errors as for `heatmap`.
-
-    Warns:
-        UserWarning: As for `heatmap`.
-    """
-    table = table_of(check_result(result))
+def draw_bipartite(result: PairView, k: int | None, special_tokens: bool, frame: Frame) -> tuple[Figure, Axes]:
+    table = table_of(check_result(result), Cells())
     check_flag(special_tokens, "special_tokens")
     pairs = _strongest(result, k, special_tokens)
+    sizes = sizes_of(frame.fontsize)
     fonts = find_fonts(*table.labels_a, *table.labels_b)
     columns = (
         _Column.of(table.labels_a, table.muted_a, {s for s, *_ in pairs}),
         _Column.of(table.labels_b, table.muted_b, {t for _, t, _ in pairs}),
     )
     n_rows = max(len(column.labels) for column in columns)
-    if ax is None:
-        height = min(LARGEST, max(2.2, 0.19 * n_rows))
-        fig = plt.figure(figsize=(6.0, height + 1.1), layout="constrained")
-        ax, size = fig.add_subplot(), min(FONT_SIZE, 0.8 * 72 * height / n_rows)
-    else:
-        fig = figure_of(ax)
-        size = min(FONT_SIZE, 0.8 * 72 * inches_of(ax)[1] / n_rows)
-    for x, column in enumerate(columns):
-        _draw_column(ax, column, float(x), fonts, size)
+    chunks = title_chunks(frame.title, _title(result, pairs, special_tokens))
+    height = min(LARGEST, max(2.2, ROW * n_rows * sizes.label / 9))
+    ax = single_axes(frame, WIDTH, height + (1.3 * (len(chunks) + 4) * sizes.label + 10) / 72)
     largest = max((abs(value) for *_, value in pairs), default=0.0) or 1.0
     for s, t, value in reversed(pairs):
         ax.add_line(_pair_line(value, largest, (0, 1), (columns[0].place(s), columns[1].place(t))))
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(1, 0)
     ax.axis("off")
-    _pair_legend(ax, pairs, largest, size)
+    room = 0.32 * _room(ax)
+    least = LEAST_WIDTH, max(LEAST_WIDTH, n_rows * sizes.smallest / 0.8 / 72)
+    written_texts: list[Any] = []
+
+    def draw() -> None:
+        for text in written_texts:
+            text.remove()
+        size = max(sizes.smallest, min(sizes.label, 0.8 * 72 * inches_of(ax)[1] / n_rows))
+        written_texts[:] = [
+            text for x, column in enumerate(columns) for text in _column_texts(ax, column, float(x), fonts, size, room)
+        ]
+        _pair_legend(ax, pairs, largest, sizes, inches_of(ax)[0])
+        set_title(ax, chunks, inches_of(ax)[0] + _label_inches(columns[1], size, room), sizes.title, pad=2.4 * size)
+
+    settle(Drawing([ax], lambda: least, draw), frame)
+    return ax.figure, ax
+
+
+def _title(result: PairView, pairs: list[tuple[int, int, float]], special_tokens: bool) -> list[str]:
     together = written(sum(value for *_, value in pairs), 3)
     among = "" if special_tokens else " without special tokens"
-    chunks = title_chunks(
-        title,
-        [
-            *score_chunks(result),
-            *part_chunks(result),
-            f"error {magnitude(result.error)}",
-            f"of the interactions the {len(pairs)} strongest pairs{among} {together}",
-        ],
-    )
-    set_title(ax, chunks, TITLE, pad=2.4 * size)
-    return fig, ax
+    return [
+        *score_chunks(result),
+        *part_chunks(result),
+        f"error {magnitude(result.error)}",
+        f"of the interactions the {len(pairs)} strongest pairs{among} {together}",
+    ]
+
+
+def _room(ax: Axes) -> float:
+    """Return the width of the part of the figure that the axes have, in inches."""
+    root = root_of(ax)
+    spec = ax.get_subplotspec()
+    return root.get_figwidth() / (1 if spec is None else spec.get_gridspec().ncols)
+
+
+def _label_inches(column: _Column, size: float, room: float) -> float:
+    return min(room, max(map(ems, column.labels)) * size / 72) + OFFSET / 72
 
 
 def _strongest(result: PairView, k: int | None, special_tokens: bool) -> list[tuple[int, int, float]]:
@@ -146,22 +146,30 @@ class _Column:
         return (self.rows[unit] + 0.5) / len(self.labels)
 
 
-def _draw_column(ax: Axes, column: _Column, x: float, fonts: Fonts, size: float) -> None:
+def _column_texts(ax: Axes, column: _Column, x: float, fonts: Fonts, size: float, room: float) -> list[Any]:
+    """Write the labels of a column, shortened to ``room`` inches, and the name of its text."""
     at = {"ha": "right" if x == 0 else "left", "textcoords": "offset points", "fontsize": size}
-    offset = -5 if x == 0 else 5
+    offset = -OFFSET if x == 0 else OFFSET
+    texts = []
     for row, (label, is_muted) in enumerate(zip(column.labels, column.muted, strict=True)):
-        ax.annotate(
-            fonts.shown(label),
-            (x, (row + 0.5) / len(column.labels)),
-            xytext=(offset, 0),
-            va="center",
-            color=MUTED if is_muted else ink(),
-            annotation_clip=False,
-            **at,
-            **fonts.style(fonts.shown(label)),
+        shown = within(fonts.shown(label), room, size)
+        texts.append(
+            ax.annotate(
+                shown,
+                (x, (row + 0.5) / len(column.labels)),
+                xytext=(offset, 0),
+                va="center",
+                color=MUTED if is_muted else ink(),
+                annotation_clip=False,
+                **at,
+                **fonts.style(shown),
+            )
         )
     name = "text a" if x == 0 else "text b"
-    ax.annotate(name, (x, 1.0), xycoords="axes fraction", xytext=(offset, 4), va="bottom", color=MUTED, **at)
+    texts.append(
+        ax.annotate(name, (x, 1.0), xycoords="axes fraction", xytext=(offset, 4), va="bottom", color=MUTED, **at)
+    )
+    return texts
 
 
 def _pair_line(value: float, largest: float, x: Sequence[float], y: Sequence[float]) -> Line2D:
@@ -177,7 +185,7 @@ def _pair_line(value: float, largest: float, x: Sequence[float], y: Sequence[flo
     )
 
 
-def _pair_legend(ax: Axes, pairs: list[tuple[int, int, float]], largest: float, size: float) -> None:
+def _pair_legend(ax: Axes, pairs: list[tuple[int, int, float]], largest: float, sizes: Sizes, width: float) -> None:
     """Draw a legend with the strongest line of each sign, to relate line widths to values."""
     shown = []
     for sign in (1, -1):
@@ -192,11 +200,12 @@ def _pair_legend(ax: Axes, pairs: list[tuple[int, int, float]], largest: float, 
             labels,
             loc="upper center",
             bbox_to_anchor=(0.5, -0.01),
-            ncols=2,
+            # In a narrow column, one above the other.
+            ncols=2 if width > 18 * sizes.axis / 72 else 1,
             frameon=False,
             handlelength=3.5,
-            fontsize=size,
+            fontsize=sizes.axis,
             title="strongest",
-            title_fontsize=size,
+            title_fontsize=sizes.axis,
         )
         legend.set_in_layout(True)

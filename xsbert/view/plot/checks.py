@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..._utils.validation import is_real
 from ...text.units import SPECIAL
 from ..protocols import TextView
 
-__all__ = ["check_flag", "check_result", "check_same_pair", "figure_of", "is_number"]
+__all__ = ["axes_of", "check_result", "check_same_pair", "check_similarity"]
 
 
 def check_result(result: Any, name: str = "result") -> Any:
@@ -28,7 +27,7 @@ def check_result(result: Any, name: str = "result") -> Any:
     return result
 
 
-def check_same_pair(results: Mapping[str, Any]) -> None:
+def check_similarity(results: Mapping[str, Any]) -> None:
     (first_name, first), *others = results.items()
     for name, other in others:
         if other.similarity != first.similarity:
@@ -36,6 +35,12 @@ def check_same_pair(results: Mapping[str, Any]) -> None:
                 f"{first_name} is of {first.similarity} and {name} of {other.similarity} similarity: "
                 "their attributions are not on one scale"
             )
+
+
+def check_same_pair(results: Mapping[str, Any]) -> None:
+    check_similarity(results)
+    (first_name, first), *others = results.items()
+    for name, other in others:
         for side in ("a", "b"):
             _check_same_units(getattr(first, side), getattr(other, side), side, first_name, name)
 
@@ -51,16 +56,7 @@ def _check_same_units(first: TextView, other: TextView, side: str, first_name: s
             raise ValueError(f"{where}: unit {position} is {token!r} against {other_token!r}; {advice}")
 
 
-def check_flag(value: Any, name: str) -> None:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-
-
-def is_number(value: Any) -> bool:
-    return is_real(value)
-
-
-def figure_of(ax: Any) -> Any:
+def axes_of(ax: Any) -> Axes:
     if not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes or None, got {type(ax).__name__}")
-    return ax.figure
+    return ax

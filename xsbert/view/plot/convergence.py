@@ -6,51 +6,68 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from .checks import figure_of, is_number
-from .style import FONT_SIZE, MUTED, grid, ink, set_title, title_chunks
+from ..._utils.validation import is_real
+from ..picture_options import Frame
+from .layout import Drawing, inches_of, root_of, settle, single_axes
+from .measure import ems
+from .style import MUTED, grid, ink, set_title, sizes_of, title_chunks
 
-__all__ = ["CYCLE", "MARKERS", "convergence"]
+__all__ = ["CYCLE", "MARKERS", "draw_convergence"]
 
 # Okabe and Ito's colours, ordered for contrast in lightness. The ink colour comes before them.
 CYCLE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^vPX"
 
 
-def convergence(
-    errors: Mapping[str, Sequence[tuple[int, float]]],
-    *,
-    slope: float | None = None,
-    title: str | None = None,
-    ax: Axes | None = None,
+def draw_convergence(
+    errors: Mapping[str, Sequence[tuple[int, float]]], slope: float | None, frame: Frame
 ) -> tuple[Figure, Axes]:
-    """Draw the given errors against the number of nodes, both on logarithmic axes.
-
-    An error of exactly 0 is drawn as a hollow triangle at the lower edge.
-
-    Args:
-        errors: Pairs of n_steps (at least 1) and error (at least 0) for each rule.
-        slope: Also draw a dashed line for an error proportional to n_steps to this power, such as −1.
-        title: The title, or None.
-        ax: The axes to draw on. None creates a figure.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: There is nothing to draw, or a number is out of range.
-    """
     curves = _check_errors(errors)
-    if slope is not None and (not is_number(slope) or not math.isfinite(slope)):
+    if slope is not None and (not is_real(slope) or not math.isfinite(slope)):
         raise ValueError(f"slope must be None or a finite number, got {slope!r}")
-    if ax is None:
-        fig = plt.figure(figsize=(5.0, 3.6), layout="constrained")
-        ax = fig.add_subplot()
-    else:
-        fig = figure_of(ax)
+    sizes = sizes_of(frame.fontsize)
+    width = frame.width or 5.0
+    ax = single_axes(frame, width, max(2.0, 0.72 * width))
+    _draw_curves(ax, curves)
+    if slope is not None:
+        _draw_slope(ax, curves, slope)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("nodes", fontsize=sizes.axis)
+    ax.set_ylabel("error", fontsize=sizes.axis)
+    ax.tick_params(labelsize=sizes.ticks)
+    ax.grid(True, color=grid(), linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    legend = ax.legend(fontsize=sizes.axis, frameon=False)
+    for text in legend.get_texts():
+        text.set(parse_math=False)
+    chunks = title_chunks(frame.title, [])
+    steps = sorted({int(step) for curve in curves.values() for step in curve[:, 0]})
+
+    def draw() -> None:
+        if len(steps) <= 8 and _fit(ax, steps, sizes.ticks):
+            ax.set_xticks(steps)
+        set_title(ax, chunks, inches_of(ax)[0], sizes.title)
+
+    settle(Drawing([ax], lambda: (1.0, 0.8), draw), frame)
+    figure: Any = ax.figure
+    return figure, ax
+
+
+def _fit(ax: Axes, steps: list[int], size: float) -> bool:
+    """Return whether the numbers of all steps fit beside one another under a logarithmic axis."""
+    places = ax.transData.transform([(step, 1.0) for step in steps])[:, 0] * 72 / root_of(ax).dpi
+    halves = [ems(str(step)) * size / 2 + 1 for step in steps]
+    return all(places[at + 1] - places[at] > halves[at] + halves[at + 1] for at in range(len(steps) - 1))
+
+
+def _draw_curves(ax: Axes, curves: Mapping[str, np.ndarray]) -> None:
     positive = [error for curve in curves.values() for error in curve[:, 1] if error > 0]
     floor = min(positive, default=1.0) / 3
     ax.set_xscale("log", base=2)
@@ -74,25 +91,6 @@ def convergence(
                 linestyle="none",
                 label=f"{rule}, exactly 0",
             )
-    if slope is not None:
-        _draw_slope(ax, curves, slope)
-    steps = sorted({int(step) for curve in curves.values() for step in curve[:, 0]})
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
-    if len(steps) <= 8:
-        ax.set_xticks(steps)
-    ax.set_xlabel("nodes", fontsize=FONT_SIZE)
-    ax.set_ylabel("error", fontsize=FONT_SIZE)
-    ax.tick_params(labelsize=FONT_SIZE - 1)
-    ax.grid(True, color=grid(), linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    legend = ax.legend(fontsize=FONT_SIZE - 1, frameon=False)
-    for text in legend.get_texts():
-        text.set(parse_math=False)
-    if title is not None:
-        set_title(ax, title_chunks(title, []), 4.0)
-    return fig, ax
 
 
 def _check_errors(errors: Any) -> dict[str, np.ndarray]:

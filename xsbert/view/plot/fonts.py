@@ -49,12 +49,16 @@ class Fonts:
         return "".join("□" if character in self.absent else character for character in text)
 
 
-def find_fonts(*texts: str) -> Fonts:
-    """Find installed fonts for the characters that the default fonts lack."""
+def find_fonts(*texts: str, warn: bool = True) -> Fonts:
+    """Find installed fonts for the characters that the default fonts lack.
+
+    Warns:
+        UserWarning: If ``warn``: there is none for some, or matplotlib cannot shape right-to-left text.
+    """
     families = tuple(dict.fromkeys([*font_manager.FontProperties().get_family(), "DejaVu Sans"]))
     characters = {character for text in texts for character in text if not is_invisible(character)}
     characters -= characters_of(families)
-    if any(unicodedata.bidirectional(character) in ("R", "AL") for text in texts for character in text):
+    if warn and any(unicodedata.bidirectional(character) in ("R", "AL") for text in texts for character in text):
         _warn_unshaped()
     added: dict[str, str] = {}
     for script in sorted({_script(character) for character in characters}):
@@ -67,7 +71,7 @@ def find_fonts(*texts: str) -> Fonts:
                 characters -= found
             if not wanted:
                 break
-    if characters:
+    if characters and warn:
         listed = ", ".join(f"{character} (U+{ord(character):04X})" for character in sorted(characters)[:10])
         more = f" and {len(characters) - 10} more" if len(characters) > 10 else ""
         warnings.warn(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,12 +12,14 @@ from matplotlib.ticker import MaxNLocator
 
 from ...text.units import holds_text
 from ..effects import by_word, effects
+from ..picture_options import Cells, Frame
 from ..protocols import PairView
-from .checks import check_flag, check_result, is_number
+from .checks import axes_of, check_result
 from .fonts import Fonts, find_fonts
+from .layout import Drawing, inches_of, new_figure, root_of, settle
 from .style import (
-    FONT_SIZE,
     MUTED,
+    Sizes,
     baseline_chunk,
     colours_of,
     ink_on,
@@ -26,77 +27,93 @@ from .style import (
     magnitude,
     score_chunks,
     set_title,
+    sizes_of,
     title_chunks,
     wrap,
 )
 from .text_lines import Block, Side, lay_out_sides, space_inches, visual_order
 
-__all__ = ["highlight"]
+__all__ = ["draw_highlight"]
+
+WIDTH, MARGIN = 7.0, 0.2
+LEAST_WIDTH = 1.5
+"""Smallest width of a line of text, in inches."""
+LONGEST_BAR = 3.0
 
 
-def highlight(
-    result: PairView, *, special_tokens: bool = True, title: bool | str = True, width: float = 7.0
-) -> tuple[Figure, Axes]:
-    """Draw the texts with each word shaded by its total contribution.
-
-    The contribution is the sum of the word's row (text a) or column (text b) of the matrix plus its main effect. Each
-    interaction counts once in each text. Tokens are first summed to words if the tokenizer has word ids. Lines of
-    right-to-left texts start at the right.
-
-    Args:
-        result: As for `heatmap`.
-        special_tokens: As for `heatmap`.
-        title: False for none, or a custom title.
-        width: Width of the figure in inches, at least 3. The height follows from the texts.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: ``width`` is below 3; other errors as for `heatmap`.
-
-    Warns:
-        UserWarning: As for `heatmap`.
-    """
+def draw_highlight(result: PairView, cells: Cells, frame: Frame) -> tuple[Figure, Axes]:
     check_result(result)
-    if not is_number(width) or not 3 <= width < math.inf:
-        raise ValueError(f"width must be a number of inches of at least 3, got {width!r}")
-    check_flag(special_tokens, "special_tokens")
     result = by_word(result)
+    values = effects(result) if cells.main_effects else (result.matrix.sum(1), result.matrix.sum(0))
     sides = [
-        Side(name, text, values, tuple(special_tokens or holds_text(role) for role in text.roles))
-        for name, text, values in zip(("text a", "text b"), (result.a, result.b), effects(result), strict=True)
+        Side(name, text, of_text, tuple(cells.special_tokens or holds_text(role) for role in text.roles))
+        for name, text, of_text in zip(("text a", "text b"), (result.a, result.b), values, strict=True)
     ]
     if not all(any(side.kept) for side in sides):
         raise ValueError("without special tokens no unit of one text is left: draw them with special_tokens=True")
-    limit = limit_of(*(side.values[list(side.kept)] for side in sides))
+    sizes = sizes_of(frame.fontsize)
     fonts = find_fonts(*(word for side in sides for word in side.words))
-    chunks = title_chunks(
-        title,
-        [
-            *score_chunks(result),
-            f"error {magnitude(result.error)}",
-            baseline_chunk(result.baseline),
-        ],
-    )
-    fig = plt.figure(figsize=(width, 4.0))
-    ax = fig.add_axes((0, 0, 1, 1))
-    inner, foot = width - 0.5, 0.6
-    head = 0.2 + 1.4 * FONT_SIZE / 72 * len(wrap(chunks, inner))
-    blocks, used = lay_out_sides(ax, sides, fonts, FONT_SIZE + 2, inner)
-    height = used + head + foot
-    fig.set_size_inches(width, height)
-    ax.set_position((0.25 / width, foot / height, inner / width, used / height))
-    bar = fig.add_axes((0.25 / width, 0.42 / height, min(3.0, inner) / width, 0.12 / height))
-    fig.colorbar(colours_of(limit), cax=bar, orientation="horizontal", ticks=MaxNLocator(6))
-    bar.tick_params(labelsize=FONT_SIZE - 2)
-    bar.set_xlabel("interactions and main effect of the word", fontsize=FONT_SIZE - 1)
-    bar.grid(False)
-    ax.set_xlim(0, inner)
-    ax.set_ylim(used, 0)
-    ax.axis("off")
-    for block in blocks:
-        _draw_block(ax, block, limit, fonts)
-    set_title(ax, chunks, inner)
-    return fig, ax
+    chunks = [*score_chunks(result), f"error {magnitude(result.error)}", baseline_chunk(result.baseline)]
+    drawing = _Drawing(sides, limit_of(*(side.values[list(side.kept)] for side in sides)), fonts, sizes, frame)
+    drawing.bar_name = "interactions and main effect of the word" if cells.main_effects else "interactions of the word"
+    return drawing.draw(title_chunks(frame.title, chunks))
+
+
+class _Drawing:
+    """The two texts with a colour bar below, in inches."""
+
+    bar_name: str
+
+    def __init__(self, sides: list[Side], limit: float, fonts: Fonts, sizes: Sizes, frame: Frame) -> None:
+        self.sides, self.limit, self.fonts, self.sizes, self.frame = sides, limit, fonts, sizes, frame
+
+    @property
+    def foot(self) -> float:
+        """Height of the colour bar with its numbers and its name."""
+        if self.frame.colorbar is False:
+            return 0.0
+        lines = len(wrap([self.bar_name], min(LONGEST_BAR, self.frame.width or LONGEST_BAR), self.sizes.axis))
+        return 0.2 + (1.6 * self.sizes.ticks + 1.3 * lines * self.sizes.axis) / 72
+
+    def draw(self, title: list[str]) -> tuple[Figure, Axes]:
+        frame, size = self.frame, 1.2 * self.sizes.label
+        width = frame.width or WIDTH
+        if frame.ax is not None:
+            ax = axes_of(frame.ax)
+        else:
+            inner = max(width - 2 * MARGIN, LEAST_WIDTH)
+            _, used = lay_out_sides(self.sides, self.fonts, size, inner)
+            head = (1.25 * len(wrap(title, inner, self.sizes.title)) + 0.8) * self.sizes.title / 72
+            fig = new_figure(width, frame.height or used + self.foot + head + MARGIN)
+            fig.get_layout_engine().set(w_pad=MARGIN, h_pad=MARGIN / 2)
+            ax = fig.add_subplot()
+        ax.axis("off")
+
+        def least() -> tuple[float, float]:
+            _, used = lay_out_sides(self.sides, self.fonts, size, max(LEAST_WIDTH, inches_of(ax)[0]))
+            return LEAST_WIDTH, used + self.foot
+
+        drawing = Drawing([ax], least, lambda: set_title(ax, title, inches_of(ax)[0], self.sizes.title))
+        settle(drawing, frame)
+        inner, height = inches_of(ax)
+        blocks, used = lay_out_sides(self.sides, self.fonts, size, inner)
+        ax.set_xlim(0, inner)
+        ax.set_ylim(height, 0)
+        for block in blocks:
+            _draw_block(ax, block, self.limit, self.fonts)
+        if frame.colorbar is not False:
+            self._draw_bar(ax, used, min(LONGEST_BAR, inner))
+        figure: Any = ax.figure
+        return figure, ax
+
+    def _draw_bar(self, ax: Axes, top: float, length: float) -> None:
+        bar = ax.inset_axes((0, top, length, 0.12), transform=ax.transData)
+        n_ticks = max(2, min(6, int(length * 72 / (5 * self.sizes.ticks))))
+        figure = root_of(ax)
+        figure.colorbar(colours_of(self.limit), cax=bar, orientation="horizontal", ticks=MaxNLocator(n_ticks))
+        bar.tick_params(labelsize=self.sizes.ticks)
+        bar.set_xlabel("\n".join(wrap([self.bar_name], length, self.sizes.axis)), fontsize=self.sizes.axis, loc="left")
+        bar.grid(False)
 
 
 def _draw_block(ax: Axes, block: Block, limit: float, fonts: Fonts) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import unicodedata
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -11,37 +11,36 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex, to_rgb
+from matplotlib.font_manager import FontProperties
 
 from ...text.display import display_tokens, shorten
 from ..protocols import PairView, TextView
 from ..summary import score_name
-from .checks import check_flag
 from .fonts import find_fonts
+from .measure import ems
 
 __all__ = [
     "COLOURS",
-    "FONT_SIZE",
     "LONGEST_LABEL",
     "MAIN_COLOURS",
     "MUTED",
     "NEGATIVE",
     "NEUTRAL",
     "POSITIVE",
+    "Sizes",
     "baseline_chunk",
     "colours_of",
     "decimals_of",
-    "ems",
     "grid",
-    "inches_of",
     "ink",
     "ink_on",
-    "is_wide",
     "labels_of",
     "limit_of",
     "magnitude",
     "part_chunks",
     "score_chunks",
     "set_title",
+    "sizes_of",
     "title_chunks",
     "unshifted_chunks",
     "wrap",
@@ -54,14 +53,49 @@ POSITIVE, NEGATIVE, NEUTRAL = "#b2182b", "#2166ac", "#4d4d4d"
 MUTED = "#7a7a7a"
 NEAR_BLACK, GRIDS = "#1a1a1a", {"light": "#dddddd", "dark": "#444444"}
 
-FONT_SIZE = 9.0
 LONGEST_LABEL = 28
+SMALLEST_LABEL = 6.5
+"""Smallest readable label in points, unless a smaller font was asked for."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Font sizes in points."""
+
+    label: float
+    """Words and tokens."""
+    title: float
+    axis: float
+    """Names of axes and of colour bars."""
+    ticks: float
+    """Numbers of axes and colour bars."""
+
+    @property
+    def smallest(self) -> float:
+        return min(SMALLEST_LABEL, self.label)
+
+
+def sizes_of(fontsize: float | None) -> Sizes:
+    """Return the font sizes for a given size of labels, or for the sizes in ``rcParams``."""
+    base = fontsize or float(matplotlib.rcParams["font.size"])
+
+    def size(key: str, factor: float) -> float:
+        chosen = matplotlib.rcParams[key]
+        if fontsize is None and chosen != matplotlib.rcParamsDefault[key]:
+            return float(FontProperties(size=chosen).get_size_in_points())
+        return factor * base
+
+    return Sizes(
+        label=base,
+        title=size("axes.titlesize", 1.0),
+        axis=size("axes.labelsize", 0.9),
+        ticks=size("xtick.labelsize", 0.8),
+    )
 
 
 def title_chunks(title: bool | str, chunks: list[str]) -> list[str]:
     if isinstance(title, str):
         return [title] if title else []
-    check_flag(title, "title")
     return chunks if title else []
 
 
@@ -97,44 +131,42 @@ def baseline_chunk(baseline: float) -> str:
     return f"baseline {written(baseline, 3) if baseline else 0}"
 
 
-def set_title(ax: Axes, chunks: list[str], width: float, pad: float | None = None) -> None:
-    if not chunks:
-        return
+def set_title(ax: Axes, chunks: list[str], width: float, size: float, pad: float | None = None) -> None:
+    """Set the title in lines of at most ``width`` inches."""
     fonts = find_fonts(*chunks)
-    text = "\n".join(fonts.shown(line) for line in wrap(chunks, width))
-    ax.set_title(text, loc="left", fontsize=FONT_SIZE, pad=pad, **fonts.style(text))
+    text = "\n".join(fonts.shown(line) for line in wrap(chunks, width, size))
+    if text or ax.get_title("left"):
+        ax.set_title(text, loc="left", fontsize=size, pad=pad, **fonts.style(text))
 
 
-def wrap(chunks: list[str], width: float) -> list[str]:
-    """Fill lines of at least 2.4 inches with whole chunks."""
+def wrap(chunks: list[str], width: float, size: float) -> list[str]:
+    """Fill lines of at most ``width`` inches with whole chunks. Longer chunks break at spaces."""
+
+    def fits(line: str) -> bool:
+        return ems(line) * size <= 72 * width
+
     lines: list[str] = []
     for chunk in chunks:
         # Terms of a sum are separated by spaces, not commas.
         longer = lines[-1] + (" " if chunk.startswith(("= ", "+ ")) else ", ") + chunk if lines else chunk
-        if lines and ems(longer) * FONT_SIZE < 72 * max(width, 2.4):
+        if lines and fits(longer):
             lines[-1] = longer
-        else:
+        elif fits(chunk):
             lines.append(chunk)
+        else:
+            line = ""
+            for word in chunk.split(" "):
+                if line and not fits(f"{line} {word}"):
+                    lines.append(line)
+                    line = word
+                else:
+                    line = f"{line} {word}" if line else word
+            lines.append(line)
     return lines
 
 
 def labels_of(text: TextView) -> list[str]:
     return [shorten(label, LONGEST_LABEL) for label in display_tokens(text)]
-
-
-def ems(text: str) -> float:
-    """Return an upper estimate of the width of a text, in units of its font size."""
-    return max(sum(map(_em, line)) for line in text.split("\n"))
-
-
-def _em(character: str) -> float:
-    if unicodedata.combining(character):
-        return 0.0
-    return 1.05 if is_wide(character) else 0.6
-
-
-def is_wide(character: str) -> bool:
-    return unicodedata.east_asian_width(character) in ("W", "F")
 
 
 def written(value: float, decimals: int, sign: bool = False) -> str:
@@ -186,8 +218,3 @@ def _luminance(colour: Any) -> float:
         channel / 12.92 if channel <= 0.04 else ((channel + 0.055) / 1.055) ** 2.4 for channel in colour[:3]
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def inches_of(ax: Axes) -> tuple[float, float]:
-    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
-    return box.width, box.height

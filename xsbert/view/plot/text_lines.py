@@ -7,17 +7,14 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.text import Text
 
 from ...text.display import display_tokens
 from ...text.units import REST, SPECIAL, holds_text
 from ..protocols import TextView
 from .fonts import Fonts
-from .style import is_wide, written
+from .measure import is_wide, text_inches
 
 __all__ = ["RIGHT_TO_LEFT_MARK", "Block", "Piece", "Side", "lay_out_sides", "space_inches", "visual_order"]
 
@@ -84,22 +81,19 @@ class Block:
         return 1.75 * self.size / 72
 
 
-def lay_out_sides(
-    ax: Axes, sides: Sequence[Side], fonts: Fonts, size: float, width: float
-) -> tuple[list[Block], float]:
+def lay_out_sides(sides: Sequence[Side], fonts: Fonts, size: float, width: float) -> tuple[list[Block], float]:
     """Break the texts into lines of at most ``width`` inches. Also return the used height."""
     blocks, top = [], 0.0
     for side in sides:
-        pieces = _pieces(ax, side, fonts, size, width)
+        pieces = _pieces(side, fonts, size, width)
         lines = _break_lines(pieces, width, space_inches(size))
-        heading = f"{side.name}, sum {written(float(side.values[list(side.kept)].sum()), 3, sign=True)}"
-        block = Block(heading, lines, _is_right_to_left(side.text.text), width, top, size)
+        block = Block(side.name, lines, _is_right_to_left(side.text.text), width, top, size)
         blocks.append(block)
         top += block.line_height * (len(lines) + 1.4)
     return blocks, top
 
 
-def _pieces(ax: Axes, side: Side, fonts: Fonts, size: float, width: float) -> list[Piece]:
+def _pieces(side: Side, fonts: Fonts, size: float, width: float) -> list[Piece]:
     pieces = []
     right_to_left = _is_right_to_left(side.text.text)
     units = zip(side.words, side.values, side.text.roles, side.spaced, side.kept, strict=True)
@@ -110,9 +104,9 @@ def _pieces(ax: Axes, side: Side, fonts: Fonts, size: float, width: float) -> li
         if right_to_left and not _has_direction(word):
             # Brackets in right-to-left texts are mirrored.
             shown = RIGHT_TO_LEFT_MARK + shown
-        parts = [(shown, _text_inches(ax, shown, fonts, size))]
+        parts = [(shown, _text_inches(shown, fonts, size))]
         if parts[0][1] > width:
-            parts = _split(ax, shown, fonts, size, width)
+            parts = _split(shown, fonts, size, width)
         pieces += [
             Piece(part, float(value), not holds_text(role), spaced and place == 0, extent)
             for place, (part, extent) in enumerate(parts)
@@ -120,11 +114,11 @@ def _pieces(ax: Axes, side: Side, fonts: Fonts, size: float, width: float) -> li
     return pieces
 
 
-def _split(ax: Axes, word: str, fonts: Fonts, size: float, width: float) -> list[tuple[str, float]]:
+def _split(word: str, fonts: Fonts, size: float, width: float) -> list[tuple[str, float]]:
     """Split a word wider than a line: at spaces, or else anywhere except between a letter and its marks."""
 
     def fits(part: str) -> bool:
-        return _text_inches(ax, part, fonts, size) <= width
+        return _text_inches(part, fonts, size) <= width
 
     parts = [""]
     for chunk in re.findall(r"\S+\s*", word):
@@ -138,7 +132,7 @@ def _split(ax: Axes, word: str, fonts: Fonts, size: float, width: float) -> list
                     parts[-1] += character
                 else:
                     parts.append(character)
-    return [(part, _text_inches(ax, part, fonts, size)) for part in parts if part]
+    return [(part, _text_inches(part, fonts, size)) for part in parts if part]
 
 
 def _break_lines(pieces: list[Piece], width: float, space: float) -> list[list[Piece]]:
@@ -206,11 +200,8 @@ def _is_right_to_left(text: str) -> bool:
     return _has_direction(text) and _strong(text)[0] != "L"
 
 
-def _text_inches(ax: Axes, shown: str, fonts: Fonts, size: float) -> float:
-    fig: Any = ax.get_figure()
-    text = Text(0, 0, shown, fontsize=size, **fonts.style(shown))
-    text.set_figure(fig)
-    return text.get_window_extent(dpi=fig.dpi).width / fig.dpi + 0.12 * size / 72
+def _text_inches(shown: str, fonts: Fonts, size: float) -> float:
+    return text_inches(shown, size, fonts.style(shown)) + 0.12 * size / 72
 
 
 def space_inches(size: float) -> float:
