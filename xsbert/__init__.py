@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .evaluation.reference_tables import ReferenceChoice, ShiftCost
     from .evaluation.references import choose_reference, shift_cost
     from .factors.files import load_factors, save_factors
-    from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
+    from .models import XSBert, XSMPNet, XSRoberta, XSSparseEncoder, XSTransformer, wrap
     from .ranking.ranking import Ranking
     from .view.schemas import json_schema
 
@@ -32,6 +32,7 @@ __all__ = [
     "XSBert",
     "XSMPNet",
     "XSRoberta",
+    "XSSparseEncoder",
     "XSTransformer",
     "__version__",
     "aggregate",
@@ -47,6 +48,7 @@ __all__ = [
     "read_corpus",
     "save_factors",
     "shift_cost",
+    "wrap",
 ]
 
 # The package of each public name. Names are imported on first access, because importing torch takes seconds.
@@ -60,6 +62,7 @@ _MODULES = {
     "XSBert": "models",
     "XSMPNet": "models",
     "XSRoberta": "models",
+    "XSSparseEncoder": "models",
     "XSTransformer": "models",
     "aggregate": "corpus",
     "choose_reference": "evaluation",
@@ -74,6 +77,7 @@ _MODULES = {
     "read_corpus": "corpus",
     "save_factors": "factors",
     "shift_cost": "evaluation",
+    "wrap": "models",
 }
 
 # Modules that the documentation of version 0.1.0 named, for `from xsbert import retrieval` and xsbert.methods.METHODS.

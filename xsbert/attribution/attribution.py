@@ -22,7 +22,7 @@ from typing_extensions import Self, deprecated
 from .._utils.cached_property import cached_property
 from .._utils.checksummed_safetensors import reading
 from .._utils.deprecation import renamed_keywords
-from ..factors.text_factors import Settings, TextFactors, check_combinable, settings_of
+from ..factors.text_factors import Settings, TextFactors, check_combinable, joined, settings_of
 from ..view.effects import WordEffect, top_pairs, word_effects
 from ..view.mixins import PageMixin, PlotMixin
 from ..view.records import to_dict
@@ -78,6 +78,7 @@ class Attribution(PageMixin, PlotMixin):
         """
         check_similarity(similarity)
         check_combinable(a, b)
+        a, b = joined(a, b)
         names = ("n_steps", "n_looks", "n_float64")
         counts = {name: max(getattr(a.settings, name), getattr(b.settings, name)) for name in names}
         result = cls(a, b, similarity, replace(settings_of(a), **counts), **fields)

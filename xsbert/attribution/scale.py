@@ -22,4 +22,6 @@ def check_scalable(text: TextFactors, similarity: str) -> None:
 
 def length_of(text: TextFactors, similarity: str) -> float:
     """Return the divisor of inner products with an embedding."""
-    return float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
+    length = float(np.linalg.norm(text.embedding)) if similarity == "cosine" else text.normalisation
+    # The similarity to a text without any term is zero, as sentence-transformers has it.
+    return length or float(text.outputs is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from .._utils.memory import give_back_memory
 from .._utils.progress import Progress
 from .._utils.stacklevel import caller_level
-from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, settings_of
+from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, directions_of, settings_of
 from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
 from .fingerprint import model_fingerprint
@@ -31,6 +31,7 @@ from .tokenization import TokenizedText
 
 __all__ = [
     "BACKWARD_COST",
+    "Directions",
     "Run",
     "initial_factors",
     "numpy_of",
@@ -38,6 +39,9 @@ __all__ = [
     "reverse_is_cheaper",
     "spanning",
 ]
+
+Directions = np.ndarray | Callable[[TextFactors], np.ndarray]
+"""(K, E) directions; or what returns them for a text without factors, if each text has numbers of its own."""
 
 
 def initial_factors(
@@ -68,6 +72,7 @@ def initial_factors(
         normalisation=float(np.linalg.norm(embedding)) if model.normalised else 1.0,
         n_cut=text.n_cut,
         embedding_unshifted=unshifted[kept] if model.shift_added else None,
+        outputs=path.outputs,
         settings=Settings(
             model=model.label,
             layer=layer,
@@ -165,7 +170,7 @@ class Run:
     def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
         """Yield positions of texts to compute together, and update a progress bar that counts texts."""
         with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
-            for batch in batches(texts, self.reference):
+            for batch in batches(texts, self.reference, self.encoder.head.freezes):
                 for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
                     yield places
                     progress.update(len(places))
@@ -179,6 +184,9 @@ class Run:
         paths = paths_of(self.encoder, texts, self.reference, options)
         results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         n_outputs = len(results[0].embedding)
+        if not n_outputs:
+            # A sparse encoder finds no term in these texts.
+            return [replace(each.in_units(units), factor_error=0.0) for each in results]
         modes: list[Mode]
         if units == "tokens" and reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
             outputs = torch.eye(n_outputs, len(paths[0].f_x), device=self.model.device)
@@ -202,23 +210,28 @@ class Run:
         needed = np.vstack([known.factors, known.reference_term[None]])
         directions = needed[needed.any(1)]
         if len(directions) and reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
-            return self.pulled_back(long, directions).in_units(units), known
+            own = directions if known.outputs is None else lambda text: directions_of(text, known, directions)
+            return self.pulled_back(long, own).in_units(units), known
         return self.batch([long], self.options, units)[0], known
 
-    def pulled_back(self, text: TokenizedText, directions: np.ndarray) -> TextFactors:
+    def pulled_back(self, text: TokenizedText, directions: Directions) -> TextFactors:
         """Compute (S, E) factors, projected on the span of directions (K, E), which are not all zero."""
-        (found,) = self.projected([text], [spanning(directions)], self.options)
+        (found,) = self.projected([text], [lambda own: spanning(_in_numbers_of(own, directions))], self.options)
         return found.expanded()
 
     def projected(
         self,
         texts: Sequence[TokenizedText],
-        directions: Sequence[np.ndarray],
+        directions: Sequence[Directions],
         options: Options | None = None,
     ) -> list[ProjectedFactors]:
         """Compute the factors of a batch, each text projected on its own directions (K, E)."""
         options = replace(self.options, show_progress_bar=False) if options is None else options
         paths = paths_of(self.encoder, texts, self.reference, options)
+        described = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
+        directions = [_in_numbers_of(each, given) for each, given in zip(described, directions, strict=True)]
+        if not len(paths[0].f_x):
+            return [_without_numbers(each) for each in described]
         x = paths[0].x
         n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])
         wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
@@ -226,13 +239,13 @@ class Run:
         n_first = self._n_first(options, max(map(len, directions)))
         found = _checked(integrated(paths, options, [ReverseMode(each) for each in on_device], n_first), texts)
         results = []
-        for text, path, each, own, full in zip(texts, paths, found, directions, wide, strict=True):
+        for text, path, each, own, full in zip(described, paths, found, directions, wide, strict=True):
             values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)
             # Completeness in these directions, which includes the errors of nodes and rounding in this run.
             size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
             seen = _within_span(values.sum(0) - full @ change, own) / size
             known = {"factors": values, "known_residual": max(self._residual_of_nodes(path, each), seen)}
-            results.append(ProjectedFactors.of(_finished(self._described(text, path), each, **known), own))
+            results.append(ProjectedFactors.of(_finished(text, each, **known), own))
         _warn_unless_reached(results, options)
         return results
 
@@ -253,6 +266,24 @@ class Run:
 
     def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
         return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
+
+
+def _in_numbers_of(text: TextFactors, directions: Directions) -> np.ndarray:
+    """Return directions (K, E) in the numbers of a text, at least one of them."""
+    if callable(directions):
+        found = directions(text)
+    elif text.outputs is None:
+        return directions
+    else:
+        found = text.outputs.picked(directions)
+    # Two texts may have no term in common. Any direction then does.
+    return found if found.any() else np.eye(1, found.shape[1])
+
+
+def _without_numbers(text: TextFactors) -> ProjectedFactors:
+    """Return the projected factors of a text in which a sparse encoder finds no term."""
+    known = replace(text, factors=np.zeros((len(text.tokens), 1)), known_residual=0.0, factor_error=0.0)
+    return ProjectedFactors.of(known, np.zeros((1, 0)))
 
 
 def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[Integrated]:
@@ -317,5 +348,7 @@ def reverse_is_cheaper(n_directions: int, n_tokens: int, cost: float = BACKWARD_
 def spanning(vectors: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis (K, E) of the span of vectors (N, E), which are not all zero."""
     # numpy's SVD would leave threads spinning that slow down the model's.
+    if not vectors.shape[1]:
+        return vectors[:1]
     _, sizes, basis = (part.numpy() for part in torch.linalg.svd(torch.from_numpy(vectors), full_matrices=False))
     return basis[sizes > 1e-12 * sizes[0]]

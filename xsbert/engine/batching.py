@@ -22,16 +22,17 @@ __all__ = ["batches", "within_budget"]
 MAX_TEXTS, MAX_TOKENS = 32, 4096
 
 
-def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[list[int]]:
+def batches(texts: Sequence[TokenizedText], reference: Reference, alone: bool = False) -> Iterator[list[int]]:
     """Yield positions of texts that can be computed together: with the same f and one length, so without padding.
 
-    The longest come first, so that the progress bar overestimates the remaining time.
+    The longest come first, so that the progress bar overestimates the remaining time. ``alone`` yields texts one at a
+    time, because f depends on the text.
     """
     alike: dict[Any, list[int]] = {}
     for place, text in enumerate(texts):
         alike.setdefault(_kind(text, reference), []).append(place)
     for group in sorted(alike.values(), key=lambda group: -len(texts[group[0]].tokens)):
-        size = max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)))
+        size = 1 if alone else max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)))
         for start in range(0, len(group), size):
             yield group[start : start + size]
 

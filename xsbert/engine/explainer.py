@@ -13,7 +13,7 @@ from .._utils.sequences import as_entries
 from ..factors.text_factors import ProjectedFactors, TextFactors
 from ..integrated_jacobian.factors import feature_pairs
 from ..text.units import check_units
-from .batch_run import Run
+from .batch_run import Directions, Run
 from .failures import OF_A_TEXT, check_errors, skip_or_raise
 from .integration import placements
 from .options import Options
@@ -260,7 +260,7 @@ class Explainer:
     def projected(
         self,
         texts: Iterable[Text],
-        directions: Sequence[np.ndarray],
+        directions: Sequence[Directions],
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,
@@ -274,7 +274,8 @@ class Explainer:
         Args:
             texts: n texts, as for `factors`.
             directions: n arrays (K, E), with any K. Each text costs as much as the one of the same length with the
-                most directions.
+                most directions. Or n functions that return such an array for a text without factors, where each text
+                has numbers of its own (`TextFactors.outputs`).
             prompt, prompt_name, task: as for `factors`.
 
         Returns:
@@ -297,7 +298,7 @@ class Explainer:
             raise ValueError(
                 f"directions must hold one array for each text, got {len(directions)} for {len(tokenized)} texts"
             )
-        checked = [_checked_directions(each) for each in directions]
+        checked = [each if callable(each) else _checked_directions(each) for each in directions]
         run = Run(self.model, self.options, self.reference, self.layer)
         found: dict[int, ProjectedFactors] = {}
         for places in run.batched(tokenized):

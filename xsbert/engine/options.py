@@ -20,6 +20,7 @@ __all__ = ["OptionKeywords", "Options", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+KINKS = ("freeze", "integrate")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
@@ -35,6 +36,7 @@ class OptionKeywords(TypedDict, total=False):
     reference_positions: str | None
     max_steps: int
     derivative_dtype: str | None
+    kinks: str
     chunk_size: int | None
     memory_budget: float | None
     show_progress_bar: bool | None
@@ -61,6 +63,9 @@ class Options:
         derivative_dtype: ``"bfloat16"`` or ``"float16"`` computes the products of derivatives in linear layers in
             that precision, if this is faster on the hardware. The score does not change. The residuals include the
             error. None uses the model's dtype.
+        kinks: of sparse encoders, whose terms are maxima over tokens: ``"freeze"`` keeps the token that each term
+            comes from, and integrates its logit. ``"integrate"`` integrates maximum and activation as well, which
+            takes many times as many nodes. Other models have no kinks and ignore it.
         chunk_size: number of Jacobian-vector products computed at once. It bounds the memory and does not change
             the result. None chooses it automatically.
         memory_budget: maximum peak memory besides the model, in bytes, instead of a chunk size. The memory of a few
@@ -84,6 +89,7 @@ class Options:
     reference_positions: str | None = None
     max_steps: int = 512
     derivative_dtype: str | None = None
+    kinks: str = "freeze"
     chunk_size: int | None = None
     memory_budget: float | None = None
     show_progress_bar: bool | None = None
@@ -106,6 +112,8 @@ class Options:
         if self.derivative_dtype is not None and self.derivative_dtype not in DERIVATIVE_DTYPES:
             known = ", ".join(map(repr, DERIVATIVE_DTYPES))
             raise ValueError(f"derivative_dtype must be None or one of {known}, got {self.derivative_dtype!r}")
+        if self.kinks not in KINKS:
+            raise ValueError(f"kinks must be one of {', '.join(map(repr, KINKS))}, got {self.kinks!r}")
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
         for each in fields(self):

@@ -108,7 +108,9 @@ def factors_for_pairs(
         if one is not None and other is not None:
             partners[one.key][other.key] = None
             partners[other.key][one.key] = None
-    reverse = pulled_back_texts({key: len(text.tokens) for key, text in distinct.items()}, partners)
+    # Where texts have numbers of their own, the directions of several partners have no common ones.
+    lengths = {key: 0 if explainer.model.own_outputs else len(text.tokens) for key, text in distinct.items()}
+    reverse = pulled_back_texts(lengths, partners)
     own = [key for key in distinct if key not in set(reverse)]
     factors = explainer.factors_of([distinct[key] for key in own], units=units, errors=errors)
     known = dict(zip(own, factors, strict=True))

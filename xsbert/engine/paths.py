@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from ..integrated_jacobian.integrator import PathIntegrator
+from .heads import Frozen
 from .options import Options
 from .reference import Reference, reference_features
 from .split_model import RecordedPass, SplitModel
@@ -38,6 +40,8 @@ def paths_of(
         MemoryError: the budget is too small for a single product.
     """
     device = encoder.device
+    if encoder.head.freezes:
+        return [_frozen_path(encoder, text, reference, options) for text in texts]
     features = [batch_to_device(dict(text.features), device) for text in texts]
     referenced = reference_features(reference, features[0])
     if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
@@ -61,6 +65,28 @@ def paths_of(
     expected = torch.stack([f_r, *embeddings[1:]])
     _check_depends_on_states_alone(encoder, paths, expected)
     return paths
+
+
+def _frozen_path(encoder: SplitModel, text: TokenizedText, reference: Reference, options: Options) -> TextPath:
+    """Return the path of one text, whose f has its choices frozen."""
+    features = batch_to_device(dict(text.features), encoder.device)
+    at_text, (x, r), (y_x, y_r) = _recorded(encoder, [features], reference_features(reference, features))
+    for values, of in ((y_x, "embedding"), (y_r, "embedding of the reference")):
+        check_finite(values, f"the {of} of {text.name}, {text.text!r:.60},")
+    frozen = encoder.head.freeze(y_x, y_r, options.kinks == "integrate")
+    if torch.equal(features["input_ids"], reference_features(reference, features)["input_ids"]):
+        r, frozen = x, replace(frozen, f_r=frozen.f_x)
+    precise = encoder.function(at_text, choices=frozen.choices)
+    f = precise
+    if options.derivatives is not None:
+        f = encoder.function(at_text, options.derivatives, frozen.choices)
+    limits = WorkLimits(f, x, r, len(frozen.f_x), options)
+    other = None if f is precise else precise
+    fine = _in_float64(encoder, features, x, r, options, frozen)
+    path = TextPath(f, x, r, frozen.f_x, frozen.f_r, limits, fine, other, frozen.outputs)
+    if len(frozen.outputs):
+        _check_depends_on_states_alone(encoder, [path, path], torch.stack([path.f_r, path.f_x]))
+    return path
 
 
 def _recorded(
@@ -88,7 +114,11 @@ def _check_depends_on_states_alone(encoder: SplitModel, paths: Sequence[TextPath
     found = torch.cat(integrator.values([np.zeros(1)] * len(elsewhere)))
     gaps = (found - expected).double().norm(dim=1)
     tolerance = 0.05 if expected.dtype.itemsize == 2 else 1e-3
-    if (gaps > tolerance * expected.double().norm(dim=1)).any():
+    sizes = expected.double().norm(dim=1)
+    if encoder.head.freezes:
+        # No term that a text activates need be active at the reference: f(r) may be zero.
+        sizes = sizes.max().expand_as(sizes)
+    if (gaps > tolerance * sizes).any():
         raise ValueError(
             f"{encoder.model_name} cannot be explained at layer {encoder.layer}: its output depends on more than the "
             "hidden states that enter this layer"
@@ -96,7 +126,12 @@ def _check_depends_on_states_alone(encoder: SplitModel, paths: Sequence[TextPath
 
 
 def _in_float64(
-    encoder: SplitModel, features: dict[str, Any], x: Tensor, r: Tensor, options: Options
+    encoder: SplitModel,
+    features: dict[str, Any],
+    x: Tensor,
+    r: Tensor,
+    options: Options,
+    frozen: Frozen | None = None,
 ) -> Callable[[], TextPath] | None:
     """Return a cached function that creates the path in float64; None if x is not float32 or float64 is unsupported."""
     if x.dtype != torch.float32 or x.device.type == "mps":
@@ -105,11 +140,12 @@ def _in_float64(
     @cache
     def make() -> TextPath:
         fine = encoder.in_float64
-        f = fine.function(fine.record(features))
+        f = fine.function(fine.record(features), choices=None if frozen is None else frozen.choices)
         fine_x, fine_r = x.double(), r.double()
         ends = [fine_x, fine_r]
         (f_x,), (f_r,) = PathIntegrator(f, ends, ends).values([np.zeros(1)] * 2)
-        return TextPath(f, fine_x, fine_r, f_x, f_r, WorkLimits(f, fine_x, fine_r, len(f_x), options))
+        limits = WorkLimits(f, fine_x, fine_r, len(f_x), options)
+        return TextPath(f, fine_x, fine_r, f_x, f_r, limits, outputs=None if frozen is None else frozen.outputs)
 
     return make
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from .heads import Head
 from .reference import Reference
 
 __all__ = ["Explainable"]
@@ -52,6 +53,11 @@ class Explainable(Protocol):
         ...
 
     @property
+    def own_outputs(self) -> bool:
+        """Whether each text has numbers of its own, such as the terms that it activates; see `TextFactors.outputs`."""
+        ...
+
+    @property
     def reference(self) -> Reference:
         """The default reference of texts."""
         ...
@@ -63,6 +69,10 @@ class Explainable(Protocol):
 
     def unshifted_modules(self) -> list[nn.Module]:
         """Return the modules of f, the transformer first, without shift and trailing normalisation."""
+        ...
+
+    def head(self, modules: Sequence[nn.Module]) -> Head:
+        """Return what follows the encoder layers, for a private copy of `unshifted_modules`."""
         ...
 
     def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Mapping[str, Any]:

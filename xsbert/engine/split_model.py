@@ -6,6 +6,7 @@ setting. Nothing has to be restored after an exception, and other threads can us
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,7 +38,8 @@ class RecordedPass:
     hidden: Tensor
     """(B, S, H), the hidden states that enter layer l: x."""
     embeddings: Tensor
-    """(B, E), f(x): unshifted, before a trailing normalisation."""
+    """What the head returns, see `Head.record`: (B, E), f(x), unshifted and before a trailing normalisation; or (B, …)
+    if it freezes choices."""
     earlier: tuple[Any, ...]
     """Outputs of the layers before l."""
 
@@ -109,7 +111,8 @@ class SplitModel:
     ) -> None:
         self._model = model
         modules = private_copy(model.unshifted_modules(), dtype)
-        self._transformer, self._head = cast(Transformer, modules[0]), modules[1:]
+        self._transformer = cast(Transformer, modules[0])
+        self.head = model.head(modules)
         self.device = model.device
         self.model_name = type(self._transformer.model).__name__
         self.layer = layer
@@ -120,6 +123,8 @@ class SplitModel:
         self._n_layers = len(layers)
         for index, module in enumerate(layers[: layer + 1]):
             self._intercept(index, module)
+        if layer == self._n_layers and self.head.behind_base_model:
+            self._intercept_base_model(self._transformer.model.base_model)
 
     @cached_property
     def in_float64(self) -> SplitModel:
@@ -144,9 +149,9 @@ class SplitModel:
                     raise
                 check_positions(self._transformer, n_tokens, "the text", limit)
                 raise
-            if self.layer == self._n_layers:
+            if self.layer == self._n_layers and not self.head.behind_base_model:
                 self._recorded[self.layer] = output["token_embeddings"]
-            embeddings = self._pool(output)
+            embeddings = self.head.record(output)
         return RecordedPass(
             features=features,
             hidden=self._recorded[self.layer].detach(),
@@ -154,28 +159,27 @@ class SplitModel:
             earlier=tuple(self._recorded[index] for index in range(self.layer)),
         )
 
-    def function(self, recording: RecordedPass, derivative_dtype: torch.dtype | None = None) -> ModelTail:
+    def function(
+        self, recording: RecordedPass, derivative_dtype: torch.dtype | None = None, choices: Any = None
+    ) -> ModelTail:
         """Return f: (S, H) → (E,), the model from layer l on, for a recording of one text.
 
-        Linear layers compute products of derivatives in ``derivative_dtype``; None uses the model's dtype.
+        Linear layers compute products of derivatives in ``derivative_dtype``; None uses the model's dtype. ``choices``
+        are those of the text (`Frozen.choices`), if the head freezes any.
         """
-        return ModelTail(self, recording, derivative_dtype)
+        return ModelTail(self, recording, derivative_dtype, choices)
 
-    def run(self, recording: RecordedPass, entering: Tensor) -> Tensor:
+    def run(self, recording: RecordedPass, entering: Tensor, choices: Any = None) -> Tensor:
         """Return the embedding (E,) for hidden states (1, S, H) that enter layer l, with all else as recorded."""
         features = dict(recording.features)
-        if self.layer == self._n_layers:
-            return self._pool({**features, "token_embeddings": entering})[0]
+        if self.layer == self._n_layers and not self.head.behind_base_model:
+            return self.head.read({**features, "token_embeddings": entering}, choices)[0]
         self._replayed, self._entering = recording, entering
         try:
-            return self._pool(self._transformer(features))[0]
+            with self.head.reading(choices):
+                return self.head.read(self._transformer(features), choices)[0]
         finally:
             self._replayed, self._entering = None, None
-
-    def _pool(self, features: dict[str, Any]) -> Tensor:
-        for module in self._head:
-            features = module(features)
-        return features["sentence_embedding"]
 
     def _intercept(self, index: int, module: nn.Module) -> None:
         """Make a layer of the private copy record its input or output, or replay its output."""
@@ -200,6 +204,23 @@ class SplitModel:
 
         module.forward = forward
 
+    def _intercept_base_model(self, module: nn.Module) -> None:
+        """Make the base model of a transformer with a head record its last hidden states, or replay them."""
+        original = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            output = original(*args, **kwargs)
+            if self._replayed is None or self._entering is None:
+                self._recorded[self.layer] = output[0]
+                return output
+            if isinstance(output, tuple):
+                return (self._entering, *output[1:])
+            output = copy(output)
+            output["last_hidden_state"] = self._entering
+            return output
+
+        module.forward = forward
+
 
 def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) -> tuple[tuple, dict]:
     if args:
@@ -210,13 +231,16 @@ def _with_hidden(args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor) 
 class ModelTail:
     """f: (S, H) → (E,), the model from a layer on, with fast derivatives; see `SplitModel.function`."""
 
-    def __init__(self, encoder: SplitModel, recording: RecordedPass, derivative_dtype: torch.dtype | None) -> None:
+    def __init__(
+        self, encoder: SplitModel, recording: RecordedPass, derivative_dtype: torch.dtype | None, choices: Any = None
+    ) -> None:
         self._encoder, self._recording, self._derivative_dtype = encoder, recording, derivative_dtype
+        self._choices = choices
         self._reads: list[Any] = []
 
     def __call__(self, h: Tensor) -> Tensor:
         with Differentiable(self._reads, self._derivative_dtype, waits=False):
-            return self._encoder.run(self._recording, h.unsqueeze(0))
+            return self._encoder.run(self._recording, h.unsqueeze(0), self._choices)
 
     def along_token_scales(self, h: Tensor, vectors: Tensor, scales: Tensor) -> Tensor:
         """Return f(h + scales ∘ vectors), to be differentiated with respect to scales (S,) at zero.
@@ -224,4 +248,5 @@ class ModelTail:
         The products of linear layers with the vectors (S, H) are computed once for all directions.
         """
         with Differentiable(self._reads, self._derivative_dtype, waits=True):
-            return self._encoder.run(self._recording, scaled_tokens(h[None], vectors[None], scales[None, :, None]))
+            moved = scaled_tokens(h[None], vectors[None], scales[None, :, None])
+            return self._encoder.run(self._recording, moved, self._choices)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..factors.outputs import Outputs
 from ..integrated_jacobian.chunks import default_chunk_size
 from ..integrated_jacobian.functions import Function, PathFunction
 from ..integrated_jacobian.integrator import PathIntegrator, bytes_per_pass
@@ -88,6 +89,8 @@ class TextPath:
     precise: PathFunction | None = None
     """f with derivatives in the model's own precision, where those of ``f`` have less. Nodes are placed by it, so that
     rounding is not taken for the path."""
+    outputs: Outputs | None = None
+    """What the E numbers stand for, if each text has its own; None for a dense model."""
 
 
 def integrator_of(

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._utils.json_fields import read_entry, read_error, read_list, require
 from ..text.units import PROMPT, REST, SPECIAL, TEXT
+from .outputs import read_outputs
 from .text_factors import Settings, TextFactors
 
 __all__ = ["LARGEST", "check_numbers", "read_text", "to_entries"]
@@ -18,12 +19,14 @@ LARGEST = 1e140
 """Upper bound on sums over a text, absolute and relative to the norm of its embedding. It keeps all sums of products of
 two texts finite."""
 
-NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings")
+NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings", "outputs")
 
 
 def to_entries(text: TextFactors) -> dict[str, Any]:
     """Return everything but arrays and settings of a factor, as JSON can hold it."""
-    return {field.name: getattr(text, field.name) for field in fields(text) if field.name not in NOT_DESCRIBED}
+    entries = {field.name: getattr(text, field.name) for field in fields(text) if field.name not in NOT_DESCRIBED}
+    # Files of dense models are as in version 0.1.0.
+    return entries if text.outputs is None else {**entries, "outputs": text.outputs.to_entries()}
 
 
 def read_text(
@@ -46,7 +49,9 @@ def read_text(
         ValueError: Entries are missing or inconsistent.
     """
     n_units, width = arrays["factors"].shape
-    require(n_units > 0 and width > 0, f"{name}.factors are empty")
+    outputs = read_outputs(entries.get("outputs"), width, name)
+    # A sparse encoder may find no term in a text.
+    require(n_units > 0 and (width > 0 or outputs is not None), f"{name}.factors are empty")
     for key in arrays.keys() - {"factors"}:
         require(arrays[key].shape == (width,), f"{name}.{key} is not as wide as {name}.factors")
     text, prompt = read_entry(entries, "text", str), read_entry(entries, "prompt", str)
@@ -73,6 +78,7 @@ def read_text(
         embedding=arrays["embedding"],
         reference_term=arrays["reference_term"],
         embedding_unshifted=arrays.get("embedding_unshifted"),
+        outputs=outputs,
     )
     check_numbers(found, name)
     return found

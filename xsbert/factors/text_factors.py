@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -20,8 +20,9 @@ from ..text.units import (
     visible_span,
     word_groups,
 )
+from .outputs import Outputs, same_kind
 
-__all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable", "settings_of"]
+__all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable", "directions_of", "joined", "settings_of"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,9 @@ class TextFactors:
     embedding_unshifted: np.ndarray | None = field(default=None, repr=False)
     """(E,) embedding without the shift, normalised if the model normalises, float64. None unless the shift was added
     to a model that was neither trained nor saved with it."""
+    outputs: Outputs | None = field(default=None, repr=False)
+    """What the E numbers stand for, if each text has its own, such as the terms that a sparse encoder activates. None
+    for a dense model."""
 
     @cached_property
     def residual(self) -> float:
@@ -136,6 +140,18 @@ class TextFactors:
         gap = np.linalg.norm(self.factors.sum(0) - expected)
         return float(gap / np.linalg.norm(expected)) if gap else 0.0
 
+    def mapped(self, outputs: Outputs, numbers: Callable[[np.ndarray], np.ndarray]) -> TextFactors:
+        """Return the factor with other numbers, which ``numbers`` computes from arrays (…, E)."""
+        unshifted = self.embedding_unshifted
+        return replace(
+            self,
+            factors=numbers(self.factors),
+            embedding=numbers(self.embedding),
+            reference_term=numbers(self.reference_term),
+            embedding_unshifted=None if unshifted is None else numbers(unshifted),
+            outputs=outputs,
+        )
+
     def groups(self, units: str) -> list[list[int]]:
         """Return G lists of positions that `words` or, for ``"sentences"``, `over` sums.
 
@@ -143,8 +159,7 @@ class TextFactors:
         [[0], [1], [2, 3, 4], [5], [6]]
         """
         counted = replace(self, factors=np.eye(len(self.tokens)))
-        summed = counted.in_units(units).factors
-        return [np.flatnonzero(row).tolist() for row in summed]
+        return [np.flatnonzero(row).tolist() for row in counted.in_units(units).factors]
 
     def words(self) -> TextFactors:
         """Sum the tokens of each word. Special tokens stay separate.
@@ -291,10 +306,37 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
         if one != other:
             reason = _of_fingerprints(*settings) if name == "fingerprint" else f"{one!r} and {other!r}"
             raise ValueError(f"factors of different {name} cannot be combined: {reason}")
-    if a.embedding.shape != b.embedding.shape:
+    if not same_kind(a.outputs, b.outputs):
+        raise ValueError("factors of different kinds of outputs cannot be combined")
+    if a.outputs is None and a.embedding.shape != b.embedding.shape:
         raise ValueError(
             f"factors of different width cannot be combined: {len(a.embedding)} and {len(b.embedding)} dimensions"
         )
+
+
+def joined(a: TextFactors, b: TextFactors) -> tuple[TextFactors, TextFactors]:
+    """Bring the numbers of two texts together, so that number k of one meets number k of the other.
+
+    Texts of a dense model are returned unchanged.
+
+    Args:
+        a: Factors of text a, or of the query.
+        b: Factors of text b, or of the document.
+    """
+    if a.outputs is None or b.outputs is None:
+        return a, b
+    outputs, first, second = a.outputs.joined(b.outputs, a.embedding, b.embedding)
+    return a.mapped(outputs, first), b.mapped(outputs, second)
+
+
+def directions_of(side: TextFactors, other: TextFactors, vectors: np.ndarray) -> np.ndarray:
+    """Return vectors (…, E_b) of another text, such as its embedding, as directions (…, E_a) in the numbers of a text.
+
+    They are the vectors themselves for a dense model.
+    """
+    if side.outputs is None or other.outputs is None:
+        return vectors
+    return side.outputs.directions(other.outputs, side.embedding, other.embedding)(vectors)
 
 
 def _fields(text: TextFactors) -> dict[str, Any]:

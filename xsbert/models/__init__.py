@@ -1,10 +1,12 @@
-"""Sentence transformers that explain their similarities."""
+"""Models that explain their similarities."""
 
 from .architectures import XSBert, XSMPNet, XSRoberta
 from .checkpoints import load_model
 from .reference import ReferenceShift, ReferenceTransformer
 from .shift_warning import ShiftWarning
+from .sparse import XSSparseEncoder
 from .transformer import XSTransformer
+from .wrapping import wrap
 
 __all__ = [
     "ReferenceShift",
@@ -13,6 +15,8 @@ __all__ = [
     "XSBert",
     "XSMPNet",
     "XSRoberta",
+    "XSSparseEncoder",
     "XSTransformer",
     "load_model",
+    "wrap",
 ]

@@ -1,4 +1,4 @@
-"""`ExplainingTransformer`: explains single pairs and texts."""
+"""`ExplainingModel`: explains single pairs and texts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..engine import Explainer, Options
 from ..engine.options import takes_options
 from ..factors.text_factors import TextFactors
 from ..text.units import check_units
-from .loading import ReferencedTransformer
 from .pair_inputs import Sides, sides_of
+from .referenced import ReferencedModel
 from .shift_warning import warn_of_shift
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from ..engine import OptionKeywords
 
-__all__ = ["ExplainingTransformer"]
+__all__ = ["ExplainingModel"]
 
 
-class ExplainingTransformer(ReferencedTransformer):
-    """A sentence transformer with a reference, and the methods that explain one pair or single texts."""
+class ExplainingModel(ReferencedModel):
+    """A model with a reference, and the methods that explain one pair or single texts."""
 
     @takes_options
     def explainer(self, **options: Unpack[OptionKeywords]) -> Explainer:

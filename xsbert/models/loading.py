@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
-from os import PathLike, fspath
+from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
-from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from typing_extensions import Self
 
-from .._utils.validation import check_keywords, keywords_of
-from ..engine.preconditions import check_not_to_be_quantised
-from ..engine.reference import Reference, chosen_reference, default_reference, positions_of_reference, resolve_reference
-from ..engine.split_model import encoder_layers
-from .admission import check_supported, damaged_weights
+from ..engine.heads import Head, PooledHead
+from ..engine.reference import Reference, chosen_reference, default_reference, resolve_reference
+from .admission import check_supported
 from .card import add_shift_note
 from .checkpoint_checks import Source, check_architecture, check_loaded, check_saved_type, source_of
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
+from .referenced import ReferencedModel
 
 __all__ = ["ReferencedTransformer"]
 
@@ -33,11 +31,8 @@ OUR_MODULES = {
 PUBLISHED_MODULE = "xsbert.models.ShiftingReferenceTransformer"
 
 
-class ReferencedTransformer(SentenceTransformer):
+class ReferencedTransformer(ReferencedModel, SentenceTransformer):
     """A sentence transformer that can be explained, with a reference and an optional shift."""
-
-    model_types: ClassVar[tuple[str, ...] | None] = None
-    """The transformers model types that the class supports, None for any."""
 
     def __init__(
         self,
@@ -48,22 +43,8 @@ class ReferencedTransformer(SentenceTransformer):
         reference_positions: str | None = None,
         **kwargs: Any,
     ) -> None:
-        for name in ("model_kwargs", "config_kwargs"):
-            check_not_to_be_quantised(name, kwargs.get(name))
-        if model_name_or_path is None and kwargs.get("modules") is None:
-            raise TypeError("model_name_or_path must be a model id or the path of a folder, unless modules are given")
-        # SentenceTransformer accepts only strings.
-        path = None if model_name_or_path is None else fspath(model_name_or_path)
-        try:
-            super().__init__(path, **kwargs)
-        except TypeError:
-            own = ("shift", "reference", "reference_positions")
-            check_keywords(kwargs, [*keywords_of(SentenceTransformer.__init__), *own])
-            raise
-        except SafetensorError as error:
-            raise OSError(
-                f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
-            ) from error
+        own = ("shift", "reference", "reference_positions")
+        self._load(SentenceTransformer, model_name_or_path, kwargs, own)
         self._set_up(shift, reference, reference_positions)
         # It can hold an access token, which must not be kept or pickled.
         source = vars(self).pop("_source", None)
@@ -95,11 +76,7 @@ class ReferencedTransformer(SentenceTransformer):
                 f"model must be a SentenceTransformer, got {type(model).__name__}; cross-encoders and sparse or "
                 "multi-vector encoders do not embed a text as one vector"
             )
-        wrapped = cls.__new__(cls)
-        vars(wrapped).update(vars(model))
-        wrapped._modules = OrderedDict(model._modules)
-        wrapped.model_card_data = copy.copy(model.model_card_data)
-        wrapped.model_card_data.register_model(wrapped)
+        wrapped = cls._sharing(model)
         wrapped._set_up(shift, reference, reference_positions)
         source = source_of(model)
         if source is not None:
@@ -109,47 +86,9 @@ class ReferencedTransformer(SentenceTransformer):
             check_loaded(wrapped, source, is_new=False)
         return wrapped
 
-    _reference: Reference
-
-    @property
-    def n_layers(self) -> int:
-        """Number of encoder layers, L."""
-        return len(encoder_layers(self._transformer))
-
-    @property
-    def shifted(self) -> bool:
-        """Whether the embedding of the reference is subtracted from embeddings."""
-        return any(isinstance(module, ReferenceShift) for module in self)
-
-    @property
-    def normalised(self) -> bool:
-        """Whether the last module divides embeddings by their norms."""
-        return isinstance(self[len(self) - 1], Normalize)
-
-    @property
-    def reference(self) -> Reference:
-        """The default reference of texts."""
-        return self._reference
-
-    @property
-    def reference_positions(self) -> str:
-        """Positions of the tokens of the reference: ``"text"`` or ``"padding"``."""
-        return positions_of_reference(self._transformer, self._reference)
-
-    @property
-    def shift_added(self) -> bool:
-        """Whether the shift was added to a model that was neither trained nor saved with it.
-
-        The model's own scores are then those without the shift. Results report them as ``score_unshifted``. `train`,
-        which the Trainer calls, resets the property, because later training includes the shift.
-        """
-        return any(isinstance(module, ReferenceShift) and module.added for module in self)
-
-    @property
-    def label(self) -> str:
-        """Display name: the model's id, or the end of its path."""
-        name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
-        return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
+    def head(self, modules: Sequence[nn.Module]) -> Head:
+        """Return pooling and dense modules, for a private copy of `unshifted_modules`."""
+        return PooledHead(modules[1:])
 
     def unshifted_modules(self) -> list[nn.Module]:
         """Return the modules of f, without reference, shift and trailing normalisation. Weights are shared."""
@@ -159,12 +98,6 @@ class ReferencedTransformer(SentenceTransformer):
         if isinstance(modules[0], ReferenceTransformer):
             modules[0] = ReferenceTransformer.from_transformer(modules[0], None)
         return modules
-
-    @property
-    def _transformer(self) -> Transformer:
-        first = self[0]
-        assert isinstance(first, Transformer)  # `check_supported` has checked it
-        return first
 
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         check_supported(self, self.model_types)

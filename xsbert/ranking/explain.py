@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sentence_transformers import SentenceTransformer, util
+from sentence_transformers import util
 from torch import Tensor
 
 from .._utils.stacklevel import caller_level
 from ..attribution.scale import check_scalable
 from ..engine import Explainer
-from ..engine.batch_run import reverse_is_cheaper, spanning
+from ..engine.batch_run import Directions, reverse_is_cheaper, spanning
 from ..engine.failures import OF_A_TEXT
 from ..engine.position_limit import length_limit, may_exceed_positions, position_limit
 from ..engine.preconditions import check_run
 from ..engine.private_copy import private_model
 from ..engine.protocol import Explainable
 from ..engine.tokenization import Prompt, TokenizedText
-from ..factors.text_factors import TextFactors
+from ..factors.text_factors import TextFactors, directions_of
 from ..text.passages import passages_of
 from .hit import Hit, Passage
 from .ranking import Ranking
@@ -48,7 +48,7 @@ def check_prompt_of_both(explainer: Explainer, prompt: Any, prompt_name: Any) ->
 
 
 def explained_ranking(
-    model: SentenceTransformer,
+    model: Any,
     explainer: Explainer,
     query: str,
     documents: Any,
@@ -90,7 +90,7 @@ def explained_ranking(
     return ranking
 
 
-def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
+def _encoded(model: Any, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
     if may_exceed_positions(explainer.model[0]):
         for place, text in enumerate(texts):
             explainer.tokenized(text, prompt, name=f"documents[{place}]", warn=False)
@@ -99,7 +99,7 @@ def _encoded(model: SentenceTransformer, texts: list[str], prompt: Prompt, expla
 
 
 def _best_by_passages(
-    model: SentenceTransformer,
+    model: Any,
     query: Tensor,
     documents: Sequence[Retrieved],
     prompt: Prompt,
@@ -237,7 +237,12 @@ def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedT
 def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
     """Compute the factors of each text along the query's embedding."""
     direction = query.embedding[None] / np.linalg.norm(query.embedding)
-    return [*explainer.projected(texts, [direction] * len(texts))]
+    return [*explainer.projected(texts, [_directions(query, direction)] * len(texts))]
+
+
+def _directions(query: TextFactors, vectors: np.ndarray) -> Directions:
+    """Return directions (K, E) of the query for the projected factors of other texts."""
+    return vectors if query.outputs is None else lambda text: directions_of(text, query, vectors)
 
 
 def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
@@ -247,7 +252,7 @@ def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[Tok
     short = [at for at in range(len(texts)) if at not in set(long)]
     found: dict[int, TextFactors] = {}
     if long:
-        projected = explainer.projected([texts[at] for at in long], [basis] * len(long))
+        projected = explainer.projected([texts[at] for at in long], [_directions(query, basis)] * len(long))
         found.update(zip(long, (each.expanded() for each in projected), strict=True))
     if short:
         found.update(zip(short, explainer.factors_of([texts[at] for at in short]), strict=True))

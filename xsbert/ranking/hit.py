@@ -11,8 +11,9 @@ from .._utils.cached_property import cached_property
 from .._utils.deprecation import renamed_keywords
 from .._utils.validation import checked_integer
 from ..attribution.attribution import Attribution
+from ..attribution.scale import length_of
 from ..factors.contributions import Contributions, by_sentence, contributions_of, summed_contributions
-from ..factors.text_factors import ProjectedFactors, TextFactors
+from ..factors.text_factors import ProjectedFactors, TextFactors, directions_of
 from ..text.marks import Highlight, marked_spans, tagged
 from ..text.units import check_units
 from .highlights import highlights_of
@@ -73,11 +74,11 @@ class Hit:
         self._require_explained()
         if self.units == "sentences" and len(self.passages) > 1:
             return by_sentence(self.over("words").document)
-        direction = self.query_factors.embedding
+        query = self.query_factors
         parts = [
             contributions_of(
                 passage.side.in_units(self.units),
-                direction,
+                directions_of(passage.side, query, query.embedding),
                 self._scale(passage),
                 text=self.text,
                 start=passage.start,
@@ -92,7 +93,11 @@ class Hit:
         self._require_explained()
         units = "tokens" if self.units == "tokens" else "words"
         known = self.query_factors.in_units(units)
-        parts = [contributions_of(known, passage.side.embedding, self._scale(passage)) for passage in self.passages]
+        parts = [
+            contributions_of(known, directions_of(known, side, side.embedding), self._scale(passage))
+            for passage in self.passages
+            for side in [passage.side]
+        ]
         weights = np.array([passage.weight for passage in self.passages])
         values = weights @ np.array([part.values for part in parts])
         return replace(parts[0], values=values, baseline=float(weights @ [part.baseline for part in parts]))
@@ -246,9 +251,7 @@ class Hit:
 
     def _scale(self, passage: Passage) -> float:
         """Return the scale c of the score of the query and one passage."""
-        if self.similarity == "cosine":
-            return float(np.linalg.norm(self.query_factors.embedding) * np.linalg.norm(passage.side.embedding))
-        return self.query_factors.normalisation * passage.side.normalisation
+        return length_of(self.query_factors, self.similarity) * length_of(passage.side, self.similarity)
 
     def __repr__(self) -> str:
         how = "not explained" if self.reason else f"{len(self.document.units)} {self.units}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer, util
+from sentence_transformers import util
 from torch import Tensor
 
 from .._utils.sequences import as_entries
@@ -58,7 +58,7 @@ class Scored:
     n_passages: int
 
 
-def checked_embeddings(embeddings: Any, n_documents: int, model: SentenceTransformer) -> Tensor:
+def checked_embeddings(embeddings: Any, n_documents: int, model: Any) -> Tensor:
     """Return (n, E) embeddings of documents on the model's device.
 
     Raises:

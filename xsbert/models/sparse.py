@@ -1,0 +1,128 @@
+"""`XSSparseEncoder`: a sparse encoder that explains its own similarities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, cast
+
+from sentence_transformers import SparseEncoder
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SpladePooling
+from torch import nn
+from typing_extensions import Self
+
+from ..engine.heads import Head
+from ..engine.preconditions import check_not_quantised
+from ..engine.reference import default_reference, resolve_reference
+from ..engine.sparse_heads import AutoencoderHead, SpladeHead
+from ..engine.split_model import encoder_layers
+from .comparing import ComparingModel
+
+__all__ = ["XSSparseEncoder"]
+
+OPTIONS = ("reference", "reference_positions")
+SUPPORTED = "a masked language model with a SpladePooling, or a Transformer with a Pooling and a SparseAutoEncoder"
+
+
+class XSSparseEncoder(ComparingModel, SparseEncoder):
+    """A SPLADE model or a sparse autoencoder with `attribute_prediction`.
+
+    Scores, parts and errors are those of other models. The numbers of its embedding are terms of the vocabulary, so a
+    result also splits the score by terms, see `Attribution.terms`. Layer L is the state that enters the head of the
+    masked language model.
+
+    Args:
+        model_name_or_path: a model id or a local path, as for `SparseEncoder`.
+        reference, reference_positions: as for `XSTransformer`.
+        **kwargs: as for `SparseEncoder`.
+
+    Raises:
+        ValueError: this kind of model cannot be explained (the message gives the reason), the tokenizer does not
+            have the reference token, or the model does not support the positions.
+        OSError: the weights cannot be read.
+    """
+
+    truncate_dim = None
+    own_outputs = True
+
+    def __init__(
+        self,
+        model_name_or_path: str | PathLike[str] | None = None,
+        *,
+        reference: str | None = None,
+        reference_positions: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._load(SparseEncoder, model_name_or_path, kwargs, OPTIONS)
+        self._set_up(reference, reference_positions)
+
+    @classmethod
+    def wrap(
+        cls, model: SparseEncoder, *, reference: str | None = None, reference_positions: str | None = None
+    ) -> Self:
+        """Wrap a loaded `SparseEncoder` without loading it again. The weights are shared.
+
+        Raises:
+            TypeError: ``model`` is not a `SparseEncoder`.
+            ValueError: as for the class.
+        """
+        if not isinstance(model, SparseEncoder):
+            raise TypeError(f"model must be a SparseEncoder, got {type(model).__name__}; xsbert.wrap takes any model")
+        wrapped = cls._sharing(model)
+        wrapped._set_up(reference, reference_positions)
+        return wrapped
+
+    def head(self, modules: Sequence[nn.Module]) -> Head:
+        """Return pooling or autoencoder, for a private copy of `unshifted_modules`."""
+        last = modules[-1]
+        if isinstance(last, SpladePooling):
+            network = cast(Transformer, modules[0]).model
+            return SpladeHead(network, last, self.max_active_dims, self._term_labels)
+        return AutoencoderHead(modules[1:-1], cast(SparseAutoEncoder, last), self.max_active_dims)
+
+    def unshifted_modules(self) -> list[nn.Module]:
+        """Return all modules. Weights are shared."""
+        return list(self)
+
+    def _term_labels(self, ids: Sequence[int]) -> list[str]:
+        """Return the terms of the vocabulary, without the marks of word starts."""
+        tokens: list[str | None] = self.tokenizer.convert_ids_to_tokens(list(ids))
+        # The output layer may be wider than the vocabulary, for the hardware.
+        return [
+            f"term {at}" if token is None else token.lstrip("▁Ġ") or token
+            for at, token in zip(ids, tokens, strict=True)
+        ]
+
+    def _set_up(self, reference: str | None, positions: str | None) -> None:
+        _check_supported(self)
+        if reference is None:
+            reference = "pad" if positions == "padding" else default_reference(self._transformer)
+        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
+
+
+def _check_supported(model: SparseEncoder) -> None:
+    """Reject a model that cannot be explained.
+
+    Raises:
+        ValueError: the message gives the reason.
+    """
+    if model.backend != "torch":
+        raise ValueError(f"only the torch backend can be differentiated, got backend={model.backend!r}")
+    first, last = model[0], model[len(model) - 1]
+    names = ", ".join(type(module).__name__ for module in model)
+    if not isinstance(first, Transformer):
+        raise ValueError(f"a sparse encoder with the modules {names} cannot be explained: xsbert needs {SUPPORTED}")
+    check_not_quantised(model)
+    encoder_layers(first)
+    if isinstance(last, SpladePooling) and len(model) == 2 and first.transformer_task == "fill-mask":
+        decoder = first.model.get_output_embeddings()
+        if type(decoder) is not nn.Linear:
+            raise ValueError(
+                f"the logits of {type(first.model).__name__} come from {type(decoder).__name__}: xsbert needs a linear "
+                "layer, of which it computes the rows of active terms alone. Merge adapters into it before"
+            )
+        return
+    if isinstance(last, SparseAutoEncoder) and any(isinstance(module, Pooling) for module in model):
+        return
+    raise ValueError(f"a sparse encoder with the modules {names} cannot be explained: xsbert needs {SUPPORTED}")
