@@ -196,6 +196,9 @@ class Run:
 
     def pair(self, long: TokenizedText, short: TokenizedText) -> tuple[TextFactors, TextFactors]:
         """Compute the factors of both texts, those of the longer one by the cheaper direction."""
+        if self.options.memory_budget is None and len([*batches([long, short], self.reference)]) == 1:
+            of_long, of_short = self.batch([long, short], self.options, "tokens")
+            return of_long, of_short
         (known,) = self.batch([short], self.options, "tokens")
         needed = np.vstack([known.factors, known.reference_term[None]])
         directions = needed[needed.any(1)]
