@@ -159,7 +159,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--model", default="sentence-transformers/all-MiniLM-L6-v2", help="Hub id or path (default: %(default)s)")
     add("--output", type=Path, required=True, help="folder for the model, its checkpoints and report.json")
     add("--shift", action=argparse.BooleanOptionalAction, default=True, help="subtract the reference's embedding")
-    add("--reference", help="reference token: pad (default), unk, mask, or any token of the vocabulary")
+    add("--reference", help="reference token: unk (default), pad, mask, or any token of the vocabulary")
     add("--reference-positions", choices=("text", "padding"), help="of the reference's tokens (default: text)")
     add("--loss", choices=("cosine", "dot"), default="cosine", help="similarity that is fitted (default: cosine)")
 
@@ -433,7 +433,7 @@ def load_model(options: argparse.Namespace, device: str) -> XSTransformer:
             device=device,
         )
         if options.shift and not model.shifted:
-            how = {"reference": options.reference or "pad", "reference_positions": options.reference_positions}
+            how = {"reference": options.reference, "reference_positions": options.reference_positions}
             model = XSTransformer.wrap(model, shift=True, **how)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())

@@ -1,6 +1,7 @@
 """Factors are combined if, and only if, one model made them: its name and folder do not count."""
 
 import copy
+import ctypes
 import pickle
 from dataclasses import replace
 from functools import partial
@@ -108,6 +109,64 @@ CHANGES = {
     "a switch": lambda model: setattr(layer(model).attention.self, "is_causal", True),
     "a setting of a module by numpy": lambda model: setattr(layer(model).output.LayerNorm, "eps", np.float32(1e-2)),
 }
+
+
+def by_numpy(model):
+    large(model).detach().numpy()[3, 4] += 1e-4
+
+
+def through_a_pointer(model):
+    ctypes.c_float.from_address(large(model).data_ptr() + 4 * 11).value += 1e-4
+
+
+def by_another_storage(model):
+    other = large(model).detach().clone()
+    other[0, 0] += 1e-4
+    large(model).set_(other)
+
+
+def loaded(model):
+    model.load_state_dict({name: 1.001 * value for name, value in model.state_dict().items()})
+
+
+def another_parameter(model):
+    layer(model).output.dense.weight = torch.nn.Parameter(large(model).detach() * 1.001)
+
+
+def stepped(model):
+    weight = large(model)
+    weight.grad = torch.ones_like(weight)
+    torch.optim.SGD([weight], lr=1e-5).step()
+
+
+# Writes that torch counts, and writes that it does not.
+BEHIND_ITS_BACK = {
+    "a view of numpy": by_numpy,
+    "a pointer": through_a_pointer,
+    "an alias": lambda model: large(model).detach()[5].add_(1e-4),
+    "another storage": torch.no_grad()(by_another_storage),
+    "another storage as data": lambda model: setattr(large(model), "data", large(model).data * 1.001),
+    "another parameter": another_parameter,
+    "load_state_dict": loaded,
+    "a step of an optimiser": stepped,
+    "an exchange of values within a weight": lambda model: large(model).data[2:4].copy_(large(model).data[[3, 2]]),
+    "weights exchanged between layers": lambda model: torch.utils.swap_tensors(
+        layer(model).attention.self.query.weight, layer(model).attention.self.key.weight
+    ),
+    "a computed weight": lambda model: torch.nn.utils.parametrizations.weight_norm(layer(model).output.dense),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND_ITS_BACK)
+def test_writes_are_seen_however_they_are_made(own, name):
+    """Also between two calls of one explainer, which keeps nothing of the weights."""
+    explainer = own.explainer(**FEW)
+    (before,) = explainer.factors(TEXTS[:1])
+    BEHIND_ITS_BACK[name](own)
+    (after,) = explainer.factors(TEXTS[:1])
+    assert after.settings.fingerprint != before.settings.fingerprint
+    with pytest.raises(ValueError, match="factors of different fingerprint cannot be combined"):
+        Attribution.of(before, after, "cosine")
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -285,9 +344,10 @@ def test_sums_of_any_dtype_and_size(dtype, size):
 def test_sums_are_the_same_on_other_devices(monkeypatch):
     words = torch.randint(-(2**62), 2**62, (37, fingerprint.ROW), generator=torch.Generator().manual_seed(1)) * 3
     multipliers = torch.from_numpy(fingerprint._multipliers())
+    expected = fingerprint._row_sums(words)
     for rows in (1, 5, 37, 100):
         monkeypatch.setattr(fingerprint, "PIECE", rows * fingerprint.ROW)
-        assert torch.equal(fingerprint._sums_on_device(words, multipliers), fingerprint._sums(words))
+        assert torch.equal(fingerprint._sums_on_device(words, multipliers), expected)
     assert fingerprint._sums_on_device(words[:0], multipliers).shape == (0,)
 
 

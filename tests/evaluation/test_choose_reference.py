@@ -1,5 +1,6 @@
 """The comparison of references on texts without annotation, and the reference that is taken where none is named."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +12,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from tests.evaluation.test_shift_cost import SCORES, TEXTS_A, TEXTS_B
 from tests.pairs import PAIRS
 from tests.tiny_models import save_tiny_model
-from xsbert import XSTransformer, choose_reference, shift_cost
+from xsbert import XSTransformer, choose_reference, faithfulness, shift_cost
+from xsbert.evaluation import references
 
 TEXTS = list(dict.fromkeys(TEXTS_A))
 
@@ -68,6 +70,60 @@ def test_real_weights_prefer_the_unknown_token(plain):
     assert np.array_equal(plain.encode("A text."), before)
 
 
+@pytest.mark.slow
+def test_one_call_gives_both_answers(plain):
+    """Faithfulness by removed words decides for the model as it is, rank agreement for an exact one."""
+    pairs = [(place, place + 1) for place in range(0, 48, 2)]
+    texts = [text for pair in PAIRS[:24] for text in pair]
+    choice = choose_reference(plain, texts, pairs=pairs, references=["mask", "unk"], n_explained=12)
+    direct = faithfulness(
+        XSTransformer.wrap(plain),
+        [PAIRS[round(place)] for place in np.linspace(0, 23, 12)],
+        methods=["integrated"],
+        references=["mask", "unk"],
+        operators=["remove"],
+        show_progress_bar=False,
+    )
+    found = [choice.faithfulness.estimate(place, operator="remove") for place in range(2)]
+    assert found == [direct.estimate(place, operator="remove") for place in range(2)]
+    assert choice.for_explaining.reference == "[UNK]" == direct.recommended[1]
+    assert choice.for_exact.reference == "[UNK]"
+    assert "To explain the model as it is: [UNK] (the interactions follow" in str(choice)
+    assert "To make an exact model: [UNK]" in choice._repr_html_()
+    # What cannot be told apart is decided by the effect of the shift.
+    other = replace(choice, rows=choice.rows[::-1], faithfulness=tied(choice.faithfulness))
+    assert other.for_explaining is other.for_exact
+
+
+def tied(table):
+    """With numbers that are the same for all references."""
+    return replace(table, rows=tuple(replace(row, numbers=table.rows[0].numbers) for row in table.rows))
+
+
+def test_without_enough_texts_one_answer_is_missing(tiny):
+    choice = choose_reference(tiny, TEXTS[:5])
+    assert choice.faithfulness is None
+    assert choice.for_explaining is None
+    assert "To explain the model as it is: not measured" in str(choice)
+    assert choose_reference(tiny, TEXTS, n_explained=0).faithfulness is None
+
+
+def test_a_prompt_is_part_of_what_is_explained(tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(references, "faithfulness", lambda model, pairs, **_: seen.append((model, pairs)))
+    choose_reference(tiny, TEXTS, prompt="the old ", references=["unk"])
+    ((model, pairs),) = seen
+    assert len(pairs) <= 20
+    assert model.explainer().tokenized(pairs[0][0]).prompt == "the old "
+    assert "given" not in tiny.prompts
+
+
+def test_each_text_is_explained_with_the_nearest():
+    places = np.array([*combinations(range(4), 2)]).T
+    scores = np.array([0.1, 0.9, 0.2, 0.3, 0.8, 0.4])  # 01, 02, 03, 12, 13, 23
+    assert references._nearest(places, scores, 4).T.tolist() == [[0, 2], [1, 3]]
+
+
 def test_named_references(tiny):
     choice = choose_reference(tiny, TEXTS, references=["mask", "tree"])
     assert [row.reference for row in choice.rows] == ["<mask>", "tree"]
@@ -86,11 +142,18 @@ def test_of_many_texts_some_are_taken_at_even_distances(tiny):
 
 def test_it_prints_as_a_table(tiny):
     choice = choose_reference(tiny, TEXTS, references=["mask"])
-    title, *lines = str(choice).splitlines()
-    assert title == f"cosine similarity on {choice.n_pairs} pairs, shifted against unshifted"
+    title, *lines, _, _ = str(choice).splitlines()
+    n_explained = choice.faithfulness.n_pairs
+    scores = f"cosine similarity; scores shifted against unshifted on {choice.n_pairs} pairs"
+    assert title == f"{scores}, faithfulness on {n_explained}"
     assert len({len(line) for line in lines}) == 1
-    assert lines[1].split() == ["<mask>", f"{choice.best.rank_agreement:.4f}", f"{choice.best.mean_change:.4f}"]
-    assert "<td>&lt;mask></td>" in choice._repr_html_()
+    name, *_, agreement, change = lines[1].split()
+    assert [name, agreement, change] == [
+        "<mask>",
+        f"{choice.best.rank_agreement:.4f}",
+        f"{choice.best.mean_change:.4f}",
+    ]
+    assert "<td>&lt;mask&gt;</td>" in choice._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +167,7 @@ def test_it_prints_as_a_table(tiny):
         ({"pairs": [(0, 1), (1, -1)]}, IndexError, r"pairs\[1\]"),
         ({"pairs": [(0, 1), ("a cat", "dog")]}, TypeError, r"pairs\[1\] must be two places"),
         ({"pairs": [(0, 1, 2)]}, TypeError, r"pairs\[0\] must be two places"),
+        ({"n_explained": 9}, ValueError, "n_explained must be 0 or at least 10, got 9"),
         ({"max_texts": 2}, ValueError, "max_texts must be at least 3"),
         ({"references": []}, ValueError, "at least one token, got none"),
         ({"references": "pad"}, TypeError, "sequence of strings"),

@@ -56,6 +56,8 @@ def ignore_global_hooks(module: nn.Module) -> None:
 
 
 def _call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not module._forward_pre_hooks and not module._forward_hooks:
+        return module.forward(*args, **kwargs)
     for key, hook in list(module._forward_pre_hooks.items()):
         if key in module._forward_pre_hooks_with_kwargs:
             changed = hook(module, args, kwargs)

@@ -206,6 +206,10 @@ class Run:
 
     def pair(self, long: TokenizedText, short: TokenizedText, units: str) -> tuple[TextFactors, TextFactors]:
         """Compute the factors of both texts, those of the longer one by the cheaper direction."""
+        together = [*batches([long, short], self.reference, self.encoder.head.freezes)]
+        if self.options.memory_budget is None and len(together) == 1:
+            of_long, of_short = self.batch([long, short], self.options, units)
+            return of_long, of_short
         (known,) = self.batch([short], self.options, units)
         needed = np.vstack([known.factors, known.reference_term[None]])
         directions = needed[needed.any(1)]

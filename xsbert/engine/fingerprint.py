@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from numbers import Integral, Real
@@ -80,9 +80,11 @@ def model_fingerprint(model: Iterable[nn.Module], reference: Reference) -> str:
         the kind of fingerprint, a colon, and 32 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    digest.update(json.dumps([asdict(reference), *map(_described, model)], sort_keys=True, default=_type_name).encode())
+    modules = [(module, list(acting_parts(_holder(module)))) for module in model]
+    described = [_described(module, parts) for module, parts in modules]
+    digest.update(json.dumps([asdict(reference), *described], sort_keys=True, default=_type_name).encode())
     names, sums, known = [], [], {}
-    for name, weight in _weights(model):
+    for name, weight in _weights(parts for _, parts in modules):
         # Modules that share a weight are equivalent to modules with equal weights.
         if id(weight) not in known:
             known[id(weight)] = _row_sums(weight.detach())
@@ -95,11 +97,10 @@ def model_fingerprint(model: Iterable[nn.Module], reference: Reference) -> str:
     return f"{KIND}:{digest.hexdigest()[:32]}"
 
 
-def _described(module: nn.Module) -> list[Any]:
+def _described(module: nn.Module, parts: Sequence[Part]) -> list[Any]:
     """Return the class, the settings and the parts of a module."""
     settings_of: Callable[[], Any] = getattr(module, "get_config_dict", dict)
     described = [_type_name(module), _settings(settings_of())]
-    parts = list(acting_parts(_holder(module)))
     if isinstance(module, Transformer):
         described += [_type_name(parts[0].module), _settings(module.config.to_diff_dict())]
     return [*described, *_parts(parts)]
@@ -159,10 +160,10 @@ def _type_name(value: Any) -> str:
     return type(value).__name__
 
 
-def _weights(model: Iterable[nn.Module]) -> Iterator[tuple[str, Tensor]]:
+def _weights(modules: Iterable[Sequence[Part]]) -> Iterator[tuple[str, Tensor]]:
     """Yield parameters and buffers with the number of their module and their name in it."""
-    for number, module in enumerate(model):
-        found = {name: tensor for part in acting_parts(_holder(module)) for name, tensor in part.tensors.items()}
+    for number, parts in enumerate(modules):
+        found = {name: tensor for part in parts for name, tensor in part.tensors.items()}
         for name in sorted(found):
             yield f"{number}.{name}", found[name]
 
@@ -183,22 +184,24 @@ def _row_sums(weight: Tensor) -> Tensor:
     if flat.stride() != (1,) or flat.storage_offset() * flat.itemsize % 8:
         flat = flat.clone(memory_format=torch.contiguous_format)
     raw = flat.view(torch.uint8)
-    n_rows, n_left = divmod(len(raw), 8 * ROW)
+    if raw.device.type == "cpu":
+        return torch.from_numpy(_sums_in_memory(raw.numpy()))
+    n_left = len(raw) % (8 * ROW)
     whole, rest = raw.split([len(raw) - n_left, n_left])
-    sums = _sums(whole.view(torch.int64).view(n_rows, ROW))
-    if not n_left:
+    pieces = [whole, F.pad(rest, (0, 8 * ROW - n_left))] if n_left else [whole]
+    multipliers = torch.from_numpy(_multipliers()).to(raw.device)
+    return torch.cat([_sums_on_device(each.view(torch.int64).view(-1, ROW), multipliers) for each in pieces])
+
+
+def _sums_in_memory(raw: np.ndarray) -> np.ndarray:
+    """Compute the sums of bytes in one pass: numpy needs one, torch two."""
+    n_whole = len(raw) // (8 * ROW) * 8 * ROW
+    sums = np.einsum("nk,k->n", raw[:n_whole].view(np.int64).reshape(-1, ROW), _multipliers())
+    if n_whole == len(raw):
         return sums
-    padded = F.pad(rest, (0, 8 * ROW - n_left))
-    return torch.cat([sums, _sums(padded.view(torch.int64).view(1, ROW))])
-
-
-def _sums(words: Tensor) -> Tensor:
-    """Return the (n,) weighted sums of (n, ROW) words."""
-    multipliers = _multipliers()
-    if words.device.type == "cpu":
-        # numpy needs one pass, torch two.
-        return torch.from_numpy(np.einsum("nk,k->n", words.numpy(), multipliers))
-    return _sums_on_device(words, torch.from_numpy(multipliers).to(words.device))
+    rest = np.zeros(8 * ROW, dtype=np.uint8)
+    rest[: len(raw) - n_whole] = raw[n_whole:]
+    return np.append(sums, rest.view(np.int64) @ _multipliers())
 
 
 def _sums_on_device(words: Tensor, multipliers: Tensor) -> Tensor:

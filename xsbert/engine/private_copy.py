@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 import torch
@@ -24,6 +24,12 @@ Model = TypeVar("Model", bound=nn.Sequential)
 COMPUTING_PACKAGES = ("torch.nn.utils.", "transformers.", "peft.")
 # Hooks that `PreTrainedModel.enable_input_require_grads` and peft register on the input embeddings.
 GRADIENT_HOOKS = ("make_inputs_require_grads", "make_inputs_require_grad")
+# Values that copies share, and methods with which a class decides how it is copied.
+ATOMIC = {bool, int, float, str, type(None)}
+COPY_PROTOCOL = {
+    *("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__"),
+    *("__new__", "__getnewargs__", "__getnewargs_ex__"),
+}
 # Modules that wrap another one, with its attribute: torch.compile, activation checkpointing, data parallelism.
 WRAPPERS = {
     "OptimizedModule": "_orig_mod",
@@ -59,7 +65,7 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
     left_out: list[str] = []
     for part in parts:
         # The next run would unmerge them from the weights, which the copy shares.
-        if getattr(part, "merged_adapters", None) and getattr(part, "disable_adapters", False):
+        if vars(part).get("merged_adapters") and getattr(part, "disable_adapters", False):
             raise ValueError(
                 f"adapters are merged into the weights and disabled at once, in {type(part).__name__}: peft removes "
                 "them from the weights when the model runs next. Call `unmerge` on these layers, or encode a text, "
@@ -80,10 +86,15 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
             memo[id(offloaded)] = offloaded
     if left_out:
         _warn_of_hooks(left_out)
+    plain = [part for part in parts if unwrapped(part) is part and _is_copied_as_usual(type(part))]
+    for part in plain:
+        memo[id(part)] = object.__new__(type(part))
     # Inner modules follow outer ones. A wrapped module must be in the memo before its wrapper is copied.
     for part in reversed(parts):
         if unwrapped(part) is not part:
             memo[id(part)] = copy.deepcopy(unwrapped(part), memo)
+    for part in plain:
+        vars(memo[id(part)]).update((name, _copied(value, memo)) for name, value in part.__getstate__().items())
     copies: list[nn.Module] = copy.deepcopy(list(modules), memo)
     for module in copies:
         module.eval()
@@ -91,7 +102,7 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
             module.to(dtype)
         for part in module.modules():
             ignore_global_hooks(part)
-            if getattr(part, "gradient_checkpointing", False):
+            if vars(part).get("gradient_checkpointing"):
                 vars(part).update(gradient_checkpointing=False)
     return copies
 
@@ -113,10 +124,30 @@ def private_model(model: Model) -> Model:
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return the inner module of a compiled, checkpointed or parallel module; any other module unchanged."""
     for kind in type(module).__mro__:
-        inner = getattr(module, WRAPPERS.get(kind.__name__, ""), None)
-        if isinstance(inner, nn.Module) and kind.__module__.startswith("torch."):
-            return unwrapped(inner)
+        # Most classes wrap nothing, and a module looks for an attribute in three dictionaries.
+        if kind.__name__ in WRAPPERS and kind.__module__.startswith("torch."):
+            inner = getattr(module, WRAPPERS[kind.__name__], None)
+            if isinstance(inner, nn.Module):
+                return unwrapped(inner)
     return module
+
+
+@cache
+def _is_copied_as_usual(kind: type[nn.Module]) -> bool:
+    """Return whether `deepcopy` copies the attributes of modules of this class, and does nothing else."""
+    return not any(COPY_PROTOCOL & vars(each).keys() for each in kind.__mro__ if each not in (nn.Module, object))
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """Copy an attribute of a module as `deepcopy` does, which spends most of its time on small dictionaries."""
+    kind = type(value)
+    if kind in ATOMIC:
+        return value
+    if kind in (dict, OrderedDict) and id(value) not in memo:
+        copied = memo[id(value)] = kind()
+        copied.update((_copied(key, memo), _copied(each, memo)) for key, each in value.items())
+        return copied
+    return copy.deepcopy(value, memo)
 
 
 def _plain_tensors(module: nn.Module) -> Iterator[Tensor]:
@@ -131,7 +162,7 @@ def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _offloaded_weights(module: nn.Module) -> Iterator[Any]:
     """Yield the maps in which a module's accelerate hooks keep offloaded or tied weights."""
-    hook = getattr(module, "_hf_hook", None)
+    hook = vars(module).get("_hf_hook")
     for each in getattr(hook, "hooks", [hook]):
         for name in ("weights_map", "tied_params_map"):
             held = getattr(each, name, None)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
+
+from .faithfulness import Faithfulness
+from .faithfulness.table import FEWEST_PAIRS, UNBIASED
 
 __all__ = ["ReferenceChoice", "ReferenceChoiceRow", "ShiftCost", "ShiftCostRow"]
 
@@ -70,32 +74,81 @@ class ReferenceChoiceRow:
 
 @dataclass(frozen=True)
 class ReferenceChoice:
-    """Effect of the shift by each of several references on a model's scores. Prints as a table."""
+    """Comparison of references for explaining a model as it is, and for making an exact one. Prints as a table."""
 
     similarity: str
     """``"cosine"`` or ``"dot"``."""
     n_pairs: int
+    """Number of pairs whose scores are compared."""
     rows: tuple[ReferenceChoiceRow, ...]
     """One row for each reference."""
+    faithfulness: Faithfulness | None = field(default=None, compare=False, repr=False)
+    """Faithfulness of the interactions with each reference, in the order of the rows; None if it was not measured."""
 
     @property
-    def best(self) -> ReferenceChoiceRow:
-        """The row with the highest rank agreement."""
+    def for_explaining(self) -> ReferenceChoiceRow | None:
+        """The reference for explaining the model as it is; None if faithfulness was not measured.
+
+        Of the references that do not differ from the most faithful one on the same pairs (95 % bootstrap interval),
+        it is the one with the highest rank agreement: the smaller the effect of the shift, the less main effects and
+        baseline have to cancel.
+        """
+        table = self.faithfulness
+        if table is None or table.estimate(table.recommended_row, operator=UNBIASED).n < FEWEST_PAIRS:
+            return None
+        found = zip(self.rows, table.rows, strict=True)
+        best = table.recommended_row
+        ties = [row for row, each in found if each is best or table.difference(best, each, operator=UNBIASED).is_zero]
+        return max(ties, key=lambda row: row.rank_agreement)
+
+    @property
+    def for_exact(self) -> ReferenceChoiceRow:
+        """The reference for making an exact model: the one with the highest rank agreement."""
         return max(self.rows, key=lambda row: row.rank_agreement)
 
     @property
+    def best(self) -> ReferenceChoiceRow:
+        """The same as ``for_exact``."""
+        return self.for_exact
+
+    @property
+    def advice(self) -> str:
+        """Both answers in a sentence each."""
+        row, table = self.for_explaining, self.faithfulness
+        if row is None or table is None:
+            explaining = (
+                f"To explain the model as it is: not measured, which takes {FEWEST_PAIRS} pairs of texts of two words "
+                "or more."
+            )
+        else:
+            best = self.rows[table.rows.index(table.recommended_row)]
+            by = "the interactions follow removed words best"
+            if row is not best:
+                by = f"as faithful as {best.reference} within the uncertainty, and closer to the model's scores"
+            explaining = f"To explain the model as it is: {row.reference} ({by})."
+        exact = f"To make an exact model: {self.for_exact.reference} (the shift keeps the order of the scores best)."
+        return f"{explaining}\n{exact}"
+
+    @property
     def _title(self) -> str:
-        return f"{self.similarity} similarity on {self.n_pairs} pairs, shifted against unshifted"
+        told = f"{self.similarity} similarity; scores shifted against unshifted on {self.n_pairs} pairs"
+        return told if self.faithfulness is None else f"{told}, faithfulness on {self.faithfulness.n_pairs}"
 
     def _cells(self) -> list[tuple[str, ...]]:
-        rows = [(row.reference, f"{row.rank_agreement:.4f}", f"{row.mean_change:.4f}") for row in self.rows]
-        return [("reference", "rank agreement", "mean change"), *rows]
+        cells = [("reference", "rank agreement", "mean change")]
+        cells += [(row.reference, f"{row.rank_agreement:.4f}", f"{row.mean_change:.4f}") for row in self.rows]
+        table = self.faithfulness
+        if table is None:
+            return cells
+        faithful = ["faithfulness", *(str(table.estimate(row, operator=UNBIASED)) for row in table.rows)]
+        return [(row[0], more, *row[1:]) for row, more in zip(cells, faithful, strict=True)]
 
     def __str__(self) -> str:
-        return _text_table(self._title, self._cells())
+        return f"{_text_table(self._title, self._cells())}\n{self.advice}"
 
     def _repr_html_(self) -> str:
-        return _html_table(self._title, self._cells())
+        lines = "".join(f"<p>{escape(line, quote=False)}</p>" for line in self.advice.splitlines())
+        return _html_table(self._title, self._cells()) + lines
 
 
 def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:
@@ -110,8 +163,7 @@ def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:
 
 def _html_table(title: str, cells: Sequence[Sequence[str]]) -> str:
     def line(row: Sequence[str], tag: str) -> str:
-        escaped = (cell.replace("&", "&amp;").replace("<", "&lt;") for cell in row)
-        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in escaped) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{escape(cell, quote=False)}</{tag}>" for cell in row) + "</tr>"
 
     head, *body = cells
     return f"<table><caption>{title}</caption>{line(head, 'th')}{''.join(line(row, 'td') for row in body)}</table>"

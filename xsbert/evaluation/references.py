@@ -1,10 +1,11 @@
-"""Effect of the reference shift on a model: on annotated pairs of texts, and on the model's own scores."""
+"""Comparison of references: effect of the shift on annotated pairs and on the model's scores, and faithfulness."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from operator import index
 
@@ -21,6 +22,9 @@ from ..engine.private_copy import private_model
 from ..engine.reference import SPECIAL_NAMES
 from ..models import XSTransformer
 from ..text.display import shorten
+from ..text.units import TEXT
+from .faithfulness import Faithfulness, faithfulness
+from .faithfulness.table import FEWEST_PAIRS, UNBIASED
 from .reference_tables import ReferenceChoice, ReferenceChoiceRow, ShiftCost, ShiftCostRow
 
 __all__ = ["choose_reference", "shift_cost"]
@@ -93,14 +97,21 @@ def choose_reference(
     max_texts: int = 1000,
     similarity: str | None = None,
     prompt: str | None = None,
+    n_explained: int = 20,
+    layer: int = -2,
     batch_size: int = 32,
     show_progress_bar: bool = False,
 ) -> ReferenceChoice:
-    """Compare references by how much the shift by each of them changes a model's own scores.
+    """Recommend a reference for explaining a model as it is, and one for making an exact model of it.
 
-    The texts need no annotation. If a shift keeps the order of the scores, the shifted model explains nearly the
-    scores of the original model. `shift_cost` measures the effect on the agreement with annotators. Each text is
-    embedded once, and one reference for each text length.
+    The texts need no annotation. Two questions have two answers, each with its own evidence:
+
+    - **To explain the model as it is**, the interactions should follow what removing words does to its scores. This is
+      measured on some pairs, as by `xsbert.faithfulness` with the operator ``"remove"``, the only one that inserts no
+      token and therefore favours no reference.
+    - **To make an exact model**, the shift should change the scores little. If it keeps their order, the shifted model
+      explains nearly the scores of the original one. This is measured on all pairs: each text is embedded once, and
+      one reference for each text length. `shift_cost` measures the effect on the agreement with annotators.
 
     Args:
         model: as for `shift_cost`; not modified.
@@ -111,9 +122,14 @@ def choose_reference(
         max_texts: if all pairs are scored, the largest number of texts used, at least 3. If there are more, that many
             evenly spaced texts are used.
         similarity, prompt, batch_size, show_progress_bar: as for `shift_cost`.
+        n_explained: number of pairs that are explained with each reference, at least 10; 0 for none. This takes most of
+            the time. Without ``pairs``, a text is explained with the text that the model finds most similar. Texts of
+            a single word or beyond the model's length limit are left out. With fewer than 10 pairs left, nothing is
+            explained.
+        layer: layer of the explanations.
 
     Returns:
-        A row for each reference. ``best`` is the row with the highest rank agreement.
+        A row for each reference, and the two answers: ``for_explaining`` and ``for_exact``.
 
     Raises:
         IndexError: an index of a pair is not in ``texts``.
@@ -121,10 +137,13 @@ def choose_reference(
 
     >>> texts = ["A cold day.", "Rain", "Stock prices fell.", "A dog barks."]
     >>> choice = choose_reference(model, texts, references=["unk", "pad"], show_progress_bar=False)
-    >>> choice.best.reference
-    '[UNK]'
+    >>> choice.for_exact.reference, choice.for_explaining  # six pairs are too few to explain
+    ('[UNK]', None)
     """
     batch_size = checked_integer(batch_size, "batch_size", least=1)
+    n_explained = checked_integer(n_explained, "n_explained", least=0)
+    if 0 < n_explained < FEWEST_PAIRS:
+        raise ValueError(f"n_explained must be 0 or at least {FEWEST_PAIRS}, got {n_explained}")
     texts = as_texts(texts, "texts")
     _check_texts(texts, "texts")
     shifts = _Shifts.of(model, references, similarity)
@@ -142,7 +161,19 @@ def choose_reference(
         ReferenceChoiceRow(token, _rank_agreement(token, found, base), float(np.abs(found - base).mean()))
         for token, found in zip(shifts.tokens, others, strict=True)
     ]
-    return ReferenceChoice(shifts.similarity, places.shape[1], tuple(rows))
+    table = None
+    if n_explained:
+        nearest = places if pairs is not None else _nearest(places, base, len(texts))
+        table = shifts.faithfulness(list(texts), nearest, n_explained, layer, prompt, show_progress_bar)
+    return ReferenceChoice(shifts.similarity, places.shape[1], tuple(rows), table)
+
+
+def _nearest(places: np.ndarray, scores: np.ndarray, n_texts: int) -> np.ndarray:
+    """Returns (2, n) distinct pairs of each text with the one that has the highest score with it."""
+    table = np.full((n_texts, n_texts), -np.inf)
+    table[places[0], places[1]] = table[places[1], places[0]] = scores
+    pairs = dict.fromkeys((min(i, j), max(i, j)) for i, j in enumerate(table.argmax(1).tolist()))
+    return np.array([*pairs], dtype=np.int64).reshape(-1, 2).T
 
 
 @dataclass(frozen=True)
@@ -206,6 +237,35 @@ class _Shifts:
             # f(r) = f(x) − e(x) is the same for all texts of one length, so one text of each length suffices.
             f_r = f_x[first] - private_model(model).encode([texts[i] for i in first], **options)
             yield self._compared(f_x - f_r[group], pairs)
+
+    def faithfulness(
+        self, texts: list[str], pairs: np.ndarray, n_pairs: int, layer: int, prompt: str | None, show_progress_bar: bool
+    ) -> Faithfulness | None:
+        """Measures the faithfulness of the references on some of (2, P) pairs; None if too few can be explained."""
+        model = XSTransformer.wrap(self.whole)
+        if prompt is not None:
+            model.prompts, model.default_prompt_name = {**model.prompts, "given": prompt}, "given"
+        explainer = model.explainer(layer=layer)
+
+        @cache
+        def is_explained(place: int) -> bool:
+            text = explainer.tokenized(texts[place], name=f"texts[{place}]", warn=False)
+            words = {word for word, role in zip(text.word_ids or (), text.roles, strict=False) if role == TEXT}
+            return not text.n_cut and len(words) > 1
+
+        usable = [(texts[i], texts[j]) for i, j in pairs.T.tolist() if is_explained(i) and is_explained(j)]
+        if len(usable) < FEWEST_PAIRS:
+            return None
+        return faithfulness(
+            model,
+            [usable[place] for place in np.linspace(0, len(usable) - 1, min(n_pairs, len(usable))).round().astype(int)],
+            methods=["integrated"],
+            layers=[layer],
+            references=self.tokens,
+            operators=[UNBIASED],
+            similarity=self.similarity,
+            show_progress_bar=show_progress_bar,
+        )
 
     def _compared(self, embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         if isinstance(self.whole[len(self.whole) - 1], Normalize):

@@ -1,6 +1,7 @@
 """The numerical core: integrated Jacobians of any differentiable function. It knows no transformer."""
 
 from .adaptive import Placement, place_nodes
+from .error_estimates import ERROR, ErrorSettings
 from .factors import factors_from_jacobian, feature_pairs, integrated_jacobian, projected_factors, token_factors
 from .functions import PathFunction
 from .integrator import Measured, PathIntegrator
@@ -8,8 +9,10 @@ from .rules import RULES, Quadrature, quadrature
 from .settings import SEARCH, SearchSettings
 
 __all__ = [
+    "ERROR",
     "RULES",
     "SEARCH",
+    "ErrorSettings",
     "Measured",
     "PathFunction",
     "PathIntegrator",

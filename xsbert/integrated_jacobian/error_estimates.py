@@ -16,6 +16,7 @@ a finer rule. The expectation of their squared errors is the sum of the tokens' 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,32 +25,40 @@ from torch import Tensor
 
 from .rules import gauss_legendre
 
-__all__ = ["checked_error", "error_functionals", "factor_error", "sign_combinations", "signs_worth_their_cost"]
+__all__ = [
+    "ERROR",
+    "ErrorSettings",
+    "checked_error",
+    "error_functionals",
+    "factor_error",
+    "sign_combinations",
+    "signs_worth_their_cost",
+]
 
-# Safety factor: the estimate exceeds the true error in 95 % of cases, and is seldom three times as large
-# (benchmarks/accuracy.py).
-SAFETY = 1.75
-# The same in all dimensions for so many nodes on a subinterval: null rules of N nodes see degrees up to N − 1, the rule
-# errs from 2N on, and the more lies between both, the less is known of the tokens (layers 0 to 3 of MiniLM).
-SAFETY_OF_MANY, MANY_NODES = 2.1, 8
-# The same for a single node, relative to the change along the path (docs/background/concepts.md).
-SAFETY_OF_ONE = 1.35
-# Extra scatter of estimates along K directions, in units of 1/√K (benchmarks/projected_accuracy.py).
-SCATTER = 0.25
-# Largest relative amount by which the ratio of tokens to their sum may be below that of independent tokens in all
-# dimensions of f; along few directions it is smaller. With 0, the estimate for short texts is up to 4.3 times the true
-# error. With the full amount along few directions, it is below the true error in one case of thirteen (two models of
-# benchmarks/projected_accuracy.py).
-ALIKE = 0.35
-# Error of an exact integral due to rounding, in units of the rounding.
-ROUNDINGS = 8
-# Largest number of random sign combinations, products per node for each, and smallest number.
-MOST_SIGNS, PRODUCTS_OF_A_SIGN, FEWEST_SIGNS = 8, 8, 2
-# Safety term for the scatter of M random signs, in units of 1/√M. With repeated draws for 90 cases, the estimate
-# exceeds the true error in at least 97 % of the draws of each case (benchmarks/signs.py). The total is at most SAFETY,
-# which two signs need. A larger total makes estimates above three times the true error more frequent, and hardly
-# reduces those below it.
-SCATTER_OF_SIGNS = 1.5
+
+@dataclass(frozen=True)
+class ErrorSettings:
+    """Settings of the error estimates. All are factors or counts without a unit."""
+
+    # Null rules, in 95 % of cases above the true error and seldom three times as large (benchmarks/accuracy.py)
+    safety: float = 1.75  # factor on the estimate
+    safety_of_many: float = 2.1  # the same with many nodes: degrees N to 2N − 1 are not seen (MiniLM, layers 0 to 3)
+    many_nodes: int = 8  # nodes on a subinterval from which they are many
+    safety_of_one: float = 1.35  # the same for one node, relative to the change (docs/background/concepts.md)
+    scatter: float = 0.25  # scatter of estimates along K directions, in 1/√K (benchmarks/projected_accuracy.py)
+    # Most by which tokens / sum lies below that of independent tokens. With 0, estimates of short texts are up to 4.3
+    # times the true error; in full along few directions, 1 of 13 is below it (benchmarks/projected_accuracy.py).
+    alike: float = 0.35
+    roundings: int = 8  # error of an exact integral, in roundings of the numbers
+
+    # Random signs, above the true error in 97 % of draws or more of each of 90 cases (benchmarks/signs.py)
+    most_signs: int = 8  # most combinations of the tokens
+    products_per_sign: int = 8  # products per node for each combination
+    fewest_signs: int = 2  # fewest combinations; they need the whole of `safety`
+    scatter_of_signs: float = 1.5  # scatter of M combinations, in 1/√M; with more, estimates are often 3 times too high
+
+
+ERROR = ErrorSettings()
 
 
 def error_functionals(rule: str, weights: np.ndarray, orders: tuple[int, ...]) -> np.ndarray:
@@ -129,18 +138,18 @@ def factor_error(
     # and the squares of these sum to the square of their sum. In long texts the null rules' ratio is below this bound;
     # the ratio of the errors is not.
     share = tokens.shape[-1] / sums.shape[-1]
-    ratio = (of_tokens / of_sum).clamp(min=(1 - ALIKE * share) * share**0.5)
+    ratio = (of_tokens / of_sum).clamp(min=(1 - ERROR.alike * share) * share**0.5)
     ratio = torch.where(of_sum > 0, ratio, 0.0)
-    floor = ROUNDINGS * min(rounding, torch.finfo(torch.float32).eps)
+    floor = ERROR.roundings * min(rounding, torch.finfo(torch.float32).eps)
     if not size:
         return 0.0
-    many = share == 1 and n_nodes >= MANY_NODES * len(changes)
-    estimate = (SAFETY_OF_MANY if many else SAFETY) * float((ratio * local).norm()) / size
+    many = share == 1 and n_nodes >= ERROR.many_nodes * len(changes)
+    estimate = (ERROR.safety_of_many if many else ERROR.safety) * float((ratio * local).norm()) / size
     if n_nodes == 1 and (change := float(changes.norm())):
         # Near a bend, the node's factors are several times as large as the exact ones, to which the error is relative.
         # The sum of the exact factors is known.
-        estimate = max(estimate, SAFETY_OF_ONE * float(local.norm()) / change)
-    scatter = 1 + SCATTER * (tokens.shape[-1] ** -0.5 - sums.shape[-1] ** -0.5)
+        estimate = max(estimate, ERROR.safety_of_one * float(local.norm()) / change)
+    scatter = 1 + ERROR.scatter * (tokens.shape[-1] ** -0.5 - sums.shape[-1] ** -0.5)
     return math.hypot(scatter * estimate, floor)
 
 
@@ -153,8 +162,8 @@ def signs_worth_their_cost(n_products: int) -> int:
     >>> signs_worth_their_cost(15), signs_worth_their_cost(20), signs_worth_their_cost(40), signs_worth_their_cost(400)
     (0, 2, 5, 8)
     """
-    n_signs = min(MOST_SIGNS, n_products // PRODUCTS_OF_A_SIGN)
-    return n_signs if n_signs >= FEWEST_SIGNS else 0
+    n_signs = min(ERROR.most_signs, n_products // ERROR.products_per_sign)
+    return n_signs if n_signs >= ERROR.fewest_signs else 0
 
 
 def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0.0) -> float:
@@ -172,16 +181,12 @@ def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0
     """
     if not size:
         return 0.0
-    seen = min(SAFETY, 1 + SCATTER_OF_SIGNS / len(gaps) ** 0.5) * float(gaps.norm())
-    floor = ROUNDINGS * min(rounding, torch.finfo(torch.float32).eps)
+    seen = min(ERROR.safety, 1 + ERROR.scatter_of_signs / len(gaps) ** 0.5) * float(gaps.norm())
+    floor = ERROR.roundings * min(rounding, torch.finfo(torch.float32).eps)
     return math.hypot(seen / size, float(missed.norm()) / size, floor)
 
 
-# Default number of combinations of tokens with random signs.
-N_SIGNS = 8
-
-
-def sign_combinations(n_tokens: int, n_signs: int = N_SIGNS) -> Tensor:
+def sign_combinations(n_tokens: int, n_signs: int = ERROR.most_signs) -> Tensor:
     """Returns (1 + M, S) coefficients of the sum of all tokens, and of M combinations with fixed random signs.
 
     The expected sum of squares of the combinations is the sum of the tokens' squares. For M ≥ S they are the tokens.

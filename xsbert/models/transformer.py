@@ -23,7 +23,7 @@ class XSTransformer(ComparingModel, ReferencedTransformer):
             ``"pad"`` if the tokenizer has no unknown token or if the positions are ``"padding"``. Results report the
             token in ``settings.reference``. The unknown token changes the scores of real models less and splits
             them into smaller parts. ``"pad"`` is the choice of the papers and needs fewer nodes.
-            `xsbert.choose_reference` compares them.
+            `xsbert.choose_reference` recommends one for the model as it is, and one for the shift.
         reference_positions: ``"text"`` gives the tokens of the reference the positions of the text. ``"padding"``
             gives all its padding tokens the padding position, as RoBERTa, MPNet and the papers' code do. None uses
             the positions that a shifted model was saved with, otherwise ``"text"``.

@@ -227,11 +227,6 @@ def _first(one: Any, other: Any) -> tuple[LazyDerivative, Any]:
     return (one, other) if isinstance(one, LazyDerivative) else (other, one)
 
 
-def _of_value(getter: Callable) -> Callable:
-    """Apply a getter of shape, dtype or device to the value."""
-    return lambda deferred, *args: getter(deferred.value, *args)
-
-
 def _dropout(
     deferred: LazyDerivative,
     p: float = 0.5,  # noqa: ARG001
@@ -311,13 +306,13 @@ def _gather(deferred: LazyDerivative, dim: int, index: Tensor) -> Any:
     return LazyDerivative(waiting.rows(lambda rows: rows.gather(1, places.expand(-1, -1, rows.shape[-1]))))
 
 
-METADATA = [
+# Read from the value.
+METADATA = {
     *(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "is_cuda", "requires_grad")),
     *(Tensor.size, Tensor.dim, Tensor.is_floating_point),
-]
+}
 # Operations that keep a derivative lazy or need only a part of it. Each returns NotImplemented for other arguments.
 STEPS: dict[Callable, Callable] = {
-    **{getter: _of_value(getter) for getter in METADATA},
     F.dropout: _dropout,
     Tensor.add: _plus,
     torch.add: _plus,
@@ -335,6 +330,8 @@ SIGNATURES = {func: inspect.signature(step) for func, step in STEPS.items()}
 
 def step(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Apply a function to arguments with a `LazyDerivative`. Returns NotImplemented if it needs the derivative."""
+    if func in METADATA:
+        return func(args[0].value, *args[1:], **kwargs)
     if func not in STEPS:
         return NotImplemented
     try:

@@ -28,6 +28,8 @@ METRICS = {
     "curve": "similarity while the strongest units are removed one by one, of that of the pair; lower is better",
 }
 MEAN = "mean"
+# The only operator that inserts no token. The others favour the reference whose token they insert.
+UNBIASED = "remove"
 # Smallest number of pairs of texts for a verdict. Bootstrap intervals of fewer pairs are too narrow.
 FEWEST_PAIRS = 10
 
@@ -149,15 +151,26 @@ class Faithfulness:
 
     @property
     def recommended(self) -> tuple[int, str | None]:
-        """Layer and reference of the most faithful row of integrated Jacobians, by the mean over operators.
+        """Layer and reference for explaining the model as it is: those of ``recommended_row``."""
+        row = self.recommended_row
+        assert row.layer is not None  # integrated Jacobians have one
+        return row.layer, row.reference
+
+    @property
+    def recommended_row(self) -> FaithfulnessRow:
+        """The most faithful row of integrated Jacobians.
+
+        If the table has several references, the operator ``"remove"`` decides, because others favour the reference
+        whose token they insert. Otherwise, or without that operator, it is the mean over operators.
+        `xsbert.choose_reference` compares references for this and for making an exact model.
 
         Raises:
             ValueError: the table has no such row.
         """
         row = self._best_integrated()
-        if row is None or row.layer is None:
+        if row is None:
             raise ValueError("the table has no row of method 'integrated'")
-        return row.layer, row.reference
+        return row
 
     @property
     def sentence(self) -> str:
@@ -173,9 +186,11 @@ class Faithfulness:
         top = self._best_integrated()
         family = [row for row in self.rows if row.method == "integrated" and row is not top]
         if top is not None and family:
-            ties = [row.label for row in family if self.difference(top, row).is_zero]
+            decides = self._deciding_operator
+            ties = [row.label for row in family if self.difference(top, row, operator=decides).is_zero]
+            by = "" if decides == MEAN else f" by {decides!r}, which inserts no token of a reference"
             lines.append(
-                f"Of integrated Jacobians take {top.label.removeprefix('integrated, ')}; "
+                f"Of integrated Jacobians take {top.label.removeprefix('integrated, ')}{by}; "
                 + (f"it does not differ from {'; '.join(ties)}." if ties else "all others are less faithful.")
             )
         if len(self.operators) > 1:
@@ -186,7 +201,7 @@ class Faithfulness:
             if len(set(winners.values())) > 1:
                 each = "; ".join(f"{operator}: {label}" for operator, label in winners.items())
                 lines.append(f"The operators do not agree on the best ({each}).")
-        if len({row.reference for row in self.rows if row.method == "integrated"}) > 1:
+        if self._has_several_references and self.operators != (UNBIASED,):
             lines.append("An operator that puts in a reference's own token can favour it.")
         return " ".join(lines)
 
@@ -312,7 +327,15 @@ class Faithfulness:
 
     def _best_integrated(self) -> FaithfulnessRow | None:
         family = [row for row in self.rows if row.method == "integrated"]
-        return max(family, key=self._value, default=None)
+        return max(family, key=lambda row: self._value(row, self._deciding_operator), default=None)
+
+    @property
+    def _has_several_references(self) -> bool:
+        return len({row.reference for row in self.rows if row.method == "integrated"}) > 1
+
+    @property
+    def _deciding_operator(self) -> str:
+        return UNBIASED if self._has_several_references and UNBIASED in self.operators else MEAN
 
     def _value(self, row: FaithfulnessRow, operator: str = MEAN) -> float:
         """Returns the Pearson correlation; if undefined, a value below all others."""
