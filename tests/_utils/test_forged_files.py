@@ -47,10 +47,11 @@ def method_result():
         "cosine",
         result.settings,
         method="lexical",
-        values=rng.normal(size=(n_a, n_b)),
-        effects_a=rng.normal(size=n_a),
-        effects_b=rng.normal(size=n_b),
-        offset=0.5,
+        left_out="",
+        matrix=rng.normal(size=(n_a, n_b)),
+        main_effects_a=rng.normal(size=n_a),
+        main_effects_b=rng.normal(size=n_b),
+        baseline=0.5,
     )
 
 
@@ -278,7 +279,8 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     large = replace(result, a=replace(result.a, factors=result.a.factors * 1e200))
     with pytest.raises(ValueError, match="a holds numbers whose products would not be finite"):
         large.save(tmp_path / "file")
-    method = replace(method_result(), values=np.full(method_result().values.shape, 1e308))
+    one = method_result()
+    method = replace(one, matrix=np.full(one.matrix.shape, 1e308))
     with pytest.raises(ValueError, match="values holds numbers whose sum would not be finite"):
         method.save(tmp_path / "file")
     ranking = small_pages()

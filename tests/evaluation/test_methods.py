@@ -6,7 +6,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.tiny import write_model
-from xsbert import MethodAttribution, XSTransformer
+from xsbert import Attribution, MethodAttribution, XSTransformer
+from xsbert._utils.checksummed_safetensors import read_arrays, write_arrays
 from xsbert.evaluation.control_models import planted_lexical_model, randomised_layers
 from xsbert.evaluation.methods import METHODS, explain_with
 from xsbert.evaluation.methods.bilrp import relevance
@@ -73,6 +74,29 @@ def test_every_method_gives_a_result_like_any_other(name, tiny, tmp_path):
     assert again.parts == words[0].parts
     assert str(again) == str(words[0])
     assert again.to_html() == words[0].to_html()
+    # Shaded by words, whatever the units.
+    assert [effect.word for effect in tokens.word_effects()[0]] == [
+        effect.word for effect in words[0].word_effects()[0]
+    ]
+
+
+def test_a_method_has_numbers_in_place_of_factors(tiny, tmp_path):
+    """It is no `Attribution`, whose numbers come from factors; files that hold zeros as factors can be read."""
+    (result,) = explain_with("products", tiny, [PAIR], show_progress_bar=False)
+    assert not isinstance(result, Attribution)
+    assert result.a.factors.shape == (len(result.tokens_a), 0)
+    result.save(tmp_path / "result")
+    header, arrays = read_arrays(tmp_path / "result", "result")
+    assert "a.factors" not in arrays
+    zeros = {f"{name}.factors": np.zeros((len(getattr(result, name).tokens), 32)) for name in "ab"}
+    content = {key: header.content[key] for key in ("similarity", "settings", "a", "b", "rival")}
+    kept = {key: array for key, (_, array) in arrays.items()}
+    write_arrays(tmp_path / "earlier", "result", content, kept | zeros)
+    again = MethodAttribution.load(tmp_path / "earlier")
+    assert again.a.factors.shape == result.a.factors.shape
+    np.testing.assert_array_equal(again.matrix, result.matrix)
+    with pytest.raises(ValueError, match=r"is the result of the method 'products': read it by MethodAttribution\.load"):
+        Attribution.load(tmp_path / "result")
 
 
 def test_a_rival_says_what_it_leaves_out(tiny):

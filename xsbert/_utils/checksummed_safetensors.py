@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from .atomic_files import check_regular
+from .atomic_files import check_regular, write
 from .header_limits import parse_json
-from .json_fields import read_entry, require
+from .json_fields import read_entry, require, require_finite
 from .stacklevel import caller_level
 from .version import __version__
 
@@ -37,13 +37,16 @@ __all__ = [
     "FORMAT_VERSION",
     "KEY",
     "UNREADABLE",
+    "Arrays",
     "Header",
     "Layout",
     "header_bytes",
     "library_versions",
+    "read_array",
     "read_arrays",
     "read_header",
     "reading",
+    "write_arrays",
 ]
 
 FORMAT_VERSION = 2
@@ -65,6 +68,8 @@ FIXED_VALUES, VALUES_PER_BYTE, BYTES_PER_VALUE = 1000, 8, 7
 VALUES_PER_UNIT, VALUES_PER_TENSOR, BYTES_PER_JSON_VALUE = 8, 100, 12
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 """Data type and shape of each tensor, in the order of the file."""
+Arrays = dict[str, tuple[str, np.ndarray]]
+"""Data type and values of each tensor."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def read_header(path: str | PathLike[str], kind: str) -> Header:
         return _parse_header(file.read(8), file.read, os.fstat(file.fileno()).st_size, kind, path)
 
 
-def read_arrays(path: str | PathLike[str], kind: str) -> tuple[Header, dict[str, tuple[str, np.ndarray]]]:
+def read_arrays(path: str | PathLike[str], kind: str) -> tuple[Header, Arrays]:
     """Reads a file and verifies the checksum of its data. Returns the header, and data type and values by name.
 
     Values of types that xsbert does not write are returned as bytes.
@@ -135,6 +140,47 @@ def read_arrays(path: str | PathLike[str], kind: str) -> tuple[Header, dict[str,
         values = np.frombuffer(entry["data"], dtype)
         arrays[name] = (entry["dtype"], values.reshape(entry["shape"]) if entry["dtype"] in DTYPES else values)
     return header, arrays
+
+
+def write_arrays(
+    path: str | PathLike[str], kind: str, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Writes float64 arrays and their description to a file that `read_arrays` reads. The write is atomic.
+
+    Args:
+        path: path of the file; an existing one is replaced.
+        kind: kind of the file.
+        content: description of the arrays, as JSON can hold it.
+        arrays: numbers by name.
+
+    Raises:
+        ValueError: an array or the description has numbers that are not finite.
+        OSError: the file cannot be written.
+    """
+    for name, array in arrays.items():
+        require_finite(array, name)
+    arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
+    data = sha256()
+    for array in arrays.values():
+        data.update(array.data)
+    stated = {"format_version": FORMAT_VERSION, "kind": kind, "versions": library_versions(), **content}
+    layout: Layout = {name: ("F64", array.shape) for name, array in arrays.items()}
+    header, _ = header_bytes(layout, {**stated, "data": data.hexdigest()})
+    write(path, [header, *arrays.values()])
+
+
+def read_array(arrays: Arrays, name: str, n_axes: int) -> np.ndarray:
+    """Returns a writable copy of one of the arrays that `read_arrays` returns.
+
+    Raises:
+        ValueError: the array is missing, not of float64, of another number of axes, or not finite.
+    """
+    require(name in arrays, f"{name} is missing")
+    dtype, array = arrays[name]
+    require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
+    require(array.ndim == n_axes, f"{name} has shape {[*array.shape]}")
+    require_finite(array, name)
+    return np.array(array, np.float64)
 
 
 def library_versions() -> dict[str, str]:

@@ -9,25 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from math import isfinite
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .._utils.atomic_files import write
-from .._utils.checksummed_safetensors import (
-    DTYPES,
-    FORMAT_VERSION,
-    header_bytes,
-    library_versions,
-    read_arrays,
-    read_header,
-    reading,
-)
-from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
-from ..factors.serialization import LARGEST, check_numbers, read_text, to_entries
+from .._utils.checksummed_safetensors import Arrays, read_array, read_arrays, read_header, reading, write_arrays
+from .._utils.json_fields import read_entry, read_fields, require, require_finite
+from ..factors.serialization import LARGEST, check_numbers, stored_text, text_of_file
 from ..factors.text_factors import Settings, TextFactors
 from ..text.units import word_groups
 from ..view.protocols import PairView
@@ -36,71 +26,71 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["SavedResult", "check_result", "read_metadata", "read_result", "save_result", "to_dataframe"]
+__all__ = [
+    "SavedResult",
+    "check_method_numbers",
+    "check_result",
+    "read_metadata",
+    "read_result",
+    "save_result",
+    "to_dataframe",
+]
 
 SIDES = ("a", "b")
-ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
-UNSHIFTED = "embedding_unshifted"
-# The key of the additional fields of other methods, see `MethodAttribution`.
-GIVEN = "rival"
+# What files of other methods hold in place of factors: arrays with their numbers of axes, and entries under a key of
+# the JSON with their types.
+METHOD = "rival"
+METHOD_ARRAYS = {"values": 2, "effects_a": 1, "effects_b": 1}
+METHOD_ENTRIES: Mapping[str, Any] = {"method": str, "left_out": str, "offset": (int, float)}
 
 
 class SavedResult(PairView, Protocol):
     """A result that can be saved, such as `Attribution`."""
 
-    given_arrays: ClassVar[Mapping[str, int]]
-    given_entries: ClassVar[Mapping[str, Any]]
-
     @property
     def scale(self) -> Any: ...
 
 
-def save_result(result: SavedResult, path: str | PathLike[str]) -> None:
+def save_result(
+    result: SavedResult,
+    path: str | PathLike[str],
+    method_arrays: Mapping[str, np.ndarray] | None = None,
+    method_entries: Mapping[str, Any] | None = None,
+) -> None:
     """Write a result to one file. The write is atomic and replaces an existing file.
+
+    Args:
+        result: The result.
+        path: Path of the file.
+        method_arrays, method_entries: Numbers and description of another method, see `METHOD_ARRAYS`.
 
     Raises:
         ValueError: The result holds numbers that are not finite, or so large that their sums or products would not be.
         OSError: The file cannot be written.
     """
-    arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
-    if result.score_unshifted is not None:
-        arrays |= {f"{name}.{UNSHIFTED}": getattr(result, name).embedding_unshifted for name in SIDES}
-    arrays |= {name: getattr(result, name) for name in result.given_arrays}
+    arrays: dict[str, np.ndarray] = {}
+    content: dict[str, Any] = {"similarity": result.similarity, "settings": asdict(result.settings)}
+    for name in SIDES:
+        content[name] = stored_text(getattr(result, name), name, arrays)
+    arrays |= method_arrays or {}
+    if method_entries is not None:
+        content[METHOD] = dict(method_entries)
     for name, array in arrays.items():
         require_finite(array, name)
     for name in SIDES:
         check_numbers(getattr(result, name), name)
-    _check_given(result)
-    arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
-    data = sha256()
-    for array in arrays.values():
-        data.update(array.data)
-    content = {
-        "format_version": FORMAT_VERSION,
-        "kind": "result",
-        "versions": library_versions(),
-        "similarity": result.similarity,
-        "settings": asdict(result.settings),
-        "data": data.hexdigest(),
-    }
-    for name in SIDES:
-        side = getattr(result, name)
-        content[name] = {**to_entries(side), "settings": asdict(side.settings) if side.settings else None}
-    if result.given_entries:
-        content[GIVEN] = {name: getattr(result, name) for name in result.given_entries}
-    header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
-    write(path, [header, *arrays.values()])
+    check_method_numbers({**(method_arrays or {}), **(method_entries or {})})
+    write_arrays(path, "result", content, arrays)
 
 
-def read_result(
-    path: str | PathLike[str], kind: str, given_arrays: Mapping[str, int], given_entries: Mapping[str, Any]
-) -> dict[str, Any]:
+def read_result(path: str | PathLike[str], kind: str, *, of_method: bool = False) -> dict[str, Any]:
     """Read the fields of a result that `save_result` wrote.
 
     Args:
         path: Path of the file.
         kind: Name of the requested class.
-        given_arrays, given_entries: Additional fields of that class.
+        of_method: Whether the class is for other methods. The fields are then those of `METHOD_ARRAYS` and
+            `METHOD_ENTRIES` as well, and the texts have no factors.
 
     Raises:
         OSError: The file does not exist or cannot be read.
@@ -111,8 +101,8 @@ def read_result(
     """
     header, arrays = read_arrays(path, "result")
     content = header.content
-    a, b = (_side(arrays, content, name) for name in SIDES)
-    given = _given(arrays, content, kind, given_arrays, given_entries)
+    given = _of_method(arrays, content, kind, of_method)
+    a, b = (_side(arrays, content, name, of_method) for name in SIDES)
     similarity = read_entry(content, "similarity", str)
     require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
     require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
@@ -130,7 +120,6 @@ def check_result(result: SavedResult) -> None:
         require(isfinite(result.scale) and result.scale > 0, "the embeddings have no similarity")
         unshifted = result.score_unshifted
         require(unshifted is None or isfinite(unshifted), "the unshifted embeddings have no similarity")
-    _check_given(result)
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, Any]:
@@ -179,50 +168,29 @@ def _words(side: TextFactors) -> list[str | None]:
     return words
 
 
-def _side(arrays: dict[str, tuple[str, np.ndarray]], content: dict[str, Any], name: str) -> TextFactors:
-    entries = read_entry(content, name, dict)
-    own = {key: _array(arrays, f"{name}.{key}", n_axes) for key, n_axes in ARRAYS.items()}
-    if f"{name}.{UNSHIFTED}" in arrays:
-        own[UNSHIFTED] = _array(arrays, f"{name}.{UNSHIFTED}", 1)
-    settings = read_entry(entries, "settings", dict) if entries.get("settings") is not None else None
-    how = None if settings is None else read_fields(Settings, settings)
-    side = read_text(entries, own, name, how, read_error(entries, "known_residual", name))
+def _side(arrays: Arrays, content: dict[str, Any], name: str, of_method: bool) -> TextFactors:
+    side = text_of_file(arrays, read_entry(content, name, dict), name, factors=not of_method)
     require(side.normalisation > 0, f"the normalisation of {name} is {side.normalisation}")
     return side
 
 
-def _given(
-    arrays: dict[str, tuple[str, np.ndarray]],
-    content: dict[str, Any],
-    kind: str,
-    given_arrays: Mapping[str, int],
-    given_entries: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Read the additional fields of a class. `Attribution` itself has none."""
-    if GIVEN not in content:
-        require(not given_entries, f"it is no {kind}: read it by Attribution.load")
+def _of_method(arrays: Arrays, content: dict[str, Any], kind: str, of_method: bool) -> dict[str, Any]:
+    """Read the numbers and the description of another method. Integrated Jacobians have none."""
+    if METHOD not in content:
+        require(not of_method, f"it is no {kind}: read it by Attribution.load")
         return {}
-    entries = read_entry(content, GIVEN, dict)
+    entries = read_entry(content, METHOD, dict)
     method = read_entry(entries, "method", str)
-    require(bool(given_entries), f"it is the result of the method {method!r:.40}: read it by MethodAttribution.load")
-    read = {name: read_entry(entries, name, types) for name, types in given_entries.items()}
-    return read | {name: _array(arrays, name, n_axes) for name, n_axes in given_arrays.items()}
+    require(of_method, f"it is the result of the method {method!r:.40}: read it by MethodAttribution.load")
+    read = {name: read_entry(entries, name, types) for name, types in METHOD_ENTRIES.items()}
+    return read | {name: read_array(arrays, name, n_axes) for name, n_axes in METHOD_ARRAYS.items()}
 
 
-def _check_given(result: SavedResult) -> None:
-    """Raise ValueError if sums over the additional fields of a class would not be finite."""
-    numbers = [name for name, kind in result.given_entries.items() if kind is not str]
+def check_method_numbers(fields: Mapping[str, Any]) -> None:
+    """Raise ValueError if sums over the numbers of another method would not be finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        for name in (*result.given_arrays, *numbers):
-            size = float(np.abs(np.asarray(getattr(result, name), np.float64)).sum())
+        for name, value in fields.items():
+            if isinstance(value, str):
+                continue
+            size = float(np.abs(np.asarray(value, np.float64)).sum())
             require(size <= LARGEST, f"{name} holds numbers whose sum would not be finite: {size:.3g}")
-
-
-def _array(arrays: dict[str, tuple[str, np.ndarray]], name: str, n_axes: int) -> np.ndarray:
-    require(name in arrays, f"{name} is missing")
-    dtype, array = arrays[name]
-    require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
-    require(array.ndim == n_axes, f"{name} has shape {[*array.shape]}")
-    require_finite(array, name)
-    # A writable copy, like the arrays of a fresh result.
-    return np.array(array, np.float64)

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .._utils.sequences import as_entries
 from ..attribution.alignment import ALIGNMENT_METHODS
-from ..attribution.attribution import Attribution
+from ..attribution.pair_result import PairResult
 
 __all__ = ["AGGREGATIONS", "AlignmentScores", "GoldLink", "GoldPair", "read_ists", "score_alignments"]
 
@@ -172,7 +172,7 @@ def score_alignments(
     return AlignmentScores(precision, area, f1, kinds, len(precisions), skipped, np.array(precisions))
 
 
-def word_matrix(result: Attribution, pair: GoldPair) -> np.ndarray:
+def word_matrix(result: PairResult, pair: GoldPair) -> np.ndarray:
     """Returns the (words of a, words of b) sums of a result over tokens within the words of a gold pair.
 
     Raises:

@@ -63,9 +63,9 @@ class TextUnits:
 def text_layout(
     model: XSTransformer, texts: Sequence[str], show_progress_bar: bool | None = False
 ) -> list[TextFactors]:
-    """Returns tokens, roles, ranges and embeddings of texts with zero factors. Each costs a few forward passes."""
+    """Returns tokens, roles, ranges and embeddings of texts without factors. Each costs a few forward passes."""
     found = model.text_factors(texts, layer=model.n_layers, n_steps=1, show_progress_bar=show_progress_bar)
-    return [replace(each, factors=np.zeros_like(each.factors), known_residual=0.0, factor_error=None) for each in found]
+    return [replace(each, factors=each.factors[:, :0], known_residual=0.0, factor_error=None) for each in found]
 
 
 class Perturber:

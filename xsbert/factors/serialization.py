@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from .._utils.json_fields import read_entry, read_error, read_list, require
+from .._utils.checksummed_safetensors import Arrays, read_array
+from .._utils.json_fields import read_entry, read_error, read_fields, read_list, require
 from ..text.units import PROMPT, REST, SPECIAL, TEXT
 from .outputs import read_outputs
-from .text_factors import Settings, TextFactors
+from .text_factors import ProjectedFactors, Settings, TextFactors
 
-__all__ = ["LARGEST", "check_numbers", "read_text", "to_entries"]
+__all__ = ["LARGEST", "check_numbers", "read_text", "stored_text", "text_of_file", "to_entries"]
 
 LARGEST = 1e140
 """Upper bound on sums over a text, absolute and relative to the norm of its embedding. It keeps all sums of products of
 two texts finite."""
 
-NOT_DESCRIBED = ("factors", "embedding", "reference_term", "embedding_unshifted", "settings", "outputs")
+# Number of axes of each array. The last two are not in every text.
+ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1, "embedding_unshifted": 1, "directions": 2}
+NOT_DESCRIBED = (*ARRAYS, "settings", "outputs")
 
 
 def to_entries(text: TextFactors) -> dict[str, Any]:
@@ -29,12 +32,52 @@ def to_entries(text: TextFactors) -> dict[str, Any]:
     return entries if text.outputs is None else {**entries, "outputs": text.outputs.to_entries()}
 
 
+def stored_text(text: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return the JSON entries of a text, and add its arrays, if they have numbers, to those of its file."""
+    given = {key: getattr(text, key, None) for key in ARRAYS}
+    arrays |= {f"{name}.{key}": array for key, array in given.items() if array is not None and array.size}
+    return {**to_entries(text), "settings": asdict(text.settings) if text.settings else None}
+
+
+def text_of_file(arrays: Arrays, entries: dict[str, Any], name: str, *, factors: bool = True) -> TextFactors:
+    """Read a text that `stored_text` wrote: `TextFactors`, or `ProjectedFactors` if it has directions.
+
+    Args:
+        arrays: The arrays of the file.
+        entries: The output of `stored_text`.
+        name: Name of the text.
+        factors: Whether the text needs factors. False returns (S, 0) factors, also if the file has some.
+
+    Raises:
+        ValueError: Entries or arrays are missing or inconsistent.
+    """
+    found = {key: read_array(arrays, f"{name}.{key}", ARRAYS[key]) for key in ("embedding", "reference_term")}
+    if f"{name}.embedding_unshifted" in arrays:
+        found["embedding_unshifted"] = read_array(arrays, f"{name}.embedding_unshifted", 1)
+    stated = None if entries.get("settings") is None else read_entry(entries, "settings", dict)
+    settings = None if stated is None else read_fields(Settings, stated)
+    residual = read_error(entries, "known_residual", name)
+    if not factors:
+        found["factors"] = np.zeros((len(read_entry(entries, "tokens", list)), 0))
+        return read_text(entries, found, name, settings, residual, len(found["embedding"]))
+    found["factors"] = read_array(arrays, f"{name}.factors", 2)
+    if f"{name}.directions" not in arrays:
+        return read_text(entries, found, name, settings, residual)
+    require(residual is not None, f"known_residual of {name} is missing")
+    directions = read_array(arrays, f"{name}.directions", 2)
+    shape = found["factors"].shape[1], len(found["embedding"])
+    require(directions.shape == shape, f"{name}.directions have shape {directions.shape}")
+    text = read_text(entries, found, name, settings, residual, shape[1])
+    return ProjectedFactors.of(text, directions)
+
+
 def read_text(
     entries: dict[str, Any],
     arrays: dict[str, np.ndarray],
     name: str,
     settings: Settings | None,
     known_residual: float | None = None,
+    n_dimensions: int | None = None,
 ) -> TextFactors:
     """Build the factor of one text.
 
@@ -44,11 +87,13 @@ def read_text(
             ``embedding_unshifted`` with one.
         name: Name of the text, for messages.
         settings, known_residual: As in `TextFactors`.
+        n_dimensions: Number of dimensions of the embedding. None if it is that of the factors.
 
     Raises:
         ValueError: Entries are missing or inconsistent.
     """
-    n_units, width = arrays["factors"].shape
+    n_units, n_columns = arrays["factors"].shape
+    width = n_columns if n_dimensions is None else n_dimensions
     outputs = read_outputs(entries.get("outputs"), width, name)
     # A sparse encoder may find no term in a text.
     require(n_units > 0 and (width > 0 or outputs is not None), f"{name}.factors are empty")

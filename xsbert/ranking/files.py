@@ -6,34 +6,24 @@ else as JSON under the key ``"xsbert"`` of the file's metadata. Reading it execu
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from hashlib import sha256
+from dataclasses import asdict
 from math import isfinite, isnan, nan
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from .._utils.atomic_files import write
-from .._utils.checksummed_safetensors import (
-    DTYPES,
-    FORMAT_VERSION,
-    header_bytes,
-    library_versions,
-    read_arrays,
-)
-from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
+from .._utils.checksummed_safetensors import Arrays, read_arrays, write_arrays
+from .._utils.json_fields import read_entry, require
 from .._utils.validation import finite_or_none
 from ..attribution.scale import length_of
-from ..factors.serialization import LARGEST, check_numbers, read_text, to_entries
-from ..factors.text_factors import ProjectedFactors, Settings, TextFactors
+from ..factors.serialization import LARGEST, check_numbers, stored_text, text_of_file
+from ..factors.text_factors import TextFactors
 from ..text.units import UNITS
 from ..view.protocols import HitView, RankingView
 
 __all__ = ["as_dict", "check_ranking", "read_ranking", "save_ranking"]
 
-ARRAYS = ("factors", "embedding", "reference_term")
-OPTIONAL = ("embedding_unshifted", "directions")
 SCHEMA = "urn:xsbert:ranking:1"  # see xsbert.view.schemas
 PLAIN = ("index", "score", "text", "n_passages", "n_cut", "reason", "id", "retriever_score", "units")
 
@@ -88,11 +78,8 @@ def save_ranking(ranking: RankingView, path: str | PathLike[str]) -> None:
     check_ranking(ranking)
     arrays: dict[str, np.ndarray] = {}
     content: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "kind": "ranking",
-        "versions": library_versions(),
         **{name: getattr(ranking, name) for name in ("similarity", "detail", "n_documents", "pooling")},
-        "query": _written(ranking.query_factors, "query", arrays),
+        "query": stored_text(ranking.query_factors, "query", arrays),
         "hits": [
             _plain(hit)
             | {
@@ -101,7 +88,7 @@ def save_ranking(ranking: RankingView, path: str | PathLike[str]) -> None:
                         "start": passage.start,
                         "end": passage.end,
                         "weight": passage.weight,
-                        "side": _written(passage.side, f"{rank}.{place}", arrays),
+                        "side": stored_text(passage.side, f"{rank}.{place}", arrays),
                     }
                     for place, passage in enumerate(hit.passages)
                 ]
@@ -109,16 +96,7 @@ def save_ranking(ranking: RankingView, path: str | PathLike[str]) -> None:
             for rank, hit in enumerate(ranking)
         ],
     }
-    data = sha256()
-    for name, array in arrays.items():
-        require_finite(array, name)
-        data.update(array.data)
-    content["data"] = data.hexdigest()
-    header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
-    write(path, [header, *arrays.values()])
-
-
-Arrays = dict[str, tuple[str, np.ndarray]]
+    write_arrays(path, "ranking", content, arrays)
 
 
 def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
@@ -130,7 +108,7 @@ def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
     """
     header, arrays = read_arrays(path, "ranking")
     content = header.content
-    query = _side(arrays, read_entry(content, "query", dict), "query")
+    query = text_of_file(arrays, read_entry(content, "query", dict), "query")
     similarity = read_entry(content, "similarity", str)
     require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
     entries = read_entry(content, "hits", list)
@@ -184,15 +162,6 @@ def _check_hit(hit: HitView, name: str) -> None:
             hit.attribution_of(place)
 
 
-def _written(side: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the JSON entries of a side, and add its numbers to the arrays."""
-    for key in (*ARRAYS, *OPTIONAL):
-        if getattr(side, key, None) is not None:
-            arrays[f"{name}.{key}"] = np.ascontiguousarray(getattr(side, key), DTYPES["F64"])
-    described = {key: value for key, value in to_entries(side).items() if key != "directions"}
-    return {**described, "settings": asdict(side.settings) if side.settings else None}
-
-
 def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity: str) -> dict[str, Any]:
     require(isinstance(entries, dict), f"hit {rank} is no JSON object")
     require("score" in entries, "'score' is missing")
@@ -207,7 +176,7 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         require(0 <= start <= end <= len(text), f"passage {place} of hit {rank} leaves its text")
         weight = float(read_entry(part, "weight", (int, float)))
         require(0 < weight <= 1, f"the weight of passage {place} of hit {rank} is {weight}")
-        side = _side(arrays, read_entry(part, "side", dict), f"{rank}.{place}")
+        side = text_of_file(arrays, read_entry(part, "side", dict), f"{rank}.{place}")
         require(side.embedding.shape == query.embedding.shape, f"hit {rank} is not as wide as the query")
         passages.append({"start": start, "end": end, "weight": weight, "side": side})
     require((reason is None) == bool(passages), f"hit {rank} must have either passages or a reason")
@@ -228,26 +197,6 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
     }
 
 
-def _side(arrays: Arrays, entries: dict[str, Any], name: str) -> TextFactors:
-    own = {key: _array(arrays, f"{name}.{key}") for key in ARRAYS}
-    if f"{name}.embedding_unshifted" in arrays:
-        own["embedding_unshifted"] = _array(arrays, f"{name}.embedding_unshifted")
-    stated = None if entries.get("settings") is None else read_entry(entries, "settings", dict)
-    settings = None if stated is None else read_fields(Settings, stated)
-    residual = read_error(entries, "known_residual", name)
-    require(residual is not None or f"{name}.directions" not in arrays, f"known_residual of {name} is missing")
-    factors = own["factors"]
-    require(factors.ndim == 2, f"{name}.factors have shape {factors.shape}")
-    if f"{name}.directions" not in arrays:
-        return read_text(entries, own, name, settings, residual)
-    directions = _array(arrays, f"{name}.directions")
-    width = len(own["embedding"])
-    require(directions.shape == (factors.shape[1], width), f"{name}.directions have shape {directions.shape}")
-    whole = read_text(entries, {**own, "factors": np.zeros((len(factors), width))}, name, settings, residual)
-    plain = {each.name: getattr(whole, each.name) for each in fields(TextFactors)}
-    return ProjectedFactors(**{**plain, "factors": factors}, directions=directions)
-
-
 def _optional(entries: dict[str, Any], key: str, kind: Any) -> Any:
     return None if entries.get(key) is None else read_entry(entries, key, kind)
 
@@ -256,11 +205,3 @@ def _finite(entries: dict[str, Any], key: str, kind: Any, rank: int) -> Any:
     value = _optional(entries, key, kind)
     require(not isinstance(value, float) or isfinite(value), f"{key!r} of hit {rank} is {value}")
     return value
-
-
-def _array(arrays: Arrays, name: str) -> np.ndarray:
-    require(name in arrays, f"{name} is missing")
-    dtype, array = arrays[name]
-    require(dtype == "F64", f"{name} has dtype {dtype}, not F64")
-    require_finite(array, name)
-    return np.array(array, np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +46,8 @@ def words_of(text: TextView) -> Any:
 
 def by_word(result: Any) -> Any:
     """Return the result in words, for each text with word ids."""
-    return replace(result, a=words_of(result.a), b=words_of(result.b), compute_feature_pairs=None)
+    sides = ("words" if side.word_ids is not None and side.spans is not None else None for side in (result.a, result.b))
+    return result.over(*sides)
 
 
 def effects(result: PairView) -> tuple[np.ndarray, np.ndarray]:

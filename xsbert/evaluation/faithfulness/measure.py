@@ -14,7 +14,7 @@ from ..._utils.progress import Progress
 from ..._utils.sequences import as_entries
 from ..._utils.validation import checked_integer
 from ...attribution.alignment import content_cells
-from ...attribution.attribution import Attribution
+from ...attribution.pair_result import PairResult
 from ...models import XSTransformer
 from ..methods import METHODS, checked_pairs
 from ..methods.common import MethodOptions, resolved_layer, sides
@@ -291,7 +291,7 @@ def _row(
     )
 
 
-def _compared(result: Attribution, effects: Effects) -> dict[str, float]:
+def _compared(result: PairResult, effects: Effects) -> dict[str, float]:
     """Returns all metrics of one pair of texts except the curve."""
     cells, *_ = content_cells(result)
     found = {

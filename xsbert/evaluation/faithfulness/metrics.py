@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from ..._utils.arrays import pearson, spearman
-from ...attribution.attribution import Attribution
+from ...attribution.pair_result import PairResult
 from ...text.units import TEXT
 from ..methods.occlusion import single_edits
 from ..perturbation import EditedText, Perturber
@@ -41,7 +41,7 @@ def deletion_effects(perturber: Perturber, text_a: str, text_b: str, operator: s
     return Effects(lost_a @ lost_b.T, lost_a @ whole_b, lost_b @ whole_a)
 
 
-def word_numbers(result: Attribution, main_effects: bool) -> tuple[np.ndarray, np.ndarray]:
+def word_numbers(result: PairResult, main_effects: bool) -> tuple[np.ndarray, np.ndarray]:
     """Returns (N,) and (M,) numbers of single units: sums of rows and columns, with or without main effects."""
     found = []
     for axis, side, effects in ((1, result.a, result.main_effects_a), (0, result.b, result.main_effects_b)):

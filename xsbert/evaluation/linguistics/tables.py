@@ -16,7 +16,7 @@ import numpy as np
 from ..._utils.arrays import spearman
 from ..._utils.sequences import as_entries
 from ..._utils.validation import checked_real, finite_or_none
-from ...attribution.attribution import Attribution
+from ...attribution.pair_result import PairResult
 from ...text.units import TEXT
 from .labels import Labeller, unit_labels
 
@@ -67,7 +67,7 @@ def _shown(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def cumulative_share(results: Iterable[Attribution], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)) -> Table:
+def cumulative_share(results: Iterable[PairResult], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)) -> Table:
     """Computes the fraction of the scores that the strongest pairs of units contribute.
 
     Args:
@@ -98,7 +98,7 @@ def kept_sum(matrix: np.ndarray, share: float) -> float:
 
 
 def kept_correlation(
-    results: Iterable[Attribution], scores: Sequence[float], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)
+    results: Iterable[PairResult], scores: Sequence[float], shares: Sequence[float] = (0.05, 0.1, 0.2, 0.5, 1.0)
 ) -> Table:
     """Computes the rank correlation of sums of the strongest pairs of units with human scores.
 
@@ -123,7 +123,7 @@ def kept_correlation(
 
 
 def kept_by_label(
-    results: Iterable[Attribution],
+    results: Iterable[PairResult],
     scores: Sequence[float],
     labeller: Labeller,
     groups: Mapping[str, Sequence[str]] | None = None,
@@ -161,7 +161,7 @@ def kept_by_label(
     return Table(f"Spearman correlation with human scores, {len(results)} pairs", ("kept", "Spearman"), tuple(rows))
 
 
-def _sum_over(result: Attribution, a: Sequence[str], b: Sequence[str], wanted: set[str] | None) -> float:
+def _sum_over(result: PairResult, a: Sequence[str], b: Sequence[str], wanted: set[str] | None) -> float:
     rows, columns = (
         [role == TEXT and (wanted is None or label in wanted) for role, label in zip(side.roles, labels, strict=True)]
         for side, labels in ((result.a, a), (result.b, b))
@@ -169,7 +169,7 @@ def _sum_over(result: Attribution, a: Sequence[str], b: Sequence[str], wanted: s
     return float(result.matrix[np.ix_(rows, columns)].sum())
 
 
-def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = "pair") -> Table:
+def contributions(results: Iterable[PairResult], labeller: Labeller, by: str = "pair") -> Table:
     """Computes contributions by class.
 
     Args:
@@ -213,7 +213,7 @@ def contributions(results: Iterable[Attribution], labeller: Labeller, by: str = 
     return Table(f"contributions by {by}, {len(results)} results", columns, tuple(rows), notes)
 
 
-def lexical_bias(results: Iterable[Attribution]) -> Table:
+def lexical_bias(results: Iterable[PairResult]) -> Table:
     """Compares the contributions of pairs of equal words with those of all other pairs. Best with words as units.
 
     Raises:
@@ -245,14 +245,14 @@ def _checked_shares(shares: Sequence[float]) -> list[float]:
     return shares
 
 
-def _checked(results: Iterable[Attribution]) -> list[Attribution]:
+def _checked(results: Iterable[PairResult]) -> list[PairResult]:
     found = as_entries(results, "results", "attributions")
     if not found:
         raise ValueError("results must hold at least one attribution, got none")
     return found
 
 
-def _checked_scores(results: Sequence[Attribution], scores: Sequence[float]) -> list[float]:
+def _checked_scores(results: Sequence[PairResult], scores: Sequence[float]) -> list[float]:
     """Returns scores as floats, one for each result."""
     scores = as_entries(scores, "scores", "numbers")
     if len(results) != len(scores) or len(results) < 3:

@@ -1,7 +1,8 @@
 """Other explanation methods, with one result type.
 
-`METHODS` lists them. Each method is a function of a model, pairs of texts and `MethodOptions`, and returns an
-`Attribution` for each pair. If a method is not complete, the `left_out` of its result describes what the numbers omit.
+`METHODS` lists them. Each method is a function of a model, pairs of texts and `MethodOptions`. It returns a
+`PairResult` for each pair: an `Attribution`, or a `MethodAttribution`. If a method is not complete, the `left_out` of
+its result describes what the numbers omit.
 To add a method, add a function and a row of `METHODS`.
 
 >>> from xsbert.evaluation.methods import METHODS
@@ -11,12 +12,12 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..._utils.validation import check_keywords
-from ...attribution.attribution import Attribution
+from ...attribution.pair_result import PairResult
 from ...engine.pairing import pairs_of, two_texts
 from ...models import XSTransformer
 from .bilrp import bilrp, bilrp_obstacle
@@ -34,7 +35,7 @@ __all__ = ["METHODS", "Method", "MethodOptions", "explain_with", "of_factors", "
 class Method:
     """An entry of `METHODS`."""
 
-    explain: Callable[[XSTransformer, Pairs, MethodOptions], list[Attribution]]
+    explain: Callable[[XSTransformer, Pairs, MethodOptions], Sequence[PairResult]]
     what: str
     """Description for readers."""
     complete: bool = False
@@ -73,7 +74,7 @@ METHODS: dict[str, Method] = {
 
 def explain_with(
     method: str, model: XSTransformer, pairs: Iterable[tuple[str, str]], **options: Any
-) -> list[Attribution]:
+) -> list[PairResult]:
     """Explain pairs of texts with a method of `METHODS`.
 
     Args:
@@ -93,7 +94,7 @@ def explain_with(
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     check_keywords(options, [each.name for each in fields(MethodOptions)])
     given = {"similarity": model.similarity_fn_name, **options}
-    return METHODS[method].explain(model, checked_pairs(pairs), replace(MethodOptions(), **given))
+    return [*METHODS[method].explain(model, checked_pairs(pairs), replace(MethodOptions(), **given))]
 
 
 def checked_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

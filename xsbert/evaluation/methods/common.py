@@ -10,6 +10,8 @@ import numpy as np
 
 from ..._utils.validation import checked_integer, plain_number
 from ...attribution.attribution import Attribution
+from ...attribution.pair_result import check_pair
+from ...attribution.scale import length_of
 from ...factors.text_factors import TextFactors, settings_of
 from ...models import XSTransformer
 from ..perturbation import Perturber, text_layout
@@ -117,21 +119,20 @@ def of_values(
         a, b: layouts of the texts.
         values: (S, T) numbers.
         left_out: description of the part of the score that the numbers omit.
-        **fields: effects of single units and an offset, zero by default; ``layer`` of the settings.
+        **fields: ``main_effects_a``, ``main_effects_b`` and ``baseline``, zero by default; ``layer`` of the settings.
     """
     layer = fields.pop("layer", 0)
     settings = replace(settings_of(a), rule=name, n_steps=0, n_looks=0, layer=layer, tolerance=None, reference="none")
-    zeros = {"effects_a": np.zeros(len(a.tokens)), "effects_b": np.zeros(len(b.tokens))}
-    # `of` rejects the cosine of a zero embedding, and texts of different models.
-    checked = Attribution.of(a, b, options.similarity)
+    zeros = {"main_effects_a": np.zeros(len(a.tokens)), "main_effects_b": np.zeros(len(b.tokens))}
+    check_pair(a, b, options.similarity)
     return MethodAttribution(
-        checked.a,
-        checked.b,
+        a,
+        b,
         options.similarity,
         settings,
         method=name,
         left_out=left_out,
-        values=np.asarray(values, dtype=np.float64),
+        matrix=np.asarray(values, dtype=np.float64),
         **{**zeros, **fields},
     )
 
@@ -159,11 +160,12 @@ def of_factors(
         a, b = layouts[text_a], layouts[text_b]
         v_a, v_b = factors[text_a], factors[text_b]
         rest_a, rest_b = (side.embedding - v.sum(0) for side, v in ((a, v_a), (b, v_b)))
-        scale = Attribution.of(a, b, options.similarity).scale
+        check_pair(a, b, options.similarity)
+        scale = length_of(a, options.similarity) * length_of(b, options.similarity)
         parts = {
-            "effects_a": v_a @ rest_b / scale,
-            "effects_b": v_b @ rest_a / scale,
-            "offset": float(rest_a @ rest_b / scale),
+            "main_effects_a": v_a @ rest_b / scale,
+            "main_effects_b": v_b @ rest_a / scale,
+            "baseline": float(rest_a @ rest_b / scale),
         }
         result = of_values(a, b, options, name, v_a @ v_b.T / scale, left_out, layer=layer, **parts)
         results.append(in_units(result, options.units))
@@ -172,16 +174,13 @@ def of_factors(
 
 def renamed(result: Attribution, name: str, left_out: str, **numbers: Any) -> MethodAttribution:
     """Converts an attribution to the result of another method. Given numbers replace its own."""
-    given = {
-        "values": result.matrix,
-        "effects_a": result.main_effects_a,
-        "effects_b": result.main_effects_b,
-        "offset": result.baseline,
-    }
-    a, b = (
-        replace(side, factors=np.zeros_like(side.factors), known_residual=side.residual)
-        for side in (result.a, result.b)
-    )
+    own = {key: getattr(result, key) for key in ("matrix", "main_effects_a", "main_effects_b", "baseline")}
     return MethodAttribution(
-        a, b, result.similarity, result.settings, method=name, left_out=left_out, **{**given, **numbers}
+        result.a,
+        result.b,
+        result.similarity,
+        result.settings,
+        method=name,
+        left_out=left_out,
+        **{**own, **numbers},
     )

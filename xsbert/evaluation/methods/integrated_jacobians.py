@@ -11,6 +11,7 @@ from ...models import XSTransformer
 from ...text.units import TEXT
 from ..control_models import randomised_layers
 from .common import MethodOptions, Pairs, renamed
+from .result import MethodAttribution
 
 __all__ = ["gradient", "integrated", "integrated_with_main_effects", "randomised", "spread_main_effects"]
 
@@ -31,7 +32,7 @@ def integrated(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> li
     return list(options.cache[key])
 
 
-def integrated_with_main_effects(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
+def integrated_with_main_effects(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
     """Integrated Jacobians, with the main effect of each unit spread evenly over its pairs."""
     name = "integrated + main effects"
     left_out = "the baseline and the special tokens' main effects have no cell"
@@ -40,15 +41,15 @@ def integrated_with_main_effects(model: XSTransformer, pairs: Pairs, options: Me
             result,
             name,
             left_out,
-            values=spread_main_effects(result),
-            effects_a=_of_special(result.a.roles, result.main_effects_a),
-            effects_b=_of_special(result.b.roles, result.main_effects_b),
+            matrix=spread_main_effects(result),
+            main_effects_a=_of_special(result.a.roles, result.main_effects_a),
+            main_effects_b=_of_special(result.b.roles, result.main_effects_b),
         )
         for result in integrated(model, pairs, options)
     ]
 
 
-def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
+def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
     """One gradient times input minus reference: the Jacobian at the text replaces the integral."""
     left_out = "not complete: one node does not integrate; see the residuals"
     results = model.explain_pairs(
@@ -63,7 +64,7 @@ def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list
     return [renamed(result, "gradient", left_out) for result in results]
 
 
-def randomised(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
+def randomised(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
     """Control: integrated Jacobians of a copy of the model with shuffled weights in its layers.
 
     If a measure rates it as faithful as the real explanation, the measure depends only on the words (Adebayo et al.,

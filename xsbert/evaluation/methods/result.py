@@ -1,26 +1,32 @@
-"""The result of another method: an `Attribution` with given numbers, not computed from factors."""
+"""The result of another method: its numbers for pairs of units and for single units."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from os import PathLike
 
 import numpy as np
+from typing_extensions import Self
 
-from ..._utils.cached_property import cached_property
-from ...attribution.attribution import Attribution
-from ...factors.text_factors import TextFactors
+from ..._utils.checksummed_safetensors import reading
+from ...attribution.files import check_method_numbers, check_result, read_result, save_result
+from ...attribution.pair_result import PairResult
+from ...factors.text_factors import Settings, TextFactors
 
 __all__ = ["MethodAttribution"]
 
+# The names of the numbers in files.
+STORED = {"values": "matrix", "effects_a": "main_effects_a", "effects_b": "main_effects_b", "offset": "baseline"}
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MethodAttribution(Attribution):
+class MethodAttribution(PairResult):
     """Explanation of one predicted similarity by a method other than integrated Jacobians.
 
-    It supports the units, words, plots, pages, files and tables of every `Attribution`. The score and the embeddings
-    are the model's; the numbers are the method's. If the numbers do not sum to the score, `error` is the difference
-    and `left_out` describes it. The factors and the residuals of its texts are zero, since nothing is integrated.
+    It has the units, words, plots, pages, files and tables of an `Attribution`. The score and the embeddings are the
+    model's; the numbers are the method's. If the numbers do not sum to the score, `error` is the difference and
+    `left_out` describes it. The texts have no factors, so ``a.factors`` is (S, 0).
 
     >>> from xsbert.evaluation.methods import explain_with
     >>> (match,) = explain_with("lexical", model, [("A cold day.", "Cold days")])
@@ -28,59 +34,49 @@ class MethodAttribution(Attribution):
     ('lexical', ...)
     """
 
-    method: str = ""
+    a: TextFactors
+    b: TextFactors
+    similarity: str
+    """``"cosine"`` or ``"dot"``."""
+    settings: Settings
+    method: str
     """The name in `xsbert.evaluation.methods.METHODS`."""
-    left_out: str = ""
+    left_out: str
     """Description of the part of the score that the numbers omit; empty for a complete method."""
-    values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    matrix: np.ndarray
     """(S, T) numbers for pairs of units."""
-    effects_a: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    main_effects_a: np.ndarray
     """(S,) numbers for single units of a."""
-    effects_b: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    main_effects_b: np.ndarray
     """(T,) numbers for single units of b."""
-    offset: float = 0.0
+    baseline: float = 0.0
     """The part of the score that the method assigns to no unit."""
-
-    given_arrays = {"values": 2, "effects_a": 1, "effects_b": 1}  # noqa: RUF012
-    given_entries = {"method": str, "left_out": str, "offset": (int, float)}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         shape = len(self.a.tokens), len(self.b.tokens)
-        if self.values.shape != shape or self.effects_a.shape != shape[:1] or self.effects_b.shape != shape[1:]:
+        found = self.matrix.shape, self.main_effects_a.shape, self.main_effects_b.shape
+        if found != (shape, shape[:1], shape[1:]):
             raise ValueError(
-                f"values must be of shape {shape}, effects of its sides, got {self.values.shape}, "
-                f"{self.effects_a.shape} and {self.effects_b.shape}"
+                f"matrix must be of shape {shape} and main effects of its sides, got {found[0]}, {found[1]} and "
+                f"{found[2]}"
             )
-        if not (np.isfinite(self.values).all() and np.isfinite(self.offset)):
-            raise ValueError(f"the values of {self.method!r} hold numbers that are not finite")
-        object.__setattr__(self, "offset", float(self.offset))
-
-    @cached_property
-    def matrix(self) -> np.ndarray:
-        """(S, T) numbers of the method for pairs of units."""
-        return self.values
-
-    @cached_property
-    def main_effects_a(self) -> np.ndarray:
-        """(S,) numbers of the method for single units of a."""
-        return self.effects_a
-
-    @cached_property
-    def main_effects_b(self) -> np.ndarray:
-        """(T,) numbers of the method for single units of b."""
-        return self.effects_b
-
-    @cached_property
-    def baseline(self) -> float:
-        """The part of the score that the method assigns to no unit."""
-        return self.offset
+        if not (np.isfinite(self.matrix).all() and np.isfinite(self.baseline)):
+            raise ValueError(f"the numbers of {self.method!r} are not all finite")
+        object.__setattr__(self, "baseline", float(self.baseline))
+        for name in ("a", "b"):
+            object.__setattr__(self, name, _without_factors(getattr(self, name)))
 
     @property
     def kind(self) -> str:
         """The method, and whether its numbers sum to the score."""
         return f"method {self.method}: {self.left_out or 'the parts sum to the score'}"
 
-    def words(self) -> MethodAttribution:
+    @property
+    def pulled_back(self) -> None:
+        """None: nothing is computed by reverse mode."""
+        return
+
+    def words(self) -> Self:
         """Returns the same result with words as units; every sum is kept.
 
         Raises:
@@ -91,13 +87,13 @@ class MethodAttribution(Attribution):
         >>> match.matrix.shape, match.words().matrix.shape, bool(match.matrix.sum() == match.words().matrix.sum())
         ((7, 5), (5, 3), True)
         """
-        return self._in_units("words", "words")
+        return self.over("words", "words")
 
     def over(
         self,
         a: str | Sequence[tuple[int, int]] | None = None,
         b: str | Sequence[tuple[int, int]] | None = None,
-    ) -> MethodAttribution:
+    ) -> Self:
         """Returns the same result with spans of text as units, as `Attribution.over`; every sum is kept.
 
         >>> from xsbert.evaluation.methods import explain_with
@@ -105,26 +101,48 @@ class MethodAttribution(Attribution):
         >>> match.over(a="sentences").a.tokens
         ('[CLS]', 'It rains.', 'We stay in!', '[SEP]')
         """
-        return self if a is None and b is None else self._in_units(a, b)
-
-    def _in_units(
-        self, a: str | Sequence[tuple[int, int]] | None, b: str | Sequence[tuple[int, int]] | None
-    ) -> MethodAttribution:
-        side_a, sums_a = _summed(self.a, a)
-        side_b, sums_b = _summed(self.b, b)
+        (side_a, sums_a), (side_b, sums_b) = _summed(self.a, a), _summed(self.b, b)
         return replace(
             self,
             a=side_a,
             b=side_b,
-            values=sums_a @ self.values @ sums_b.T,
-            effects_a=sums_a @ self.effects_a,
-            effects_b=sums_b @ self.effects_b,
-            compute_feature_pairs=None,
+            matrix=sums_a @ self.matrix @ sums_b.T,
+            main_effects_a=sums_a @ self.main_effects_a,
+            main_effects_b=sums_b @ self.main_effects_b,
         )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the result to one safetensors file, as `Attribution.save`."""
+        numbers = {name: getattr(self, field) for name, field in STORED.items()}
+        entries = {"method": self.method, "left_out": self.left_out, "offset": numbers.pop("offset")}
+        save_result(self, path, numbers, entries)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Reads a result that `save` wrote.
+
+        Raises:
+            OSError: the file does not exist or cannot be read.
+            ValueError: the file is damaged, is not the saved result of a method, or has a newer format.
+        """
+        with reading(path, "saved result"):
+            fields = read_result(path, cls.__name__, of_method=True)
+            check_method_numbers({name: fields[name] for name in STORED})
+            result = cls(**{STORED.get(name, name): value for name, value in fields.items()})
+            check_result(result)
+        return result
+
+
+def _without_factors(side: TextFactors) -> TextFactors:
+    if side.factors.shape[1] == 0:
+        return side
+    return replace(side, factors=np.zeros((len(side.tokens), 0)), known_residual=side.residual)
 
 
 def _summed(side: TextFactors, ranges: str | Sequence[tuple[int, int]] | None) -> tuple[TextFactors, np.ndarray]:
     """Returns the text with coarser units, and the (G, S) zero-one matrix that sums the old units."""
+    sums = np.eye(len(side.tokens))
     if ranges is None:
-        return side, np.eye(len(side.tokens))
-    return side.over(ranges), replace(side, factors=np.eye(len(side.tokens))).over(ranges).factors
+        return side, sums
+    coarse = replace(side, factors=sums).over(ranges)
+    return replace(coarse, factors=coarse.factors[:, :0]), coarse.factors

@@ -69,8 +69,9 @@ def shapley(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
             found, left_out = exact_interactions(*values), "interactions within one text"
         matrix = np.zeros((len(a.groups), len(b.groups)))
         matrix[np.ix_(a.content, b.content)] = found.pairs
-        parts = {"effects_a": np.zeros(len(a.groups)), "effects_b": np.zeros(len(b.groups)), "offset": found.empty}
-        parts["effects_a"][a.content], parts["effects_b"][b.content] = found.singles_a, found.singles_b
+        single_a, single_b = np.zeros(len(a.groups)), np.zeros(len(b.groups))
+        single_a[a.content], single_b[b.content] = found.singles_a, found.singles_b
+        parts = {"main_effects_a": single_a, "main_effects_b": single_b, "baseline": found.empty}
         results.append(of_values(a.layout, b.layout, options, "shapley", matrix, left_out, **parts))
     return results
 
