@@ -74,9 +74,9 @@ def test_difference_is_the_second_minus_the_first():
 
 def test_difference_refuses_a_shifted_result_against_one_that_is_not():
     one, two = random_result(3, 4, main=False), random_result(3, 4)
-    with pytest.raises(ValueError, match=r"result_1 is of a shifted model, .* and result_2 is not"):
+    with pytest.raises(ValueError, match=r"result_1 is of a shifted model, .*; result_2 is not"):
         difference(one, two)
-    with pytest.raises(ValueError, match=r"result_2 is of a shifted model, .* and result_1 is not"):
+    with pytest.raises(ValueError, match=r"result_2 is of a shifted model, .*; result_1 is not"):
         difference(two, one)
 
 
