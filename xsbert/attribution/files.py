@@ -17,6 +17,7 @@ import numpy as np
 
 from .._utils.checksummed_safetensors import Arrays, read_array, read_arrays, read_header, reading, write_arrays
 from .._utils.json_fields import read_entry, read_fields, require, require_finite
+from .._utils.optional_imports import pandas
 from ..factors.serialization import LARGEST, check_numbers, stored_text, text_of_file
 from ..factors.text_factors import Settings, TextFactors
 from ..text.units import word_groups
@@ -137,15 +138,11 @@ def to_dataframe(result: SavedResult) -> pd.DataFrame:
 
     Returns:
         Position, token, word and role of the units of a and b, and the value. The word is None if the tokenizer has
-        no words or the units are not tokens.
+        no words, or for a unit of several words.
 
     Raises:
         ImportError: pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("to_dataframe needs pandas: pip install pandas") from error
     n_a, n_b = result.matrix.shape
     rows = {"a": np.repeat(np.arange(n_a), n_b), "b": np.tile(np.arange(n_b), n_a)}
     columns: dict[str, Any] = {}
@@ -154,17 +151,20 @@ def to_dataframe(result: SavedResult) -> pd.DataFrame:
         columns[f"position_{name}"] = rows[name]
         for key, labels in (("token", side.tokens), ("word", _words(side)), ("role", side.roles)):
             columns[f"{key}_{name}"] = np.array(labels, dtype=object)[rows[name]]
-    return pd.DataFrame(columns | {"value": result.matrix.ravel()})
+    return pandas().DataFrame(columns | {"value": result.matrix.ravel()})
 
 
 def _words(side: TextFactors) -> list[str | None]:
-    """Return the (S,) words that the tokens belong to."""
+    """Return the (S,) words that the units belong to, or are."""
     words: list[str | None] = [None] * len(side.tokens)
-    if side.word_ids is not None and side.spans is not None:
-        groups = word_groups(side.word_ids, side.roles, side.spans, side.text)
-        for word, group in zip(side.words().tokens, groups, strict=True):
-            for position in group:
-                words[position] = word
+    if side.spans is None:
+        return words
+    if side.word_ids is None:
+        return [unit if len(unit.split()) == 1 else None for unit in side.tokens]
+    groups = word_groups(side.word_ids, side.roles, side.spans, side.text)
+    for word, group in zip(side.words().tokens, groups, strict=True):
+        for position in group:
+            words[position] = word
     return words
 
 

@@ -211,7 +211,7 @@ class PairResult(PageMixin, PlotMixin, ABC):
 
         Returns:
             Columns ``position_a``, ``token_a``, ``word_a``, ``role_a``, the same for b, and ``value``. A word is None
-            if the tokenizer has no words or the units are not tokens.
+            if the tokenizer has no words, and for a unit of several words.
 
         Raises:
             ImportError: pandas is not installed.

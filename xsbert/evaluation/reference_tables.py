@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from .._utils.printed_tables import html_table, text_table
 from .faithfulness import Faithfulness
 from .faithfulness.table import FEWEST_PAIRS, UNBIASED
 
@@ -54,10 +54,10 @@ class ShiftCost:
         return cells
 
     def __str__(self) -> str:
-        return _text_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
+        return text_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
 
     def _repr_html_(self) -> str:
-        return _html_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
+        return html_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
 
 
 @dataclass(frozen=True)
@@ -144,26 +144,8 @@ class ReferenceChoice:
         return [(row[0], more, *row[1:]) for row, more in zip(cells, faithful, strict=True)]
 
     def __str__(self) -> str:
-        return f"{_text_table(self._title, self._cells())}\n{self.advice}"
+        return f"{text_table(self._title, self._cells())}\n{self.advice}"
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<p>{escape(line, quote=False)}</p>" for line in self.advice.splitlines())
-        return _html_table(self._title, self._cells()) + lines
-
-
-def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:
-    """Formats rows of cells. The first row is the header; all columns except the first are right-aligned."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
-    ]
-    return "\n".join([title, *lines])
-
-
-def _html_table(title: str, cells: Sequence[Sequence[str]]) -> str:
-    def line(row: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell, quote=False)}</{tag}>" for cell in row) + "</tr>"
-
-    head, *body = cells
-    return f"<table><caption>{title}</caption>{line(head, 'th')}{''.join(line(row, 'td') for row in body)}</table>"
+        return html_table(self._title, self._cells()) + lines

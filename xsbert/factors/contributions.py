@@ -12,18 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._utils.optional_imports import pandas
+from .._utils.printed_tables import TableMixin
 from ..text.units import REST, TEXT, sentence_ranges
 from .text_factors import ProjectedFactors, TextFactors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Contributions", "by_sentence", "contributions_of", "summed_contributions"]
 
 
 @dataclass(frozen=True, eq=False)
-class Contributions:
+class Contributions(TableMixin):
     """Contributions of the units of one text to a score."""
 
     text: str
@@ -55,6 +60,19 @@ class Contributions:
             "values": self.values.tolist(),
             "baseline": self.baseline,
         }
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row for each unit: ``unit``, ``role``, ``start``, ``end`` and ``contribution``.
+
+        The start and the end of a unit are None if the tokenizer has no offsets.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        spans = self.spans or [(None, None)] * len(self.units)
+        rows = zip(self.units, self.roles, spans, self.values.tolist(), strict=True)
+        columns = ["unit", "role", "start", "end", "contribution"]
+        return pandas().DataFrame([(unit, role, *span, value) for unit, role, span, value in rows], columns=columns)
 
 
 Shares = Contributions  # its name in version 0.1

@@ -81,8 +81,8 @@ def save_figure(fig: Figure, path: str | PathLike[str], *, dpi: float | None = N
     """Write a figure to a file for a paper. The format is that of the ending, such as ``.pdf``, ``.svg`` or ``.png``.
 
     PDF and PostScript files embed their fonts as type 42 (TrueType), which publishers ask for; matplotlib's own
-    default is type 3. PDF and SVG files hold no date, so the same figure gives the same file. The file has exactly
-    the size of the figure. ``rcParams`` do not change.
+    default is type 3. PDF and SVG files hold no date. The file has exactly the size of the figure. ``rcParams`` do not
+    change.
 
     Args:
         fig: The figure.

@@ -9,12 +9,14 @@ and Indic scripts. Scripts that the default font lacks are drawn in an installed
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from .._utils.stacklevel import caller_level
 from .picture_options import Cells, Frame
 from .protocols import PairView
 
@@ -144,6 +146,7 @@ def highlight(
     figsize: float | tuple[float, float] | None = None,
     fontsize: float | None = None,
     ax: Axes | None = None,
+    width: float | None = None,
 ) -> tuple[Figure, Axes]:
     """Draw the texts with each word shaded by its total contribution.
 
@@ -160,6 +163,7 @@ def highlight(
         figsize: Width in inches; the height follows from the texts. Or (width, height). None is 7 inches wide.
         fontsize: As for `heatmap`. The words of the texts are a fifth larger.
         ax: As for `heatmap`.
+        width: Deprecated name of ``figsize``.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -170,6 +174,9 @@ def highlight(
     """
     from . import plot
 
+    if width is not None:
+        warnings.warn("width= of highlight is now figsize=", DeprecationWarning, stacklevel=caller_level())
+        figsize = width if figsize is None else figsize
     frame = Frame(title, colorbar, figsize, fontsize, ax)
     return plot.draw_highlight(result, Cells(special_tokens, main_effects), frame)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._utils.optional_imports import pandas
+from ..._utils.printed_tables import TableMixin, html_table, text_table
 from ..._utils.validation import finite_or_none
+from ...view.charts import estimates
 from .rows import FaithfulnessRow, find_row
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -54,7 +57,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Faithfulness:
+class Faithfulness(TableMixin):
     """Faithfulness of methods to one model. Prints as a table with a summary; see `METRICS` for the columns.
 
     >>> found = xsbert.faithfulness(model, [("A cold day.", "Cold days")], methods=["products", "random"], layers=[-2])
@@ -247,16 +250,18 @@ class Faithfulness:
             "notes": list(self.notes),
         }
 
-    def plot(self, metric: str = "pearson") -> tuple[Figure, Axes]:
+    def plot(self, metric: str = "pearson", **options: Any) -> tuple[Figure, Axes]:
         """Plots each row's mean over operators with its interval, and single operators as open markers.
+
+        Args:
+            metric: a name in `METRICS`.
+            options: ``title``, ``figsize``, ``fontsize`` and ``ax``, as for `xsbert.utils.heatmap`.
 
         Raises:
             ValueError: the metric is not in the table.
 
         >>> fig, ax = table.plot("words")
         """
-        from ...view.plot.estimates import estimates
-
         operators = self._operators_of(metric)
         means = {row.label: self.estimate(row, metric) for row in self.rows}
         single = {
@@ -265,26 +270,38 @@ class Faithfulness:
             if len(operators) > 1
         }
         intervals = {label: (each.value, each.low, each.high) for label, each in means.items()}
-        return estimates(intervals, single, f"{metric} ({self.n_pairs} pairs, {self.units})", "operator")
+        return estimates(intervals, single, f"{metric} ({self.n_pairs} pairs, {self.units})", "operator", **options)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Returns a row for each estimate.
+
+        Returns:
+            columns ``method``, ``layer``, ``reference``, ``metric``, ``operator`` (or ``"mean"``), ``value``, ``low``
+            and ``high`` (the 95 % interval), ``n`` (pairs of texts for which it is defined), and ``seconds``.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        rows = []
+        for row in self.rows:
+            for metric, operator in self._columns():
+                found = self.estimate(row, metric, operator)
+                numbers = found.value, found.low, found.high, found.n
+                rows.append((row.method, row.layer, row.reference, metric, operator, *numbers, row.seconds))
+        names = ["method", "layer", "reference", "metric", "operator", "value", "low", "high", "n", "seconds"]
+        # Rows without a layer would turn the others into floats.
+        return pandas().DataFrame(rows, columns=names).astype({"layer": "Int64"})
+
+    def latex_frame(self) -> pd.DataFrame:
+        """Returns the printed table: a row for each method, means with half of their intervals."""
+        head, *rows = self._cells()
+        return pandas().DataFrame(rows, columns=head)
 
     def __str__(self) -> str:
-        cells = self._cells()
-        widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if not place else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in cells
-        ]
-        return "\n".join([self._title(), *lines, *self._agreement_lines(), self.sentence])
+        return text_table(self._title(), self._cells(), [*self._agreement_lines(), self.sentence])
 
     def _repr_html_(self) -> str:
-        head, *rows = self._cells()
-        marked = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        notes = "".join(f"<p>{escape(line)}</p>" for line in [*self._agreement_lines(), self.sentence])
-        return f"<table><caption>{escape(self._title())}</caption><tr>{marked}</tr>{body}</table>{notes}"
+        return html_table(self._title(), self._cells(), [*self._agreement_lines(), self.sentence])
 
     def _title(self) -> str:
         what = f"{self.model}, {self.n_pairs} pairs, {self.units}, {self.similarity}"
@@ -307,8 +324,7 @@ class Faithfulness:
         head = ["method", *(f"{metric} {operator}" for metric, operator in columns)]
         rows = []
         for row in self.rows:
-            estimates = [self.estimate(row, *column) for column in columns]
-            rows.append([row.label, *map(_shown, estimates)])
+            rows.append([row.label, *(_shown(self.estimate(row, *column)) for column in columns)])
         return [head, *rows]
 
     def _agreement_lines(self) -> list[str]:

@@ -8,25 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..._utils.arrays import spearman
+from ..._utils.optional_imports import pandas
+from ..._utils.printed_tables import TableMixin, html_table, text_table
 from ..._utils.sequences import as_entries
 from ..._utils.validation import checked_real, finite_or_none
 from ...attribution.pair_result import PairResult
+from ...text.display import display_tokens
 from ...text.units import TEXT
+from ...view.effects import by_word, top_pairs
 from .labels import Labeller, unit_labels
 
-__all__ = ["CONTENT", "Table", "contributions", "cumulative_share", "kept_by_label", "kept_correlation", "lexical_bias"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "CONTENT",
+    "Table",
+    "contributions",
+    "cumulative_share",
+    "kept_by_label",
+    "kept_correlation",
+    "lexical_bias",
+    "strongest_pairs",
+]
 
 CONTENT = ("NOUN", "PROPN", "VERB", "ADJ", "ADV", "NUM")
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(TableMixin):
     """A table with named columns. Prints as text and as HTML."""
 
     title: str
@@ -47,20 +62,22 @@ class Table:
         rows = [[finite_or_none(cell) for cell in row] for row in self.rows]
         return {"title": self.title, "rows": [dict(zip(self.columns, row, strict=True)) for row in rows]}
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Returns the rows as a data frame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return pandas().DataFrame(list(self.rows), columns=list(self.columns))
+
+    def _cells(self) -> list[list[str]]:
+        return [[*self.columns], *([_shown(each) for each in row] for row in self.rows)]
+
     def __str__(self) -> str:
-        cells = [self.columns, *([_shown(each) for each in row] for row in self.rows)]
-        widths = [max(len(row[place]) for row in cells) for place in range(len(self.columns))]
-        lines = [
-            "  ".join(f"{cell:<{width}}" if not at else f"{cell:>{width}}" for at, (cell, width) in enumerate(pairs))
-            for pairs in (list(zip(row, widths, strict=True)) for row in cells)
-        ]
-        return "\n".join([self.title, *lines, *self.notes])
+        return text_table(self.title, self._cells(), self.notes)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        rows = ("<tr>" + "".join(f"<td>{escape(_shown(each))}</td>" for each in row) + "</tr>" for row in self.rows)
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return f"<table><caption>{escape(self.title)}</caption><tr>{head}</tr>{''.join(rows)}</table>{notes}"
+        return html_table(self.title, self._cells(), self.notes)
 
 
 def _shown(value: Any) -> str:
@@ -235,6 +252,43 @@ def lexical_bias(results: Iterable[PairResult]) -> Table:
     )
     columns = ("pairs", "share of the sum", "share of cells", "mean cell", "cells")
     return Table(f"lexical bias, {len(results)} results", columns, shown)
+
+
+def strongest_pairs(results: PairResult | Iterable[PairResult], labeller: Labeller, k: int = 10) -> Table:
+    """Lists the strongest pairs of words of each result with their labels, such as parts of speech.
+
+    Args:
+        results: one result, or several. Tokens are summed to words if the tokenizer has word ids.
+        labeller: function from a text to labelled spans, such as `spacy_labeller`.
+        k: number of pairs of each result, at least 1.
+
+    Returns:
+        For each pair the word and the label of both texts and the attribution, largest absolute value first. With
+        several results, the first column is the position of the result.
+
+    Raises:
+        TypeError: ``k`` is not an integer.
+        ValueError: ``k`` is below 1, there is no result, or spans exceed the text or overlap.
+
+    >>> from xsbert.evaluation.linguistics import LabelledSpan, strongest_pairs
+    >>> print(strongest_pairs(out, lambda text: [LabelledSpan(4, 10, "NOUN")], k=1))
+    strongest pairs of words
+    word a  label a  word b  label b   value
+    coffee     NOUN  coffee   (none)  0.4604
+    """
+    alone = isinstance(results, PairResult)
+    rows = []
+    for place, result in enumerate(_checked([results] if alone else results)):
+        words = by_word(result)
+        labels = [unit_labels(side, labeller)[0] for side in (words.a, words.b)]
+        names = [display_tokens(side) for side in (words.a, words.b)]
+        rows += [
+            (place, names[0][s], labels[0][s], names[1][t], labels[1][t], value)
+            for s, t, value in top_pairs(words, k, special=False)
+        ]
+    columns = ("result", "word a", "label a", "word b", "label b", "value")
+    start = 1 if alone else 0
+    return Table("strongest pairs of words", columns[start:], tuple(row[start:] for row in rows))
 
 
 def _checked_shares(shares: Sequence[float]) -> list[float]:

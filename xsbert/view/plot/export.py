@@ -13,7 +13,7 @@ __all__ = ["save"]
 
 # TrueType. Type 3 fonts, matplotlib's default, are refused by many publishers.
 FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.bbox": None}
-# Without these, the same figure gives another file each time.
+# A date makes a file differ from the same one of yesterday.
 DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 SALT = {"svg.hashsalt": "xsbert"}
 

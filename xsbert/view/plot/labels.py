@@ -77,7 +77,7 @@ def label_axis(
         texts = [fonts.shown(names.texts[place]) for place in named]
     muted = [names.muted[place] for place in named]
     if names.margins:
-        places, texts = [*places, len(names.texts) + GAP], [*texts, main_label(cell, sizes)]
+        places, texts = [*places, len(names.texts) + GAP], [*texts, main_label(axis, cell, sizes)]
         muted = [*muted, True]
     if axis == "x":
         ax.xaxis.set_label_position("top")
@@ -112,6 +112,8 @@ def fits_upright(labels: list[str], cell: float, sizes: Sizes) -> bool:
     return max(map(ems, labels)) * label_size(cell, sizes) < 0.92 * 72 * cell
 
 
-def main_label(cell: float, sizes: Sizes) -> str:
-    """Return the label of the main effects, on two lines if that is how it fits over a cell of a width in inches."""
-    return "main\neffect" if fits_upright(["main\neffect"], cell, sizes) else "main effect"
+def main_label(axis: Literal["x", "y"], cell: float, sizes: Sizes) -> str:
+    """Return the label of the main effects, on two lines if these fit. ``cell`` is the size of a cell in inches."""
+    lines = "main\neffect"
+    beside = 2.5 * label_size(cell, sizes) <= 72 * cell
+    return lines if (fits_upright([lines], cell, sizes) if axis == "x" else beside) else "main effect"

@@ -70,6 +70,11 @@ class Drawing:
                 break
             before = sizes
             self.draw()
+        else:
+            # The sizes go back and forth. The labels of the last pass stay.
+            if not _lay_out(root):
+                return None
+        sizes = [size for ax in self.axes for size in inches_of(ax)]
         least = self.least()
         missing = [max(0.0, wanted - min(sizes[side::2]) - SLACK) for side, wanted in enumerate(least)]
         if is_laid_out(self.axes[0]):

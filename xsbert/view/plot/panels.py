@@ -190,7 +190,7 @@ class _Drawing:
             return (width, height), _even(n, most)
         spare = self.n_bars * bar_inches(self.sizes) if self.location == RIGHT else 0.0
         for n_columns in range(min(n, MOST_IN_A_ROW), 0, -1):
-            left, _ = self._label_inches((pitch(self.sizes), height))
+            left, _ = self._label_inches((pitch(self.sizes), min(height, 1.15 * self.sizes.label / 52)))
             left = min(left, 0.4 * self.frame.width)
             labels = left * (1 if self.shared else n_columns)
             room = (self.frame.width - spare - labels - 0.2 * n_columns) / n_columns
@@ -204,7 +204,8 @@ class _Drawing:
         sizes = self.sizes
         rows = [label for panel in self.panels for label in panel.table.labels_a]
         columns = [label for panel in self.panels for label in panel.table.labels_b]
-        beside, over = ([main_label(side, sizes)] if self.margins else [] for side in (cell[1], cell[0]))
+        beside = [main_label("y", cell[1], sizes)] if self.margins else []
+        over = [main_label("x", cell[0], sizes)] if self.margins else []
         left = max(map(ems, rows + beside)) * label_size(cell[1], sizes)
         upright = fits_upright(columns + over, cell[0], sizes)
         above = (2.5 if upright else max(map(ems, columns + over))) * label_size(cell[0], sizes)

@@ -182,7 +182,7 @@ def check_comparable(results: Mapping[str, PairView]) -> None:
     (shifted, one), (other, two) = sorted(results.items(), key=lambda item: not item[1].settings.shift)
     if one.settings.shift != two.settings.shift:
         raise ValueError(
-            f"{shifted} is of a shifted model, whose cells sum to its score, and {other} is not: its cells leave out "
+            f"{shifted} is of a shifted model, and its cells sum to its score; {other} is not: its cells leave out "
             "main effects and baseline, so that a difference of cells says nothing. Draw each with heatmap"
         )
 
