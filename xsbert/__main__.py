@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from ._utils.table_files.advice import option_message
-from .cli import corpus, rank
+from .cli import app, corpus, rank
 from .cli.options import parse
 
 __all__ = ["main"]
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else [*argv]
     if arguments[:1] == ["corpus"]:
         return corpus.main(arguments[1:])
+    if arguments[:1] == ["app"]:
+        return app.main(arguments[1:])
     ranks = arguments[:1] == ["rank"]
     options = rank.parse(arguments[1:]) if ranks else parse(arguments)
     try:
