@@ -9,19 +9,19 @@ from contextvars import ContextVar
 
 from tqdm import tqdm
 
-__all__ = ["PROGRESS_DELAY", "Progress", "watching"]
+__all__ = ["PROGRESS_DELAY", "Progress", "tick", "watching"]
 
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
 
 
-_watch: ContextVar[Callable[[Progress], None] | None] = ContextVar("_watch", default=None)
+_watch: ContextVar[Callable[[Progress | None], None] | None] = ContextVar("_watch", default=None)
 
 
 @contextmanager
-def watching(watch: Callable[[Progress], None]) -> Iterator[None]:
+def watching(watch: Callable[[Progress | None], None]) -> Iterator[None]:
     """Calls a function at the beginning, at each step and at the end of all work with a `Progress` in this thread.
 
-    An error that the function raises ends the work.
+    Between steps it is called with None, at each `tick`. An error that the function raises ends the work.
 
     >>> def show(work):
     ...     print(work.description, work.n, work.total)
@@ -36,6 +36,13 @@ def watching(watch: Callable[[Progress], None]) -> Iterator[None]:
         yield
     finally:
         _watch.reset(token)
+
+
+def tick() -> None:
+    """Calls the function of `watching`, if there is one: for work of unknown length, such as a search."""
+    watch = _watch.get()
+    if watch is not None:
+        watch(None)
 
 
 class Progress:

@@ -211,7 +211,17 @@ def state_of(worker: Worker, job: Job) -> dict[str, Any]:
         "error": job.error,
         "notes": job.notes,
         "model": worker.models.described(job.task.model),
+        "how": _how(job),
     }
+
+
+def _how(job: Job) -> str | None:
+    """Return the model, layer and reference of a result, in words."""
+    if job.result is None:
+        return None
+    result = job.result
+    how = result.query_factors.settings if isinstance(result, Ranking) else result.settings
+    return None if how is None else f"{how.model}, layer {how.layer} of {how.n_layers}, reference {how.reference}"
 
 
 def _add_results(app: FastAPI, worker: Worker) -> None:

@@ -19,8 +19,8 @@ from .tasks import Task, explain
 __all__ = ["BusyError", "Job", "Worker"]
 
 MOST_WAITING = 64
-MOST_KEPT = 32
-"""Finished requests that are kept for their pages, pictures and comparisons."""
+MOST_KEPT = 16
+"""Finished requests that are kept for their pages, pictures and comparisons: those that were used last."""
 
 
 class BusyError(RuntimeError):
@@ -66,8 +66,16 @@ class Job:
         if self.stop_asked:
             raise _StoppedError
 
-    def watch(self, work: Progress) -> None:
-        """Report the progress of the outermost work, with the fraction of the step of it that is being done."""
+    def watch(self, work: Progress | None) -> None:
+        """Report the progress of the outermost work, with the fraction of the step of it that is being done.
+
+        Raises:
+            _StoppedError: The request was stopped.
+        """
+        if self.stop_asked:
+            raise _StoppedError
+        if work is None:
+            return
         self._works = [each for each in self._works if each is not work and not each.ended]
         if not work.ended:
             self._works.append(work)
@@ -119,8 +127,12 @@ class Worker:
         return job
 
     def get(self, name: str) -> Job | None:
-        """Return a request by its id. None if there is none, or it is kept no longer."""
-        return self._jobs.get(name)
+        """Return a request by its id. None if there is none, or it is kept no longer. It counts as used now."""
+        with self._changed:
+            job = self._jobs.pop(name, None)
+            if job is not None:
+                self._jobs[name] = job
+            return job
 
     def stop(self, job: Job) -> None:
         """Stop a request. One that runs ends at its next step."""

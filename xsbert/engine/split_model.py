@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from .._utils.cached_property import cached_property
+from .._utils.progress import tick
 from .._utils.torch_internals import tree_map_only
 from .._utils.validation import is_integer
 from .autodiff.deferred_linear import scaled_tokens
@@ -163,6 +164,7 @@ class SplitModel:
 
     def run(self, recording: RecordedPass, entering: Tensor) -> Tensor:
         """Return the embedding (E,) for hidden states (1, S, H) that enter layer l, with all else as recorded."""
+        tick()
         features = dict(recording.features)
         if self.layer == self._n_layers:
             return self._pool({**features, "token_embeddings": entering})[0]

@@ -165,11 +165,6 @@ function end() {
 
 // ---- results
 
-function nameOf(job, state, second) {
-  const own = (name) => state[second ? name + "2" : name];
-  return `${job.model.label}, layer ${own("layer").replace("-", "\u2212")}, reference ${own("reference") || "unk"}`;
-}
-
 // The parts of two names that differ, for the heads of a table.
 function whatDiffers(names) {
   const [one, other] = names.map((name) => name.split(", "));
@@ -178,7 +173,7 @@ function whatDiffers(names) {
 }
 
 async function show(state, jobs) {
-  const names = jobs.map((job, at) => nameOf(job, state, at === 1));
+  const names = jobs.map((job) => job.how);
   results.classList.toggle("two", jobs.length > 1);
   results.replaceChildren(...jobs.map((job, at) => resultOf(job, names[at])));
   const notes = jobs.flatMap((job) => job.notes.map((text) => element("li", "", text)));
