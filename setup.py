@@ -32,6 +32,7 @@ if __name__ == "__main__":
         package_dir={"": "."},
         package_data={
             "xsbert": ["py.typed", "data/*.json"],
+            "xsbert.app": ["page/*"],
             "xsbert.view.html": ["page/*", "pair/*", "ranking/*"],
             "xsbert.view.schemas": ["*.json"],
         },

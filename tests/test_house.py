@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "models": ["ranking"],
     "corpus": ["models"],
     "evaluation": ["models"],
-    "cli": ["corpus", "evaluation"],
+    "app": ["models"],
+    "cli": ["app", "corpus", "evaluation"],
     "utils": ["view"],
 }
 
@@ -105,6 +106,7 @@ HEAVY_MODULES = {
     "xsbert.view.plot.estimates",
 }
 HEAVY_FOR_COMMANDS = {
+    "xsbert.app",
     "xsbert.cli.loading",
     "xsbert.cli.rank_run",
     "xsbert.cli.run",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ._utils.citation import cite
 from ._utils.table_files.advice import option_message
-from .cli import corpus, rank
+from .cli import app, corpus, rank
 from .cli.pair import parse
 
 __all__ = ["main"]
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else [*argv]
     if arguments[:1] == ["corpus"]:
         return corpus.main(arguments[1:])
+    if arguments[:1] == ["app"]:
+        return app.main(arguments[1:])
     if arguments == ["cite"]:
         print(cite())
         return 0

@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tqdm import tqdm
 
-__all__ = ["PROGRESS_DELAY", "Progress"]
+__all__ = ["PROGRESS_DELAY", "Progress", "tick", "watching"]
 
 PROGRESS_DELAY = 2.0  # seconds of silence before an automatic progress bar appears
+
+
+_watch: ContextVar[Callable[[Progress | None], None] | None] = ContextVar("_watch", default=None)
+
+
+@contextmanager
+def watching(watch: Callable[[Progress | None], None]) -> Iterator[None]:
+    """Calls a function at the beginning, at each step and at the end of all work with a `Progress` in this thread.
+
+    Between steps it is called with None, at each `tick`. An error that the function raises ends the work.
+
+    >>> def show(work):
+    ...     print(work.description, work.n, work.total)
+    >>> with watching(show), Progress(1, "texts", show=False) as bar:
+    ...     bar.update()
+    texts 0 1
+    texts 1 1
+    texts 1 1
+    """
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def tick() -> None:
+    """Calls the function of `watching`, if there is one: for work of unknown length, such as a search."""
+    watch = _watch.get()
+    if watch is not None:
+        watch(None)
 
 
 class Progress:
@@ -42,6 +76,10 @@ class Progress:
         leave: bool = False,
     ) -> None:
         self.n = initial
+        self.total = total
+        self.description = description
+        self.ended = False
+        self._watch = _watch.get()
         self._show = False if not total else show
         self._how = {"total": total, "desc": description, "unit": unit, "initial": initial, "leave": leave}
         self._note = ""
@@ -50,6 +88,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self._started = time.time()
+        if self._watch is not None:
+            self._watch(self)
         if self._show:
             self._bar = tqdm(**self._how)
         return self
@@ -57,10 +97,15 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
+        self.ended = True
+        if self._watch is not None and exception == (None, None, None):
+            self._watch(self)
 
     def update(self, n: int = 1) -> None:
         """Advances the bar by n steps."""
         self.n += n
+        if self._watch is not None:
+            self._watch(self)
         if self._bar is None and self._show is None and time.time() - self._started >= PROGRESS_DELAY:
             self._bar = tqdm(**self._how, delay=PROGRESS_DELAY)
             # The remaining time is estimated from the start of the work.

