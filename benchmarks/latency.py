@@ -16,7 +16,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ PAIR = (
     "A young sailor painted the small ship this morning",
 )
 BEGIN, END = "<!-- figures of benchmarks/latency.py -->", "<!-- end of figures -->"
+# What makes an explanation faster.
+FASTER: dict[str, dict[str, Any]] = {
+    "default": {},
+    "`tolerance=0.05`": {"tolerance": 0.05},
+    "`layer=-1`": {"layer": -1},
+    "`n_steps=3`": {"n_steps": 3},
+}
 NAMES = {"minilm": "all-MiniLM-L6-v2", "mpnet": "all-mpnet-base-v2"}
 
 
@@ -38,7 +45,9 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[50, 100, 200, 400], help="tokens of the documents")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--all-hits-up-to", type=int, default=50, help="longest documents of which ten are explained")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds after which a figure is measured no more")
+    parser.add_argument("--ten-up-to", type=int, default=50, help="longest documents of which ten are explained")
+    parser.add_argument("--pairs-up-to", type=int, default=200, help="longest documents explained with word pairs")
     parser.add_argument("--json", help="write the full record here")
     parser.add_argument("--page", nargs=2, metavar=("RECORD", "PAGE"), help="write the tables of a record into a page")
     options = parser.parse_args()
@@ -50,22 +59,23 @@ def main() -> None:
     record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu"), "models": {}}
     began, spent = time.perf_counter(), time.process_time()
     for name in options.models:
-        record["models"][name] = measured(name, options)
-        record["share of a core"] = (time.process_time() - spent) / (time.perf_counter() - began)
-        record["load"] = os.getloadavg()[0]
-        write_json(options.json, record)
+        for found in measured(name, options):
+            record["models"][name] = found
+            record["share of a core"] = (time.process_time() - spent) / (time.perf_counter() - began)
+            record["load"] = os.getloadavg()[0]
+            write_json(options.json, record)
     print("\n\n".join(tables(record)))
 
 
-def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one model, in seconds."""
+def measured(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All figures of one model, in seconds, as far as they are known."""
     model = load(name, shift=False, reference="unk")
     model.max_seq_length = max(model.max_seq_length, *options.lengths)
     quiet = {"show_progress_bar": False}
 
     def seconds(work: Callable[[], Any]) -> float:
-        spent = []
-        for _ in range(options.rounds):
+        spent: list[float] = []
+        while len(spent) < options.rounds and sum(spent) < options.budget:
             start = time.process_time()
             work()
             spent.append(time.process_time() - start)
@@ -81,7 +91,7 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for length in options.lengths:
         document = text_of(model, length)
         given = model.encode_document([document])
-        row = {
+        row: dict[str, float] = {
             "encode": seconds(lambda document=document: model.encode([document], **quiet)),
             "hit": seconds(lambda document=document: model.explain_ranking(QUERY, [document], **quiet)),
             "hit with embedding": seconds(
@@ -89,48 +99,59 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
                     QUERY, [document], document_embeddings=given, **quiet
                 )
             ),
-            "pairs": seconds(
-                lambda document=document: model.explain_ranking(QUERY, [document], detail="pairs", **quiet)
-            ),
         }
-        if length <= options.all_hits_up_to:
+        if length <= options.pairs_up_to:
+            row["pairs"] = seconds(
+                lambda document=document: model.explain_ranking(QUERY, [document], detail="pairs", **quiet)
+            )
+        if length <= options.ten_up_to:
             ten = [f"{document} {number}" for number in range(10)]
             row["ten"] = seconds(lambda ten=ten: model.explain_ranking(QUERY, ten, **quiet))
         found["documents"][str(length)] = row
         print(name, length, {key: round(value, 3) for key, value in row.items()}, flush=True)
-    return found
+        yield found
+    document = text_of(model, options.lengths[min(1, len(options.lengths) - 1)])
+    found["faster"] = {"tokens": len(model.tokenizer(document)["input_ids"])}
+    for label, how in FASTER.items():
+        ranking = model.explain_ranking(QUERY, [document], **how, **quiet)
+        found["faster"][label] = {
+            "hit": seconds(lambda how=how: model.explain_ranking(QUERY, [document], **how, **quiet)),
+            "pair": seconds(lambda how=how: model.attribute_prediction(*PAIR, **how, **quiet)),
+            "residual": ranking[0].residual,
+        }
+    yield found
 
 
 def tables(record: dict[str, Any]) -> list[str]:
     """The tables of the page."""
-    short, long = [], []
+    pairs, documents, faster = [], [], []
     for name, found in record["models"].items():
-        label = NAMES.get(name, name)
-        encoded = found["encode pair"]
-        short.append(
-            {
-                "model": label,
-                "pair of 8-word sentences": spoken(found["pair"]),
-                "encode both": spoken(encoded),
-                "in encodings of the pair": f"{found['pair'] / encoded:.0f}",
-            }
-        )
+        label, encoded = NAMES.get(name, name), found["encode pair"]
+        times = f"{found['pair'] / encoded:.0f}"
+        pair = {"one pair of 8-word sentences": spoken(found["pair"]), "encode both": spoken(encoded)}
+        pairs.append({"model": label, **pair, "in encodings": times})
         for length, row in found["documents"].items():
-            each = max(row["hit"] - found["query"] - row["encode"], 0.0)
-            ten, hundred = (found["query"] + n * (each + row["encode"]) for n in (10, 100))
-            long.append(
+            each = max(row["hit"] - found["query"], row["encode"])
+            top = {n: found["query"] + n * each for n in (10, 100)}
+            documents.append(
                 {
                     "model": label,
                     "tokens": length,
                     "encode": spoken(row["encode"]),
                     "one hit": spoken(row["hit"]),
                     "in encodings": f"{row['hit'] / row['encode']:.0f}",
-                    "top 10": spoken(row.get("ten", ten)) + ("" if "ten" in row else "*"),
-                    "top 100*": spoken(hundred),
-                    "one hit with word pairs": spoken(row["pairs"]),
+                    "embedding given": spoken(row["hit with embedding"]),
+                    "top 10": spoken(row["ten"]) if "ten" in row else f"{spoken(top[10])} *",
+                    "top 100 *": spoken(top[100]),
+                    "one hit, word pairs": spoken(row["pairs"]) if "pairs" in row else "",
                 }
             )
-    return [table(short), table(long)]
+        for setting, values in found.get("faster", {}).items():
+            if setting != "tokens":
+                head = f"one hit of {found['faster']['tokens']} tokens"
+                hit = {"pair": spoken(values["pair"]), head: spoken(values["hit"])}
+                faster.append({"model": label, "option": setting, **hit, "residual": f"{values['residual']:.1e}"})
+    return [table(rows) for rows in (pairs, documents, faster) if rows]
 
 
 def spoken(seconds: float) -> str:

@@ -116,7 +116,7 @@ def cost_of_faithfulness(
     for name, own in variants:
         n_whole = len(texts)
         if name == "shapley":
-            n_whole = sum(coalitions_needed(perturber, pair, budget) for pair in checked)
+            n_whole = sum(coalitions_needed(perturber, pair, options.budget) for pair in checked)
         cost = _of_derivatives(model, texts, name, own, known) or (n_whole, n_whole * each)
         rows.append(CostRow(_label(name, own, len(variants) > len(chosen)), *cost))
     return FaithfulnessCost(tuple(rows))
