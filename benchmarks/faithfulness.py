@@ -71,18 +71,9 @@ def measure(
     references: Any,
 ) -> Faithfulness:
     """One call, printed."""
-    n_rows = len(methods) + len(layers) * len(references) - 1
-    cost = xsbert.cost_of_faithfulness(model, pairs, n_rows=n_rows, budget=options.budget)
-    print("forward passes:", cost, flush=True)
-    table = xsbert.faithfulness(
-        model,
-        pairs,
-        methods=methods,
-        layers=layers,
-        references=references,
-        seed=options.seed,
-        budget=options.budget,
-    )
+    how = {"methods": methods, "layers": layers, "references": references, "budget": options.budget}
+    print(xsbert.cost_of_faithfulness(model, pairs, **how), flush=True)
+    table = xsbert.faithfulness(model, pairs, **how, seed=options.seed)
     print(table, flush=True)
     return table
 

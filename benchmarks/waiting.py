@@ -5,14 +5,16 @@ See `xsbert/engine/autodiff/deferred_linear.py`.
     python benchmarks/waiting.py --model minilm --layers 5 4 --json benchmarks/results/waiting_minilm.json
     python benchmarks/waiting.py --model mpnet --layers 11 10 --tokens 25 --json benchmarks/results/waiting_mpnet.json
 
-Full nodes of one text are computed with deferred and with immediate derivatives, alternating in one warm process. The
-ratio is the median of the rounds' ratios. Times are process times, not wall-clock times, so other work on the machine
+Full nodes of one text are computed with deferred and with immediate derivatives, and with either half deferred: the
+products of the first layer, or that of the last. They alternate in one warm process. A ratio is the median of the
+rounds' ratios. Times are process times, not wall-clock times, so other work on the machine
 matters less: use one thread. Differences are those of the factors, relative to the largest.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -26,7 +28,8 @@ from torch.utils.flop_counter import flop_registry
 
 from xsbert import XSTransformer
 from xsbert._utils.torch_internals import TorchDispatchMode
-from xsbert.engine.autodiff import forward_rules as derivatives
+from xsbert.engine import split_model
+from xsbert.engine.autodiff.forward_rules import Differentiable
 from xsbert.integrated_jacobian import projected_factors, token_factors
 from xsbert.integrated_jacobian.rules import quadrature
 
@@ -47,7 +50,8 @@ def main() -> None:
     model = load(options.model, shift=False)
     found = [compare(model, layer, n_tokens, options) for layer in options.layers for n_tokens in options.tokens]
     for way in found[0]["ways"]:
-        print(f"{options.model}, {way}, {options.n_steps} nodes: times faster, and times fewer operations\n")
+        print(f"{options.model}, {way}, {options.n_steps} nodes: times faster by both, by the first layer's products")
+        print("alone, by the last layer's alone; times fewer operations by both\n")
         print(table([row(layer, way, found) for layer in options.layers]), "\n")
     print("A pass of reverse mode, in passes of forward mode (one beside the directions, and beside the tokens)\n")
     print(table([cost_row(case, options.directions) for case in found]), "\n")
@@ -65,7 +69,7 @@ def row(layer: int, way: str, found: list[dict[str, Any]]) -> dict[str, str]:
 
 def cost_row(case: dict[str, Any], directions: list[int]) -> dict[str, str]:
     def seconds(way: str) -> float:
-        return statistics.median(waiting for waiting, _ in case["ways"][way]["seconds"])
+        return statistics.median(case["ways"][way]["seconds"]["both"])
 
     forward = seconds("forward mode") / (case["tokens"] + 1)
     costs = {f"{n} directions": f"{seconds(f'{REVERSE} {n}') / (n + 1) / forward:.2f}" for n in directions}
@@ -73,8 +77,9 @@ def cost_row(case: dict[str, Any], directions: list[int]) -> dict[str, str]:
 
 
 def ratios(found: dict[str, Any]) -> str:
-    fewer, more = found["operations"]
-    return f"{found['ratio']:.2f}, {more / fewer:.2f}"
+    fewer, more = found["operations"]["both"], found["operations"]["neither"]
+    each = " ".join(f"{found['ratios'][name]:.2f}" for name in ("both", "first layer alone", "last layer alone"))
+    return f"{each}, {more / fewer:.2f}"
 
 
 def compare(model: XSTransformer, layer: int, n_tokens: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -101,23 +106,43 @@ def compare(model: XSTransformer, layer: int, n_tokens: int, options: argparse.N
 def side_by_side(
     work: Callable[[Callable[[Tensor], Tensor]], Tensor], f: Callable[[Tensor], Tensor], n_rounds: int
 ) -> dict[str, Any]:
-    def waiting() -> Tensor:
-        return work(f)
+    def in_variant(*off: Any) -> Tensor:
+        with contextlib.ExitStack() as patches:
+            for each in off:
+                patches.enter_context(each())
+            return work(f)
 
-    def at_once() -> Tensor:
-        # A plain function has no `moved`.
-        with patch.object(derivatives, "step", lambda *_: NotImplemented):
-            return work(lambda hidden: f(hidden))
-
-    operations = [counted(waiting), counted(at_once)]
-    difference = (waiting() - at_once()).abs().max() / at_once().abs().max()
-    seconds = [(processor_time(waiting), processor_time(at_once)) for _ in range(n_rounds)]
-    return {
-        "seconds": seconds,
-        "operations": operations,
-        "ratio": statistics.median(slow / fast for fast, slow in seconds),
-        "difference": float(difference),
+    variants = {
+        "both": lambda: in_variant(),
+        "first layer alone": lambda: in_variant(without_last),
+        "last layer alone": lambda: in_variant(without_first),
+        "neither": lambda: in_variant(without_first, without_last),
     }
+    operations = {name: counted(run) for name, run in variants.items()}
+    immediate = variants["neither"]()
+    gaps = [float((run() - immediate).abs().max() / immediate.abs().max()) for run in variants.values()]
+    rounds = [{name: processor_time(run) for name, run in variants.items()} for _ in range(n_rounds)]
+    return {
+        "seconds": {name: [each[name] for each in rounds] for name in variants},
+        "operations": operations,
+        "ratios": {name: statistics.median(each["neither"] / each[name] for each in rounds) for name in variants},
+        "difference": max(gaps),
+    }
+
+
+def without_first() -> Any:
+    """Scaled tokens are added up at once, so that the first layer multiplies them in each direction."""
+    return patch.object(split_model, "scaled_tokens", lambda hidden, vectors, scales: hidden + scales * vectors)
+
+
+def without_last() -> Any:
+    """Products of linear layers are computed at once."""
+    create = Differentiable.__init__
+
+    def without(self: Differentiable, reads: list[Any], dtype: torch.dtype | None = None, *, waits: bool) -> None:  # noqa: ARG001
+        create(self, reads, dtype, waits=False)
+
+    return patch.object(Differentiable, "__init__", without)
 
 
 class Counted(TorchDispatchMode):

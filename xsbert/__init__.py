@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .attribution.attribution import Attribution
     from .attribution.contrasts import contrast, contrast_models
     from .corpus import aggregate, explain_corpus, read_corpus
-    from .evaluation.faithfulness.measure import cost_of_faithfulness, faithfulness
+    from .evaluation.faithfulness.cost import cost_of_faithfulness
+    from .evaluation.faithfulness.measure import faithfulness
     from .evaluation.faithfulness.table import Faithfulness
     from .evaluation.methods.result import MethodAttribution
     from .evaluation.reference_tables import ReferenceChoice, ShiftCost

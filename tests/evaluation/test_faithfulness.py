@@ -7,7 +7,7 @@ import xsbert
 from tests.tiny import write_model
 from xsbert import XSTransformer
 from xsbert.evaluation.control_models import planted_lexical_model
-from xsbert.evaluation.faithfulness.measure import cost_of_faithfulness, faithfulness
+from xsbert.evaluation.faithfulness import cost_of_faithfulness, faithfulness
 from xsbert.evaluation.faithfulness.metrics import correlation, curve_edits, deletion_effects, found_strongest
 from xsbert.evaluation.faithfulness.rows import FaithfulnessRow
 from xsbert.evaluation.faithfulness.table import Faithfulness
@@ -138,9 +138,19 @@ def test_curves_take_the_largest_first_and_leave_one(planted):
 
 
 def test_cost_is_told_beforehand(planted):
-    cost = cost_of_faithfulness(planted, PAIRS, n_rows=1, operators=["remove"])
-    table = faithfulness(planted, PAIRS, methods=["lexical"], operators=["remove"], show_progress_bar=False)
-    assert cost["effects"] <= table.n_passes <= cost["effects"] + cost["curves, at most"]
+    how = {"methods": ["lexical", "integrated", "integrated + main effects"], "operators": ["remove"], "layers": [0, 1]}
+    cost = cost_of_faithfulness(planted, PAIRS, **how)
+    table = faithfulness(planted, PAIRS, **how, show_progress_bar=False)
+    effects, curves = cost["effects"].n_passes, cost["curves"].n_passes
+    assert effects <= table.n_passes <= effects + curves
+    assert len(cost.rows) == 2 + len(table.rows)
+    assert cost["integrated, layer 0"].n_passes > 0 < cost["integrated, layer 1"].seconds
+    # The same integrals, read in another way.
+    assert cost["integrated + main effects, layer 0"].n_passes == 0
+    assert cost.seconds == sum(row.seconds for row in cost.rows)
+    assert str(cost).splitlines()[-1].startswith("in all")
+    with pytest.raises(KeyError, match="no row 'bilrp'; there are 'effects', 'curves', 'lexical'"):
+        _ = cost["bilrp"]
 
 
 def test_recommend_looks_at_layers_and_references(planted):
@@ -261,5 +271,6 @@ def test_the_ceiling_is_what_the_best_numbers_reach(planted):
 def test_what_is_not_a_list_or_given_twice_is_refused(planted, wrong, error, message):
     with pytest.raises(error, match=message):
         faithfulness(planted, PAIRS, **{"methods": ["lexical"], **wrong})
-    with pytest.raises(ValueError, match="n_rows must be at least 1"):
-        cost_of_faithfulness(planted, PAIRS, n_rows=0)
+    if "n_bootstrap" not in wrong:
+        with pytest.raises(error, match=message):
+            cost_of_faithfulness(planted, PAIRS, **{"methods": ["lexical"], **wrong})

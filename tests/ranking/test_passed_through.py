@@ -241,8 +241,8 @@ def faithful(tiny, as_int, path):
     content = found.to_dict()
     for row in content["rows"]:
         del row["seconds"]
-    cost = xsbert.cost_of_faithfulness(tiny, pairs, n_rows=as_int(2), budget=as_int(8))
-    return content, cost, found.estimate(as_int(1)).value
+    cost = xsbert.cost_of_faithfulness(tiny, pairs, methods=["shapley"], layers=layers, budget=as_int(8))
+    return content, cost["shapley"].n_passes, found.estimate(as_int(1)).value
 
 
 def chosen(tiny, as_int, path):
@@ -271,7 +271,6 @@ def test_what_is_no_integer_is_refused_by_name(tiny, wrong):
     calls = {
         "n_bootstrap": lambda: xsbert.faithfulness(tiny, pairs, n_bootstrap=wrong),
         "seed": lambda: xsbert.faithfulness(tiny, pairs, seed=wrong),
-        "n_rows": lambda: xsbert.cost_of_faithfulness(tiny, pairs, n_rows=wrong),
         "budget": lambda: explain_with("products", tiny, pairs, budget=wrong),
         "layer": lambda: explain_with("products", tiny, pairs, layer=wrong),
         "max_texts": lambda: xsbert.choose_reference(tiny, TEXTS, max_texts=wrong),

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from .._utils.validation import checked_integer
 from ..attribution.attribution import Attribution
 from ..attribution.similarity import resolved_similarity
 from ..engine.options import takes_options
 from ..engine.pairing import pairs_of, two_texts
+from ..engine.private_copy import private_model
+from ..factors.text_factors import TextFactors
 from ..ranking.explain import Request, check_prompt_of_both, explained_ranking
 from ..ranking.ranking import Ranking
+from ..ranking.request import checked_embeddings
+from .cost import CostEstimate, estimated_cost, n_passes
 from .explaining import ExplainingModel
 from .pair_inputs import Sides, both_sides, combined, sides_of
 from .shift_warning import warn_of_shifted_ranking, warning_once
@@ -239,3 +244,76 @@ class ComparingModel(ExplainingModel):
         )
         warn_of_shifted_ranking(ranking)
         return ranking
+
+    @takes_options
+    def estimate_cost(
+        self,
+        texts: Iterable[str],
+        *,
+        query: str | None = None,
+        top_k: int | None = None,
+        detail: str = "highlights",
+        units: str = "tokens",
+        prompt: Sides = None,
+        prompt_name: Sides = None,
+        task: str | None = None,
+        document_embeddings: Any = None,
+        **options: Unpack[OptionKeywords],
+    ) -> CostEstimate:
+        """Estimate passes and seconds of `text_factors`, or with a query of `explain_ranking`, before the work begins.
+
+        A text of median and one of largest length are explained and timed, and the others are extrapolated from them.
+        The estimate is that of this machine with its present load. Many texts of equal length take less, because they
+        are computed together. Pairs take the cost of their distinct texts.
+
+        Args:
+            texts: the texts, or the documents of a ranking; at least one.
+            query, top_k, detail, document_embeddings: as for `explain_ranking`. With document embeddings, documents
+                are not encoded.
+            units, task: as for `text_factors`.
+            prompt, prompt_name: as for `text_factors`, or with a query as for `explain_ranking`.
+            **options: see `Options`.
+
+        Raises:
+            ValueError: there are no texts, ``top_k`` or ``document_embeddings`` is given without a query, ``task``
+                with one; otherwise as for `text_factors` and `explain_ranking`.
+
+        >>> cost = model.estimate_cost(["A cold day.", "Rain"], layer=5)
+        >>> cost.n_texts, [text.n_tokens for text in cost.timed]
+        (2, [3, 6])
+        """
+        explainer = self.explainer(**options)
+        if query is None and (top_k is not None or document_embeddings is not None):
+            raise ValueError("top_k and document_embeddings belong to a ranking: give its query")
+        if query is not None and task is not None:
+            raise ValueError("task has no effect with a query: documents are embedded as documents")
+        sides = sides_of(explainer, prompt, prompt_name, task if query is None else ("query", "document"))
+        tokenized = explainer.tokenized_all(texts, sides[1])
+        distinct = list({text.key: text for text in tokenized}.values()) if query is None else tokenized
+        if not distinct:
+            raise ValueError("texts must hold at least one text, got none")
+        given = None if document_embeddings is None else checked_embeddings(document_embeddings, len(distinct), self)
+        quiet = self.explainer(**{**options, "show_progress_bar": False})
+        how = {**options, "prompt": prompt, "prompt_name": prompt_name, "detail": detail, "show_progress_bar": False}
+
+        def explain(places: list[int]) -> list[tuple[TextFactors, int]]:
+            chosen = [distinct[place] for place in places]
+            if query is None:
+                return [(side, n_passes(side)) for side in quiet.factors_of(chosen, units=units)]
+            known = given[places] if given is not None else None
+            ranking = self.explain_ranking(query, [each.text for each in chosen], document_embeddings=known, **how)
+            explained = {hit.index: hit.passages[0].side for hit in ranking if hit.explained}
+            if len(explained) < len(places):
+                raise ValueError(next(hit.reason for hit in ranking if not hit.explained))
+            most = len(ranking.query_factors.tokens) + 2
+            sides = [explained[place] for place in range(len(places))]
+            return [(each, n_passes(each, min(most, each.factors.shape[-1], len(each.factors)))) for each in sides]
+
+        def encode(places: list[int]) -> None:
+            private_model(self).encode(
+                [distinct[place].text for place in places], prompt=sides[1].text or "", show_progress_bar=False
+            )
+
+        lengths = [len(text.tokens) for text in distinct]
+        top_k = checked_integer(top_k, "top_k", least=1, optional=True, wrong_type=ValueError)
+        return estimated_cost(explain, encode, lengths, top_k, encodes=query is not None and given is None)

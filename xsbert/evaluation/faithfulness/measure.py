@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from ..._utils.progress import Progress
-from ..._utils.sequences import as_entries
 from ..._utils.validation import checked_integer
 from ...attribution.alignment import content_cells
 from ...attribution.pair_result import PairResult
 from ...models import XSTransformer
 from ..methods import METHODS, checked_pairs
-from ..methods.common import MethodOptions, resolved_layer, sides
+from ..methods.common import MethodOptions, sides
 from ..methods.occlusion import single_edits
-from ..methods.shapley import coalitions_needed
 from ..perturbation import OPERATORS, Perturber
 from .metrics import Effects, correlation, curves_of, deletion_effects, found_strongest, word_numbers
+from .request import DEFAULT_OPERATORS, checked_names, chosen_methods, grid, variants_of
 from .rows import FaithfulnessRow
 from .table import Faithfulness
 
-__all__ = ["DEFAULT_METHODS", "cost_of_faithfulness", "faithfulness"]
-
-DEFAULT_METHODS = tuple(name for name in METHODS if name not in ("shapley", "occlusion"))
-DEFAULT_OPERATORS = ("remove", "unk", "mask")
-REFERENCES = ("pad", "unk", "mask")
+__all__ = ["faithfulness"]
 
 
 def faithfulness(
@@ -94,10 +88,10 @@ def faithfulness(
     ['lexical', 'random']
     """
     checked = checked_pairs(pairs)
-    operators = _checked(operators, "operators", OPERATORS)
+    operators = checked_names(operators, "operators", OPERATORS)
     n_bootstrap = checked_integer(n_bootstrap, "n_bootstrap", least=1, wrong_type=ValueError)
     seed = checked_integer(seed, "seed", least=0)
-    chosen, unfit = _methods(model, methods)
+    chosen, unfit = chosen_methods(model, methods)
     options = MethodOptions(
         units=units,
         similarity=model.similarity_fn_name if similarity is None else similarity,
@@ -108,7 +102,7 @@ def faithfulness(
     )
     perturber = Perturber(model, units, options.similarity, show_progress_bar=show_progress_bar)
     options = replace(options, perturber=perturber)
-    variants = list(_variants(chosen, *_grid(model, layers, references, recommend), options))
+    variants = list(variants_of(chosen, *grid(model, layers, references, recommend), options))
     effects = _all_effects(perturber, checked, operators)
     rows = []
     with Progress(len(variants), "methods", show=show_progress_bar) as progress:
@@ -133,123 +127,6 @@ def faithfulness(
         seed=seed,
         notes=tuple(f"left out, {name}: {reason}" for name, reason in unfit.items()),
     )
-
-
-def cost_of_faithfulness(
-    model: XSTransformer,
-    pairs: Iterable[tuple[str, str]],
-    *,
-    n_rows: int,
-    units: str = "words",
-    operators: Sequence[str] = DEFAULT_OPERATORS,
-    budget: int = 1024,
-) -> dict[str, int]:
-    """Returns the number of forward passes of `faithfulness`, counted in texts.
-
-    Args:
-        n_rows: number of rows of the table.
-        budget: as for `faithfulness`.
-
-    Returns:
-        The passes for the effects (exact), for the deletion curves of all rows (upper bound), for each node of an
-        integral over all distinct texts, and for Shapley interactions if they are requested (upper bound). A text
-        takes some 5 to 20 nodes, more at shallow layers. One gradient is one node. BiLRP costs about two nodes of
-        layer 0.
-
-    Raises:
-        ValueError: ``n_rows`` is below 1; otherwise as `faithfulness`.
-
-    >>> sorted(cost_of_faithfulness(model, [("A cold day.", "Cold days")], n_rows=3))
-    ['Shapley interactions, at most', 'curves, at most', 'each node of an integral', 'effects']
-    """
-    n_rows = checked_integer(n_rows, "n_rows", least=1)
-    budget = checked_integer(budget, "budget", least=2)
-    checked = checked_pairs(pairs)
-    operators = _checked(operators, "operators", OPERATORS)
-    perturber = Perturber(model, units, show_progress_bar=False)
-    perturber.prepare(sides(checked))
-    edits = [
-        edit for text in sides(checked) for operator in operators for edit in single_edits(perturber, text, operator)
-    ]
-    lengths = {text: len(perturber.units_of(text).content) for text in sides(checked)}
-    groups = sum(len(perturber.units_of(text).groups) + 1 for text in lengths)
-    return {
-        "effects": perturber.cost(edits),
-        "curves, at most": n_rows * sum(max(lengths[text] - 1, 0) for pair in checked for text in pair),
-        "each node of an integral": groups,
-        "Shapley interactions, at most": sum(coalitions_needed(perturber, pair, budget) for pair in checked),
-    }
-
-
-def _checked(given: Sequence[str], argument: str, known: Mapping[str, Any]) -> list[str]:
-    if isinstance(given, str):
-        raise ValueError(f"{argument} must be a list of names, got {given!r}")
-    names = as_entries(given, argument, "names")
-    if not names:
-        raise ValueError(f"{argument} must be a list of names, got {given!r}")
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{argument} must be of {', '.join(map(repr, known))}, got {name!r}")
-    _check_distinct(names, argument)
-    return names
-
-
-def _check_distinct(given: Sequence[Any], argument: str) -> None:
-    twice = [each for place, each in enumerate(given) if each in given[:place]]
-    if twice:
-        raise ValueError(f"{argument} must be distinct, got {twice[0]!r} twice")
-
-
-def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
-    """Returns the methods to run, and the omitted ones with the reason."""
-    if methods is not None:
-        methods = _checked(methods, "methods", METHODS)
-    unfit = {}
-    for name in DEFAULT_METHODS if methods is None else methods:
-        reason = METHODS[name].obstacle(model)
-        if reason is not None:
-            unfit[name] = reason
-    if methods is not None and unfit:
-        name, reason = next(iter(unfit.items()))
-        raise ValueError(f"methods: {name!r} cannot explain this model. {reason}")
-    chosen = methods if methods is not None else [name for name in DEFAULT_METHODS if name not in unfit]
-    return chosen, unfit
-
-
-def _grid(
-    model: XSTransformer, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
-) -> tuple[list[int], list[str | None]]:
-    """Returns layers counted from 0, and references."""
-    if layers is None:
-        layers = range(model.n_layers + 1) if recommend else [-2]
-    if references is None:
-        tokenizer = model[0].tokenizer
-        known = [name for name in REFERENCES if getattr(tokenizer, f"{name}_token_id", None) is not None]
-        references = known if recommend and not model.shifted else [None]
-    lists = []
-    for argument, given, what in (("layers", layers, "integers"), ("references", references, "names")):
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise TypeError(f"{argument} must be a list, got {given!r}")
-        lists.append(as_entries(given, argument, what))
-        if not lists[-1]:
-            raise ValueError(f"{argument} must not be empty, got {given!r}")
-    resolved = [resolved_layer(model, layer) for layer in lists[0]]
-    _check_distinct(resolved, "layers, counted from 0,")
-    _check_distinct(lists[1], "references")
-    return resolved, lists[1]
-
-
-def _variants(
-    methods: Sequence[str],
-    layers: Sequence[int],
-    references: Sequence[str | None],
-    options: MethodOptions,
-) -> Iterable[tuple[str, MethodOptions]]:
-    for name in methods:
-        crossed = name == "integrated"
-        for reference in references if crossed else references[:1]:
-            for layer in layers if crossed else layers[:1]:
-                yield name, replace(options, layer=layer, reference=reference)
 
 
 def _all_effects(
