@@ -164,7 +164,8 @@ class Attribution(PageMixin, PlotMixin):
     def kind(self) -> str:
         """A sentence for readers that says what the pairs sum to."""
         approximate = "approximate attributions: pairs sum to the interactions alone"
-        return "exact attributions" if self.settings.shift else approximate
+        exact = self.settings.shift or not (self.a.reference_term.any() or self.b.reference_term.any())
+        return "exact attributions" if exact else approximate
 
     @property
     def error(self) -> float:

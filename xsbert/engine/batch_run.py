@@ -14,7 +14,7 @@ from torch import Tensor
 from .._utils.memory import give_back_memory
 from .._utils.progress import Progress
 from .._utils.stacklevel import caller_level
-from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, settings_of
+from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, projected_on, settings_of
 from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
 from .fingerprint import model_fingerprint
@@ -25,7 +25,7 @@ from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
 from .reference import Reference, positions_of_reference
-from .split_model import SplitModel
+from .static_model import closed_form_factors, has_closed_form, split
 from .text_path import TextPath, check_finite
 from .tokenization import TokenizedText
 
@@ -138,7 +138,7 @@ class Run:
         check_run(model)
         self.model, self.options, self.reference, self.layer = model, options, reference, layer
         self.fingerprint = model_fingerprint(model, reference)
-        self.encoder = SplitModel(model, layer)
+        self.encoder, self.has_closed_form = split(model, layer), has_closed_form(model)
 
     def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
         """Return the factors of texts, with None for skipped texts."""
@@ -173,7 +173,10 @@ class Run:
 
     def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
         """Compute the factors of a batch (see `batches`) by forward mode, or by reverse mode if tokens outnumber
-        outputs."""
+        outputs; those of a static model in closed form."""
+        if self.has_closed_form:
+            found = closed_form_factors(self.encoder, texts, self.reference, options, self._described)
+            return found if units == "tokens" else [each.over(units) for each in found]
         paths = paths_of(self.encoder, texts, self.reference, options)
         results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         n_outputs = len(results[0].embedding)
@@ -197,6 +200,8 @@ class Run:
     def pair(self, long: TokenizedText, short: TokenizedText) -> tuple[TextFactors, TextFactors]:
         """Compute the factors of both texts, those of the longer one by the cheaper direction."""
         (known,) = self.batch([short], self.options, "tokens")
+        if self.has_closed_form:
+            return self.batch([long], self.options, "tokens")[0], known
         needed = np.vstack([known.factors, known.reference_term[None]])
         directions = needed[needed.any(1)]
         if len(directions) and reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
@@ -216,6 +221,9 @@ class Run:
     ) -> list[ProjectedFactors]:
         """Compute the factors of a batch, each text projected on its own directions (K, E)."""
         options = replace(self.options, show_progress_bar=False) if options is None else options
+        if self.has_closed_form:
+            whole = self.batch(texts, options, "tokens")
+            return [projected_on(each, own) for each, own in zip(whole, directions, strict=True)]
         paths = paths_of(self.encoder, texts, self.reference, options)
         x = paths[0].x
         n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])

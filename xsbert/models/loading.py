@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding, Transformer
 from torch import nn
 from typing_extensions import Self
 
@@ -54,6 +54,7 @@ class ReferencedTransformer(SentenceTransformer):
             raise TypeError("model_name_or_path must be a model id or the path of a folder, unless modules are given")
         # SentenceTransformer accepts only strings.
         path = None if model_name_or_path is None else fspath(model_name_or_path)
+        self._loaded_from = path or ""
         try:
             super().__init__(path, **kwargs)
         except TypeError:
@@ -110,11 +111,12 @@ class ReferencedTransformer(SentenceTransformer):
         return wrapped
 
     _reference: Reference
+    _loaded_from: str = ""
 
     @property
     def n_layers(self) -> int:
-        """Number of encoder layers, L."""
-        return len(encoder_layers(self._transformer))
+        """Number of encoder layers, L; 0 for a static model."""
+        return 0 if isinstance(self[0], StaticEmbedding) else len(encoder_layers(self._transformer))
 
     @property
     def shifted(self) -> bool:
@@ -134,7 +136,8 @@ class ReferencedTransformer(SentenceTransformer):
     @property
     def reference_positions(self) -> str:
         """Positions of the tokens of the reference: ``"text"`` or ``"padding"``."""
-        return positions_of_reference(self._transformer, self._reference)
+        first: Any = self[0]
+        return positions_of_reference(first, self._reference)
 
     @property
     def shift_added(self) -> bool:
@@ -148,7 +151,11 @@ class ReferencedTransformer(SentenceTransformer):
     @property
     def label(self) -> str:
         """Display name: the model's id, or the end of its path."""
-        name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
+        first = self[0]
+        if isinstance(first, StaticEmbedding):
+            name = self._loaded_from or first.base_model or type(first).__name__
+        else:
+            name = getattr(first.config, "_name_or_path", "") or type(first.model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
 
     def unshifted_modules(self) -> list[nn.Module]:
@@ -168,14 +175,16 @@ class ReferencedTransformer(SentenceTransformer):
 
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         check_supported(self, self.model_types)
-        first = self[0]
+        first: Any = self[0]
         if isinstance(first, ReferenceTransformer) and first.reference is not None:
             self._reference = first.reference
             chosen_reference(self._transformer, self._reference, True, reference, positions)
             return
         if reference is None:
-            reference = "pad" if positions == "padding" else default_reference(self._transformer)
-        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
+            reference = "pad" if positions == "padding" else default_reference(first)
+        self._reference = resolve_reference(first, reference, "text" if positions is None else positions)
+        if shift and isinstance(first, StaticEmbedding):
+            raise ValueError("shift=True: a static model needs no shift, its reference is zero; leave it out")
         if shift:
             self._insert_shift(self._reference)
 

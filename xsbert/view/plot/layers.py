@@ -139,7 +139,7 @@ def _grid(
 
 
 def _panel_chunks(result: PairView, results: Sequence[PairView]) -> list[str]:
-    chunks = [f"layer {result.settings.layer} of {result.settings.n_layers}"]
+    chunks = [result.settings.described_layer]
     if len({other.settings.model for other in results}) > 1:
         chunks.append(result.settings.model)
     return [
