@@ -18,6 +18,7 @@ from .._utils.torch_internals import tree_map_only
 from .._utils.validation import is_integer
 from .autodiff.deferred_linear import scaled_tokens
 from .autodiff.forward_rules import Differentiable
+from .layer_inputs import LayerArguments, Pieces, StateLayout
 from .position_limit import check_positions
 from .private_copy import private_copy
 from .protocol import Explainable
@@ -35,7 +36,7 @@ class RecordedPass:
     features: dict[str, Any]
     """The model's inputs."""
     hidden: Tensor
-    """(B, S, H), the hidden states that enter layer l: x."""
+    """(B, S, H), the hidden states that enter layer l: x. With what else enters the layers, see `StateLayout`."""
     embeddings: Tensor
     """(B, E), f(x): unshifted, before a trailing normalisation."""
     earlier: tuple[Any, ...]
@@ -118,8 +119,17 @@ class SplitModel:
         self._entering: Tensor | None = None
         layers = encoder_layers(self._transformer)
         self._n_layers = len(layers)
-        for index, module in enumerate(layers[: layer + 1]):
+        self._arguments = [LayerArguments.of(module) for module in layers]
+        self._fed = layer < len(layers) and any(each.is_fed for each in self._arguments)
+        self._pieces: dict[int, Pieces] = {}
+        self._layout: StateLayout | None = None
+        for index, module in enumerate(layers if self._fed else layers[: layer + 1]):
             self._intercept(index, module)
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether layers have inputs besides the hidden states of the layer before."""
+        return self._fed
 
     @cached_property
     def in_float64(self) -> SplitModel:
@@ -147,9 +157,13 @@ class SplitModel:
             if self.layer == self._n_layers:
                 self._recorded[self.layer] = output["token_embeddings"]
             embeddings = self._pool(output)
+        hidden = self._recorded[self.layer].detach()
+        if self._fed:
+            pieces = [self._pieces[index] for index in range(self.layer, self._n_layers)]
+            hidden, self._layout = StateLayout.pack(hidden, pieces)
         return RecordedPass(
             features=features,
-            hidden=self._recorded[self.layer].detach(),
+            hidden=hidden,
             embeddings=embeddings,
             earlier=tuple(self._recorded[index] for index in range(self.layer)),
         )
@@ -167,6 +181,9 @@ class SplitModel:
         if self.layer == self._n_layers:
             return self._pool({**features, "token_embeddings": entering})[0]
         self._replayed, self._entering = recording, entering
+        if self._layout is not None:
+            self._entering, pieces = self._layout.unpack(entering)
+            self._pieces = dict(enumerate(pieces, self.layer))
         try:
             return self._pool(self._transformer(features))[0]
         finally:
@@ -185,14 +202,19 @@ class SplitModel:
             if self._replayed is not None and self._entering is not None:
                 if index < self.layer:
                     return self._replayed.earlier[index]
-                args, kwargs = _with_hidden(args, kwargs, self._entering)
+                if self._fed:
+                    args, kwargs = self._arguments[index].given(args, kwargs, self._pieces[index])
+                if index == self.layer:
+                    args, kwargs = _with_hidden(args, kwargs, self._entering)
                 return original(*args, **kwargs)
             if index in self._recorded:
                 raise ValueError(
                     f"layer {index} of {type(self._transformer.model).__name__} runs more than once per "
                     "text: the hidden states that enter it are not defined"
                 )
-            if index == self.layer:
+            if index >= self.layer:
+                if self._fed:
+                    self._pieces[index] = self._arguments[index].taken(args, kwargs)
                 self._recorded[index] = args[0] if args else kwargs["hidden_states"]
                 return original(*args, **kwargs)
             self._recorded[index] = original(*args, **kwargs)
@@ -223,5 +245,8 @@ class ModelTail:
 
         The products of linear layers with the vectors (S, H) are computed once for all directions.
         """
+        if self._encoder.is_fed:
+            # Products with parts of a state do not wait.
+            return self(h + scales[:, None] * vectors)
         with Differentiable(self._reads, self._derivative_dtype, waits=True):
             return self._encoder.run(self._recording, scaled_tokens(h[None], vectors[None], scales[None, :, None]))

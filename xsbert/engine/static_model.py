@@ -61,7 +61,7 @@ class StaticModel(SplitModel):
         self._head = private_copy(behind, dtype) if behind else []
         self.device = model.device
         self.model_name = type(table).__name__
-        self.layer = 0
+        self.layer, self._fed = 0, False
 
     @cached_property
     def in_float64(self) -> SplitModel:
