@@ -78,6 +78,40 @@ ARCHITECTURES = {
     ),
 }
 
+# They give every layer an input of its own. Gemma 3n also hands on keys and values, here to its last two layers.
+FED = {
+    "embedding_gemma2_text": (
+        hf.EmbeddingGemma2TextConfig,
+        {
+            **DECODER,
+            "hidden_size_per_layer_input": 6,
+            "embedding_dim": 14,
+            "sliding_window": 5,
+            "layer_types": ["sliding_attention"] * 2 + ["full_attention"],
+        },
+        1,
+        1,
+        "right",
+    ),
+    "gemma3n_text": (
+        hf.Gemma3nTextConfig,
+        {
+            **DECODER,
+            "vocab_size_per_layer_input": 25,
+            "hidden_size_per_layer_input": 6,
+            "laurel_rank": 4,
+            "sliding_window": 5,
+            "num_hidden_layers": 4,
+            "num_kv_shared_layers": 2,
+            "activation_sparsity_pattern": [0.0] * 4,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+        1,
+        1,
+        "right",
+    ),
+}
+
 
 def word_tokenizer(special, words, before, after, splitter, **settings):
     """Whole words, with the ids that special tokens and words have in that order.
@@ -117,7 +151,7 @@ def tokenizer(n_prefix, n_suffix, padding_side):
 
 def write_transformer(architecture, folder):
     """Save configuration, random weights and tokenizer; the same for the same architecture."""
-    config_class, settings, n_prefix, n_suffix, side = ARCHITECTURES[architecture]
+    config_class, settings, n_prefix, n_suffix, side = {**ARCHITECTURES, **FED}[architecture]
     fast = tokenizer(n_prefix, n_suffix, side)
     config = config_class(**settings, vocab_size=len(fast), pad_token_id=1, bos_token_id=0, eos_token_id=2)
     with torch.random.fork_rng(devices=[]):

@@ -99,7 +99,8 @@ class Attribution(PairResult):
     def kind(self) -> str:
         """A sentence for readers that says what the pairs sum to."""
         approximate = "approximate attributions: pairs sum to the interactions alone"
-        return "exact attributions" if self.settings.shift else approximate
+        exact = self.settings.shift or not (self.a.reference_term.any() or self.b.reference_term.any())
+        return "exact attributions" if exact else approximate
 
     def words(self) -> Attribution:
         """Sum tokens to words. The totals do not change, and special tokens stay separate.

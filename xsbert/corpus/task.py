@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 from .._utils.validation import check_keywords, is_integer, keywords_of, plain_number
 from ..attribution.similarity import resolved_similarity
 from ..engine import Options
+from ..engine.position_limit import length_limit
 from ..engine.reference import positions_of_reference
 from ..factors.text_factors import settings_of
 from ..models import XSTransformer
@@ -140,7 +142,8 @@ def resolved_options(model: XSTransformer, options: Mapping[str, Any]) -> tuple[
 def model_identity(model: XSTransformer) -> dict[str, Any]:
     """Returns the settings of tokenization, which the model's fingerprint does not cover."""
     tokenizer = model.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    # The tokenizer of a static model is such a backend itself.
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer if hasattr(tokenizer, "to_str") else None)
     described: Any = sorted(tokenizer.get_vocab().items())
     if backend is not None:
         # Every call sets padding and truncation.
@@ -148,7 +151,10 @@ def model_identity(model: XSTransformer) -> dict[str, Any]:
             name: value for name, value in json.loads(backend.to_str()).items() if name not in ("padding", "truncation")
         }
     digest = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
-    return {"tokenizer": digest, "max_seq_length": model.max_seq_length}
+    return {
+        "tokenizer": digest,
+        "max_seq_length": length_limit(model[0]) if model.max_seq_length == math.inf else model.max_seq_length,
+    }
 
 
 @contextmanager

@@ -14,7 +14,14 @@ from torch import Tensor
 from .._utils.memory import give_back_memory
 from .._utils.progress import Progress
 from .._utils.stacklevel import caller_level
-from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, directions_of, settings_of
+from ..factors.text_factors import (
+    ProjectedFactors,
+    Settings,
+    TextFactors,
+    directions_of,
+    projected_on,
+    settings_of,
+)
 from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
 from .fingerprint import model_fingerprint
@@ -25,7 +32,7 @@ from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
 from .reference import Reference, positions_of_reference
-from .split_model import SplitModel
+from .static_model import closed_form_factors, has_closed_form, split
 from .text_path import TextPath, check_finite
 from .tokenization import TokenizedText
 
@@ -143,7 +150,7 @@ class Run:
         check_run(model)
         self.model, self.options, self.reference, self.layer = model, options, reference, layer
         self.fingerprint = model_fingerprint(model, reference)
-        self.encoder = SplitModel(model, layer)
+        self.encoder, self.has_closed_form = split(model, layer), has_closed_form(model)
 
     def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
         """Return the factors of texts, with None for skipped texts."""
@@ -179,8 +186,11 @@ class Run:
     def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
         """Compute the factors of a batch, by reverse mode if tokens outnumber outputs, else by forward mode.
 
-        See `batches`.
+        Those of a static model are in closed form. See `batches`.
         """
+        if self.has_closed_form:
+            found = closed_form_factors(self.encoder, texts, self.reference, options, self._described)
+            return [each.in_units(units) for each in found]
         paths = paths_of(self.encoder, texts, self.reference, options)
         results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         n_outputs = len(results[0].embedding)
@@ -206,6 +216,9 @@ class Run:
 
     def pair(self, long: TokenizedText, short: TokenizedText, units: str) -> tuple[TextFactors, TextFactors]:
         """Compute the factors of both texts, those of the longer one by the cheaper direction."""
+        if self.has_closed_form:
+            of_long, of_short = (self.batch([text], self.options, units)[0] for text in (long, short))
+            return of_long, of_short
         together = [*batches([long, short], self.reference, self.encoder.head.freezes)]
         if self.options.memory_budget is None and len(together) == 1:
             of_long, of_short = self.batch([long, short], self.options, units)
@@ -231,6 +244,9 @@ class Run:
     ) -> list[ProjectedFactors]:
         """Compute the factors of a batch, each text projected on its own directions (K, E)."""
         options = replace(self.options, show_progress_bar=False) if options is None else options
+        if self.has_closed_form:
+            whole = self.batch(texts, options, "tokens")
+            return [projected_on(each, own) for each, own in zip(whole, directions, strict=True)]
         paths = paths_of(self.encoder, texts, self.reference, options)
         described = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         directions = [_in_numbers_of(each, given) for each, given in zip(described, directions, strict=True)]

@@ -21,11 +21,11 @@ from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
 from .reference import chosen_reference
-from .split_model import SplitModel
+from .static_model import has_closed_form, split
 from .text_path import TextPath, integrator_of
 from .tokenization import Prompt, TokenizedText, resolved_prompt, tokenize
 
-__all__ = ["Explainer"]
+__all__ = ["Explainer", "resolved_layer"]
 
 Text = str | TokenizedText
 
@@ -53,7 +53,12 @@ class Explainer:
         self.reference = chosen_reference(
             model[0], model.reference, model.shifted, self.options.reference, self.options.reference_positions
         )
-        self.layer = _resolved_layer(self.options.layer, model.n_layers)
+        self.layer = resolved_layer(self.options.layer, model.n_layers)
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether factors need no integration, as those of static models."""
+        return has_closed_form(self.model)
 
     def __repr__(self) -> str:
         changed = [f"{name}={value!r}" for name, value in vars(self.options).items() if value != getattr(Options, name)]
@@ -314,7 +319,7 @@ class Explainer:
         """
         texts = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
         check_run(self.model)
-        encoder = SplitModel(self.model, self.layer)
+        encoder = split(self.model, self.layer)
         dtype = torch.float64 if self.model.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
         for text in texts:
@@ -337,7 +342,7 @@ class Explainer:
         """
         tokenized = self.tokenized(text)
         check_run(self.model)
-        encoder = SplitModel(self.model, self.layer)
+        encoder = split(self.model, self.layer)
         (path,) = paths_of(encoder, [tokenized], self.reference, self.options)
         return path
 
@@ -351,7 +356,14 @@ class Explainer:
         return path.limits.predicted_bytes(len(path.x))
 
 
-def _resolved_layer(layer: int, n_layers: int) -> int:
+def resolved_layer(layer: int, n_layers: int) -> int:
+    """Return the layer counted from 0. A static model has layer 0 alone, which the default stands for.
+
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    if not n_layers and layer == Options.layer:
+        return 0
     if not -n_layers <= layer <= n_layers:
         raise ValueError(f"layer must be between {-n_layers} and {n_layers}, the last hidden state, got {layer}")
     return int(layer) if layer >= 0 else n_layers + int(layer)

@@ -62,7 +62,15 @@ NOT_SETTINGS = frozenset(
     }
 )
 # Attributes of modules that do not change the output: derived from the path, used only in training, or cached.
-NOT_ATTRIBUTES = NOT_SETTINGS | {"added", "drop_prob", "forward", "layer_idx", "max_seq_len_cached", "name_or_path"}
+NOT_ATTRIBUTES = NOT_SETTINGS | {
+    "added",
+    "base_model",
+    "drop_prob",
+    "forward",
+    "layer_idx",
+    "max_seq_len_cached",
+    "name_or_path",
+}
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 

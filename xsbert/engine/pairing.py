@@ -24,6 +24,7 @@ from .tokenization import TokenizedText
 __all__ = ["TEXT_PAIR", "factors_for_pairs", "pairs_of", "pulled_back_texts", "two_texts", "usable_in_pairs"]
 
 Key = TypeVar("Key", bound=Hashable)
+TextKey = tuple[str, str, str]
 TEXT_PAIR = ("text_a", "text_b")
 """Names of the columns of two texts in tables and dictionaries."""
 
@@ -83,7 +84,7 @@ def two_texts(pair: Any, place: int) -> tuple[Any, Any]:
 def factors_for_pairs(
     explainer: Explainer,
     texts: Sequence[TokenizedText | None],
-    pairs: Iterable[tuple[int, int]],
+    pairs: Iterable[tuple[int, int]] | int,
     *,
     units: str = "tokens",
     errors: str = "raise",
@@ -93,7 +94,7 @@ def factors_for_pairs(
     Args:
         explainer: explainer of the model.
         texts: tokenized texts, None for texts that are already skipped.
-        pairs: positions of the two texts of each pair.
+        pairs: positions of the two texts of each pair; or the number of texts that are paired with each of the others.
         units: as for `XSTransformer.text_factors`.
         errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and return None for it.
 
@@ -102,12 +103,9 @@ def factors_for_pairs(
         `usable_in_pairs` converts these to factors that are valid for the partners of the text.
     """
     distinct = {text.key: text for text in texts if text is not None}
-    partners: dict[tuple[str, str, str], dict[tuple[str, str, str], None]] = {key: {} for key in distinct}
-    for a, b in pairs:
-        one, other = texts[a], texts[b]
-        if one is not None and other is not None:
-            partners[one.key][other.key] = None
-            partners[other.key][one.key] = None
+    if explainer.has_closed_form:
+        return [*explainer.factors_of(texts, units=units, errors=errors)]
+    partners = _partners(texts, pairs)
     # Where texts have numbers of their own, the directions of several partners have no common ones.
     lengths = {key: 0 if explainer.model.own_outputs else len(text.tokens) for key, text in distinct.items()}
     reverse = pulled_back_texts(lengths, partners)
@@ -120,6 +118,27 @@ def factors_for_pairs(
     directions = [spanning(np.vstack([_needed(side) for side in sides[key]])) for key in left]
     known |= zip(left, _projected(explainer, [distinct[key] for key in left], directions, errors), strict=True)
     return [None if text is None else known[text.key] for text in texts]
+
+
+def _partners(
+    texts: Sequence[TokenizedText | None], pairs: Iterable[tuple[int, int]] | int
+) -> dict[TextKey, dict[TextKey, None]]:
+    """Return the partners of each text. Texts that are paired with the same others share one dictionary."""
+    keys = [None if text is None else text.key for text in texts]
+    if isinstance(pairs, int):
+        left, right = ({key: None for key in side if key is not None} for side in (keys[:pairs], keys[pairs:]))
+        if not left or not right:
+            return {key: {} for key in [*left, *right]}
+        both = {**left, **right}
+        of = {(True, False): right, (False, True): left, (True, True): both}
+        return {key: of[key in left, key in right] for key in both}
+    partners: dict[TextKey, dict[TextKey, None]] = {key: {} for key in keys if key is not None}
+    for a, b in pairs:
+        one, other = keys[a], keys[b]
+        if one is not None and other is not None:
+            partners[one][other] = None
+            partners[other][one] = None
+    return partners
 
 
 def pulled_back_texts(lengths: Mapping[Key, int], partners: Mapping[Key, Iterable[Key]]) -> list[Key]:

@@ -22,7 +22,7 @@ def position_limit(transformer: Any) -> int | None:
     positions than rows.
     """
     limits = []
-    for module in transformer.model.modules():
+    for module in getattr(transformer, "model", nn.Module()).modules():
         for name in TABLES:
             table = getattr(module, name, None)
             if isinstance(table, nn.Embedding):
@@ -35,6 +35,10 @@ def position_limit(transformer: Any) -> int | None:
 def length_limit(transformer: Any) -> int | None:
     """Return the length at which texts are truncated, ``max_seq_length``; None without a limit."""
     limit = transformer.max_seq_length
+    truncation = getattr(transformer.tokenizer, "truncation", None)
+    if isinstance(truncation, dict):
+        # A static model has no limit but that of its tokenizer.
+        limit = truncation["max_length"]
     return None if limit is None or limit > NO_LIMIT else int(limit)
 
 

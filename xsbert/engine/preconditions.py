@@ -89,7 +89,7 @@ def check_not_quantised(model: Iterable[nn.Module]) -> None:
 
 def _quantised_by(model: Iterable[nn.Module]) -> str | None:
     modules = [*model]
-    inner = modules[0].model
+    inner = getattr(modules[0], "model", None)
     for name in ("is_quantized", "hf_quantizer", "quantization_method"):
         if getattr(inner, name, None):
             method = getattr(inner, "quantization_method", None)

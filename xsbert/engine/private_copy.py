@@ -62,6 +62,9 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
     memo: dict[int, Any] = {}
     processor = getattr(unwrapped(modules[0]), "processor", None)
     memo[id(processor)] = processor
+    # A static model's tokenizer is slow to copy.
+    tokenizer = vars(unwrapped(modules[0])).get("tokenizer")
+    memo[id(tokenizer)] = tokenizer
     left_out: list[str] = []
     for part in parts:
         # The next run would unmerge them from the weights, which the copy shares.

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sentence_transformers.sentence_transformer.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 from torch import nn
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
 
 SPECIAL_NAMES = ("pad", "unk", "mask")
 POSITIONS = ("text", "padding")
+ZERO = "zero"
+"""The reference of static models: zero rows instead of a token's."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Reference:
     """The token that represents the absence of a word, and the number of special tokens around a text."""
 
     token: str
-    """Token of the vocabulary, such as ``"[PAD]"``."""
+    """Token of the vocabulary, such as ``"[PAD]"``; ``"zero"`` for a static model."""
     token_id: int
+    """Its id; −1 for zero."""
     n_prefix: int
     """Number of special tokens before a text."""
     n_suffix: int
@@ -53,9 +56,13 @@ class Reference:
 def default_reference(transformer: Transformer) -> str:
     """Return ``"unk"`` if the tokenizer has an unknown token, otherwise ``"pad"``, as for some byte-level BPE.
 
+    A static model, which embeds nothing as zero, has the reference ``"zero"``.
+
     The unknown token changes a model's scores less and leaves more of them to the interactions
     (benchmarks/references.py).
     """
+    if isinstance(transformer, StaticEmbedding):
+        return ZERO
     return "pad" if _tokenizer_of(transformer).unk_token is None else "unk"
 
 
@@ -78,6 +85,13 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
     tokenizer = _tokenizer_of(transformer)
     if not isinstance(token, str):
         raise TypeError(f"reference must be a string, got {token!r}")
+    if isinstance(transformer, StaticEmbedding):
+        if (token, positions) != (ZERO, "text"):
+            raise ValueError(
+                f"a static model is explained against the reference {ZERO!r}, the embedding of no text, and has no "
+                f"positions; got reference={token!r}, reference_positions={positions!r}"
+            )
+        return Reference(ZERO, -1, 0, 0, None)
     spelled = getattr(tokenizer, f"{token}_token") if token in SPECIAL_NAMES else token
     if spelled is None:
         others = [role for role in SPECIAL_NAMES if getattr(tokenizer, f"{role}_token") is not None]
@@ -235,7 +249,7 @@ def _position_offset(transformer: Transformer) -> int | None:
 
 def _padding_id(transformer: Transformer) -> int | None:
     """Return the padding id in models that number positions around padding, otherwise None."""
-    for module in transformer.model.modules():
+    for module in getattr(transformer, "model", nn.Module()).modules():
         table = getattr(module, "position_embeddings", None)
         padding_id = getattr(module, "padding_idx", None)
         if isinstance(table, nn.Embedding) and isinstance(padding_id, int):

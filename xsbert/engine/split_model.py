@@ -20,6 +20,7 @@ from .._utils.torch_internals import tree_map_only
 from .._utils.validation import is_integer
 from .autodiff.deferred_linear import scaled_tokens
 from .autodiff.forward_rules import Differentiable
+from .layer_inputs import LayerArguments, Pieces, StateLayout
 from .position_limit import check_positions
 from .private_copy import private_copy
 from .protocol import Explainable
@@ -37,7 +38,7 @@ class RecordedPass:
     features: dict[str, Any]
     """The model's inputs."""
     hidden: Tensor
-    """(B, S, H), the hidden states that enter layer l: x."""
+    """(B, S, H), the hidden states that enter layer l: x. With what else enters the layers, see `StateLayout`."""
     embeddings: Tensor
     """What the head returns, see `Head.record`: (B, E), f(x), unshifted and before a trailing normalisation; or (B, …)
     if it freezes choices."""
@@ -122,10 +123,19 @@ class SplitModel:
         self._entering: Tensor | None = None
         layers = encoder_layers(self._transformer)
         self._n_layers = len(layers)
-        for index, module in enumerate(layers[: layer + 1]):
+        self._arguments = [LayerArguments.of(module) for module in layers]
+        self._fed = layer < len(layers) and any(each.is_fed for each in self._arguments)
+        self._pieces: dict[int, Pieces] = {}
+        self._layout: StateLayout | None = None
+        for index, module in enumerate(layers if self._fed else layers[: layer + 1]):
             self._intercept(index, module)
         if layer == self._n_layers and self.head.behind_base_model:
             self._intercept_base_model(self._transformer.model.base_model)
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether layers have inputs besides the hidden states of the layer before."""
+        return self._fed
 
     @cached_property
     def in_float64(self) -> SplitModel:
@@ -153,9 +163,13 @@ class SplitModel:
             if self.layer == self._n_layers and not self.head.behind_base_model:
                 self._recorded[self.layer] = output["token_embeddings"]
             embeddings = self.head.record(output)
+        hidden = self._recorded[self.layer].detach()
+        if self._fed:
+            pieces = [self._pieces[index] for index in range(self.layer, self._n_layers)]
+            hidden, self._layout = StateLayout.pack(hidden, pieces)
         return RecordedPass(
             features=features,
-            hidden=self._recorded[self.layer].detach(),
+            hidden=hidden,
             embeddings=embeddings,
             earlier=tuple(self._recorded[index] for index in range(self.layer)),
         )
@@ -177,6 +191,9 @@ class SplitModel:
         if self.layer == self._n_layers and not self.head.behind_base_model:
             return self.head.read({**features, "token_embeddings": entering}, choices)[0]
         self._replayed, self._entering = recording, entering
+        if self._layout is not None:
+            self._entering, pieces = self._layout.unpack(entering)
+            self._pieces = dict(enumerate(pieces, self.layer))
         try:
             with self.head.reading(choices):
                 return self.head.read(self._transformer(features), choices)[0]
@@ -191,14 +208,19 @@ class SplitModel:
             if self._replayed is not None and self._entering is not None:
                 if index < self.layer:
                     return self._replayed.earlier[index]
-                args, kwargs = _with_hidden(args, kwargs, self._entering)
+                if self._fed:
+                    args, kwargs = self._arguments[index].given(args, kwargs, self._pieces[index])
+                if index == self.layer:
+                    args, kwargs = _with_hidden(args, kwargs, self._entering)
                 return original(*args, **kwargs)
             if index in self._recorded:
                 raise ValueError(
                     f"layer {index} of {type(self._transformer.model).__name__} runs more than once per "
                     "text: the hidden states that enter it are not defined"
                 )
-            if index == self.layer:
+            if index >= self.layer:
+                if self._fed:
+                    self._pieces[index] = self._arguments[index].taken(args, kwargs)
                 self._recorded[index] = args[0] if args else kwargs["hidden_states"]
                 return original(*args, **kwargs)
             self._recorded[index] = original(*args, **kwargs)
@@ -249,6 +271,9 @@ class ModelTail:
 
         The products of linear layers with the vectors (S, H) are computed once for all directions.
         """
+        if self._encoder.is_fed:
+            # Products with parts of a state do not wait.
+            return self(h + scales[:, None] * vectors)
         with Differentiable(self._reads, self._derivative_dtype, waits=True):
             moved = scaled_tokens(h[None], vectors[None], scales[None, :, None])
             return self._encoder.run(self._recording, moved, self._choices)

@@ -43,8 +43,13 @@ def token_layout(transformer: Transformer, features: Mapping[str, Any], text: st
         text: the text itself.
         prompt: the prompt before it, or an empty string.
     """
-    ids = features["input_ids"][0].tolist()
-    tokens = tuple(_tokenizer(transformer).convert_ids_to_tokens(ids))
+    ids, tokenizer = features["input_ids"][0].tolist(), _tokenizer(transformer)
+    # The tokenizer of a static model is one of the package tokenizers.
+    tokens = tuple(
+        tokenizer.convert_ids_to_tokens(ids)
+        if hasattr(tokenizer, "convert_ids_to_tokens")
+        else map(tokenizer.id_to_token, ids)
+    )
     encodings = getattr(features, "encodings", None)
     if encodings:
         return _of_encoding(encodings[0], tokens, prompt + text, len(prompt))

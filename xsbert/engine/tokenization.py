@@ -12,9 +12,10 @@ from .._utils.unicode import half_surrogate
 from ..text.units import TEXT
 from .position_limit import check_positions, position_limit
 from .protocol import Explainable
+from .static_tokens import as_batch
 from .token_layout import TokenLayout, token_layout
 
-__all__ = ["Prompt", "TokenizedText", "resolved_prompt", "tokenize"]
+__all__ = ["Prompt", "TokenizedText", "resolved_prompt", "tokenize", "unknown_token"]
 
 # Names that sentence-transformers tries for the prompt of a task, in this order.
 TASKS = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -164,7 +165,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         raise ValueError(
             f"{name} must be Unicode text, got half of a surrogate pair at character {broken}: {text!r:.80}"
         )
-    transformer = model[0]
+    transformer: Any = model[0]
     try:
         features = model.preprocess([text], prompt=prompt.text)
     except TypeError as error:
@@ -175,6 +176,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
             "max_seq_length=None: the model's tokenizer needs a number; set the model's max_seq_length to "
             f"{'one' if limit is None else f'at most {limit}, for which the model has positions'}"
         ) from error
+    features = as_batch(transformer, features, (prompt.text or "") + text, name)
     if features.get("modality", "text") != "text":
         raise ValueError(
             f"this model renders {name} as {features['modality']!r} (a chat template), so its words cannot be "
@@ -193,7 +195,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         prompt=prompt.text or "",
         encoded_by=prompt.encoded_by,
         name=name,
-        unknown_token=transformer.tokenizer.unk_token,
+        unknown_token=unknown_token(transformer.tokenizer),
     )
     # Models that number positions around padding need no positions for the padding that a tokenizer may add.
     check_positions(transformer, int(features["attention_mask"].sum()), name)
@@ -201,3 +203,8 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         for problem in filter(None, (found.cut, found.nothing_left)):
             warnings.warn(f"{problem}, so the explanation covers only what the model read", stacklevel=caller_level())
     return found
+
+
+def unknown_token(tokenizer: Any) -> str | None:
+    """Return the unknown token of a tokenizer of transformers, or of one of the package tokenizers."""
+    return getattr(getattr(tokenizer, "model", tokenizer), "unk_token", None)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor
 
 from .._utils.progress import Progress
@@ -19,6 +20,7 @@ from .._utils.sequences import as_texts
 from .._utils.validation import checked_integer
 from ..attribution.similarity import check_similarity
 from ..engine.private_copy import private_copy
+from ..engine.tokenization import unknown_token
 from ..factors.text_factors import TextFactors
 from ..models import XSTransformer
 from ..text.units import TEXT, check_units
@@ -120,8 +122,11 @@ class Perturber:
                 )
             coarse = layout if self.units == "tokens" else layout.over(self.units)
             groups = [[s] for s in range(len(layout.tokens))] if self.units == "tokens" else layout.groups(self.units)
-            features = self.model.preprocess([text], prompt=layout.prompt or None)
-            found = TextUnits(coarse, groups, dict(features))
+            features = dict(self.model.preprocess([text], prompt=layout.prompt or None))
+            if isinstance(self.model[0], StaticEmbedding):
+                # Without offsets, each row of ids is a text.
+                features = {"input_ids": features["input_ids"][None], "offsets": None}
+            found = TextUnits(coarse, groups, features)
             if not found.content:
                 raise ValueError(f"the text {text!r:.60} has no {self.units} beside special tokens")
             self._texts[text] = found
@@ -195,7 +200,10 @@ class Perturber:
     def _token(self, operator: str) -> int:
         if operator not in OPERATORS:
             raise ValueError(f"operators must be of {', '.join(map(repr, OPERATORS))}, got {operator!r}")
-        token = getattr(self.model[0].tokenizer, f"{operator}_token_id")
+        tokenizer: Any = self.model[0].tokenizer
+        token = getattr(tokenizer, f"{operator}_token_id", None)
+        if operator == "unk" and isinstance(self.model[0], StaticEmbedding):
+            token = tokenizer.token_to_id(unknown_token(tokenizer) or "")
         if token is None:
             raise ValueError(f"the model's tokenizer has no token for the operator {operator!r}")
         return token

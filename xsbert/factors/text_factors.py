@@ -22,7 +22,16 @@ from ..text.units import (
 )
 from .outputs import Outputs, same_kind
 
-__all__ = ["ProjectedFactors", "Settings", "TextFactors", "check_combinable", "directions_of", "joined", "settings_of"]
+__all__ = [
+    "ProjectedFactors",
+    "Settings",
+    "TextFactors",
+    "check_combinable",
+    "directions_of",
+    "joined",
+    "projected_on",
+    "settings_of",
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,11 @@ class Settings:
     def described_nodes(self) -> str:
         """The number of nodes and the rule, or the name of a method without integration."""
         return f"{self.n_steps} {self.rule} nodes" if self.n_steps else self.rule
+
+    @property
+    def described_layer(self) -> str:
+        """The layer and the number of layers. A static model has only its table of token embeddings."""
+        return f"layer {self.layer} of {self.n_layers}" if self.n_layers else "static token embeddings"
 
     @property
     def precision(self) -> str:
@@ -275,6 +289,20 @@ class ProjectedFactors(TextFactors):
     def expanded(self) -> TextFactors:
         """Return the (S, E) factor for orthonormal directions. It is valid only within their span."""
         return TextFactors(**{**_fields(self), "factors": self.factors @ self.directions})
+
+
+def projected_on(text: TextFactors, directions: np.ndarray) -> ProjectedFactors:
+    """Project (S, E) factors on directions (K, E).
+
+    Raises:
+        ValueError: The directions are not as wide as the factors.
+    """
+    if directions.shape[1] != text.factors.shape[1]:
+        raise ValueError(
+            f"directions must have the embedding's {text.factors.shape[1]} dimensions, got {directions.shape[1]}"
+        )
+    along = replace(text, factors=text.factors @ directions.T, known_residual=text.residual)
+    return ProjectedFactors.of(along, directions)
 
 
 def settings_of(text: TextFactors) -> Settings:

@@ -27,7 +27,6 @@ __all__ = ["check_supported", "damaged_weights"]
 
 # With these modules, the embedding is not a function of the hidden states at one layer.
 REFUSED = {
-    StaticEmbedding: "static embeddings have no encoder layers to attribute to",
     BoW: "a bag of words has no encoder layers to attribute to",
     WordEmbeddings: "word embeddings have no encoder layers to attribute to",
     CLIPModel: "image models are not covered, xsbert explains pairs of texts",
@@ -54,6 +53,9 @@ def check_supported(model: SentenceTransformer, model_types: tuple[str, ...] | N
             if isinstance(module, refused):
                 raise ValueError(f"a model with {refused.__name__} cannot be explained: {reason}")
     first = model[0]
+    if isinstance(first, StaticEmbedding):
+        _check_static(model, model_types)
+        return
     if not isinstance(first, Transformer):
         raise ValueError(f"the first module must be a sentence-transformers Transformer, got {type(first).__name__}")
     text = first.modality_config.get("text")
@@ -71,6 +73,30 @@ def check_supported(model: SentenceTransformer, model_types: tuple[str, ...] | N
     check_not_quantised(model)
     encoder_layers(first)
     check_shift(model)
+
+
+def _check_static(model: SentenceTransformer, model_types: tuple[str, ...] | None) -> None:
+    """Reject a static model of another kind than the mean of its table's rows."""
+    first = cast(StaticEmbedding, model[0])
+    table = first.embedding
+    if type(first).forward is not StaticEmbedding.forward:
+        raise ValueError(
+            f"{type(first).__name__} has its own forward, and may embed a text otherwise than by the mean of its "
+            "tokens' rows, which is what xsbert explains in a static model"
+        )
+    if model_types is not None:
+        raise ValueError(
+            f"{type(model).__name__} is for models of type {' or '.join(model_types)}, got a static model; "
+            "XSTransformer takes any"
+        )
+    check_not_quantised(model)
+    if not table.weight.is_floating_point():
+        raise ValueError(f"a static model of whole numbers ({table.weight.dtype}) cannot be explained: convert it")
+    others = {"mode": table.mode, "max_norm": table.max_norm, "padding_idx": table.padding_idx}
+    usual = {"mode": "mean", "max_norm": None, "padding_idx": None}
+    for name, value in others.items():
+        if value != usual[name]:
+            raise ValueError(f"static embeddings must have {name}={usual[name]!r}, got {value!r}")
 
 
 def check_shift(model: SentenceTransformer) -> None:

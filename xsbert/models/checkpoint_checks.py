@@ -148,8 +148,8 @@ def check_loaded(model: SentenceTransformer, source: Source, *, is_new: bool) ->
     Warns:
         UserWarning: a default pooling was added, or weights were not used.
     """
-    first = cast(Transformer, model[0])
-    if first.model in _known:
+    first = model[0]
+    if not isinstance(first, Transformer) or first.model in _known:
         return
     unused, missing = _differences(first, source)
     if source.is_raw and "linear.weight" in unused:

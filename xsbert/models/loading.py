@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from torch import nn
 from typing_extensions import Self
 
@@ -101,14 +101,16 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
 
     def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
         check_supported(self, self.model_types)
-        first = self[0]
+        first: Any = self[0]
         if isinstance(first, ReferenceTransformer) and first.reference is not None:
             self._reference = first.reference
             chosen_reference(self._transformer, self._reference, True, reference, positions)
             return
         if reference is None:
-            reference = "pad" if positions == "padding" else default_reference(self._transformer)
-        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
+            reference = "pad" if positions == "padding" else default_reference(first)
+        self._reference = resolve_reference(first, reference, "text" if positions is None else positions)
+        if shift and isinstance(first, StaticEmbedding):
+            raise ValueError("shift=True: a static model needs no shift, its reference is zero; leave it out")
         if shift:
             self._insert_shift(self._reference)
 

@@ -44,10 +44,9 @@ def both_sides(
         explainer.tokenized_all(side, prompt, name=name, errors=errors)
         for side, prompt, name in zip(texts, prompts, names, strict=True)
     ]
-    split, n_texts = len(tokenized[0]), len(tokenized[0]) + len(tokenized[1])
-    if pairs is None:
-        pairs = [(i, j) for i in range(split) for j in range(split, n_texts)]
-    found = factors_for_pairs(explainer, [*tokenized[0], *tokenized[1]], pairs, units=units, errors=errors)
+    split = len(tokenized[0])
+    among = split if pairs is None else pairs
+    found = factors_for_pairs(explainer, [*tokenized[0], *tokenized[1]], among, units=units, errors=errors)
     places = [name.format(place) for name, side in zip(names, tokenized, strict=True) for place in range(len(side))]
     for at, (each, name) in enumerate(zip(found, places, strict=True)):
         try:

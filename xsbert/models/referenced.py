@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from safetensors import SafetensorError
 from sentence_transformers.base import BaseModel
-from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding, Transformer
 from typing_extensions import Self
 
 from .._utils.validation import check_keywords, keywords_of
@@ -56,11 +56,12 @@ class ReferencedModel(BaseModel):
         def unshifted_modules(self) -> list[nn.Module]: ...
 
     _reference: Reference
+    _loaded_from: str = ""
 
     @property
     def n_layers(self) -> int:
-        """Number of encoder layers, L."""
-        return len(encoder_layers(self._transformer))
+        """Number of encoder layers, L; 0 for a static model."""
+        return 0 if isinstance(self[0], StaticEmbedding) else len(encoder_layers(self._transformer))
 
     @property
     def shifted(self) -> bool:
@@ -80,7 +81,8 @@ class ReferencedModel(BaseModel):
     @property
     def reference_positions(self) -> str:
         """Positions of the tokens of the reference: ``"text"`` or ``"padding"``."""
-        return positions_of_reference(self._transformer, self._reference)
+        first: Any = self[0]
+        return positions_of_reference(first, self._reference)
 
     @property
     def shift_added(self) -> bool:
@@ -94,7 +96,12 @@ class ReferencedModel(BaseModel):
     @property
     def label(self) -> str:
         """Display name: the model's id, or the end of its path."""
-        name = getattr(self._transformer.config, "_name_or_path", "") or type(self._transformer.model).__name__
+        first = self[0]
+        if isinstance(first, StaticEmbedding):
+            name = self._loaded_from or first.base_model or type(first).__name__
+        else:
+            transformer = self._transformer
+            name = getattr(transformer.config, "_name_or_path", "") or type(transformer.model).__name__
         return "/".join(Path(name).resolve().parts[-2:]) if Path(name).is_dir() else name
 
     @property
@@ -135,6 +142,7 @@ class ReferencedModel(BaseModel):
             raise TypeError("model_name_or_path must be a model id or the path of a folder, unless modules are given")
         # sentence-transformers accepts only strings.
         path = None if model_name_or_path is None else fspath(model_name_or_path)
+        self._loaded_from = path or ""
         try:
             upstream.__init__(self, path, **given)
         except TypeError:

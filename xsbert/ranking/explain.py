@@ -131,7 +131,7 @@ def _best_by_passages(
 def _check_limit(model: Explainable, size: int, prompt: Prompt) -> None:
     """Reject passages that the model would truncate."""
     limits = [limit for limit in (length_limit(model[0]), position_limit(model[0])) if limit is not None]
-    around = len(model.preprocess(["a"], prompt=prompt.text)["input_ids"][0]) - 1
+    around = model.preprocess(["a"], prompt=prompt.text)["input_ids"].numel() - 1
     if limits and size + around > min(limits):
         raise ValueError(
             f"passages={size} is above what the model's limit of {min(limits)} tokens leaves beside special tokens and "

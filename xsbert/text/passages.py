@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["passage_ranges", "passages_of"]
@@ -47,12 +47,18 @@ def passage_ranges(
     return ranges
 
 
-def passages_of(text: str, tokenizer: Callable[..., Any], size: int, overlap: int) -> list[tuple[int, int]]:
+def passages_of(text: str, tokenizer: Any, size: int, overlap: int) -> list[tuple[int, int]]:
     """Return `passage_ranges` of a whole text with a fast tokenizer, ignoring the model's limit.
 
     Raises:
         ValueError: The tokenizer has no character offsets.
     """
+    if hasattr(tokenizer, "encode_batch_fast"):
+        # A static model has a tokenizer of the package tokenizers, which holds its own limit.
+        whole = type(tokenizer).from_str(tokenizer.to_str())
+        whole.no_truncation()
+        encoding = whole.encode(text, add_special_tokens=False)
+        return passage_ranges(encoding.offsets, encoding.word_ids, size, overlap) or [(0, len(text))]
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError("passages need the tokenizer's offsets, which only fast tokenizers have")
     found = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)

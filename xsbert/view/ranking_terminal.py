@@ -59,7 +59,7 @@ def _head(ranking: RankingView, width: int) -> list[str]:
     ]
     if how is not None:
         lines.append(
-            f"  {how.model}, {ranking.similarity} similarity, layer {how.layer} of {how.n_layers}, "
+            f"  {how.model}, {ranking.similarity} similarity, {how.described_layer}, "
             f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"
         )
     if ranking.query_factors.n_cut:

@@ -135,7 +135,7 @@ def summarize(result: PairView, k: int = 6) -> str:
         *_unshifted_lines(result),
         f"  a  {shorten(result.a.text, LONGEST_TEXT)}{_cut(result.a)}",
         f"  b  {shorten(result.b.text, LONGEST_TEXT)}{_cut(result.b)}",
-        f"  {how.model}, layer {how.layer} of {how.n_layers}, {how.described_nodes}"
+        f"  {how.model}, {how.described_layer}, {how.described_nodes}"
         f"{f' ({how.n_float64} in float64)' if how.n_float64 else ''}"
         f"{how.described_tolerance}, "
         f"reference {how.described_reference}{', shifted' if how.shift else ''}, {how.precision}"

@@ -21,7 +21,7 @@ from ...attribution.pair_result import PairResult
 from ...engine.pairing import pairs_of, two_texts
 from ...models import XSTransformer
 from .bilrp import bilrp, bilrp_obstacle
-from .common import MethodOptions, Pairs, of_factors, of_values
+from .common import MethodOptions, Pairs, no_hidden_states, of_factors, of_values
 from .hidden_states import cosines, layer_cosines, products, static_cosines
 from .integrated_jacobians import gradient, integrated, integrated_with_main_effects, randomised
 from .lexical import lexical, random
@@ -60,13 +60,20 @@ METHODS: dict[str, Method] = {
     "bilrp": Method(bilrp, "BiLRP with rules for layer norms and attention", obstacle=bilrp_obstacle),
     "occlusion": Method(occlusion, "second-order occlusion", False, ("operator",)),
     "shapley": Method(shapley, "Shapley interactions by shapiq", False, ("operator", "budget", "seed")),
-    "products": Method(products, "inner products of the last hidden states"),
-    "cosines": Method(cosines, "cosines of the last hidden states"),
-    "layer cosines": Method(layer_cosines, "cosines of the hidden states of a layer", False, ("layer",)),
-    "static cosines": Method(static_cosines, "cosines of the word embeddings"),
+    "products": Method(products, "inner products of the last hidden states", obstacle=no_hidden_states),
+    "cosines": Method(cosines, "cosines of the last hidden states", obstacle=no_hidden_states),
+    "layer cosines": Method(
+        layer_cosines, "cosines of the hidden states of a layer", False, ("layer",), obstacle=no_hidden_states
+    ),
+    "static cosines": Method(static_cosines, "cosines of the word embeddings", obstacle=no_hidden_states),
     "lexical": Method(lexical, "the same word"),
     "randomised": Method(
-        randomised, "integrated Jacobians of randomised layers", False, ("layer", "reference", "seed"), True
+        randomised,
+        "integrated Jacobians of randomised layers",
+        False,
+        ("layer", "reference", "seed"),
+        True,
+        no_hidden_states,
     ),
     "random": Method(random, "random numbers", False, ("seed",), True),
 }

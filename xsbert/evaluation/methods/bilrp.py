@@ -42,7 +42,7 @@ from torch.overrides import TorchFunctionMode
 from ..._utils.progress import Progress
 from ...engine.private_copy import private_copy
 from ...models import XSTransformer
-from .common import MethodOptions, Pairs, of_factors, sides
+from .common import MethodOptions, Pairs, no_hidden_states, of_factors, sides
 
 __all__ = ["MODEL_TYPES", "bilrp", "bilrp_obstacle", "relevance"]
 
@@ -177,6 +177,8 @@ def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
 
 def bilrp_obstacle(model: XSTransformer) -> str | None:
     """Returns why BiLRP cannot explain a model, or None."""
+    if not model.n_layers:
+        return no_hidden_states(model)
     kind = cast(Transformer, model[0]).config.model_type
     if kind not in MODEL_TYPES:
         return (

@@ -12,12 +12,23 @@ from ..._utils.validation import checked_integer, plain_number
 from ...attribution.attribution import Attribution
 from ...attribution.pair_result import check_pair
 from ...attribution.scale import length_of
+from ...engine.explainer import resolved_layer as explainer_layer
 from ...factors.text_factors import TextFactors, settings_of
 from ...models import XSTransformer
 from ..perturbation import Perturber, text_layout
 from .result import MethodAttribution
 
-__all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "renamed", "resolved_layer", "sides"]
+__all__ = [
+    "MethodOptions",
+    "Pairs",
+    "in_units",
+    "no_hidden_states",
+    "of_factors",
+    "of_values",
+    "renamed",
+    "resolved_layer",
+    "sides",
+]
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -87,11 +98,12 @@ def resolved_layer(model: XSTransformer, layer: int) -> int:
     Raises:
         ValueError: the model has no such layer.
     """
-    layer = checked_integer(layer, "layer")
-    found = layer + model.n_layers if layer < 0 else layer
-    if not 0 <= found <= model.n_layers:
-        raise ValueError(f"layer must be between {-model.n_layers} and {model.n_layers}, got {layer}")
-    return found
+    return explainer_layer(checked_integer(layer, "layer"), model.n_layers)
+
+
+def no_hidden_states(model: XSTransformer) -> str | None:
+    """Returns why a method that needs hidden states cannot explain a model, or None."""
+    return None if model.n_layers else "It needs the hidden states of encoder layers, which a static model has not"
 
 
 def sides(pairs: Pairs) -> list[str]:

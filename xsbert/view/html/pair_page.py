@@ -130,7 +130,7 @@ def _how(result: PairView) -> list[str]:
     how = result.settings
     return [
         how.model,
-        f"layer {how.layer} of {how.n_layers}",
+        how.described_layer,
         how.described_nodes,
         f"reference {how.described_reference}",
         result.kind,

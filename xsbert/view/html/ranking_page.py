@@ -137,7 +137,7 @@ def _how(ranking: RankingView) -> list[str]:
     if how is not None:
         lines += [
             how.model,
-            f"layer {how.layer} of {how.n_layers}",
+            how.described_layer,
             f"reference {how.described_reference}",
             how.precision,
         ]
