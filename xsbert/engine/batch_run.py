@@ -246,7 +246,7 @@ class Run:
         options = replace(self.options, show_progress_bar=False) if options is None else options
         if self.has_closed_form:
             whole = self.batch(texts, options, "tokens")
-            return [projected_on(each, own) for each, own in zip(whole, directions, strict=True)]
+            return [projected_on(each, _in_numbers_of(each, own)) for each, own in zip(whole, directions, strict=True)]
         paths = paths_of(self.encoder, texts, self.reference, options)
         described = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         directions = [_in_numbers_of(each, given) for each, given in zip(described, directions, strict=True)]

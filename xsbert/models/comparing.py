@@ -310,7 +310,8 @@ class ComparingModel(ExplainingModel):
             return [(each, n_passes(each, min(most, each.factors.shape[-1], len(each.factors)))) for each in sides]
 
         def encode(places: list[int]) -> None:
-            private_model(self).encode(
+            encoder: Any = private_model(self)
+            encoder.encode(
                 [distinct[place].text for place in places], prompt=sides[1].text or "", show_progress_bar=False
             )
 

@@ -284,7 +284,7 @@ def strongest_pairs(results: PairResult | Iterable[PairResult], labeller: Labell
         names = [display_tokens(side) for side in (words.a, words.b)]
         rows += [
             (place, names[0][s], labels[0][s], names[1][t], labels[1][t], value)
-            for s, t, value in top_pairs(words, k, special=False)
+            for s, t, value in top_pairs(words, k, special_tokens=False)
         ]
     columns = ("result", "word a", "label a", "word b", "label b", "value")
     start = 1 if alone else 0
