@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .evaluation.methods.result import MethodAttribution
     from .evaluation.reference_tables import ReferenceChoice, ShiftCost
     from .evaluation.references import choose_reference, shift_cost
+    from .evaluation.result_files import load_attributions, save_attributions
     from .factors.files import load_factors, save_factors
     from .models import XSBert, XSMPNet, XSRoberta, XSTransformer
     from .ranking.ranking import Ranking
@@ -41,8 +42,10 @@ __all__ = [
     "cost_of_faithfulness",
     "explain_corpus",
     "faithfulness",
+    "load_attributions",
     "load_factors",
     "read_corpus",
+    "save_attributions",
     "save_factors",
     "shift_cost",
 ]
@@ -67,8 +70,10 @@ _MODULES = {
     "contrast": "attribution",
     "contrast_models": "attribution",
     "explain_corpus": "corpus",
+    "load_attributions": "evaluation.result_files",
     "load_factors": "factors",
     "read_corpus": "corpus",
+    "save_attributions": "evaluation.result_files",
     "save_factors": "factors",
     "shift_cost": "evaluation",
 }

@@ -7,12 +7,12 @@ file's metadata. Checksums cover all of it (see `xsbert._utils.checksummed_safet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from math import isfinite
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -37,7 +37,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["SavedResult", "check_result", "read_metadata", "read_result", "save_result", "to_dataframe"]
+__all__ = [
+    "SavedResult",
+    "check_result",
+    "read_metadata",
+    "read_result",
+    "read_results",
+    "save_result",
+    "save_results",
+    "to_dataframe",
+]
 
 SIDES = ("a", "b")
 ARRAYS = {"factors": 2, "embedding": 1, "reference_term": 1}
@@ -56,6 +65,9 @@ class SavedResult(PairView, Protocol):
     def scale(self) -> Any: ...
 
 
+Loaded = TypeVar("Loaded", bound=SavedResult)
+
+
 def save_result(result: SavedResult, path: str | PathLike[str]) -> None:
     """Write a result to one file. The write is atomic and replaces an existing file.
 
@@ -63,34 +75,49 @@ def save_result(result: SavedResult, path: str | PathLike[str]) -> None:
         ValueError: The result holds numbers that are not finite, or so large that their sums or products would not be.
         OSError: The file cannot be written.
     """
+    arrays, entries = _parts(result)
+    write(path, _file("result", arrays, entries))
+
+
+def save_results(results: Sequence[SavedResult], path: str | PathLike[str]) -> None:
+    """Write several results to one file, as `save_result`."""
+    arrays, entries = {}, []
+    for place, result in enumerate(results):
+        own, entry = _parts(result, f"results[{place}].")
+        arrays |= {f"{place}.{name}": array for name, array in own.items()}
+        entries.append(entry)
+    write(path, _file("results", arrays, {"results": entries}))
+
+
+def _parts(result: SavedResult, where: str = "") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays of a result and its other content. ``where`` begins the names in messages."""
     arrays = {f"{name}.{key}": getattr(getattr(result, name), key) for name in SIDES for key in ARRAYS}
     if result.score_unshifted is not None:
         arrays |= {f"{name}.{UNSHIFTED}": getattr(result, name).embedding_unshifted for name in SIDES}
     arrays |= {name: getattr(result, name) for name in result.given_arrays}
     for name, array in arrays.items():
-        require_finite(array, name)
+        require_finite(array, f"{where}{name}")
     for name in SIDES:
-        check_numbers(getattr(result, name), name)
+        check_numbers(getattr(result, name), f"{where}{name}")
     _check_given(result)
-    arrays = {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}
-    data = sha256()
-    for array in arrays.values():
-        data.update(array.data)
-    content = {
-        "format_version": FORMAT_VERSION,
-        "kind": "result",
-        "versions": library_versions(),
-        "similarity": result.similarity,
-        "settings": asdict(result.settings),
-        "data": data.hexdigest(),
-    }
+    content: dict[str, Any] = {"similarity": result.similarity, "settings": asdict(result.settings)}
     for name in SIDES:
         side = getattr(result, name)
         content[name] = {**to_entries(side), "settings": asdict(side.settings) if side.settings else None}
     if result.given_entries:
         content[GIVEN] = {name: getattr(result, name) for name in result.given_entries}
-    header, _ = header_bytes({name: ("F64", array.shape) for name, array in arrays.items()}, content)
-    write(path, [header, *arrays.values()])
+    return {name: np.ascontiguousarray(array, DTYPES["F64"]) for name, array in arrays.items()}, content
+
+
+def _file(kind: str, arrays: dict[str, np.ndarray], content: dict[str, Any]) -> list[Any]:
+    """Return the bytes of a file in pieces."""
+    data = sha256()
+    for array in arrays.values():
+        data.update(array.data)
+    stated = {"format_version": FORMAT_VERSION, "kind": kind, "versions": library_versions()}
+    layout = {name: ("F64", array.shape) for name, array in arrays.items()}
+    header, _ = header_bytes(layout, {**stated, "data": data.hexdigest(), **content})
+    return [header, *arrays.values()]
 
 
 def read_result(
@@ -111,7 +138,44 @@ def read_result(
         UserWarning: The file was written by xsbert 0.1.0 and has no checksum over its whole content.
     """
     header, arrays = read_arrays(path, "result")
-    content = header.content
+    return _fields(arrays, header.content, kind, given_arrays, given_entries)
+
+
+def read_results(path: str | PathLike[str], classes: Sequence[type[Loaded]]) -> list[Loaded]:
+    """Read the results that `save_results` wrote.
+
+    Args:
+        path: Path of the file.
+        classes: First the class of results without additional fields, then that of results with them.
+
+    Raises, warns:
+        As `read_result`.
+    """
+    header, arrays = read_arrays(path, "results")
+    plain, other = classes
+    results = []
+    by_place: dict[str, dict[str, tuple[str, np.ndarray]]] = {}
+    for name, array in arrays.items():
+        place, _, own_name = name.partition(".")
+        by_place.setdefault(place, {})[own_name] = array
+    for place, content in enumerate(read_entry(header.content, "results", list)):
+        require(isinstance(content, dict), f"results[{place}] is no JSON object")
+        own = by_place.get(str(place), {})
+        cls = other if GIVEN in content else plain
+        result = cls(**_fields(own, content, cls.__name__, cls.given_arrays, cls.given_entries))
+        check_result(result)
+        results.append(result)
+    return results
+
+
+def _fields(
+    arrays: dict[str, tuple[str, np.ndarray]],
+    content: dict[str, Any],
+    kind: str,
+    given_arrays: Mapping[str, int],
+    given_entries: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the fields of one result. The arguments are as for `read_result`."""
     a, b = (_side(arrays, content, name) for name in SIDES)
     given = _given(arrays, content, kind, given_arrays, given_entries)
     similarity = read_entry(content, "similarity", str)
