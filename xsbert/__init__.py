@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .evaluation.methods.result import MethodAttribution
     from .evaluation.reference_tables import ReferenceChoice, ShiftCost
     from .evaluation.references import choose_reference, shift_cost
+    from .evaluation.result_files import load_attributions, save_attributions
     from .factors.files import load_factors, save_factors
     from .models import XSBert, XSMPNet, XSRoberta, XSSparseEncoder, XSTransformer, wrap
     from .ranking.ranking import Ranking
@@ -45,8 +46,10 @@ __all__ = [
     "explain_corpus",
     "faithfulness",
     "json_schema",
+    "load_attributions",
     "load_factors",
     "read_corpus",
+    "save_attributions",
     "save_factors",
     "shift_cost",
     "wrap",
@@ -73,9 +76,11 @@ _MODULES = {
     "contrast": "attribution",
     "contrast_models": "attribution",
     "explain_corpus": "corpus",
+    "load_attributions": "evaluation.result_files",
     "json_schema": "view.schemas",
     "load_factors": "factors",
     "read_corpus": "corpus",
+    "save_attributions": "evaluation.result_files",
     "save_factors": "factors",
     "shift_cost": "evaluation",
     "wrap": "models",

@@ -54,6 +54,7 @@ UNSEALED = 1
 KEY, CHECKSUM = "xsbert", "checksum"
 KINDS = {
     "result": "a result, which Attribution.load reads",
+    "results": "several results, which xsbert.load_attributions reads",
     "factors": "factors, which load_factors reads",
     "ranking": "a ranking, which Ranking.load reads",
 }

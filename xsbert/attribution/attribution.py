@@ -11,7 +11,7 @@ for every model, up to the integration error. A shifted model has ρ = 0, so its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -22,7 +22,7 @@ from typing_extensions import Self, deprecated
 from .._utils.cached_property import cached_property
 from .._utils.checksummed_safetensors import reading
 from ..factors.text_factors import Settings, TextFactors, joined, settings_of
-from .files import check_result, read_result, save_result
+from .files import Stored, check_result, read_result, save_result, stored_result
 from .pair_result import PairResult, check_pair
 
 __all__ = ["Attribution"]
@@ -192,7 +192,11 @@ class Attribution(PairResult):
         >>> Attribution.load(path).score == out.score
         True
         """
-        save_result(self, path)
+        save_result(self.stored(), path)
+
+    def stored(self) -> Stored:
+        """Return what a file holds of the result."""
+        return stored_result(self)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -207,8 +211,17 @@ class Attribution(PairResult):
         True
         """
         with reading(path, "saved result"):
-            result = cls(**read_result(path, cls.__name__))
-            check_result(result)
+            return cls.of_fields(read_result(path, cls.__name__))
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the result with the fields of a file.
+
+        Raises:
+            ValueError: Numbers that follow from the fields are not finite.
+        """
+        result = cls(**fields)
+        check_result(result)
         return result
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,11 +7,11 @@ file's metadata. Checksums cover all of it (see `xsbert._utils.checksummed_safet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SavedResult",
+    "Stored",
     "check_method_numbers",
     "check_result",
     "read_metadata",
     "read_result",
+    "read_results",
     "save_result",
+    "save_results",
+    "stored_result",
     "to_dataframe",
 ]
 
@@ -52,22 +56,27 @@ class SavedResult(PairView, Protocol):
     def scale(self) -> Any: ...
 
 
-def save_result(
+class Stored(NamedTuple):
+    """What a file holds of one result."""
+
+    arrays: dict[str, np.ndarray]
+    content: dict[str, Any]
+    """All that is not an array, as JSON can hold it."""
+
+
+def stored_result(
     result: SavedResult,
-    path: str | PathLike[str],
     method_arrays: Mapping[str, np.ndarray] | None = None,
     method_entries: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a result to one file. The write is atomic and replaces an existing file.
+) -> Stored:
+    """Return what a file holds of a result.
 
     Args:
         result: The result.
-        path: Path of the file.
         method_arrays, method_entries: Numbers and description of another method, see `METHOD_ARRAYS`.
 
     Raises:
         ValueError: The result holds numbers that are not finite, or so large that their sums or products would not be.
-        OSError: The file cannot be written.
     """
     arrays: dict[str, np.ndarray] = {}
     content: dict[str, Any] = {"similarity": result.similarity, "settings": asdict(result.settings)}
@@ -81,7 +90,22 @@ def save_result(
     for name in SIDES:
         check_numbers(getattr(result, name), name)
     check_method_numbers({**(method_arrays or {}), **(method_entries or {})})
-    write_arrays(path, "result", content, arrays)
+    return Stored(arrays, content)
+
+
+def save_result(stored: Stored, path: str | PathLike[str]) -> None:
+    """Write a result to one file. The write is atomic and replaces an existing file.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    write_arrays(path, "result", stored.content, stored.arrays)
+
+
+def save_results(results: Sequence[Stored], path: str | PathLike[str]) -> None:
+    """Write several results to one file, as `save_result`."""
+    arrays = {f"{place}.{name}": array for place, each in enumerate(results) for name, array in each.arrays.items()}
+    write_arrays(path, "results", {"results": [each.content for each in results]}, arrays)
 
 
 def read_result(path: str | PathLike[str], kind: str, *, of_method: bool = False) -> dict[str, Any]:
@@ -101,7 +125,37 @@ def read_result(path: str | PathLike[str], kind: str, *, of_method: bool = False
         UserWarning: The file was written by xsbert 0.1.0 and has no checksum over its whole content.
     """
     header, arrays = read_arrays(path, "result")
-    content = header.content
+    return _fields(arrays, header.content, kind, of_method)
+
+
+def read_results(path: str | PathLike[str], own: str, other: str) -> list[tuple[bool, dict[str, Any]]]:
+    """Read the fields of the results that `save_results` wrote.
+
+    Args:
+        path: Path of the file.
+        own, other: Names of the class of results, and of those of other methods.
+
+    Returns:
+        For each result whether it is one of another method, and its fields as `read_result` returns them.
+
+    Raises, warns:
+        As `read_result`.
+    """
+    header, arrays = read_arrays(path, "results")
+    of_place: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        place, _, own_name = name.partition(".")
+        of_place.setdefault(place, {})[own_name] = array
+    found = []
+    for place, content in enumerate(read_entry(header.content, "results", list)):
+        require(isinstance(content, dict), f"results[{place}] is no JSON object")
+        of_method = METHOD in content
+        fields = _fields(of_place.get(str(place), {}), content, other if of_method else own, of_method)
+        found.append((of_method, fields))
+    return found
+
+
+def _fields(arrays: Arrays, content: dict[str, Any], kind: str, of_method: bool) -> dict[str, Any]:
     given = _of_method(arrays, content, kind, of_method)
     a, b = (_side(arrays, content, name, of_method) for name in SIDES)
     similarity = read_entry(content, "similarity", str)

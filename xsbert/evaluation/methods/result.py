@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
 from ..._utils.checksummed_safetensors import reading
-from ...attribution.files import check_method_numbers, check_result, read_result, save_result
+from ...attribution.files import Stored, check_method_numbers, check_result, read_result, save_result, stored_result
 from ...attribution.pair_result import PairResult
 from ...factors.text_factors import Settings, TextFactors
 
@@ -113,9 +114,13 @@ class MethodAttribution(PairResult):
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the result to one safetensors file, as `Attribution.save`."""
+        save_result(self.stored(), path)
+
+    def stored(self) -> Stored:
+        """Returns what a file holds of the result."""
         numbers = {name: getattr(self, field) for name, field in STORED.items()}
         entries = {"method": self.method, "left_out": self.left_out, "offset": numbers.pop("offset")}
-        save_result(self, path, numbers, entries)
+        return stored_result(self, numbers, entries)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -126,10 +131,18 @@ class MethodAttribution(PairResult):
             ValueError: the file is damaged, is not the saved result of a method, or has a newer format.
         """
         with reading(path, "saved result"):
-            fields = read_result(path, cls.__name__, of_method=True)
-            check_method_numbers({name: fields[name] for name in STORED})
-            result = cls(**{STORED.get(name, name): value for name, value in fields.items()})
-            check_result(result)
+            return cls.of_fields(read_result(path, cls.__name__, of_method=True))
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Returns the result with the fields of a file.
+
+        Raises:
+            ValueError: numbers are not finite.
+        """
+        check_method_numbers({name: fields[name] for name in STORED})
+        result = cls(**{STORED.get(name, name): value for name, value in fields.items()})
+        check_result(result)
         return result
 
 
