@@ -2,14 +2,17 @@
 
 from .architectures import XSBert, XSMPNet, XSRoberta
 from .checkpoints import load_model
+from .cost import CostEstimate, TimedText
 from .reference import ReferenceShift, ReferenceTransformer
 from .shift_warning import ShiftWarning
 from .transformer import XSTransformer
 
 __all__ = [
+    "CostEstimate",
     "ReferenceShift",
     "ReferenceTransformer",
     "ShiftWarning",
+    "TimedText",
     "XSBert",
     "XSMPNet",
     "XSRoberta",
