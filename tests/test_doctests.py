@@ -61,6 +61,7 @@ PUBLIC = [
 ]
 # Neither called nor read by users: parts of results, errors, and what serves within the package.
 WITHOUT = {
+    "CostEstimate",
     "Measured",
     "Reference",
     "ReferenceChoice",
@@ -70,6 +71,7 @@ WITHOUT = {
     "ShiftWarning",
     "SkippedWarning",
     "Spelled",
+    "TimedText",
     "OptionKeywords",
     "factors_of",
     "load_model",  # from the network

@@ -2,6 +2,7 @@
 
 from .architectures import XSBert, XSMPNet, XSRoberta
 from .checkpoints import load_model
+from .cost import CostEstimate, TimedText
 from .reference import ReferenceShift, ReferenceTransformer
 from .shift_warning import ShiftWarning
 from .sparse import XSSparseEncoder
@@ -9,9 +10,11 @@ from .transformer import XSTransformer
 from .wrapping import wrap
 
 __all__ = [
+    "CostEstimate",
     "ReferenceShift",
     "ReferenceTransformer",
     "ShiftWarning",
+    "TimedText",
     "XSBert",
     "XSMPNet",
     "XSRoberta",
