@@ -26,8 +26,8 @@ from ..view.effects import WordEffect, top_pairs, word_effects
 from ..view.mixins import PageMixin, PlotMixin
 from ..view.records import to_dict
 from ..view.summary import labelled_pairs, summarize
-from .alignment import Alignments, ContrastView, alignments, contrast_view
 from .files import check_result, read_result, save_result, to_dataframe
+from .readings import ReadingMixin
 from .scale import ZERO_EMBEDDING, length_of
 from .similarity import check_similarity
 
@@ -38,7 +38,7 @@ __all__ = ["Attribution"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution(PageMixin, PlotMixin):
+class Attribution(ReadingMixin, PageMixin, PlotMixin):
     """Explanation of one predicted similarity.
 
     S and T are the numbers of units of text a and text b.
@@ -322,22 +322,6 @@ class Attribution(PageMixin, PlotMixin):
         0.79
         """
         return to_dict(self)
-
-    def alignments(self, method: str = "mutual", *, threshold: float = 0.0, contrast: bool = False) -> Alignments:
-        """Align the units of both texts; see `xsbert.attribution.alignment.alignments`. Links are no attributions.
-
-        >>> bool(out.words().alignments().links[0].value == out.words().matrix.max())
-        True
-        """
-        return alignments(self, method, threshold=threshold, contrast=contrast)
-
-    def contrast_view(self) -> ContrastView:
-        """Return the double-centred matrix, for reading; see `xsbert.attribution.alignment`.
-
-        >>> out.words().contrast_view().tokens_a
-        ('The', 'coffee', 'is', 'bad', '.')
-        """
-        return contrast_view(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one safetensors file. The write is atomic and replaces an existing file.

@@ -57,6 +57,11 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
         self._load(SparseEncoder, model_name_or_path, kwargs, OPTIONS)
         self._set_up(reference, reference_positions)
 
+    @property
+    def has_terms(self) -> bool:
+        """Whether the dimensions of the embedding are terms of the vocabulary, not latents of an autoencoder."""
+        return isinstance(self[len(self) - 1], SpladePooling)
+
     @classmethod
     def wrap(
         cls, model: SparseEncoder, *, reference: str | None = None, reference_positions: str | None = None

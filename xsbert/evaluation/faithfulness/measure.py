@@ -27,7 +27,7 @@ from .table import Faithfulness
 
 __all__ = ["DEFAULT_METHODS", "cost_of_faithfulness", "faithfulness"]
 
-DEFAULT_METHODS = tuple(name for name in METHODS if name not in ("shapley", "occlusion"))
+DEFAULT_METHODS = tuple(name for name in METHODS if name not in ("shapley", "occlusion", "integrated kinks"))
 DEFAULT_OPERATORS = ("remove", "unk", "mask")
 REFERENCES = ("pad", "unk", "mask")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._utils.validation import checked_integer, plain_number
 from ...attribution.attribution import Attribution
-from ...factors.text_factors import TextFactors, settings_of
+from ...factors.text_factors import TextFactors, joined, settings_of
 from ...models import XSTransformer
 from ..perturbation import Perturber, text_layout
 from .result import MethodAttribution
@@ -156,8 +156,10 @@ def of_factors(
     layouts = options.layouts(model, texts)
     results = []
     for text_a, text_b in pairs:
-        a, b = layouts[text_a], layouts[text_b]
-        v_a, v_b = factors[text_a], factors[text_b]
+        a, b = (replace(layouts[text], factors=factors[text]) for text in (text_a, text_b))
+        a, b = joined(a, b)
+        v_a, v_b = a.factors, b.factors
+        a, b = (replace(side, factors=np.zeros_like(side.factors)) for side in (a, b))
         rest_a, rest_b = (side.embedding - v.sum(0) for side, v in ((a, v_a), (b, v_b)))
         scale = Attribution.of(a, b, options.similarity).scale
         parts = {
