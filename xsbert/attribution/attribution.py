@@ -21,9 +21,11 @@ from typing_extensions import Self, deprecated
 
 from .._utils.cached_property import cached_property
 from .._utils.checksummed_safetensors import reading
+from ..factors.terms import Listing
 from ..factors.text_factors import Settings, TextFactors, joined, settings_of
 from .files import Stored, check_result, read_result, save_result, stored_result
 from .pair_result import PairResult, check_pair
+from .terms import SharedTerm, shared_terms
 
 __all__ = ["Attribution"]
 
@@ -179,6 +181,21 @@ class Attribution(PairResult):
                 "the model's weights or settings have changed since this result was computed"
             )
         return pairs
+
+from .terms import SharedTerm, shared_terms
+    def terms(self) -> Listing[SharedTerm]:
+        """Split the score of a sparse encoder by the terms that both texts activate, largest first.
+
+        The score is Σ_v e_a[v]·e_b[v] / c over the terms v. Each entry splits e_a[v] over the units of text a and
+        e_b[v] over those of text b.
+
+        Raises:
+            ValueError: The model is not a sparse encoder.
+
+        >>> print(splade.explain("a new refrigerator", "the old fridge").terms()[0])
+        refrigerator 4.48
+        """
+        return shared_terms(self.a, self.b, self.scale)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one safetensors file. The write is atomic and replaces an existing file.

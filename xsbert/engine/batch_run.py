@@ -18,7 +18,7 @@ from ..factors.text_factors import (
     ProjectedFactors,
     Settings,
     TextFactors,
-    directions_of,
+    needed_directions,
     projected_on,
     settings_of,
 )
@@ -224,11 +224,9 @@ class Run:
             of_long, of_short = self.batch([long, short], self.options, units)
             return of_long, of_short
         (known,) = self.batch([short], self.options, units)
-        needed = np.vstack([known.factors, known.reference_term[None]])
-        directions = needed[needed.any(1)]
-        if len(directions) and reverse_is_cheaper(len(directions), len(long.tokens), BACKWARD_COST):
-            own = directions if known.outputs is None else lambda text: directions_of(text, known, directions)
-            return self.pulled_back(long, own).in_units(units), known
+        n_directions = len(needed_directions(self._about(long, known), known))
+        if n_directions and reverse_is_cheaper(n_directions, len(long.tokens), BACKWARD_COST):
+            return self.pulled_back(long, lambda text: needed_directions(text, known)).in_units(units), known
         return self.batch([long], self.options, units)[0], known
 
     def pulled_back(self, text: TokenizedText, directions: Directions) -> TextFactors:
@@ -271,7 +269,9 @@ class Run:
 
     def _n_first(self, options: Options, n_directions: int) -> int:
         """Return the number of nodes to try before evaluating the path for placement."""
-        few = n_directions <= FEW_DIRECTIONS and (options.target or 0.0) >= FIRST_TOLERANCE
+        # The paths of sparse encoders take fewer nodes than those that would be tried.
+        most = 1 if self.model.own_outputs else FEW_DIRECTIONS
+        few = n_directions <= most and (options.target or 0.0) >= FIRST_TOLERANCE
         return FIRST_NODES.get(self.model.n_layers - self.layer, 0) if few else 0
 
     def _residual_of_nodes(self, path: TextPath, found: Integrated) -> float:
@@ -283,6 +283,13 @@ class Run:
         change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
         total = (placement.rule.weights @ numpy_of(found.slopes))[: self.model.truncate_dim]
         return float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0))
+
+    def _about(self, text: TokenizedText, known: TextFactors) -> TextFactors:
+        """Return a text without factors, to find its directions; for a dense model any text will do."""
+        if known.outputs is None:
+            return known
+        (path,) = paths_of(self.encoder, [text], self.reference, self.options)
+        return self._described(text, path)
 
     def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
         return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)

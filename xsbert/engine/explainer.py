@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from .._utils.sequences import as_entries
+from ..factors.outputs import Outputs
 from ..factors.text_factors import ProjectedFactors, TextFactors
 from ..integrated_jacobian.factors import feature_pairs
 from ..text.units import check_units
-from .batch_run import Directions, Run
+from .batch_run import Directions, Run, numpy_of
 from .failures import OF_A_TEXT, check_errors, skip_or_raise
 from .integration import placements
 from .options import Options
@@ -322,6 +323,7 @@ class Explainer:
         encoder = split(self.model, self.layer)
         dtype = torch.float64 if self.model.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
+        numbers = []
         for text in texts:
             (path,) = paths_of(encoder, [text], self.reference, self.options)
             (placement,) = placements([path], self.options)
@@ -329,6 +331,8 @@ class Explainer:
                 path = path.in_float64()
             (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
             sides += [jacobian[: self.model.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
+            numbers.append((path.outputs, numpy_of(path.f_x)))
+        sides[0], sides[2] = _together(sides[0], sides[2], *numbers)
         return feature_pairs(*sides).cpu().numpy()
 
     def path(self, text: Text) -> TextPath:
@@ -354,6 +358,22 @@ class Explainer:
         """
         path = self.path(text)
         return path.limits.predicted_bytes(len(path.x))
+
+
+Numbers = tuple[Outputs | None, np.ndarray]
+
+
+def _together(jacobian_a: Tensor, jacobian_b: Tensor, a: Numbers, b: Numbers) -> tuple[Tensor, Tensor]:
+    """Bring the rows of two Jacobians (E, S, H) together, if each text has numbers of its own."""
+    if a[0] is None or b[0] is None:
+        return jacobian_a, jacobian_b
+    _, first, second = a[0].joined(b[0], a[1], b[1])
+    joined = (
+        torch.from_numpy(rows(jacobian.movedim(0, -1).cpu().numpy())).movedim(-1, 0).to(jacobian.device)
+        for rows, jacobian in ((first, jacobian_a), (second, jacobian_b))
+    )
+    one, other = joined
+    return one, other
 
 
 def resolved_layer(layer: int, n_layers: int) -> int:

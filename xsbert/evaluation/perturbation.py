@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.util import select_max_active_dims
 from torch import Tensor
 
 from .._utils.progress import Progress
@@ -183,8 +184,10 @@ class Perturber:
             with torch.no_grad():
                 for module in self._modules:
                     joined = module(joined)
-            # As in `encode`: truncated dimensions are not part of the score.
-            found = joined["sentence_embedding"][:, : self.model.truncate_dim].double().cpu().numpy()
+            # As in `encode`: truncated dimensions are not part of the score, nor are terms beyond the most allowed.
+            values = joined["sentence_embedding"][:, : self.model.truncate_dim]
+            values = select_max_active_dims(values, getattr(self.model, "max_active_dims", None))
+            found = values.double().cpu().numpy()
             if self.similarity == "cosine":
                 norms = np.linalg.norm(found, axis=1, keepdims=True)
                 # A shifted model embeds a text that equals its reference as zero; its cosine is set to zero.

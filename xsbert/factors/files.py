@@ -14,6 +14,9 @@ embeddings of E dimensions it holds
     checksums            (n,)     uint32, CRC-32 of the header's checksum and each text's JSON, factors, embedding,
                                   reference term and unshifted embedding
 
+Where each text has numbers of its own, such as the terms of a sparse encoder, E is that of the widest text. Others are
+padded with zeros, and the JSON of a text has the number of its own.
+
 The metadata holds these sizes and the settings of the texts as JSON, with a checksum of its own (see
 `xsbert._utils.checksummed_safetensors`). Only the requested texts are read, whatever the file size, and everything read
 is checked.
@@ -52,8 +55,8 @@ from .text_factors import Settings, TextFactors, check_combinable
 
 __all__ = ["load_factors", "save_factors"]
 
-# Upper bounds on the JSON values in the description of a text and of each of its units.
-VALUES_OF_A_TEXT, VALUES_PER_UNIT = 100, 8
+# Upper bounds on the JSON values in the description of a text, of each of its units and of each of its numbers.
+VALUES_OF_A_TEXT, VALUES_PER_UNIT, VALUES_PER_NUMBER = 100, 8, 2
 SIZES = ("n_texts", "n_units", "width", "n_bytes")
 
 
@@ -87,7 +90,7 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
     sizes = {
         "n_texts": len(factors),
         "n_units": sum(len(text.tokens) for text in factors),
-        "width": len(factors[0].embedding),
+        "width": max(1, *(len(text.embedding) for text in factors)),
         "n_bytes": sum(map(len, descriptions)),
     }
     content = {
@@ -102,14 +105,14 @@ def save_factors(path: str | PathLike[str], factors: Sequence[TextFactors]) -> N
     layout = _layout(**sizes, reference_terms=content["reference_terms"], unshifted=content["unshifted"])
     header, seal = header_bytes(layout, content)
     checksums = [
-        _checksum(seal.encode(), description, *(_numbers(text, name) for name in names))
+        _checksum(seal.encode(), description, *(_numbers(text, name, sizes["width"]) for name in names))
         for text, description in zip(factors, descriptions, strict=True)
     ]
     parts: dict[str, Iterable[bytes | np.ndarray]] = {
-        "embeddings": (_numbers(text, "embedding") for text in factors),
-        "reference_terms": (_numbers(text, "reference_term") for text in factors),
-        "unshifted": (_numbers(text, "embedding_unshifted") for text in factors),
-        "factors": (_numbers(text, "factors") for text in factors),
+        "embeddings": (_numbers(text, "embedding", sizes["width"]) for text in factors),
+        "reference_terms": (_numbers(text, "reference_term", sizes["width"]) for text in factors),
+        "unshifted": (_numbers(text, "embedding_unshifted", sizes["width"]) for text in factors),
+        "factors": (_numbers(text, "factors", sizes["width"]) for text in factors),
         "offsets": [_offsets(len(text.tokens) for text in factors)],
         "description_offsets": [_offsets(map(len, descriptions))],
         "checksums": [np.array(checksums, DTYPES["U32"])],
@@ -204,8 +207,13 @@ class _Stored:
             require_finite(array, f"{name}.{key}")
         if "embedding_unshifted" in arrays and not arrays["embedding_unshifted"].any():
             del arrays["embedding_unshifted"]
-        entries = parse_json(description, VALUES_OF_A_TEXT + VALUES_PER_UNIT * len(arrays["factors"]))
+        n_units, width = arrays["factors"].shape
+        entries = parse_json(description, VALUES_OF_A_TEXT + VALUES_PER_UNIT * n_units + VALUES_PER_NUMBER * width)
         require(isinstance(entries, dict), f"the description of {name} is no JSON object")
+        if entries.get("outputs") is not None:
+            own = read_entry(entries, "width", int)
+            require(0 <= own <= width, f"{name} has {own} numbers of {width}")
+            arrays = {key: np.ascontiguousarray(array[..., :own]) for key, array in arrays.items()}
         number = read_entry(entries, "settings", int)
         require(0 <= number < len(self.settings), f"{name} has settings {number} of {len(self.settings)}")
         return read_text(entries, arrays, name, self.settings[number])
@@ -278,7 +286,10 @@ def _check(factors: Sequence[TextFactors]) -> None:
             shapes["embedding_unshifted"] = (width,)
         for key, shape in shapes.items():
             array = getattr(text, key)
-            require(array.shape == shape and array.size, f"{name}.{key} has shape {array.shape}, not {shape}")
+            require(
+                array.shape == shape and (array.size or text.outputs is not None),
+                f"{name}.{key} has shape {array.shape}, not {shape}",
+            )
             require_finite(array, f"{name}.{key}")
         check_numbers(text, name)
 
@@ -289,9 +300,13 @@ def _description(text: TextFactors, number: int) -> bytes:
     return json.dumps(entries, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _numbers(text: TextFactors, name: str) -> np.ndarray:
-    array = getattr(text, name)
-    return np.ascontiguousarray(np.zeros_like(text.embedding) if array is None else array, DTYPES["F64"])
+def _numbers(text: TextFactors, name: str, width: int) -> np.ndarray:
+    """Return an array of a text, padded with zeros to the widest, if each text has numbers of its own."""
+    array = np.zeros_like(text.embedding) if getattr(text, name) is None else getattr(text, name)
+    short = width - array.shape[-1]
+    if short:
+        array = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, short)])
+    return np.ascontiguousarray(array, DTYPES["F64"])
 
 
 def _offsets(lengths: Iterable[int]) -> np.ndarray:

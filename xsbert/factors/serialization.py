@@ -29,7 +29,9 @@ def to_entries(text: TextFactors) -> dict[str, Any]:
     """Return everything but arrays and settings of a factor, as JSON can hold it."""
     entries = {field.name: getattr(text, field.name) for field in fields(text) if field.name not in NOT_DESCRIBED}
     # Files of dense models are as in version 0.1.0.
-    return entries if text.outputs is None else {**entries, "outputs": text.outputs.to_entries()}
+    if text.outputs is None:
+        return entries
+    return {**entries, "outputs": text.outputs.to_entries(), "width": len(text.embedding)}
 
 
 def stored_text(text: TextFactors, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from ..text.units import (
     visible_span,
     word_groups,
 )
-from .outputs import Outputs, same_kind
+from .outputs import Outputs, Terms, same_kind
+from .terms import Listing, TextTerm, terms_of
 
 __all__ = [
     "ProjectedFactors",
@@ -29,6 +30,7 @@ __all__ = [
     "check_combinable",
     "directions_of",
     "joined",
+    "needed_directions",
     "projected_on",
     "settings_of",
 ]
@@ -165,6 +167,19 @@ class TextFactors:
             embedding_unshifted=None if unshifted is None else numbers(unshifted),
             outputs=outputs,
         )
+
+    def terms(self) -> Listing[TextTerm]:
+        """Return the terms that a sparse encoder finds in the text, each split over the units; largest first.
+
+        Raises:
+            ValueError: The model is not a sparse encoder, or the factors are projected.
+
+        >>> print(splade.text_factors(["a cold day"])[0].words().terms()[0])
+        cold 2.41: cold 2.21, day 0.19
+        """
+        if isinstance(self, ProjectedFactors):
+            raise ValueError("factors along a few directions alone do not give the terms of a text")
+        return terms_of(self.outputs, self.tokens, self.factors, self.embedding, self.reference_term)
 
     def groups(self, units: str) -> list[list[int]]:
         """Return G lists of positions that `words` or, for ``"sentences"``, `over` sums.
@@ -365,6 +380,18 @@ def directions_of(side: TextFactors, other: TextFactors, vectors: np.ndarray) ->
     if side.outputs is None or other.outputs is None:
         return vectors
     return side.outputs.directions(other.outputs, side.embedding, other.embedding)(vectors)
+
+
+def needed_directions(side: TextFactors, other: TextFactors) -> np.ndarray:
+    """Return the directions (K, E) along which a pair needs the factors of a text, given those of the other.
+
+    For terms they are the common terms, so that each term can be split over the units. There may be none.
+    """
+    if isinstance(side.outputs, Terms):
+        common = directions_of(side, other, other.embedding) != 0
+        return np.eye(len(common))[common]
+    needed = np.vstack([other.factors, other.reference_term[None]])
+    return directions_of(side, other, needed[needed.any(1)])
 
 
 def _fields(text: TextFactors) -> dict[str, Any]:

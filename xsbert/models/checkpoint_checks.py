@@ -15,7 +15,7 @@ from typing import Any, cast
 from weakref import WeakSet
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import load_file_path
 from torch import Tensor, nn
@@ -25,10 +25,20 @@ from transformers.utils import logging as transformers_logging
 from .._utils.stacklevel import caller_level
 from ..engine.private_copy import private_copy
 
-__all__ = ["Source", "check_architecture", "check_loaded", "check_saved_type", "source_of"]
+__all__ = [
+    "EXPLAINED_BY",
+    "Source",
+    "check_architecture",
+    "check_loaded",
+    "check_loaded_sparse",
+    "check_saved_type",
+    "source_of",
+]
 
 # Pretraining heads. The encoder below them is often used without the head and fine-tuned.
 PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM", "ConditionalGeneration", "MaskedImageModeling")
+# What to do with models that were saved as another class.
+EXPLAINED_BY = {"SparseEncoder": "Load it as xsbert.XSSparseEncoder, or by xsbert.wrap"}
 # Loading options that determine which file is read and how its names are mapped.
 FILE_OPTIONS = ("key_mapping", "use_safetensors", "variant", "weights_only")
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
@@ -89,8 +99,8 @@ def check_saved_type(source: Source) -> None:
     model_type = settings.get("model_type", "SentenceTransformer")
     if model_type != "SentenceTransformer":
         raise ValueError(
-            f"{source.path!r} was saved as a {model_type}, which does not embed a text as one vector; "
-            "xsbert explains SentenceTransformer models"
+            f"{source.path!r} was saved as a {model_type}, which does not embed a text as one dense vector. "
+            f"{EXPLAINED_BY.get(model_type, 'xsbert explains models whose score is a product of two outputs')}"
         )
 
 
@@ -154,14 +164,7 @@ def check_loaded(model: SentenceTransformer, source: Source, *, is_new: bool) ->
     unused, missing = _differences(first, source)
     if source.is_raw and "linear.weight" in unused:
         raise ValueError(_late_interaction(source.path, "a projection linear.weight beside its encoder"))
-    drawn = _acting(model, missing)
-    if drawn:
-        message = (
-            f"the weights {_listed(drawn)} are not in {source.path!r}, and were drawn at random when it was loaded"
-        )
-        if is_new:
-            raise ValueError(f"{message}: the embedding depends on them, so this is not a usable model")
-        _warn(f"{message}. Unless they were trained since, explanations are of a random model")
+    _check_all_trained(model, source, missing, is_new)
     found = []
     if source.is_raw:
         found.append(_made_up(model, source))
@@ -170,6 +173,41 @@ def check_loaded(model: SentenceTransformer, source: Source, *, is_new: bool) ->
     if found:
         _warn("; ".join(found) + f". {_advice(first, unused, source.is_raw)}")
     _known.add(first.model)
+
+
+def check_loaded_sparse(model: SparseEncoder, source: Source) -> None:
+    """Compare a sparse encoder that was loaded just now with its file, once for each model.
+
+    Raises:
+        ValueError: the checkpoint lacks weights that the embedding depends on, such as those of the head.
+
+    Warns:
+        UserWarning: a default pooling was added.
+    """
+    first = cast(Transformer, model[0])
+    if first.model in _known:
+        return
+    _, missing = _differences(first, source)
+    _check_all_trained(model, source, missing, True)
+    if source.is_raw:
+        _warn(
+            f"{source.path!r} has no modules.json, so that the pooling is made up by sentence-transformers: the "
+            "maximum of the logits over tokens, as in SPLADE. A masked language model that was not trained for it has "
+            "no similarity of its own. To explain another pooling, pass SparseEncoder(modules=[...]) to xsbert.wrap"
+        )
+    _known.add(first.model)
+
+
+def _check_all_trained(model: Any, source: Source, missing: Iterable[str], is_new: bool) -> None:
+    """Reject a new model, or warn of another, with weights that were drawn at random."""
+    drawn = _acting(model, missing)
+    if drawn:
+        message = (
+            f"the weights {_listed(drawn)} are not in {source.path!r}, and were drawn at random when it was loaded"
+        )
+        if is_new:
+            raise ValueError(f"{message}: the embedding depends on them, so this is not a usable model")
+        _warn(f"{message}. Unless they were trained since, explanations are of a random model")
 
 
 def _made_up(model: SentenceTransformer, source: Source) -> str:
@@ -193,7 +231,7 @@ def _advice(first: Transformer, unused: Iterable[str], is_raw: bool) -> str:
         advice.insert(
             0,
             "If it is a SPLADE model, which embeds by its masked-language-model head, this is another model: it loads "
-            "as a sentence_transformers.SparseEncoder, which xsbert does not explain",
+            "as an xsbert.XSSparseEncoder",
         )
     elif unused:
         advice.insert(0, "Explanations are of the model without them")
@@ -275,7 +313,7 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _acting(model: SentenceTransformer, names: Iterable[str]) -> list[str]:
+def _acting(model: Any, names: Iterable[str]) -> list[str]:
     """Return the named weights that token embeddings depend on; those of a transformer's pooler may have no effect."""
     (copied,) = private_copy([model[0]])
     weights = dict(copied.named_parameters())

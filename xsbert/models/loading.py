@@ -17,7 +17,7 @@ from ..engine.heads import Head, PooledHead
 from ..engine.reference import Reference, chosen_reference, default_reference, resolve_reference
 from .admission import check_supported
 from .card import add_shift_note
-from .checkpoint_checks import Source, check_architecture, check_loaded, check_saved_type, source_of
+from .checkpoint_checks import EXPLAINED_BY, Source, check_architecture, check_loaded, check_saved_type, source_of
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
 from .referenced import ReferencedModel
 
@@ -73,8 +73,8 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
         """
         if not isinstance(model, SentenceTransformer):
             raise TypeError(
-                f"model must be a SentenceTransformer, got {type(model).__name__}; cross-encoders and sparse or "
-                "multi-vector encoders do not embed a text as one vector"
+                f"model must be a SentenceTransformer, got {type(model).__name__}; xsbert.wrap takes other kinds of "
+                "models too, and says of each that cannot be explained why"
             )
         wrapped = cls._sharing(model)
         wrapped._set_up(shift, reference, reference_positions)
@@ -153,8 +153,8 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
         self, model_name_or_path: str, *args: Any, model_type: str | None = None, **kwargs: Any
     ) -> Any:
         raise ValueError(
-            f"{model_name_or_path!r} was saved as a {model_type}, which does not embed a text as one vector; "
-            "xsbert explains SentenceTransformer models"
+            f"{model_name_or_path!r} was saved as a {model_type}, which does not embed a text as one dense vector. "
+            f"{EXPLAINED_BY.get(str(model_type), 'xsbert explains models whose score is a product of two outputs')}"
         )
 
 

@@ -17,6 +17,7 @@ from ..engine.preconditions import check_not_quantised
 from ..engine.reference import default_reference, resolve_reference
 from ..engine.sparse_heads import AutoencoderHead, SpladeHead
 from ..engine.split_model import encoder_layers
+from .checkpoint_checks import Source, check_loaded_sparse
 from .comparing import ComparingModel
 
 __all__ = ["XSSparseEncoder"]
@@ -56,6 +57,15 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
     ) -> None:
         self._load(SparseEncoder, model_name_or_path, kwargs, OPTIONS)
         self._set_up(reference, reference_positions)
+        # It can hold an access token, which must not be kept or pickled.
+        source = vars(self).pop("_source", None)
+        if source is not None:
+            check_loaded_sparse(self, source)
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether the dimensions of the embedding are terms of the vocabulary, not latents of an autoencoder."""
+        return isinstance(self[len(self) - 1], SpladePooling)
 
     @classmethod
     def wrap(
@@ -93,6 +103,31 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
             f"term {at}" if token is None else token.lstrip("▁Ġ") or token
             for at, token in zip(ids, tokens, strict=True)
         ]
+
+    def _load_config_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        found = super()._load_config_modules(model_name_or_path, *args, **kwargs)
+        self._source = Source.of_call(model_name_or_path, False, kwargs)
+        return found
+
+    def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Any:
+        modules, config = super()._load_default_modules(model_name_or_path, *args, **kwargs)
+        if isinstance(cast(Any, modules)[-1], SparseAutoEncoder):
+            raise ValueError(
+                f"{model_name_or_path!r} is no masked language model and has no modules.json: sentence-transformers "
+                "would append a SparseAutoEncoder with random weights, and that model would be explained. If it is a "
+                "SentenceTransformer, load it as xsbert.XSTransformer"
+            )
+        self._source = Source.of_call(model_name_or_path, True, kwargs)
+        return modules, config
+
+    def _load_converted_modules(
+        self, model_name_or_path: str, *args: Any, model_type: str | None = None, **kwargs: Any
+    ) -> Any:
+        raise ValueError(
+            f"{model_name_or_path!r} was saved as a {model_type}: sentence-transformers would append a "
+            "SparseAutoEncoder with random weights, and that model would be explained. Load it as "
+            "xsbert.XSTransformer, or train the autoencoder first"
+        )
 
     def _set_up(self, reference: str | None, positions: str | None) -> None:
         _check_supported(self)

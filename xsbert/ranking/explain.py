@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers import util
 from torch import Tensor
 
@@ -296,12 +297,17 @@ def _compare_scores(
         places = [at for at in places if unshifted.get(at) is not None]
     if not places:
         return
-    sides = [query.double().cpu().numpy(), embeddings[places].double().cpu().numpy()]
+    chosen = embeddings.index_select(0, torch.tensor(places, device=embeddings.device))
+    sides = [_dense(query).double().cpu().numpy(), _dense(chosen).double().cpu().numpy()]
     candidates = [(sides[0], sides[1])]
     if shift_added:
         own = [unshifted[at] for at in places]
         candidates.append((np.asarray(ranking.query_factors.embedding_unshifted), np.asarray(own)))
     warn_of_other_scores(documents, places, candidates, ranking.similarity)
+
+
+def _dense(embeddings: Tensor) -> Tensor:
+    return embeddings.to_dense() if embeddings.is_sparse else embeddings
 
 
 def _length(hit: Hit) -> float:

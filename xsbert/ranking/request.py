@@ -65,6 +65,8 @@ def checked_embeddings(embeddings: Any, n_documents: int, model: Any) -> Tensor:
         ValueError: they do not fit the number of documents or the model's width, or are not finite.
     """
     found = embeddings if isinstance(embeddings, Tensor) else torch.as_tensor(_array_of(embeddings))
+    if found.is_sparse_csr:
+        found = found.to_sparse_coo()
     width = model.get_embedding_dimension()
     if found.ndim != 2 or len(found) != n_documents:
         raise ValueError(
@@ -75,11 +77,21 @@ def checked_embeddings(embeddings: Any, n_documents: int, model: Any) -> Tensor:
             f"document_embeddings must be as wide as the model's, {width}, got {found.shape[1]}: are they of another "
             "model?"
         )
-    finite = torch.isfinite(found).all(1)
+    finite = _finite_rows(found)
     if not finite.all():
         place = int((~finite).nonzero()[0, 0])
         raise ValueError(f"document_embeddings[{place}] holds numbers that are not finite")
     return found.to(device=model.device, dtype=torch.float32 if found.dtype != torch.float64 else found.dtype)
+
+
+def _finite_rows(embeddings: Tensor) -> Tensor:
+    """Return (n,) whether all numbers of an embedding are finite."""
+    if not embeddings.is_sparse:
+        return torch.isfinite(embeddings).all(1)
+    found = embeddings.coalesce()
+    finite = torch.ones(len(embeddings), dtype=torch.bool, device=embeddings.device)
+    finite[found.indices()[0, ~torch.isfinite(found.values())]] = False
+    return finite
 
 
 def _array_of(embeddings: Any) -> np.ndarray:
@@ -104,7 +116,7 @@ def best_documents(
 
     Args:
         query: (E,)
-        embeddings: (n, E)
+        embeddings: (n, E); sparse, as is the query, if a sparse encoder made them.
         texts: n documents.
         similarity: ``"cosine"`` or ``"dot"``.
         request: gives the number of documents, ``top_k``.
@@ -112,11 +124,11 @@ def best_documents(
     compare = util.cos_sim if similarity == "cosine" else util.dot_score
     top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
     query = query.to(embeddings.dtype)
-    scored = torch.isfinite(embeddings).all(1)
+    scored = _finite_rows(embeddings)
     known = scored.nonzero()[:, 0].tolist()
     hits = []
     if known:
-        among = embeddings if len(known) == len(embeddings) else embeddings[scored]
+        among = embeddings if len(known) == len(embeddings) else embeddings.index_select(0, scored.nonzero()[:, 0])
         (hits,) = util.semantic_search(query[None], among, top_k=min(top_k, len(known)), score_function=compare)
     places = [(known[int(hit["corpus_id"])], float(hit["score"])) for hit in hits]
     places += [(place, math.nan) for place in (~scored).nonzero()[:, 0].tolist()][: top_k - len(places)]

@@ -13,7 +13,7 @@ from ..methods.common import MethodOptions, resolved_layer
 
 __all__ = ["DEFAULT_METHODS", "DEFAULT_OPERATORS", "checked_names", "chosen_methods", "grid", "variants_of"]
 
-DEFAULT_METHODS = tuple(name for name in METHODS if name not in ("shapley", "occlusion"))
+DEFAULT_METHODS = tuple(name for name in METHODS if name not in ("shapley", "occlusion", "integrated kinks"))
 DEFAULT_OPERATORS = ("remove", "unk", "mask")
 REFERENCES = ("pad", "unk", "mask")
 

@@ -27,6 +27,7 @@ from .integrated_jacobians import gradient, integrated, integrated_with_main_eff
 from .lexical import lexical, random
 from .occlusion import occlusion
 from .shapley import shapley
+from .sparse_terms import argmax_position, integrated_kinks, kinks_obstacle, same_term, terms_obstacle
 
 __all__ = ["METHODS", "Method", "MethodOptions", "explain_with", "of_factors", "of_values"]
 
@@ -58,6 +59,17 @@ METHODS: dict[str, Method] = {
     ),
     "gradient": Method(gradient, "one gradient in place of the integral", False, ("layer", "reference")),
     "bilrp": Method(bilrp, "BiLRP with rules for layer norms and attention", obstacle=bilrp_obstacle),
+    "integrated kinks": Method(
+        integrated_kinks,
+        "integrated Jacobians of a sparse encoder with its kinks",
+        True,
+        ("layer", "reference", "tolerance"),
+        obstacle=kinks_obstacle,
+    ),
+    "argmax position": Method(
+        argmax_position, "the token at which each term is largest", obstacle=terms_obstacle, uses=("reference",)
+    ),
+    "same term": Method(same_term, "the terms that equal a token", obstacle=terms_obstacle),
     "occlusion": Method(occlusion, "second-order occlusion", False, ("operator",)),
     "shapley": Method(shapley, "Shapley interactions by shapiq", False, ("operator", "budget", "seed")),
     "products": Method(products, "inner products of the last hidden states", obstacle=no_hidden_states),

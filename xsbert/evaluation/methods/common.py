@@ -13,7 +13,7 @@ from ...attribution.attribution import Attribution
 from ...attribution.pair_result import check_pair
 from ...attribution.scale import length_of
 from ...engine.explainer import resolved_layer as explainer_layer
-from ...factors.text_factors import TextFactors, settings_of
+from ...factors.text_factors import TextFactors, joined, settings_of
 from ...models import XSTransformer
 from ..perturbation import Perturber, text_layout
 from .result import MethodAttribution
@@ -169,8 +169,10 @@ def of_factors(
     layouts = options.layouts(model, texts)
     results = []
     for text_a, text_b in pairs:
-        a, b = layouts[text_a], layouts[text_b]
-        v_a, v_b = factors[text_a], factors[text_b]
+        a, b = (replace(layouts[text], factors=factors[text]) for text in (text_a, text_b))
+        a, b = joined(a, b)
+        v_a, v_b = a.factors, b.factors
+        a, b = (replace(side, factors=np.zeros_like(side.factors)) for side in (a, b))
         rest_a, rest_b = (side.embedding - v.sum(0) for side, v in ((a, v_a), (b, v_b)))
         check_pair(a, b, options.similarity)
         scale = length_of(a, options.similarity) * length_of(b, options.similarity)
