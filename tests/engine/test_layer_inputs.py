@@ -1,4 +1,4 @@
-"""Models that feed every layer from outside the stack: tiny random ones of the real classes, for the mechanism alone."""
+"""Models that feed every layer from outside the stack: tiny random ones of the real classes, for the mechanism."""
 
 import numpy as np
 import pytest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...text.units import holds_text
 from ..effects import by_word, effects
-from ..protocols import PairView
+from ..protocols import PairView, TextView
 from .checks import check_flag, check_result, is_number
 from .fonts import Fonts, find_fonts
 from .style import (
@@ -31,7 +32,7 @@ from .style import (
 )
 from .text_lines import Block, Side, lay_out_sides, space_inches, visual_order
 
-__all__ = ["highlight"]
+__all__ = ["highlight", "shaded_texts"]
 
 
 def highlight(
@@ -57,26 +58,45 @@ def highlight(
         UserWarning: As for `heatmap`.
     """
     check_result(result)
+    result = by_word(result)
+    named = zip(("text a", "text b"), (result.a, result.b), effects(result), strict=True)
+    chunks = [*score_chunks(result), f"error {magnitude(result.error)}", baseline_chunk(result.baseline)]
+    label = "interactions and main effect of the word"
+    return shaded_texts([*named], chunks, label, special_tokens=special_tokens, title=title, width=width)
+
+
+def shaded_texts(
+    texts: Sequence[tuple[str, TextView, np.ndarray]],
+    described: list[str],
+    label: str,
+    *,
+    special_tokens: bool = True,
+    title: bool | str = True,
+    width: float = 7.0,
+) -> tuple[Figure, Axes]:
+    """Draw texts with each unit shaded by a value.
+
+    Args:
+        texts: Name, text of S units and (S,) values of each.
+        described: Parts of the default title.
+        label: What the values are.
+        special_tokens, title, width: As for `highlight`.
+
+    Raises:
+        TypeError, ValueError: As for `highlight`.
+    """
     if not is_number(width) or not 3 <= width < math.inf:
         raise ValueError(f"width must be a number of inches of at least 3, got {width!r}")
     check_flag(special_tokens, "special_tokens")
-    result = by_word(result)
     sides = [
         Side(name, text, values, tuple(special_tokens or holds_text(role) for role in text.roles))
-        for name, text, values in zip(("text a", "text b"), (result.a, result.b), effects(result), strict=True)
+        for name, text, values in texts
     ]
     if not all(any(side.kept) for side in sides):
         raise ValueError("without special tokens no unit of one text is left: draw them with special_tokens=True")
     limit = limit_of(*(side.values[list(side.kept)] for side in sides))
     fonts = find_fonts(*(word for side in sides for word in side.words))
-    chunks = title_chunks(
-        title,
-        [
-            *score_chunks(result),
-            f"error {magnitude(result.error)}",
-            baseline_chunk(result.baseline),
-        ],
-    )
+    chunks = title_chunks(title, described)
     fig = plt.figure(figsize=(width, 4.0))
     ax = fig.add_axes((0, 0, 1, 1))
     inner, foot = width - 0.5, 0.6
@@ -88,7 +108,7 @@ def highlight(
     bar = fig.add_axes((0.25 / width, 0.42 / height, min(3.0, inner) / width, 0.12 / height))
     fig.colorbar(colours_of(limit), cax=bar, orientation="horizontal", ticks=MaxNLocator(6))
     bar.tick_params(labelsize=FONT_SIZE - 2)
-    bar.set_xlabel("interactions and main effect of the word", fontsize=FONT_SIZE - 1)
+    bar.set_xlabel(label, fontsize=FONT_SIZE - 1)
     bar.grid(False)
     ax.set_xlim(0, inner)
     ax.set_ylim(used, 0)
