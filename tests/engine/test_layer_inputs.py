@@ -1,4 +1,4 @@
-"""Models that feed every layer, such as EmbeddingGemma 2 and Gemma 3n, are explained at every layer."""
+"""Models that feed every layer from outside the stack: tiny random ones of the real classes, for the mechanism."""
 
 import numpy as np
 import pytest

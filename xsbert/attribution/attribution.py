@@ -182,7 +182,6 @@ class Attribution(PairResult):
             )
         return pairs
 
-from .terms import SharedTerm, shared_terms
     def terms(self) -> Listing[SharedTerm]:
         """Split the score of a sparse encoder by the terms that both texts activate, largest first.
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import numpy as np
 from typing_extensions import deprecated
 
+from .._utils.validation import checked_real
 from ..attribution.attribution import Attribution
+from ..attribution.direction import DirectionAttribution, checked_direction
 from ..attribution.similarity import resolved_similarity
 from ..engine import Explainer, Options
+from ..engine.batch_run import spanning
 from ..engine.options import takes_options
 from ..factors.text_factors import TextFactors
 from ..text.units import check_units
@@ -107,6 +111,72 @@ class ExplainingModel(ReferencedModel):
 
     attribute_prediction = explain
     """Another name of `explain`."""
+
+    @takes_options
+    def explain_direction(
+        self,
+        text: str,
+        direction: Any,
+        *,
+        name: str = "direction",
+        bias: float = 0.0,
+        direction_reference: Any = None,
+        similarity: str | None = None,
+        units: str = "words",
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        task: str | None = None,
+        **options: Unpack[OptionKeywords],
+    ) -> DirectionAttribution:
+        """Attribute a text's score along a direction of the embedding to its units.
+
+        The direction is any vector: a stored query embedding, a centroid, the row of a classifier's weights, or a
+        difference of two vectors. It takes one backward pass for each node.
+
+        Args:
+            text: the text, as for `explain`.
+            direction: (E,) numbers, as wide as the output of `encode`.
+            name: display name of the direction.
+            bias: added to the score, such as the intercept of a classifier.
+            direction_reference: (E,) part of the direction that does not come from words: for a combination of texts
+                the same combination of their reference terms, in the same scale. The score then has four parts.
+            similarity: ``"cosine"`` also divides by the norms of embedding and direction. ``"dot"`` is the inner
+                product with the output of `encode`, as in a linear classifier. None uses the model's own.
+            units: ``"tokens"``, ``"words"`` or ``"sentences"``.
+            prompt, prompt_name, task: as for `text_factors`.
+            **options: see `Options`.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: the direction has another width than the embedding, is zero or is not finite; others as for
+                `explain`.
+
+        Warns:
+            UserWarning: as for `explain`.
+
+        >>> warm, cold = model.encode(["It is warm.", "It is cold."])
+        >>> along = model.explain_direction("A freezing day.", cold - warm, similarity="dot", name="cold, not warm")
+        >>> along.top(1)[0][0]
+        'freezing'
+        """
+        explainer = self.explainer(**options)
+        similarity = resolved_similarity(similarity, self.similarity_fn_name)
+        check_units(units)
+        width = self.get_embedding_dimension()
+        along = checked_direction(direction, "direction", width)
+        vectors = [along]
+        if direction_reference is not None:
+            vectors.append(checked_direction(direction_reference, "direction_reference", width))
+        tokenized = explainer.tokenized(text, explainer.prompt(prompt, prompt_name, task))
+        (side,) = explainer.projected([tokenized], [spanning(np.stack(vectors))])
+        return DirectionAttribution(
+            side=side.in_units(units),
+            direction=along,
+            similarity=similarity,
+            name=_checked_name(name),
+            bias=checked_real(bias, "bias"),
+            direction_reference=None if direction_reference is None else vectors[1],
+        )
 
     @overload
     def text_factors(
@@ -207,3 +277,9 @@ class ExplainingModel(ReferencedModel):
         """
         explainer = self.explainer(**options)
         return explainer.predicted_memory(explainer.tokenized(text, explainer.prompt(prompt, prompt_name, task)))
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {name!r:.80}")
+    return name

@@ -4,7 +4,7 @@ from .bipartite import draw_bipartite
 from .convergence import draw_convergence
 from .estimates import draw_estimates
 from .export import save
-from .highlight import draw_highlight
+from .highlight import draw_highlight, draw_texts
 from .results import check_comparable, check_one_pair, draw_contrast, draw_difference, draw_heatmap, draw_results
 from .waterfall import draw_waterfall
 
@@ -19,6 +19,7 @@ __all__ = [
     "draw_heatmap",
     "draw_highlight",
     "draw_results",
+    "draw_texts",
     "draw_waterfall",
     "save",
 ]

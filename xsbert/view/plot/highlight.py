@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ...text.units import holds_text
 from ..effects import by_word, effects
 from ..picture_options import Cells, Frame
-from ..protocols import PairView
+from ..protocols import PairView, TextView
 from .checks import axes_of, check_result
 from .fonts import Fonts, find_fonts
 from .layout import Drawing, inches_of, new_figure, root_of, settle
@@ -33,7 +34,7 @@ from .style import (
 )
 from .text_lines import Block, Side, lay_out_sides, space_inches, visual_order
 
-__all__ = ["draw_highlight"]
+__all__ = ["draw_highlight", "draw_texts"]
 
 WIDTH, MARGIN = 7.0, 0.2
 LEAST_WIDTH = 1.5
@@ -45,18 +46,42 @@ def draw_highlight(result: PairView, cells: Cells, frame: Frame) -> tuple[Figure
     check_result(result)
     result = by_word(result)
     values = effects(result) if cells.main_effects else (result.matrix.sum(1), result.matrix.sum(0))
+    chunks = [*score_chunks(result), f"error {magnitude(result.error)}", baseline_chunk(result.baseline)]
+    bar_name = "interactions and main effect of the word" if cells.main_effects else "interactions of the word"
+    texts = zip(("text a", "text b"), (result.a, result.b), values, strict=True)
+    return draw_texts([*texts], chunks, bar_name, cells.special_tokens, frame)
+
+
+def draw_texts(
+    texts: Sequence[tuple[str, TextView, np.ndarray]],
+    described: list[str],
+    bar_name: str,
+    special_tokens: bool,
+    frame: Frame,
+) -> tuple[Figure, Axes]:
+    """Draw texts with each unit shaded by a value.
+
+    Args:
+        texts: Name, text of S units and (S,) values of each.
+        described: Parts of the default title.
+        bar_name: What the values are.
+        special_tokens: Also draw special tokens and prompts.
+        frame: Size, title and colour bar.
+
+    Raises:
+        ValueError: Nothing is left of a text, or the figure is too small.
+    """
     sides = [
-        Side(name, text, of_text, tuple(cells.special_tokens or holds_text(role) for role in text.roles))
-        for name, text, of_text in zip(("text a", "text b"), (result.a, result.b), values, strict=True)
+        Side(name, text, values, tuple(special_tokens or holds_text(role) for role in text.roles))
+        for name, text, values in texts
     ]
     if not all(any(side.kept) for side in sides):
         raise ValueError("without special tokens no unit of one text is left: draw them with special_tokens=True")
-    sizes = sizes_of(frame.fontsize)
     fonts = find_fonts(*(word for side in sides for word in side.words))
-    chunks = [*score_chunks(result), f"error {magnitude(result.error)}", baseline_chunk(result.baseline)]
-    drawing = _Drawing(sides, limit_of(*(side.values[list(side.kept)] for side in sides)), fonts, sizes, frame)
-    drawing.bar_name = "interactions and main effect of the word" if cells.main_effects else "interactions of the word"
-    return drawing.draw(title_chunks(frame.title, chunks))
+    limit = limit_of(*(side.values[list(side.kept)] for side in sides))
+    drawing = _Drawing(sides, limit, fonts, sizes_of(frame.fontsize), frame)
+    drawing.bar_name = bar_name
+    return drawing.draw(title_chunks(frame.title, described))
 
 
 class _Drawing:
