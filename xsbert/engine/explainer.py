@@ -16,7 +16,7 @@ from ..text.units import check_units
 from .batch_run import Run
 from .failures import OF_A_TEXT, check_errors, skip_or_raise
 from .integration import placements
-from .options import Options
+from .options import Options, resolved_layer
 from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
@@ -53,7 +53,7 @@ class Explainer:
         self.reference = chosen_reference(
             model[0], model.reference, model.shifted, self.options.reference, self.options.reference_positions
         )
-        self.layer = _resolved_layer(self.options.layer, model.n_layers)
+        self.layer = resolved_layer(self.options.layer, model.n_layers)
 
     def __repr__(self) -> str:
         changed = [f"{name}={value!r}" for name, value in vars(self.options).items() if value != getattr(Options, name)]
@@ -348,12 +348,6 @@ class Explainer:
         """
         path = self.path(text)
         return path.limits.predicted_bytes(len(path.x))
-
-
-def _resolved_layer(layer: int, n_layers: int) -> int:
-    if not -n_layers <= layer <= n_layers:
-        raise ValueError(f"layer must be between {-n_layers} and {n_layers}, the last hidden state, got {layer}")
-    return int(layer) if layer >= 0 else n_layers + int(layer)
 
 
 def _checked_directions(directions: np.ndarray) -> np.ndarray:

@@ -11,12 +11,12 @@ from typing import Any, TypedDict, TypeVar, cast
 import torch
 
 from .._utils.memory import check_memory_budget
-from .._utils.validation import check_keywords, checked_integer, keywords_of, plain_number
+from .._utils.validation import check_keywords, check_one_of, checked_integer, keywords_of, plain_number
 from ..integrated_jacobian.adaptive import check_tolerance
 from ..integrated_jacobian.chunks import check_chunk_size
 from ..integrated_jacobian.rules import Quadrature, quadrature
 
-__all__ = ["OptionKeywords", "Options", "takes_options"]
+__all__ = ["OptionKeywords", "Options", "resolved_layer", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -105,9 +105,7 @@ class Options:
             )
         if self.n_steps is None:
             check_tolerance(DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance, self.max_steps)
-        if self.derivative_dtype is not None and self.derivative_dtype not in DERIVATIVE_DTYPES:
-            known = ", ".join(map(repr, DERIVATIVE_DTYPES))
-            raise ValueError(f"derivative_dtype must be None or one of {known}, got {self.derivative_dtype!r}")
+        check_one_of(self.derivative_dtype, "derivative_dtype", DERIVATIVE_DTYPES, optional=True)
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
         for each in fields(self):
@@ -134,6 +132,26 @@ class Options:
     def derivatives(self) -> torch.dtype | None:
         """Precision of the products of derivatives in linear layers; None for the model's."""
         return None if self.derivative_dtype is None else DERIVATIVE_DTYPES[self.derivative_dtype]
+
+
+def resolved_layer(layer: int, n_layers: int) -> int:
+    """Return a layer counted from 0.
+
+    Args:
+        layer: counted from 0, or from the end if negative.
+        n_layers: number of encoder layers L. L is the last hidden state.
+
+    Raises:
+        TypeError: the layer is not an integer.
+        ValueError: the model has no such layer.
+
+    >>> resolved_layer(-2, 6), resolved_layer(6, 6)
+    (4, 6)
+    """
+    layer = checked_integer(layer, "layer")
+    if not -n_layers <= layer <= n_layers:
+        raise ValueError(f"layer must be between {-n_layers} and {n_layers}, the last hidden state, got {layer}")
+    return layer if layer >= 0 else n_layers + layer
 
 
 def takes_options(function: AnyFunction) -> AnyFunction:

@@ -12,12 +12,13 @@ import numpy as np
 
 from ..._utils.progress import Progress
 from ..._utils.sequences import as_entries
-from ..._utils.validation import checked_integer
+from ..._utils.validation import check_one_of, checked_integer
 from ...attribution.alignment import content_cells
 from ...attribution.pair_result import PairResult
+from ...engine.options import resolved_layer
 from ...models import XSTransformer
 from ..methods import METHODS, checked_pairs
-from ..methods.common import MethodOptions, resolved_layer, sides
+from ..methods.common import MethodOptions, sides
 from ..methods.occlusion import single_edits
 from ..methods.shapley import coalitions_needed
 from ..perturbation import OPERATORS, Perturber
@@ -187,9 +188,8 @@ def _checked(given: Sequence[str], argument: str, known: Mapping[str, Any]) -> l
     names = as_entries(given, argument, "names")
     if not names:
         raise ValueError(f"{argument} must be a list of names, got {given!r}")
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{argument} must be of {', '.join(map(repr, known))}, got {name!r}")
+    for place, name in enumerate(names):
+        check_one_of(name, f"{argument}[{place}]", known)
     _check_distinct(names, argument)
     return names
 
@@ -233,7 +233,7 @@ def _grid(
         lists.append(as_entries(given, argument, what))
         if not lists[-1]:
             raise ValueError(f"{argument} must not be empty, got {given!r}")
-    resolved = [resolved_layer(model, layer) for layer in lists[0]]
+    resolved = [resolved_layer(layer, model.n_layers) for layer in lists[0]]
     _check_distinct(resolved, "layers, counted from 0,")
     _check_distinct(lists[1], "references")
     return resolved, lists[1]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._utils.validation import finite_or_none
+from ..._utils.validation import check_one_of, finite_or_none
+from ...view.tables import html_table, text_table
 from .rows import FaithfulnessRow, find_row
 
 if TYPE_CHECKING:
@@ -253,23 +253,10 @@ class Faithfulness:
         return estimates(intervals, single, f"{metric} ({self.n_pairs} pairs, {self.units})", "operator")
 
     def __str__(self) -> str:
-        cells = self._cells()
-        widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if not place else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in cells
-        ]
-        return "\n".join([self._title(), *lines, *self._agreement_lines(), self.sentence])
+        return text_table(self._title(), self._cells(), [*self._agreement_lines(), self.sentence])
 
     def _repr_html_(self) -> str:
-        head, *rows = self._cells()
-        marked = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        notes = "".join(f"<p>{escape(line)}</p>" for line in [*self._agreement_lines(), self.sentence])
-        return f"<table><caption>{escape(self._title())}</caption><tr>{marked}</tr>{body}</table>{notes}"
+        return html_table(self._title(), self._cells(), [*self._agreement_lines(), self.sentence])
 
     def _title(self) -> str:
         what = f"{self.model}, {self.n_pairs} pairs, {self.units}, {self.similarity}"
@@ -322,11 +309,9 @@ class Faithfulness:
         return [row for row in self.rows if row.ranked] or list(self.rows)
 
     def _numbers(self, row: FaithfulnessRow | int | str, metric: str, operator: str) -> np.ndarray:
-        if metric not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(map(repr, METRICS))}, got {metric!r}")
+        check_one_of(metric, "metric", METRICS)
         known = self._operators_of(metric)
-        if operator not in (*known, MEAN):
-            raise ValueError(f"operator must be one of {', '.join(map(repr, (*known, MEAN)))}, got {operator!r}")
+        check_one_of(operator, "operator", (*known, MEAN))
         found = find_row(self.rows, row)
         chosen = known if operator == MEAN else (operator,)
         return np.mean([found.numbers[metric, each] for each in chosen], axis=0)

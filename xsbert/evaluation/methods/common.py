@@ -17,7 +17,7 @@ from ...models import XSTransformer
 from ..perturbation import Perturber, text_layout
 from .result import MethodAttribution
 
-__all__ = ["MethodOptions", "Pairs", "in_units", "of_factors", "of_values", "renamed", "resolved_layer", "sides"]
+__all__ = ["MethodOptions", "Pairs", "of_factors", "of_values", "renamed", "sides"]
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -81,27 +81,9 @@ class MethodOptions:
         return {"layer": self.layer, "reference": self.reference, "show_progress_bar": self.show_progress_bar}
 
 
-def resolved_layer(model: XSTransformer, layer: int) -> int:
-    """Returns the layer counted from 0.
-
-    Raises:
-        ValueError: the model has no such layer.
-    """
-    layer = checked_integer(layer, "layer")
-    found = layer + model.n_layers if layer < 0 else layer
-    if not 0 <= found <= model.n_layers:
-        raise ValueError(f"layer must be between {-model.n_layers} and {model.n_layers}, got {layer}")
-    return found
-
-
 def sides(pairs: Pairs) -> list[str]:
     """Returns the distinct texts of pairs, in order."""
     return list(dict.fromkeys(text for pair in pairs for text in pair))
-
-
-def in_units(result: MethodAttribution, units: str) -> MethodAttribution:
-    """Converts a result over tokens to other units; sums are kept."""
-    return result if units == "tokens" else result.over(a=units, b=units)
 
 
 def of_values(
@@ -168,7 +150,7 @@ def of_factors(
             "baseline": float(rest_a @ rest_b / scale),
         }
         result = of_values(a, b, options, name, v_a @ v_b.T / scale, left_out, layer=layer, **parts)
-        results.append(in_units(result, options.units))
+        results.append(result.in_units(options.units))
     return results
 
 
