@@ -171,7 +171,7 @@ def test_bad_input(planted, tmp_path):
         faithfulness(planted, PAIRS, methods="integrated")
     with pytest.raises(ValueError, match=r"operators\[\d\] must be one of 'remove'"):
         faithfulness(planted, PAIRS, operators=["swap"])
-    with pytest.raises(ValueError, match="layer must be between -2 and 2, .* got 7"):
+    with pytest.raises(ValueError, match=r"layer must be between -2 and 2, .* got 7"):
         faithfulness(planted, PAIRS, layers=[7])
     with pytest.raises(ValueError, match="must not be empty"):
         faithfulness(planted, PAIRS, layers=[])
