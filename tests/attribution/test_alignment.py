@@ -144,7 +144,7 @@ def test_gold_links_are_scored(gold, model):
 def test_bad_gold(gold, tmp_path):
     with pytest.raises(ValueError, match=r"matrices\[0\] must be of shape \(4, 4\), got \(2, 2\)"):
         score_alignments(gold, [np.zeros((2, 2))])
-    with pytest.raises(ValueError, match="aggregation must be of"):
+    with pytest.raises(ValueError, match="aggregation must be one of"):
         score_alignments(gold, [np.zeros((4, 4))], "median")
     (tmp_path / "y.wa").write_text("nothing")
     with pytest.raises(ValueError, match="holds no <sentence>"):

@@ -93,7 +93,7 @@ def test_a_model_without_sides_does_not_speak_of_them(model):
 @pytest.mark.parametrize(
     ("how", "kind", "message"),
     [
-        ({"task": "queries"}, ValueError, "task must be None, 'query' or 'document', got 'queries'"),
+        ({"task": "queries"}, ValueError, "task must be None or one of 'query', 'document', got 'queries'"),
         ({"task": ("query",)}, TypeError, "task must be a string, None, or a pair of these"),
         ({"prompt_name": ("query", "nothing")}, ValueError, "prompt_name must be one of .*, got 'nothing'"),
         ({"prompt": "a", "prompt_name": (None, "query")}, ValueError, "give prompt or prompt_name, not both"),

@@ -107,7 +107,7 @@ def test_a_labeller_whose_spans_do_not_fit(results):
 
 
 def test_bad_questions(results):
-    with pytest.raises(ValueError, match="by must be 'label', 'pair' or 'relation', got 'word'"):
+    with pytest.raises(ValueError, match="by must be one of 'label', 'pair', 'relation', got 'word'"):
         contributions(results, labeller, "word")
     with pytest.raises(ValueError, match="shares must be above 0"):
         cumulative_share(results, (0.0,))

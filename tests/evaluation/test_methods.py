@@ -334,5 +334,5 @@ class TestPerturber:
             perturber.embeddings([EditedText("giant", frozenset([0, 1, 2]))])
 
     def test_unknown_operator(self, tiny):
-        with pytest.raises(ValueError, match="operators must be of 'remove', 'unk'"):
+        with pytest.raises(ValueError, match="operator must be one of 'remove', 'unk'"):
             Perturber(tiny, show_progress_bar=False).embeddings([EditedText("giant", frozenset([1]), "swap")])

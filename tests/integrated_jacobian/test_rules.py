@@ -56,7 +56,7 @@ def test_steps_that_are_no_integer(n):
 
 
 def test_unknown_rule_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"rule must be one of \['gauss-legendre'.*'simpson'"):
+    with pytest.raises(ValueError, match=r"rule must be one of 'gauss-legendre'.*'simpson'"):
         quadrature("simpson", 4)
 
 

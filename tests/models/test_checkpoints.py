@@ -223,7 +223,8 @@ def test_weights_are_no_pickles_afterwards(archive, tmp_path):
 
 
 def test_an_unknown_name(tmp_path):
-    with pytest.raises(ValueError, match="name must be one of mpnet_cos, mpnet_dot, droberta_cos, droberta_dot"):
+    published = "'mpnet_cos', 'mpnet_dot', 'droberta_cos', 'droberta_dot'"
+    with pytest.raises(ValueError, match=f"name must be one of {published}"):
         load_model("mpnet", tmp_path)
     with pytest.raises(ValueError, match="must begin with https"):
         load_model("mpnet_cos", tmp_path, base_url="file:///etc")

@@ -17,6 +17,7 @@ from .unicode import half_surrogate
 
 __all__ = [
     "check_keywords",
+    "check_one_of",
     "checked_integer",
     "checked_real",
     "finite_or_none",
@@ -42,6 +43,26 @@ def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
             meant = get_close_matches(name, known, n=1)
             hint = f"; did you mean {meant[0]!r}?" if meant else "."
             raise TypeError(f"unexpected keyword argument {name!r}{hint} Known are {', '.join(known)}")
+
+
+def check_one_of(value: Any, name: str, known: Iterable[Any], *, optional: bool = False) -> None:
+    """Raises ValueError unless a value is one of the known ones.
+
+    Args:
+        value: the argument.
+        name: name of the argument, for messages.
+        known: allowed values.
+        optional: allow None.
+
+    >>> check_one_of("letters", "units", ["tokens", "words"])
+    Traceback (most recent call last):
+    ValueError: units must be one of 'tokens', 'words', got 'letters'
+    """
+    known = [*known]
+    if value in known or (optional and value is None):
+        return
+    none = "None or " if optional else ""
+    raise ValueError(f"{name} must be {none}one of {', '.join(map(repr, known)) or '(none)'}, got {value!r:.80}")
 
 
 def keywords_of(function: Callable[..., Any]) -> list[str]:

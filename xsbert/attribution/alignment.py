@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import csr_matrix, eye, kron
 
-from .._utils.validation import checked_real
+from .._utils.validation import check_one_of, checked_real
 from ..text.units import TEXT
 from ..view.pictures import contrast as plot_contrast
 from ..view.protocols import PairView
@@ -123,8 +123,7 @@ def alignments(
     >>> [(found.tokens_a[link.a], found.tokens_b[link.b]) for link in found.links[:2]]
     [('coffee', 'coffee'), ('bad', 'good')]
     """
-    if method not in ALIGNMENT_METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, ALIGNMENT_METHODS))}, got {method!r}")
+    check_one_of(method, "method", ALIGNMENT_METHODS)
     threshold = checked_real(threshold, "threshold")
     cells, rows, columns = content_cells(result)
     judged = contrast_view(result).matrix if contrast else cells

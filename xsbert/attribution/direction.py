@@ -98,8 +98,10 @@ class DirectionAttribution:
 
     @property
     def parts(self) -> dict[str, float]:
-        """The parts of the score: contributions and baseline, or the four of a pair where ``direction_reference`` is
-        known; and a bias that is not zero. They sum to the score up to `error`.
+        """The parts of the score, which sum to it up to `error`.
+
+        Contributions and baseline, or the four parts of a pair where ``direction_reference`` is known, and the bias
+        unless it is zero.
 
         >>> along = model.explain_direction("A cold day.", model.encode("weather"))
         >>> list(along.parts), abs(sum(along.parts.values()) - along.score) == along.error

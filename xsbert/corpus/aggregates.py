@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import t as student
 
+from .._utils.validation import check_one_of
 from ..factors.text_factors import TextFactors
 from ..text.display import display_tokens
 from ..text.units import SPECIAL, unit_label
@@ -120,8 +121,7 @@ class _Sums:
 def _check(corpus: Corpus, by: str | Labels, of: str, confidence: float) -> None:
     if corpus.task.what == "factors":
         raise ValueError("a corpus of factors has no contributions: aggregate needs a corpus of pairs or highlights")
-    if of not in ("units", "pairs"):
-        raise ValueError(f"of must be 'units' or 'pairs', got {of!r}")
+    check_one_of(of, "of", ("units", "pairs"))
     if of == "pairs" and (corpus.task.what != "pairs" or corpus.task.top_k is not None):
         raise ValueError(
             "of='pairs' needs a corpus of what='pairs' without top_k: sums over only the strongest pairs would be "

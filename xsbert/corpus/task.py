@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from .._utils.validation import check_keywords, is_integer, keywords_of, plain_number
+from .._utils.validation import check_keywords, check_one_of, is_integer, keywords_of, plain_number
 from ..attribution.similarity import resolved_similarity
 from ..engine import Options
 from ..engine.position_limit import length_limit
@@ -81,9 +81,9 @@ class Task:
             TypeError: an option is unknown or of the wrong type.
             ValueError: an option is outside its allowed values.
         """
-        _check_one_of("what", what, tuple(TEXT_COLUMNS))
+        check_one_of(what, "what", TEXT_COLUMNS)
         check_units(units)
-        _check_one_of("dtype", dtype, DTYPES)
+        check_one_of(dtype, "dtype", DTYPES)
         if top_k is not None:
             if not is_integer(top_k):
                 raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
@@ -163,11 +163,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
-
-
-def _check_one_of(name: str, value: Any, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
 
 
 def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, task: Any) -> tuple[tuple[Any, Any], ...]:

@@ -17,7 +17,7 @@ from ..text.units import check_units
 from .batch_run import Directions, Run, numpy_of
 from .failures import OF_A_TEXT, check_errors, skip_or_raise
 from .integration import placements
-from .options import Options
+from .options import Options, resolved_layer
 from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
@@ -374,19 +374,6 @@ def _together(jacobian_a: Tensor, jacobian_b: Tensor, a: Numbers, b: Numbers) ->
     )
     one, other = joined
     return one, other
-
-
-def resolved_layer(layer: int, n_layers: int) -> int:
-    """Return the layer counted from 0. A static model has layer 0 alone, which the default stands for.
-
-    Raises:
-        ValueError: the model has no such layer.
-    """
-    if not n_layers and layer == Options.layer:
-        return 0
-    if not -n_layers <= layer <= n_layers:
-        raise ValueError(f"layer must be between {-n_layers} and {n_layers}, the last hidden state, got {layer}")
-    return int(layer) if layer >= 0 else n_layers + int(layer)
 
 
 def _checked_directions(directions: np.ndarray) -> np.ndarray:

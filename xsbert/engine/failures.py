@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from .._utils.stacklevel import caller_level
+from .._utils.validation import check_one_of
 
 __all__ = ["OF_A_TEXT", "SkippedWarning", "check_errors", "skip_or_raise"]
 
@@ -19,8 +20,7 @@ class SkippedWarning(UserWarning):
 
 def check_errors(errors: str) -> None:
     """Raise ValueError unless ``errors`` is ``"raise"`` or ``"skip"``."""
-    if errors not in POLICIES:
-        raise ValueError(f"errors must be one of {', '.join(map(repr, POLICIES))}, got {errors!r}")
+    check_one_of(errors, "errors", POLICIES)
 
 
 def skip_or_raise(error: Exception, errors: str, name: str) -> None:

@@ -11,12 +11,12 @@ from typing import Any, TypedDict, TypeVar, cast
 import torch
 
 from .._utils.memory import check_memory_budget
-from .._utils.validation import check_keywords, checked_integer, keywords_of, plain_number
+from .._utils.validation import check_keywords, check_one_of, checked_integer, keywords_of, plain_number
 from ..integrated_jacobian.adaptive import check_tolerance
 from ..integrated_jacobian.chunks import check_chunk_size
 from ..integrated_jacobian.rules import Quadrature, quadrature
 
-__all__ = ["OptionKeywords", "Options", "takes_options"]
+__all__ = ["OptionKeywords", "Options", "resolved_layer", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -109,11 +109,8 @@ class Options:
             raise ValueError(f"rule={self.rule!r} needs n_steps: with a tolerance, the library places the nodes itself")
         if self.n_steps is None:
             check_tolerance(DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance, self.max_steps)
-        if self.derivative_dtype is not None and self.derivative_dtype not in DERIVATIVE_DTYPES:
-            known = ", ".join(map(repr, DERIVATIVE_DTYPES))
-            raise ValueError(f"derivative_dtype must be None or one of {known}, got {self.derivative_dtype!r}")
-        if self.kinks not in KINKS:
-            raise ValueError(f"kinks must be one of {', '.join(map(repr, KINKS))}, got {self.kinks!r}")
+        check_one_of(self.derivative_dtype, "derivative_dtype", DERIVATIVE_DTYPES, optional=True)
+        check_one_of(self.kinks, "kinks", KINKS)
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
         for each in fields(self):
@@ -140,6 +137,28 @@ class Options:
     def derivatives(self) -> torch.dtype | None:
         """Precision of the products of derivatives in linear layers; None for the model's."""
         return None if self.derivative_dtype is None else DERIVATIVE_DTYPES[self.derivative_dtype]
+
+
+def resolved_layer(layer: int, n_layers: int) -> int:
+    """Return a layer counted from 0. A static model has only layer 0, which the default stands for.
+
+    Args:
+        layer: counted from 0, or from the end if negative.
+        n_layers: number of encoder layers L. L is the last hidden state.
+
+    Raises:
+        TypeError: the layer is not an integer.
+        ValueError: the model has no such layer.
+
+    >>> resolved_layer(-2, 6), resolved_layer(6, 6)
+    (4, 6)
+    """
+    layer = checked_integer(layer, "layer")
+    if not n_layers and layer == Options.layer:
+        return 0
+    if not -n_layers <= layer <= n_layers:
+        raise ValueError(f"layer must be between {-n_layers} and {n_layers}, the last hidden state, got {layer}")
+    return layer if layer >= 0 else n_layers + layer
 
 
 def takes_options(function: AnyFunction) -> AnyFunction:

@@ -18,6 +18,8 @@ from typing import Any
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 from torch import nn
 
+from .token_layout import special_tokens, tokenizer_of
+
 __all__ = [
     "Reference",
     "checked_reference",
@@ -63,7 +65,7 @@ def default_reference(transformer: Transformer) -> str:
     """
     if isinstance(transformer, StaticEmbedding):
         return ZERO
-    return "pad" if _tokenizer_of(transformer).unk_token is None else "unk"
+    return "pad" if tokenizer_of(transformer).unk_token is None else "unk"
 
 
 def resolve_reference(transformer: Transformer, token: str, positions: str = "text") -> Reference:
@@ -82,7 +84,7 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
     """
     if positions not in POSITIONS:
         raise ValueError(f"reference_positions must be None, 'text' or 'padding', got {positions!r}")
-    tokenizer = _tokenizer_of(transformer)
+    tokenizer = tokenizer_of(transformer)
     if not isinstance(token, str):
         raise TypeError(f"reference must be a string, got {token!r}")
     if isinstance(transformer, StaticEmbedding):
@@ -207,23 +209,12 @@ def checked_reference(transformer: Transformer, reference: Reference | Mapping[s
     return reference
 
 
-def _tokenizer_of(transformer: Transformer) -> Any:
-    """Return the tokenizer, which every text transformer has."""
-    return transformer.tokenizer
-
-
 def _special_tokens_around(transformer: Transformer) -> tuple[int, int]:
     """Return the numbers of special tokens before and after a text."""
     features = transformer.preprocess(["a"])
-    ids = features["input_ids"][0].tolist()
-    encodings = getattr(features, "encodings", None)
-    if encodings:
-        special = [bool(flag) for flag in encodings[0].special_tokens_mask]
-    else:
-        tokenizer = _tokenizer_of(transformer)
-        special = [each in tokenizer.all_special_ids and each != tokenizer.unk_token_id for each in ids]
+    special = special_tokens(transformer, features)
     content = [position for position, flag in enumerate(special) if not flag]
-    return content[0], len(ids) - 1 - content[-1]
+    return content[0], len(special) - 1 - content[-1]
 
 
 def _at_positions_of_padding(transformer: Transformer, reference: Reference) -> Reference:

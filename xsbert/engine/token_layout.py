@@ -10,7 +10,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 
 from ..text.units import PROMPT, SPECIAL, TEXT, visible_span
 
-__all__ = ["TokenLayout", "token_layout"]
+__all__ = ["TokenLayout", "special_tokens", "token_layout", "tokenizer_of"]
 
 Span = tuple[int, int]
 
@@ -43,7 +43,7 @@ def token_layout(transformer: Transformer, features: Mapping[str, Any], text: st
         text: the text itself.
         prompt: the prompt before it, or an empty string.
     """
-    ids, tokenizer = features["input_ids"][0].tolist(), _tokenizer(transformer)
+    ids, tokenizer = features["input_ids"][0].tolist(), tokenizer_of(transformer)
     # The tokenizer of a static model is one of the package tokenizers.
     tokens = tuple(
         tokenizer.convert_ids_to_tokens(ids)
@@ -99,7 +99,7 @@ def _of_ids(
     transformer: Transformer, features: Mapping[str, Any], tokens: tuple[str, ...], text: str, prompt: str
 ) -> TokenLayout:
     """Return the layout by ids alone, for a tokenizer without offsets."""
-    ids, special = features["input_ids"][0].tolist(), _special(transformer, features)
+    ids, special = features["input_ids"][0].tolist(), special_tokens(transformer, features)
     whole = _content(transformer, text, prompt)
     kept = [each for each, flag in zip(ids, special, strict=True) if not flag]
     n_cut = len(whole) - len(kept)
@@ -119,12 +119,20 @@ def _content(transformer: Transformer, text: str, prompt: str = "") -> list[int]
     whole: Any = {"text": {"truncation": False, "verbose": False}}
     features = transformer.preprocess([text], prompt=prompt or None, processing_kwargs=whole)
     ids = features["input_ids"][0].tolist()
-    return [each for each, flag in zip(ids, _special(transformer, features), strict=True) if not flag]
+    return [each for each, flag in zip(ids, special_tokens(transformer, features), strict=True) if not flag]
 
 
-def _special(transformer: Transformer, features: Mapping[str, Any]) -> list[bool]:
-    """Return (S,) whether each token is special. The unknown token is not, because it represents text."""
-    tokenizer = _tokenizer(transformer)
+def special_tokens(transformer: Transformer, features: Mapping[str, Any]) -> list[bool]:
+    """Return (S,) whether each token of a text is special. The unknown token is not, because it represents text.
+
+    Args:
+        transformer: the first module of a sentence transformer.
+        features: its inputs, batch size 1. A fast tokenizer marks the special tokens in them.
+    """
+    encodings = getattr(features, "encodings", None)
+    if encodings:
+        return [bool(flag) for flag in encodings[0].special_tokens_mask]
+    tokenizer = tokenizer_of(transformer)
     known = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     return [each in known for each in features["input_ids"][0].tolist()]
 
@@ -137,6 +145,6 @@ def _n_common(one: Sequence[int], other: Sequence[int]) -> int:
     return min(len(one), len(other))
 
 
-def _tokenizer(transformer: Transformer) -> Any:
+def tokenizer_of(transformer: Transformer) -> Any:
     """Return the tokenizer. Models without one have been rejected before."""
     return transformer.tokenizer

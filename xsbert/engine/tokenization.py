@@ -9,6 +9,7 @@ from typing import Any
 from .._utils.sequences import plain_text
 from .._utils.stacklevel import caller_level
 from .._utils.unicode import half_surrogate
+from .._utils.validation import check_one_of
 from ..text.units import TEXT
 from .position_limit import check_positions, position_limit
 from .protocol import Explainable
@@ -123,10 +124,9 @@ def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | N
             raise TypeError(f"{name} must be a string or None, got {value!r}")
     if prompt is not None and prompt_name is not None:
         raise ValueError(f"pass prompt or prompt_name, not both, got {prompt!r} and {prompt_name!r}")
-    if task is not None and task not in TASKS:
-        raise ValueError(f"task must be None, 'query' or 'document', got {task!r}")
-    if prompt_name is not None and prompt_name not in model.prompts:
-        raise ValueError(f"prompt_name must be one of {sorted(model.prompts)}, got {prompt_name!r}")
+    check_one_of(task, "task", TASKS, optional=True)
+    if prompt_name is not None:
+        check_one_of(prompt_name, "prompt_name", sorted(model.prompts))
     encoded_by = f"encode_{task}" if task else "encode"
     if not any(model.prompts.get(name) for names in TASKS.values() for name in names):
         encoded_by = ""

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from .._utils.sequences import as_entries
+from .._utils.validation import check_one_of
 from ..attribution.alignment import ALIGNMENT_METHODS
 from ..attribution.pair_result import PairResult
 
@@ -141,8 +142,8 @@ def score_alignments(
         matrices = as_entries(matrices, "matrices", "arrays")
     if len(gold) != len(matrices):
         raise ValueError(f"matrices must be as many as gold pairs, got {len(matrices)} and {len(gold)}")
-    if aggregation not in AGGREGATIONS or method not in ALIGNMENT_METHODS:
-        raise ValueError(f"aggregation must be of {list(AGGREGATIONS)}, method of {list(ALIGNMENT_METHODS)}")
+    check_one_of(aggregation, "aggregation", AGGREGATIONS)
+    check_one_of(method, "method", ALIGNMENT_METHODS)
     precisions, areas, f1s, hits = [], [], [], {}
     skipped = 0
     for place, (pair, matrix) in enumerate(zip(gold, matrices, strict=True)):

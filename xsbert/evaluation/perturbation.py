@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .._utils.progress import Progress
 from .._utils.sequences import as_texts
-from .._utils.validation import checked_integer
+from .._utils.validation import check_one_of, checked_integer
 from ..attribution.similarity import check_similarity
 from ..engine.private_copy import private_copy
 from ..engine.tokenization import unknown_token
@@ -201,8 +201,7 @@ class Perturber:
         return sorted(position for unit in edit.units for position in groups[unit])
 
     def _token(self, operator: str) -> int:
-        if operator not in OPERATORS:
-            raise ValueError(f"operators must be of {', '.join(map(repr, OPERATORS))}, got {operator!r}")
+        check_one_of(operator, "operator", OPERATORS)
         tokenizer: Any = self.model[0].tokenizer
         token = getattr(tokenizer, f"{operator}_token_id", None)
         if operator == "unk" and isinstance(self.model[0], StaticEmbedding):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from .._utils.validation import checked_integer
+from .._utils.validation import check_one_of, checked_integer
 
 __all__ = ["RULES", "Quadrature", "equidistributed", "quadrature", "sinh_gauss_legendre"]
 
@@ -120,6 +120,5 @@ def quadrature(rule: str, n_steps: int) -> Quadrature:
     >>> round(float(weights @ nodes**3), 12)
     0.25
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {sorted(RULES)}, got {rule!r}")
+    check_one_of(rule, "rule", sorted(RULES))
     return RULES[rule](checked_integer(n_steps, "n_steps", least=1))

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from filelock import FileLock
 
+from .._utils.validation import check_one_of
 from .architectures import XSMPNet, XSRoberta
 from .archives import check_configurations, convert_weights, find_root, unpack
 from .transformer import XSTransformer
@@ -83,8 +84,7 @@ def load_model(
         FileExistsError: the path of the model's folder, or of its archive, is taken by something else.
         OSError: ``model_dir`` is not writable.
     """
-    if name not in PUBLISHED:
-        raise ValueError(f"name must be one of {', '.join(PUBLISHED)}, got {name!r}")
+    check_one_of(name, "name", PUBLISHED)
     published = PUBLISHED[name]
     folder = Path(model_dir) / name
     if not folder.is_dir():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._utils.validation import check_one_of
 from ..factors.contributions import Contributions, by_sentence
 from ..text.marks import Highlight
 from ..text.units import TEXT, visible_span
@@ -25,8 +26,7 @@ def highlights_of(shares: Contributions, units: str = "words") -> list[Highlight
     Raises:
         ValueError: ``units`` is none of these, or the tokenizer has no character offsets.
     """
-    if units not in HIGHLIGHT_UNITS:
-        raise ValueError(f"units must be one of {', '.join(map(repr, HIGHLIGHT_UNITS))}, got {units!r}")
+    check_one_of(units, "units", HIGHLIGHT_UNITS)
     if shares.spans is None:
         raise ValueError("highlights need the tokenizer's offsets, which only fast tokenizers have")
     known = by_sentence(shares) if units == "sentences" else shares

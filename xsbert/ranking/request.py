@@ -13,7 +13,7 @@ from sentence_transformers import util
 from torch import Tensor
 
 from .._utils.sequences import as_entries
-from .._utils.validation import checked_integer, is_integer, plain_number
+from .._utils.validation import check_one_of, checked_integer, is_integer, plain_number
 from ..text.units import UNITS
 
 __all__ = ["DETAILS", "Request", "Scored", "best_documents", "checked_embeddings"]
@@ -38,8 +38,7 @@ class Request:
             value = checked_integer(getattr(self, name), name, least=1, optional=True, wrong_type=ValueError)
             object.__setattr__(self, name, value)
         for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
+            check_one_of(getattr(self, name), name, allowed)
         fits = is_integer(self.overlap) and self.overlap >= 0
         if not fits or (self.passages is not None and self.overlap >= self.passages):
             raise ValueError(

@@ -10,6 +10,8 @@ from operator import index
 
 import numpy as np
 
+from .._utils.validation import check_one_of
+
 __all__ = [
     "PROMPT",
     "REST",
@@ -52,8 +54,7 @@ def check_units(units: str) -> None:
     Traceback (most recent call last):
     ValueError: units must be one of 'tokens', 'words', 'sentences', got 'word'
     """
-    if units not in UNITS:
-        raise ValueError(f"units must be one of {', '.join(map(repr, UNITS))}, got {units!r}")
+    check_one_of(units, "units", UNITS)
 
 
 def sum_groups(values: np.ndarray, groups: Sequence[Sequence[int]], axis: int = 0) -> np.ndarray:

@@ -35,7 +35,7 @@ from .deferred_linear import (
     weighted,
 )
 
-__all__ = ["Differentiable"]
+__all__ = ["Differentiable", "attention_probabilities"]
 
 
 class Differentiable(TorchFunctionMode):
@@ -165,15 +165,16 @@ def _attention(
     query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
     (q, dq), (k, dk), (v, dv) = unpack_dual(query), unpack_dual(key), unpack_dual(value)
     if dq is None or dk is None or dv is None:
-        return _probabilities(query, key, attn_mask, is_causal) @ value
-    probabilities = _probabilities(q, k, attn_mask, is_causal)
+        return attention_probabilities(query, key, attn_mask, is_causal) @ value
+    probabilities = attention_probabilities(q, k, attn_mask, is_causal)
     output = probabilities @ v
     # One product for both terms of ds, in place: for long texts this is the largest tensor.
     change = (torch.cat([dq, q], -1) @ torch.cat([k, dk], -1).transpose(-2, -1)).mul_(probabilities)
     return make_dual(output, change @ v - change.sum(-1, keepdim=True) * output + probabilities @ dv)
 
 
-def _probabilities(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool) -> Tensor:
+def attention_probabilities(query: Tensor, key: Tensor, attn_mask: Tensor | None, is_causal: bool = False) -> Tensor:
+    """Return softmax(q kᵀ) of attention, for queries that are scaled already."""
     scores = query @ key.transpose(-2, -1)
     if is_causal:
         causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()

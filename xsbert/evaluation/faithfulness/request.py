@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..._utils.sequences import as_entries
+from ..._utils.validation import check_one_of
+from ...engine.options import resolved_layer
 from ...models import XSTransformer
 from ..methods import METHODS
-from ..methods.common import MethodOptions, resolved_layer
+from ..methods.common import MethodOptions
 
 __all__ = ["DEFAULT_METHODS", "DEFAULT_OPERATORS", "checked_names", "chosen_methods", "grid", "variants_of"]
 
@@ -25,9 +27,8 @@ def checked_names(given: Sequence[str], argument: str, known: Mapping[str, Any])
     names = as_entries(given, argument, "names")
     if not names:
         raise ValueError(f"{argument} must be a list of names, got {given!r}")
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{argument} must be of {', '.join(map(repr, known))}, got {name!r}")
+    for place, name in enumerate(names):
+        check_one_of(name, f"{argument}[{place}]", known)
     _check_distinct(names, argument)
     return names
 
@@ -71,7 +72,7 @@ def grid(
         lists.append(as_entries(given, argument, what))
         if not lists[-1]:
             raise ValueError(f"{argument} must not be empty, got {given!r}")
-    resolved = [resolved_layer(model, layer) for layer in lists[0]]
+    resolved = [resolved_layer(layer, model.n_layers) for layer in lists[0]]
     _check_distinct(resolved, "layers, counted from 0,")
     _check_distinct(lists[1], "references")
     return resolved, lists[1]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._utils.optional_imports import pandas
 from ..._utils.printed_tables import TableMixin, html_table, text_table
-from ..._utils.validation import finite_or_none
+from ..._utils.validation import check_one_of, finite_or_none
 from ...view.charts import estimates
 from .rows import FaithfulnessRow, find_row
 
@@ -361,11 +361,9 @@ class Faithfulness(TableMixin):
         return [row for row in self.rows if row.ranked] or list(self.rows)
 
     def _numbers(self, row: FaithfulnessRow | int | str, metric: str, operator: str) -> np.ndarray:
-        if metric not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(map(repr, METRICS))}, got {metric!r}")
+        check_one_of(metric, "metric", METRICS)
         known = self._operators_of(metric)
-        if operator not in (*known, MEAN):
-            raise ValueError(f"operator must be one of {', '.join(map(repr, (*known, MEAN)))}, got {operator!r}")
+        check_one_of(operator, "operator", (*known, MEAN))
         found = find_row(self.rows, row)
         chosen = known if operator == MEAN else (operator,)
         return np.mean([found.numbers[metric, each] for each in chosen], axis=0)

@@ -16,7 +16,7 @@ from ..._utils.arrays import spearman
 from ..._utils.optional_imports import pandas
 from ..._utils.printed_tables import TableMixin, html_table, text_table
 from ..._utils.sequences import as_entries
-from ..._utils.validation import checked_real, finite_or_none
+from ..._utils.validation import check_one_of, checked_real, finite_or_none
 from ...attribution.pair_result import PairResult
 from ...text.display import display_tokens
 from ...text.units import TEXT
@@ -202,8 +202,7 @@ def contributions(results: Iterable[PairResult], labeller: Labeller, by: str = "
     Raises:
         ValueError: ``by`` is unknown, there is no result, or spans exceed the text or overlap.
     """
-    if by not in ("label", "pair", "relation"):
-        raise ValueError(f"by must be 'label', 'pair' or 'relation', got {by!r}")
+    check_one_of(by, "by", ("label", "pair", "relation"))
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
     results, n_without = _checked(results), 0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..._utils.validation import check_keywords
+from ..._utils.validation import check_keywords, check_one_of
 from ...attribution.pair_result import PairResult
 from ...engine.pairing import pairs_of, two_texts
 from ...models import XSTransformer
@@ -109,8 +109,7 @@ def explain_with(
         ValueError: the method is unknown, or an option is outside its allowed values.
         TypeError: an option is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    check_one_of(method, "method", METHODS)
     check_keywords(options, [each.name for each in fields(MethodOptions)])
     given = {"similarity": model.similarity_fn_name, **options}
     return [*METHODS[method].explain(model, checked_pairs(pairs), replace(MethodOptions(), **given))]

@@ -28,8 +28,7 @@ called. The model is not modified.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -40,6 +39,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..._utils.progress import Progress
+from ...engine.autodiff.deferred_linear import standardised, weighted
+from ...engine.autodiff.forward_rules import attention_probabilities
 from ...engine.private_copy import private_copy
 from ...models import XSTransformer
 from .common import MethodOptions, Pairs, no_hidden_states, of_factors, sides
@@ -88,14 +89,14 @@ ACTIVATIONS = {F.gelu, F.relu, F.silu, F.tanh, torch.tanh, torch.relu, Tensor.ta
 
 def _layer_norm(
     x: Tensor,
-    normalized_shape: Any,  # noqa: ARG001
+    normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    y = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt().detach()
-    y = y if weight is None else y * weight
+    axes = tuple(range(-len(normalized_shape), 0))
+    _, inverse = standardised(x.detach(), axes, eps)
+    y = (x - x.mean(axes, keepdim=True)) * weighted(inverse, weight)
     return y if bias is None else y + bias
 
 
@@ -111,10 +112,8 @@ def _attention(
 ) -> Tensor:
     if is_causal or enable_gqa:
         raise ValueError("BiLRP supports only bidirectional attention with as many keys as queries")
-    logits = query @ key.transpose(-1, -2) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    if attn_mask is not None:
-        logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
-    return logits.softmax(-1).detach() @ value
+    query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return attention_probabilities(query, key, attn_mask).detach() @ value
 
 
 def _held_ratio(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

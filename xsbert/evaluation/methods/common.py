@@ -12,23 +12,12 @@ from ..._utils.validation import checked_integer, plain_number
 from ...attribution.attribution import Attribution
 from ...attribution.pair_result import check_pair
 from ...attribution.scale import length_of
-from ...engine.explainer import resolved_layer as explainer_layer
 from ...factors.text_factors import TextFactors, joined, settings_of
 from ...models import XSTransformer
 from ..perturbation import Perturber, text_layout
 from .result import MethodAttribution
 
-__all__ = [
-    "MethodOptions",
-    "Pairs",
-    "in_units",
-    "no_hidden_states",
-    "of_factors",
-    "of_values",
-    "renamed",
-    "resolved_layer",
-    "sides",
-]
+__all__ = ["MethodOptions", "Pairs", "no_hidden_states", "of_factors", "of_values", "renamed", "sides"]
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -92,15 +81,6 @@ class MethodOptions:
         return {"layer": self.layer, "reference": self.reference, "show_progress_bar": self.show_progress_bar}
 
 
-def resolved_layer(model: XSTransformer, layer: int) -> int:
-    """Returns the layer counted from 0.
-
-    Raises:
-        ValueError: the model has no such layer.
-    """
-    return explainer_layer(checked_integer(layer, "layer"), model.n_layers)
-
-
 def no_hidden_states(model: XSTransformer) -> str | None:
     """Returns why a method that needs hidden states cannot explain a model, or None."""
     return None if model.n_layers else "It needs the hidden states of encoder layers, which a static model has not"
@@ -109,11 +89,6 @@ def no_hidden_states(model: XSTransformer) -> str | None:
 def sides(pairs: Pairs) -> list[str]:
     """Returns the distinct texts of pairs, in order."""
     return list(dict.fromkeys(text for pair in pairs for text in pair))
-
-
-def in_units(result: MethodAttribution, units: str) -> MethodAttribution:
-    """Converts a result over tokens to other units; sums are kept."""
-    return result if units == "tokens" else result.over(a=units, b=units)
 
 
 def of_values(
@@ -182,7 +157,7 @@ def of_factors(
             "baseline": float(rest_a @ rest_b / scale),
         }
         result = of_values(a, b, options, name, v_a @ v_b.T / scale, left_out, layer=layer, **parts)
-        results.append(in_units(result, options.units))
+        results.append(result.in_units(options.units))
     return results
 
 

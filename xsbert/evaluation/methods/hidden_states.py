@@ -10,12 +10,13 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
+from ...engine.options import resolved_layer
 from ...engine.private_copy import private_copy
 from ...factors.text_factors import TextFactors
 from ...models import XSTransformer
 from ...text.units import TEXT
 from ..perturbation import Perturber
-from .common import MethodOptions, Pairs, in_units, of_factors, of_values, resolved_layer, sides
+from .common import MethodOptions, Pairs, of_factors, of_values, sides
 
 __all__ = ["cosines", "hidden_states", "layer_cosines", "products", "static_cosines"]
 
@@ -28,7 +29,7 @@ def hidden_states(model: XSTransformer, texts: Sequence[str], layer: int) -> dic
     Args:
         layer: 0 … L, or negative.
     """
-    layer = resolved_layer(model, layer)
+    layer = resolved_layer(layer, model.n_layers)
     prompt = None if model.default_prompt_name is None else model.prompts[model.default_prompt_name]
     features = {text: dict(model.preprocess([text], prompt=prompt)) for text in dict.fromkeys(texts)}
     by_length: dict[int, list[str]] = {}
@@ -69,7 +70,7 @@ def cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
 
 def layer_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     """Cosines of the inputs of the layer. The state of a unit is the mean over its tokens."""
-    layer = resolved_layer(model, options.layer)
+    layer = resolved_layer(options.layer, model.n_layers)
     states = hidden_states(model, sides(pairs), layer)
     return _cosines(model, pairs, options, "layer cosines", states, layer)
 
@@ -126,6 +127,6 @@ def _inner(
 ) -> list:
     layouts = options.layouts(model, sides(pairs))
     return [
-        in_units(of_values(layouts[a], layouts[b], options, name, factors[a] @ factors[b].T, left_out), options.units)
+        of_values(layouts[a], layouts[b], options, name, factors[a] @ factors[b].T, left_out).in_units(options.units)
         for a, b in pairs
     ]

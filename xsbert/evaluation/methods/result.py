@@ -112,6 +112,10 @@ class MethodAttribution(PairResult):
             main_effects_b=sums_b @ self.main_effects_b,
         )
 
+    def in_units(self, units: str) -> Self:
+        """Returns the same result in ``"tokens"``, ``"words"`` or ``"sentences"``, if it is in tokens."""
+        return self if units == "tokens" else self.over(units, units)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the result to one safetensors file, as `Attribution.save`."""
         save_result(self.stored(), path)
