@@ -104,6 +104,7 @@ HEAVY_MODULES = {
     "xsbert.view.plot.contrast",
     "xsbert.view.plot.difference",
     "xsbert.view.plot.estimates",
+    "xsbert.view.plot.fonts",
 }
 HEAVY_FOR_COMMANDS = {
     "xsbert.app",
