@@ -105,6 +105,7 @@ HEAVY_MODULES = {
     "xsbert.view.plot.difference",
     "xsbert.view.plot.estimates",
     "xsbert.view.plot.highlight",
+    "xsbert.view.plot.fonts",
 }
 HEAVY_FOR_COMMANDS = {
     "xsbert.app",

@@ -6,7 +6,7 @@ import pytest
 
 from xsbert._utils import progress
 from xsbert._utils.cached_property import cached_property
-from xsbert._utils.progress import Progress
+from xsbert._utils.progress import Progress, tick, watching
 
 
 @pytest.fixture
@@ -72,3 +72,28 @@ def test_a_cached_property_of_one_object_does_not_wait_for_that_of_another():
     other_is_there.set()
     thread.join()
     assert waiting.found is True
+
+
+def test_a_watcher_sees_each_step_and_can_end_the_work():
+    seen = []
+
+    def watch(work):
+        seen.append(None if work is None else (work.description, work.n, work.total, work.ended))
+        if len(seen) == 5:
+            raise KeyError("enough")
+
+    with watching(watch), Progress(2, "texts", show=False) as bar:
+        bar.update()
+        tick()
+    assert seen == [("texts", 0, 2, False), ("texts", 1, 2, False), None, ("texts", 1, 2, True)]
+    with pytest.raises(KeyError, match="enough"), watching(watch), Progress(2, "texts", show=False):
+        pass
+    # Nobody watches any more, nor in other threads.
+    tick()
+    with Progress(1, "texts", show=False) as bar:
+        bar.update()
+    with watching(watch):
+        thread = threading.Thread(target=tick)
+        thread.start()
+        thread.join()
+    assert len(seen) == 5

@@ -256,6 +256,8 @@ def test_pictures_and_files(client, pair, ranking):
         assert png.content.startswith(b"\x89PNG")
         assert png.headers["content-type"] == "image/png"
         assert client.http.get(f"/jobs/{name}/picture.pdf", params={"kind": kind}).content.startswith(b"%PDF-")
+    dollars = client.explain({**RANKING, "query": "What costs $5 or $_6?", "layer": 6})
+    assert client.http.get(f"/jobs/{dollars}/picture.png").content.startswith(b"\x89PNG")
     assert "attachment" in client.http.get(f"/jobs/{pair}/page?download=true").headers["content-disposition"]
     assert client.http.get(f"/jobs/{pair}/picture.png?kind=pie").status_code == 422
     assert client.http.get(f"/jobs/{pair}/picture.gif").status_code == 404

@@ -162,7 +162,8 @@ class ExplainingModel(ReferencedModel):
         explainer = self.explainer(**options)
         similarity = resolved_similarity(similarity, self.similarity_fn_name)
         check_units(units)
-        width = self.get_embedding_dimension()
+        dense: Any = self
+        width = dense.get_embedding_dimension()
         along = checked_direction(direction, "direction", width)
         vectors = [along]
         if direction_reference is not None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ...attribution.attribution import Attribution
 from ...factors.outputs import Terms
 from ...factors.text_factors import TextFactors
 from .common import MethodOptions, Pairs, of_factors, renamed, sides
+from .result import MethodAttribution
 
 __all__ = ["argmax_position", "integrated_kinks", "kinks_obstacle", "same_term", "terms_obstacle"]
 
 
-def integrated_kinks(model: Any, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
+def integrated_kinks(model: Any, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
     """Integrated Jacobians of the pooled embedding, with its maxima and activations (``kinks="integrate"``)."""
     results = model.explain_pairs(
         pairs,
@@ -27,7 +27,7 @@ def integrated_kinks(model: Any, pairs: Pairs, options: MethodOptions) -> list[A
     return [renamed(result, "integrated kinks", "nothing: complete up to the integration error") for result in results]
 
 
-def argmax_position(model: Any, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
+def argmax_position(model: Any, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
     """The token at whose position a term is largest gets the whole term.
 
     At the last layer, the logits of a position depend on its own state alone, so that all else is zero there.
