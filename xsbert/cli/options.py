@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from .._utils.version import __version__
+from .parser import Parser, nearest
 
 __all__ = ["EPILOG", "RULES", "add_quoting", "parse", "positive"]
 
@@ -39,6 +40,7 @@ examples:
 # Options that are valid only with --pairs, and only with two texts.
 OF_PAIRS = ("format", "text_a", "text_b", "id", "header", "quoting", "output", "resume")
 OF_A_PAIR = ("html", "png", "json")
+COMMANDS = ("corpus", "rank")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     Raises:
         SystemExit: with status 2 for invalid arguments, with 0 after ``--help`` and ``--version``.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="xsbert",
         description="Explain why an embedding model finds two texts similar.",
         epilog=EPILOG,
@@ -148,7 +150,9 @@ def _problem(options: argparse.Namespace) -> str | None:
         if len(getattr(options, name) or ()) > 2:
             return f"{_option(name)} can be given twice at most, for text a and text b"
     if not many and len(options.texts) != 2:
-        return f"give two texts or --pairs FILE, got {len(options.texts)} of 2 texts"
+        command = nearest(options.texts[0], COMMANDS) if options.texts else None
+        meant = f"; did you mean xsbert {command}?" if command is not None else ""
+        return f"give two texts or --pairs FILE, got {len(options.texts)} of 2 texts{meant}"
     if many and options.texts:
         return "give two texts or --pairs FILE, not both"
     if many and given:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from .options import add_quoting
+from .parser import Parser
 
 __all__ = ["parse"]
 
@@ -27,7 +28,7 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the argument parser."""
-    found = argparse.ArgumentParser(
+    found = Parser(
         prog="xsbert rank",
         description="Rank the documents of a file by the model's own scores, and tell which words made them.",
         epilog=EPILOG,
