@@ -17,6 +17,10 @@ __all__ = ["MAX_SCORE_GAP", "warn_of_other_scores"]
 MAX_SCORE_GAP = 0.02
 # The same if an index may have compressed the embeddings.
 COMPRESSED_DIFFERENCE = 0.1
+# Product quantization of 8 bits gives the best hits differences of up to 7 times the median (384 dimensions, 8 to 96
+# subquantizers). The allowed difference of a hit is this many times the median, if few hits exceed the one above.
+TIMES_MEDIAN = 8
+FEW = 1 / 4
 MOST_NAMED = 5
 
 Embeddings = tuple[np.ndarray, np.ndarray]
@@ -61,13 +65,14 @@ def warn_of_other_scores(
     own = [_cosine, _dot] if similarity == "cosine" else [_dot, _cosine]
     for measure in dict.fromkeys(documents[place].measure for place in compared):
         functions, bearable = _functions(measure, own)
+        compressed = bearable == COMPRESSED_DIFFERENCE
         rows = [row for row, place in enumerate(compared) if documents[place].measure == measure]
         places = [compared[row] for row in rows]
         scores = np.array([documents[place].score for place in places])
         known = [(query, embeddings[rows]) for query, embeddings in candidates]
         best, excess = _nearest(scores, known, functions, bearable)
         if (excess > 1).any():
-            _warn(documents, places, scores, best, excess)
+            _warn(documents, places, scores, best, excess, compressed)
 
 
 def _functions(measure: str | None, own: Sequence[Function]) -> tuple[Sequence[Function], float]:
@@ -91,8 +96,22 @@ def _nearest(
     for query, embeddings in candidates:
         for function in functions:
             comparison = function(query, embeddings)
-            found.append((comparison, comparison.excess(scores, bearable)))
+            excess = comparison.excess(scores, bearable)
+            if bearable == COMPRESSED_DIFFERENCE:
+                excess = _beyond_compression(excess)
+            found.append((comparison, excess))
     return min(found, key=lambda each: int((each[1] > 1).sum()))
+
+
+def _beyond_compression(excess: np.ndarray) -> np.ndarray:
+    """Return differences divided by what compression explains, judged by the median of all hits.
+
+    A compressed index changes all scores, and a few of them by much more than the others. If most scores are exact, the
+    index is not compressed, and each of them counts.
+    """
+    if (excess > 1).mean() > FEW:
+        return excess
+    return excess / max(1.0, TIMES_MEDIAN * float(np.median(excess)))
 
 
 def _warn(
@@ -101,17 +120,20 @@ def _warn(
     scores: np.ndarray,
     best: _Comparison,
     excess: np.ndarray,
+    compressed: bool,
 ) -> None:
     worst = int(excess.argmax())
     far = [places[at] for at in np.flatnonzero(excess > 1).tolist()]
     others = [_named(documents, at) for at in far if at != places[worst]]
     more = f" The others: {', '.join(others[:MOST_NAMED])}" if others else ""
+    compression = ", or its index compresses embeddings very strongly" if compressed else ""
     more += ", …." if len(others) > MOST_NAMED else "." if others else ""
     warnings.warn(
         f"the retriever's score of {_named(documents, places[worst])} is {scores[worst]:.4f}, and the model's own "
         f"{best.name} of the query and this text {best.values[worst]:.4f}; they differ by more than rounding, for "
         f"{len(far)} of {len(places)} documents.{more} Either these are not the texts that were embedded, or another "
-        "model or prompt embedded them, or the retriever scores by another measure. Explained is the model's own score",
+        f"model or prompt embedded them, or the retriever scores by another measure{compression}. Explained is the "
+        "model's own score",
         stacklevel=caller_level(),
     )
 
