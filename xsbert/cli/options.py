@@ -16,11 +16,12 @@ RULES = ("gauss-legendre", "midpoint", "riemann-right")
 FORMATS = ("auto", "csv", "tsv", "jsonl")
 
 EPILOG = """\
-A file of pairs is CSV, TSV or JSON lines, told by the ending of its name, else by its first line: JSON where that
-begins with {, and otherwise two texts with a tab between them. Columns of the names text_a and text_b, sentence1 and
-sentence2, query and document and the like are found by themselves, others are named by --text-a and --text-b; a first
-line with such names is a header. Each pair becomes one line of JSON, in the order of the file, with the number of its
-line and, from a column "id" or the one of --id, its id. A line that cannot be used is reported, and the rest goes on.
+A file of pairs is CSV, TSV, JSON lines or Parquet, told by the ending of its name, else by its first line: JSON where
+that begins with {, and otherwise two texts with a tab between them. Of a folder, the Parquet files are read. Columns of
+the names text_a and text_b, sentence1 and sentence2, query and document and the like are found by themselves, others
+are named by --text-a and --text-b; a first line with such names is a header. Each pair becomes one line of JSON, in the
+order of the file, with the number of its line (of Parquet, its row, from 0) and, from a column "id" or the one of --id,
+its id. A line that cannot be used is reported, and the rest goes on.
 
 Files are read as `xsbert corpus` and `xsbert rank` read them, in UTF-8, or in UTF-16 with a byte order mark. CSV is
 strict, as RFC 4180 defines it: a quote that is not closed or out of place, and a record with another number of fields

@@ -8,7 +8,7 @@ once. The content of a shard or a unit depends only on the rows, not on crashes,
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -23,7 +23,7 @@ from ..factors.files import load_factors, save_factors
 from ..factors.text_factors import TextFactors
 from ..models import XSTransformer
 from ..text.units import REST, TEXT
-from .columns import Key, explain_columns, factors_or_failures, keys_in
+from .columns import Key, explain_columns, factors_or_failures, keys_in, queries_without_text
 from .folder import FORMAT_VERSION, Folder
 from .identity import differences_of, read_source
 from .segments import Segment
@@ -181,7 +181,8 @@ class Job:
         table = explain_columns(model, rows, self.task, known, **self._limits(show_progress_bar))
         path = self.part(number)
         self.folder.write_table(path, table)
-        return self.folder.finish(path, _counts(table, self.task)).counts
+        unseen = queries_without_text(model, table, self.task)
+        return self.folder.finish(path, _counts(table, self.task, unseen)).counts
 
     def clean_up(self) -> None:
         """Removes factors that no shard needs any more."""
@@ -249,9 +250,13 @@ class Job:
             held -= self._cache.popitem(last=False)[1].factors.nbytes
 
 
-def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
+def _counts(table: pa.Table, task: Task, queries_unseen: Collection[str]) -> dict[str, Any]:
     """Returns the numbers of all, failed, cut and missed rows of a shard, and the indices of rows with a text of only
-    special tokens."""
+    special tokens.
+
+    Args:
+        queries_unseen: queries of only special tokens, of which rows of highlights have no tokens.
+    """
     suffixes = ("_a", "_b") if task.what == "pairs" else ("",)
     cut, missed = np.zeros(len(table), bool), np.zeros(len(table), bool)
     tolerance = dict(task.options).get("tolerance", None if "n_steps" in dict(task.options) else 0.01)
@@ -262,6 +267,9 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
     failed = len(table) - table["reason"].null_count
     counts = {"rows": len(table), "failed": failed, "cut": int(cut.sum()), "missed": int(missed.sum())}
     unseen = {place for suffix in suffixes for place in _without_text(table[f"roles{suffix}"])}
+    if queries_unseen:
+        queries = enumerate(table[task.columns[0]].to_pylist())
+        unseen |= {place for place, query in queries if query in queries_unseen}
     return {**counts, "unseen": [table["row"][place].as_py() for place in sorted(unseen)]}
 
 

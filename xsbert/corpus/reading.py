@@ -206,7 +206,7 @@ class Corpus:
     def unseen(self) -> list[int]:
         """Returns the indices of rows with a text that consists only of special tokens and the prompt.
 
-        For highlights, only documents count. Shards of version 0.1.0 do not record these rows.
+        Shards of version 0.1.0 do not record these rows.
         """
         records = [self.folder.record(self.folder.part(number)) for number in self.shards]
         found = {row for record in records if record is not None for row in record.counts.get("unseen", [])}
