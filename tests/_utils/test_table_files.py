@@ -353,11 +353,13 @@ def test_a_folder_of_parquet_files_with_others_beside(tmp_path, three):
     pq.write_table(pa.Table.from_pylist(rows[:2]), folder / "data" / "0.parquet")
     pq.write_table(pa.Table.from_pylist(rows[2:]), folder / "data" / "1.parquet")
     (pairs, corpus, rank), out = three(str(folder))
-    assert (pairs[0], pairs[1]) == (1, "")
-    assert f"--pairs {folder} is a folder: give a CSV" in pairs[2]
     said = f"warning: of the folder {folder} its Parquet files are read, .git, .gitattributes, README.md, "
-    assert (corpus[0], rank[0]) == (0, 0)
+    assert (pairs[0], corpus[0], rank[0]) == (0, 0, 0)
     assert said + "dataset_infos.json passed over" in corpus[2]
+    assert pairs[2].count(said) == 1
+    assert [(each["row"], each["id"]) for each in map(json.loads, pairs[1].splitlines())] == [
+        *enumerate(["k0", "k1", "k2"])
+    ]
     assert said in rank[2]
     assert read_corpus(out).to_table([*NAMES, "id"]).to_pylist() == [
         {name: row[name] for name in (*NAMES, "id")} for row in rows

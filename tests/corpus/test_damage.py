@@ -129,7 +129,7 @@ def test_a_job_of_the_earlier_format_is_cut_again(tmp_path, tiny, stopped, undis
 def test_a_damaged_source_and_another_one(tmp_path, tiny, stopped):
     """The damaged file stays, and so does what is finished."""
     before = contents(stopped)
-    with pytest.raises(ValueError, match=r"source fingerprint .*Take another folder"):
+    with pytest.raises(ValueError, match=r"source fingerprint .*take another folder"):
         resumed(tiny, stopped, tmp_path / "out", DAMAGES["truncated"], source=ROWS[:-1])
     assert Folder(tmp_path / "out").source.stat().st_size == 100
     assert contents(tmp_path / "out") == before

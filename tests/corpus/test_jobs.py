@@ -17,6 +17,7 @@ from tests.tiny_models import TEXTS, save_tiny_model
 from xsbert import XSTransformer, aggregate, explain_corpus, read_corpus
 from xsbert.__main__ import main
 from xsbert.corpus import job as jobs
+from xsbert.corpus import opening
 from xsbert.corpus.folder import Folder
 from xsbert.corpus.task import Task
 
@@ -316,7 +317,7 @@ def test_another_model_tokenizer_or_version_is_refused(tmp_path, tiny, tiny_path
     other.tokenizer.add_tokens(["zebra"])
     with pytest.raises(ValueError, match="model tokenizer"):
         explain_corpus(other, ROWS, tmp_path / "out", **FEW)
-    monkeypatch.setattr(jobs, "library_versions", lambda: {"xsbert": "99"})
+    monkeypatch.setattr(opening, "library_versions", lambda: {"xsbert": "99"})
     with pytest.raises(ValueError, match="versions xsbert"):
         explain_corpus(tiny, ROWS, tmp_path / "out", **FEW)
 

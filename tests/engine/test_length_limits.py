@@ -201,3 +201,14 @@ def test_rows_of_a_corpus_of_which_nothing_is_left(cleaning, what, tmp_path):
     clean = explain_corpus(cleaning, rows[:1], tmp_path / f"{what}-clean", **how)
     assert clean.unseen() == []
     assert np.isfinite(clean.to_table()["residual_a" if what == "pairs" else "residual"].to_numpy()).all()
+
+
+def test_queries_of_a_corpus_of_which_nothing_is_left(cleaning, tmp_path):
+    """Rows of highlights keep the document's tokens alone."""
+    rows = [("\u200b", "coast"), ("storm", "coast"), ("\x00", "storm"), ("", "storm")]
+    with pytest.warns(UserWarning, match="is left of a text of row 0 and 1 further rows"):
+        corpus = explain_corpus(
+            cleaning, rows, tmp_path / "out", what="highlights", show_progress_bar=False, shard_size=3, **QUICK
+        )
+    assert corpus.unseen() == read_corpus(tmp_path / "out").unseen() == [0, 2]
+    assert corpus.failures()["row"].to_pylist() == [3]

@@ -5,16 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from xsbert.ranking import retrievers
+
 GUIDES = Path(__file__).parents[2] / "docs/guides"
 NEEDS = {
+    "Chroma": "chromadb",
     "FAISS": "faiss",
     "Haystack": "haystack",
     "LanceDB": "lancedb",
     "LangChain": "langchain_core",
     "LlamaIndex": "llama_index.core",
+    "Milvus": "milvus_lite",
     "Qdrant": "qdrant_client",
     "sentence-transformers": "sentence_transformers",
 }
+# Servers, whose code is read and not run; tests/ranking/test_stores.py has their answers.
+SERVERS = ["Elasticsearch", "OpenSearch", "Vespa", "Weaviate", "pgvector"]
 
 
 def blocks(text):
@@ -31,7 +37,7 @@ def tabs():
 
 def test_there_is_a_tab_for_each_library():
     _, found = tabs()
-    assert sorted(found) == sorted(NEEDS)
+    assert sorted(found) == sorted([*NEEDS, *SERVERS])
     assert "(retrievers.md)" in (GUIDES / "rankings.md").read_text(encoding="utf-8")
 
 
@@ -43,6 +49,16 @@ def test_a_tab_runs(library, capsys):
     (code,) = blocks(found[library])
     exec(compile(shared + code, library, "exec"), {})
     assert "refrigerators" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_tab_names_a_reader_and_a_metric(server):
+    shared, found = tabs()
+    (code,) = blocks(found[server])
+    compile(shared + code, server, "exec")
+    (name, metric) = re.findall(r"retrievers\.(\w+)\(.*metric=\"(.*?)\"", code)[0]
+    empty = {"root": {}} if server == "Vespa" else []
+    assert getattr(retrievers, name)(empty, text="text", metric=metric) == []
 
 
 @pytest.mark.slow

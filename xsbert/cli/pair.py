@@ -7,17 +7,19 @@ from collections.abc import Sequence
 
 from .._utils.version import __version__
 from .options import add_attribution, add_id, add_model, add_quoting, add_renamed, add_units, conflict, option, positive
+from .parser import Parser, nearest
 
 __all__ = ["parse"]
 
 FORMATS = ("auto", "csv", "tsv", "jsonl")
 
 EPILOG = """\
-A file of pairs is CSV, TSV or JSON lines, told by the ending of its name, else by its first line: JSON where that
-begins with {, and otherwise two texts with a tab between them. Columns of the names text_a and text_b, sentence1 and
-sentence2, query and document and the like are found by themselves, others are named by --columns; a first line with
-such names is a header. Each pair becomes one line of JSON, in the order of the file, with the number of its line and,
-from a column "id" or the one of --id, its id. A line that cannot be used is reported, and the rest goes on.
+A file of pairs is CSV, TSV, JSON lines or Parquet, told by the ending of its name, else by its first line: JSON where
+that begins with {, and otherwise two texts with a tab between them. Of a folder, the Parquet files are read. Columns of
+the names text_a and text_b, sentence1 and sentence2, query and document and the like are found by themselves, others
+are named by --columns; a first line with such names is a header. Each pair becomes one line of JSON, in the order of
+the file, with the number of its line (of Parquet, its row, from 0) and, from a column "id" or the one of --id, its id.
+A line that cannot be used is reported, and the rest goes on.
 
 Files are read as `xsbert corpus` and `xsbert rank` read them, in UTF-8, or in UTF-16 with a byte order mark. CSV is
 strict, as RFC 4180 defines it: a quote that is not closed or out of place, and a record with another number of fields
@@ -39,6 +41,7 @@ examples:
 # Options that are valid only with --pairs, and only with two texts.
 OF_PAIRS = ("format", "columns", "id", "header", "quoting", "output", "resume")
 OF_A_PAIR = ("html", "png", "json")
+COMMANDS = ("app", "cite", "corpus", "rank")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     Raises:
         SystemExit: with status 2 for invalid arguments, with 0 after ``--help`` and ``--version``.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="xsbert",
         description="Explain why an embedding model finds two texts similar.",
         epilog=EPILOG,
@@ -108,7 +111,9 @@ def _problem(options: argparse.Namespace) -> str | None:
     given = [name for name in (OF_A_PAIR if many else OF_PAIRS) if getattr(options, name) not in (None, False)]
     given += [f"no_{name}" for name in ("header", "quoting") if getattr(options, name) is False and not many]
     if not many and len(options.texts) != 2:
-        return f"give two texts or --pairs FILE, got {len(options.texts)} of 2 texts"
+        command = nearest(options.texts[0], COMMANDS) if options.texts else None
+        meant = f"; did you mean xsbert {command}?" if command is not None else ""
+        return f"give two texts or --pairs FILE, got {len(options.texts)} of 2 texts{meant}"
     if many and options.texts:
         return "give two texts or --pairs FILE, not both"
     if many and given:

@@ -1,16 +1,20 @@
-"""Pairs of texts in CSV, TSV and JSON lines, read as they arrive. Invalid lines do not stop the others."""
+"""Pairs of texts in CSV, TSV, JSON lines and Parquet, read as they arrive. Invalid lines do not stop the others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, time
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+from .._utils.table_files.parquet import parquet_rows
 from .._utils.table_files.records import BadRecord, Record, check_names, json_objects, json_problem, width_problem
 from .._utils.table_files.rows import check_quoting, peek, records_of
 from .._utils.unicode import half_surrogate
 
-__all__ = ["BadLine", "Columns", "Pair", "read_pairs", "spelled_id"]
+__all__ = ["BadLine", "Columns", "Pair", "parquet_pairs", "read_pairs", "spelled_id"]
 
 TEXT_PAIR: tuple[str, ...] = ("text_a", "text_b")
 # Default column names of text a and text b, case-insensitive.
@@ -36,10 +40,12 @@ class Pair:
     """Two texts and their position in a file."""
 
     line: int
-    """Number of the line in which the record begins, from 1."""
+    """Number of the line in which the record begins, from 1; of Parquet, the number of the row, from 0."""
     text_a: str
     text_b: str
     id: Any = None
+    unit: str = "line"
+    """``"line"``, or ``"row"`` of Parquet."""
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -53,6 +59,7 @@ class BadLine:
 
     line: int
     problem: str
+    unit: str = "line"
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,37 @@ def read_pairs(
         yield from _json_pairs(json_objects(lines, name), columns)
     else:
         yield from _table_pairs(records_of(lines, name, kind, quoting), name, columns, note)
+
+
+def parquet_pairs(path: str, columns: Columns) -> Generator[Pair | BadLine, None, None]:
+    """Reads the pairs of a Parquet file or of a folder of them, in batches of rows.
+
+    Args:
+        path: path of the file or folder.
+        columns: columns of the texts, by name.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        ValueError: a file lacks the columns, or is not a Parquet file, or is damaged.
+    """
+    names: dict[str, str] = {}
+
+    def choose(held: Sequence[str], name: str) -> list[str]:
+        found = _found(held, columns)
+        if found is None:
+            raise ValueError(f"{name}: {_missing(held, columns)}")
+        names.clear()
+        names.update(found)
+        return [*dict.fromkeys(found.values())]
+
+    for record in parquet_rows(Path(path), choose):
+        values = {name: _plain_id(record.content[column]) for name, column in names.items()}
+        yield replace(_pair(record.line, values), unit="row")
+
+
+def _plain_id(value: Any) -> Any:
+    """Returns dates and UUIDs as strings, as ids of documents have them, and other values unchanged."""
+    return value.isoformat() if isinstance(value, (date, time)) else str(value) if isinstance(value, UUID) else value
 
 
 def _table_pairs(

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from .options import add_attribution, add_id, add_model, add_quoting, add_renamed, add_units, conflict, positive
+from .parser import Parser
 
 __all__ = ["parse"]
 
@@ -24,7 +25,7 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the argument parser."""
-    found = argparse.ArgumentParser(
+    found = Parser(
         prog="xsbert rank",
         description="Rank the documents of a file by the model's own scores, and explain which words made them.",
         epilog=EPILOG,

@@ -39,7 +39,7 @@ class Results:
 
     def __init__(self, path: str, resume: bool) -> None:
         self._path = path
-        self._done: dict[int, tuple[str, str]] = {}
+        self._done: dict[tuple[str, int], tuple[str, str]] = {}
         self._last: dict[str, Any] | None = None
         size = 0
         if os.path.exists(path) and os.path.getsize(path):
@@ -59,12 +59,15 @@ class Results:
         Raises:
             ValueError: the result of its line has other texts.
         """
-        if pair.line not in self._done:
+        place = (pair.unit, pair.line)
+        if place not in self._done:
             return False
-        texts = self._done[pair.line]
+        texts = self._done[place]
         # The texts of results begin with the prompt.
         if not (texts[0].endswith(pair.text_a) and texts[1].endswith(pair.text_b)):
-            raise ValueError(f"--resume: {self._path} holds another pair for line {pair.line} than the file of pairs")
+            raise ValueError(
+                f"--resume: {self._path} holds another pair for {pair.unit} {pair.line} than the file of pairs"
+            )
         return True
 
     def add(self, content: dict[str, Any], line: str) -> None:
@@ -88,7 +91,8 @@ class Results:
                     break
                 try:
                     content = json.loads(line)
-                    self._done[content["line"]] = (content["text_a"], content["text_b"])
+                    unit = "row" if "row" in content else "line"
+                    self._done[unit, content[unit]] = (content["text_a"], content["text_b"])
                 except (ValueError, TypeError, KeyError) as error:
                     raise ValueError(
                         f"--resume: line {number} of {self._path} is not a result of --pairs, got {line[:60]!r}"

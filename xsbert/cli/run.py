@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from .._utils.table_files.parquet import is_parquet
+from .._utils.table_files.rows import check_quoting
 from ..attribution.attribution import Attribution
 from ..engine import SkippedWarning
 from ..models import XSTransformer
@@ -21,7 +23,7 @@ from .lines import Lines
 from .loading import load_model
 from .options import how_of, prompts_of
 from .output import print_account, record, to_json, write_files
-from .pairs import BadLine, Columns, Pair, read_pairs
+from .pairs import BadLine, Columns, Pair, parquet_pairs, read_pairs
 from .resume import Results
 
 __all__ = ["explain_file", "explain_pair"]
@@ -64,11 +66,13 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
     _check_file(options, name)
     n_bad, n_found, model = 0, 0, None
     with ExitStack() as stack:
-        lines = stack.enter_context(Lines(_standard_input() if options.pairs == "-" else options.pairs, name))
+        lines = stack.enter_context(_opened(options, name))
         results = Results(options.output, options.resume) if options.output else None
         if results is not None:
             stack.callback(results.close)
-        bar = tqdm(total=_n_lines(options.pairs), unit="line", disable=not _on_terminal(sys.stderr))
+        unit = "row" if isinstance(lines, Rows) else "line"
+        n_lines = None if unit == "row" else _n_lines(options.pairs)
+        bar = tqdm(total=n_lines, unit=unit, disable=not _on_terminal(sys.stderr))
         stack.enter_context(bar)
         found = _read(lines, name, options, lambda text: say(f"{name}: {text}"))
         for batch in _as_they_come(found, lines):
@@ -80,7 +84,7 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
             for outcome in _outcomes(model, new, options):
                 if isinstance(outcome, BadLine):
                     n_bad += 1
-                    say(f"error: {name}, line {outcome.line}: {outcome.problem}")
+                    say(f"error: {name}, {outcome.unit} {outcome.line}: {outcome.problem}")
                 else:
                     _deliver(*outcome, options, results, out)
             bar.update(lines.n_read - bar.n)
@@ -89,11 +93,49 @@ def explain_file(options: argparse.Namespace, say: Callable[[str], None]) -> int
     return n_bad
 
 
+class Rows:
+    """Pairs of a Parquet file or of a folder of them, with the interface of `Lines`. All rows are there at once."""
+
+    def __init__(self, path: str, columns: Columns) -> None:
+        self._found = parquet_pairs(path, columns)
+        self.n_read = 0
+        """Number of rows returned."""
+
+    def __enter__(self) -> Rows:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._found.close()
+
+    def __iter__(self) -> Iterator[Pair | BadLine]:
+        for entry in self._found:
+            self.n_read += 1
+            yield entry
+
+    def ready(self) -> bool:
+        """Whether a row is available without waiting."""
+        return True
+
+
+def _opened(options: argparse.Namespace, name: str) -> Lines | Rows:
+    if options.pairs != "-" and is_parquet(options.pairs) and os.path.exists(options.pairs):
+        check_quoting(options.quoting, "parquet")
+        if options.format not in (None, "auto"):
+            raise ValueError(f"--format {options.format} does not go with {options.pairs}, which is read as Parquet")
+        return Rows(options.pairs, _columns(options))
+    return Lines(_standard_input() if options.pairs == "-" else options.pairs, name)
+
+
+def _columns(options: argparse.Namespace) -> Columns:
+    return Columns(options.columns, options.id, options.header)
+
+
 def _read(
-    lines: Lines, name: str, options: argparse.Namespace, note: Callable[[str], None]
+    lines: Lines | Rows, name: str, options: argparse.Namespace, note: Callable[[str], None]
 ) -> Iterator[Pair | BadLine | None]:
-    columns = Columns(options.columns, options.id, options.header)
-    return read_pairs(lines, name, options.format or "auto", columns, note, options.quoting)
+    if isinstance(lines, Rows):
+        return iter(lines)
+    return read_pairs(lines, name, options.format or "auto", _columns(options), note, options.quoting)
 
 
 def _check_file(options: argparse.Namespace, name: str) -> None:
@@ -101,25 +143,20 @@ def _check_file(options: argparse.Namespace, name: str) -> None:
 
     Raises:
         ValueError: the file is malformed, or its format is not supported.
-        IsADirectoryError: the path is a folder.
     """
-    if options.pairs != "-" and os.path.isdir(options.pairs):
-        raise IsADirectoryError(
-            f"--pairs {options.pairs} is a folder: give a CSV, TSV or JSON-lines file; `xsbert corpus` reads folders "
-            "of Parquet files"
-        )
-    source = _standard_input() if options.pairs == "-" else options.pairs
-    if not stat.S_ISREG(os.stat(source).st_mode):
+    path = options.pairs
+    mode = os.stat(_standard_input() if path == "-" else path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         return
-    begin = os.lseek(source, 0, os.SEEK_CUR) if isinstance(source, int) else 0
-    with Lines(source, name) as lines:
+    begin = os.lseek(_standard_input(), 0, os.SEEK_CUR) if path == "-" else 0
+    with _opened(options, name) as lines:
         for _ in _read(lines, name, options, lambda text: None):
             pass
-    if isinstance(source, int):
-        os.lseek(source, begin, os.SEEK_SET)
+    if path == "-":
+        os.lseek(_standard_input(), begin, os.SEEK_SET)
 
 
-def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Iterator[list[Pair | BadLine]]:
+def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines | Rows) -> Iterator[list[Pair | BadLine]]:
     """Yields batches of the entries that have arrived, with at least one entry and a limited size."""
     size, ended = FIRST_BATCH, False
     fault: ValueError | None = None
@@ -169,7 +206,7 @@ def _explain_together(
     with _naming_lines(pairs) as problems:
         results = model.explain_pairs(texts, **how, errors="skip", show_progress_bar=False)
     for pair, result in zip(pairs, results, strict=True):
-        yield BadLine(pair.line, "; ".join(problems[pair.line])) if result is None else result
+        yield BadLine(pair.line, "; ".join(problems[pair.line]), pair.unit) if result is None else result
 
 
 @contextmanager
@@ -183,7 +220,7 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
         if found is None:
             show(message, category, *place)
             return
-        line, side = pairs[int(found[1])].line, "ab"[int(found[2])]
+        told, side = pairs[int(found[1])], "ab"[int(found[2])]
         if issubclass(category, SkippedWarning):
             named = PLACE.sub(f"text_{side}", str(message).removeprefix("left out: "))
             # A text gives one warning, which applies to all of its pairs.
@@ -191,7 +228,7 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
                 if pairs[int(found[1])].texts[int(found[2])] in pair.texts:
                     problems[pair.line].append(named)
         else:
-            show(PLACE.sub(f"line {line}, text_{side}", str(message)), category, *place)
+            show(PLACE.sub(f"{told.unit} {told.line}, text_{side}", str(message)), category, *place)
 
     with warnings.catch_warnings():
         # Another batch may give the same warning for the same position.
@@ -215,7 +252,7 @@ def _explain(
 def _deliver(
     pair: Pair, result: Attribution, options: argparse.Namespace, results: Results | None, out: TextIO | None
 ) -> None:
-    content: dict[str, Any] = {"line": pair.line}
+    content: dict[str, Any] = {pair.unit: pair.line}
     if pair.id is not None:
         content["id"] = pair.id
     content |= {"units": options.units, **record(result, options.top_k)}

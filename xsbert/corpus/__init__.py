@@ -12,12 +12,14 @@ except ImportError as error:
 from .aggregates import UnitsOfRow, aggregate
 from .columns import explain_columns
 from .explain import explain_corpus
+from .growth import Changes
 from .ray_data import ray_job
 from .reading import Corpus, read_corpus
 from .rows import attribution_of_row, factors_of_row, highlights_of_row
 from .task import Task
 
 __all__ = [
+    "Changes",
     "Corpus",
     "Task",
     "UnitsOfRow",

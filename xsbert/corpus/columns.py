@@ -15,11 +15,12 @@ from ..engine.position_limit import may_exceed_positions
 from ..engine.private_copy import private_model
 from ..factors.text_factors import TextFactors
 from ..models import XSTransformer
+from ..text.units import TEXT
 from .rows import factors_row, highlights_row, pairs_row
 from .schema import schema_of, table_of
 from .task import Task, quiet
 
-__all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_in"]
+__all__ = ["Failure", "Key", "explain_columns", "factors_or_failures", "keys_in", "queries_without_text"]
 
 Key = tuple[int, str]
 """A text, and the first column of the task with the same embedding settings."""
@@ -190,6 +191,23 @@ def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.
     if not all(embedding.any() for embedding in found):
         raise ValueError("the query's embedding is zero, as for a text without words in a shifted model")
     return found
+
+
+def queries_without_text(model: XSTransformer, table: pa.Table, task: Task) -> set[str]:
+    """Returns the queries of which the model sees only special tokens and the prompt, for highlights.
+
+    Args:
+        table: finished rows.
+    """
+    if task.what != "highlights":
+        return set()
+    explained = table.filter(table["reason"].is_null())
+    prompt, side = task.sides[0]
+    explainer = model.explainer()
+    resolved = explainer.prompt(prompt, None, side)
+    queries = explained[task.columns[0]].unique().to_pylist()
+    found = [explainer.tokenized(query, resolved, name="the query", warn=False) for query in queries]
+    return {query for query, each in zip(queries, found, strict=True) if TEXT not in each.roles}
 
 
 def _explained(row: Mapping[str, Any], task: Task, texts: Sequence[TextFactors | Failure]) -> dict[str, Any]:

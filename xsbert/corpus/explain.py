@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -12,11 +13,12 @@ from .._utils.table_files.advice import advise
 from .._utils.validation import check_keywords, keywords_of
 from ..models import XSTransformer
 from .folder import Folder, output_folder
-from .job import Job
+from .growth import Growth
+from .opening import Opening
 from .reading import Corpus, read_corpus, warn_of_unseen
 from .task import OPTIONS, Task
 
-__all__ = ["check_folder", "explain_corpus"]
+__all__ = ["check_folder", "explain_corpus", "finished_corpus"]
 
 
 @renamed_keywords(id_column="id", side="task")
@@ -40,9 +42,13 @@ def explain_corpus(
     tolerance: float | None = None,
     shard_size: int = 1000,
     resume: bool = True,
+    append: bool = False,
+    changed: str = "refuse",
+    removed: str = "refuse",
     memory_budget: float | None = None,
     lock_timeout: float = 0.0,
     show_progress_bar: bool | None = None,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
     **options: Any,
 ) -> Corpus:
     """Explain all rows of a source and write the results to a folder of Parquet shards.
@@ -78,10 +84,21 @@ def explain_corpus(
         tolerance: as for `XSTransformer.text_factors`.
         shard_size: largest number of rows of a shard. Shards are smaller if their factors would exceed the budget.
         resume: continue an existing job in the folder. False raises an error for such a folder.
+        append: add the new rows of the source to the rows of the folder. Rows are compared by id, so ``id`` is
+            needed; rows without an id are left out, with a warning. Existing shards are not written again. Unfinished
+            ones are finished first. `Corpus.changes` says what was new, changed and removed.
+        changed: what happens if a row of the source has other texts or kept columns than the row of the folder with the
+            same id. ``"refuse"`` raises an error that names the ids. ``"keep"`` leaves the row of the folder as it is.
+            ``"replace"`` adds the new row and retires the old one: it stays in its shard, and tables leave it out.
+        removed: what happens if rows of the folder are not in the source. ``"refuse"`` raises an error that names the
+            ids, ``"keep"`` leaves them, ``"drop"`` retires them.
         memory_budget: bytes for the computation besides the model: half for derivatives, a quarter for the factors
             of a shard, a quarter for factors that shards share. None lets the library choose.
         lock_timeout: seconds to wait for another job in the same folder.
         show_progress_bar: True or False; None shows a bar after two seconds.
+        on_event: called with a dictionary of JSON values for each event. ``event`` is ``"begun"``, ``"shard"`` for each
+            finished shard, with its numbers of rows and its seconds, ``"changes"`` with what
+            `Corpus.changes` has, and ``"finished"`` with the counts of `Corpus.counts`.
         **options: ``layer``, ``factor_tolerance``, ``n_steps``, ``rule``, ``reference``, ``reference_positions``,
             ``max_steps`` or ``derivative_dtype``, as for `XSTransformer.text_factors`.
 
@@ -91,17 +108,20 @@ def explain_corpus(
     Raises:
         TypeError, ValueError: an argument is of the wrong type or outside its allowed values; one of folder and source
             contains the other; the folder has a job with other settings, model, source or versions (the message names
-            the difference); or its manifest is damaged.
+            the difference); rows have changed or are gone that must not; or the manifest is damaged.
         FileExistsError: the folder has a job and ``resume`` is False, or it has other files.
         BlockingIOError: another job is running in the folder.
         OSError: a file cannot be read or written. Finished shards stay.
 
     Warns:
-        UserWarning: texts of some rows have only special tokens. The warning is issued once for all rows.
+        UserWarning: texts of some rows have only special tokens. The warning is issued once for all rows. Or rows are
+            added without an id, or with other versions of libraries than those before.
     """
     check_keywords(options, [*keywords_of(explain_corpus), *OPTIONS])
     folder = Folder(output_folder(output, source))
     check_memory_budget(memory_budget, None)
+    growth = Growth(append, changed, removed)
+    growth.check_ids(id)
     work = Task.of(
         model,
         what,
@@ -115,13 +135,24 @@ def explain_corpus(
         tolerance=tolerance,
         **options,
     )
-    check_folder(folder, resume)
+    check_folder(folder, resume or append)
+    tell = on_event or (lambda event: None)
     with folder.locked(lock_timeout):
-        check_folder(folder, resume)
+        check_folder(folder, resume or append)
         reading = {"columns": columns, "id_column": id, "keep": keep, "quoting": quoting}
-        job = Job.begin(model, source, folder, work, shard_size, memory_budget, reading)
-        job.run(model, show_progress_bar)
-    corpus = read_corpus(folder.path)
+        opening = Opening(model, source, folder, work, shard_size, memory_budget, reading, growth)
+        for job in opening.jobs():
+            job.run(model, show_progress_bar, tell)
+    corpus = finished_corpus(folder, opening)
+    if corpus.changes is not None:
+        tell({"event": "changes", **corpus.changes.to_json()})
+    tell({"event": "finished", **corpus.counts()})
+    return corpus
+
+
+def finished_corpus(folder: Folder, opening: Opening) -> Corpus:
+    """Returns the corpus of a finished job, and warns of rows with a text of only special tokens."""
+    corpus = replace(read_corpus(folder.path), changes=opening.changes)
     warn_of_unseen(corpus)
     return corpus
 

@@ -5,11 +5,13 @@
     .work/source.parquet       the rows to explain, one row group per shard
     .work/shared.parquet       texts that more than one shard needs, one row group per unit
     .work/shared-00000 …       factors of such a unit, until the job is finished
+    .work/source-00001.parquet, .work/shared-texts-00001.parquet, .work/shared-00001-00000 …
+                               the same of the first addition, the rows of a later call with ``append=True``
     .work/done/*.json          size, checksum and counts of each finished file
     .work/lock                 held while a job runs
 
 A file is written under a temporary name and renamed. It counts as finished if its record in ``done`` matches it. The
-manifest contains the checksums of both tables in ``.work``. The manifest and each record have their own checksum.
+manifest contains the checksums of the tables in ``.work``. The manifest and each record have their own checksum.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from .._utils.table_files.advice import advise
+from .segments import starts_of
 
 __all__ = ["FORMAT_VERSION", "Folder", "Record", "checksum_of", "output_folder"]
 
@@ -57,6 +60,8 @@ class Folder:
     """Paths and files of a job's folder."""
 
     path: Path
+    segment: int = 0
+    """The part of the job that the working files belong to: 0 for the first rows, then the number of an addition."""
 
     @property
     def work(self) -> Path:
@@ -71,12 +76,12 @@ class Folder:
     @property
     def source(self) -> Path:
         """Path of the rows to explain."""
-        return self.work / "source.parquet"
+        return self.work / (f"source-{self.segment:05d}.parquet" if self.segment else "source.parquet")
 
     @property
     def shared(self) -> Path:
         """Path of the texts that more than one shard needs."""
-        return self.work / "shared.parquet"
+        return self.work / (f"shared-texts-{self.segment:05d}.parquet" if self.segment else "shared.parquet")
 
     def part(self, number: int) -> Path:
         """Returns the path of a shard of results."""
@@ -84,7 +89,15 @@ class Folder:
 
     def unit(self, number: int) -> Path:
         """Returns the path of the factors of a unit of shared texts."""
-        return self.work / f"shared-{number:05d}.safetensors"
+        return self.work / f"{self._prefix}{number:05d}.safetensors"
+
+    def units(self) -> list[Path]:
+        """Returns the existing factors of units of shared texts of this segment."""
+        return sorted(self.work.glob(f"{self._prefix}{'[0-9]' * 5}.safetensors"))
+
+    @property
+    def _prefix(self) -> str:
+        return f"shared-{self.segment:05d}-" if self.segment else "shared-"
 
     @contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
@@ -120,7 +133,7 @@ class Folder:
         """Whether the folder has a job with all shards, unchanged since they were written."""
         manifest = self.read_manifest()
         return manifest is not None and all(
-            self.finished(self.part(number)) is not None for number in range(len(manifest["starts"]))
+            self.finished(self.part(number)) is not None for number in range(len(starts_of(manifest)))
         )
 
     def _sweep(self) -> None:
@@ -217,9 +230,13 @@ class Folder:
         return record if checksum_of(path) == record.checksum else None
 
     def write_manifest(self, content: dict[str, Any]) -> None:
-        """Writes the manifest, with sizes and checksums of both tables in ``.work`` and its own checksum."""
+        """Writes the manifest, with its own checksum, and those of this segment's tables in ``.work``."""
         tables = {path.name: _stamp(path) for path in (self.source, self.shared)}
-        self.write_json(self.manifest, _sealed({**content, "work": tables}))
+        self.write_sealed(content, tables)
+
+    def write_sealed(self, content: dict[str, Any], tables: dict[str, Any] | None = None) -> None:
+        """Writes the manifest with its own checksum, and further entries for tables in ``.work``."""
+        self.write_json(self.manifest, _sealed({**content, "work": {**content.get("work", {}), **(tables or {})}}))
 
     def is_recorded(self, path: Path, manifest: dict[str, Any]) -> bool:
         """Whether a table in ``.work`` matches the manifest. Manifests of xsbert 0.1.0 do not record the tables."""

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from .._utils.table_files.advice import advise
 from ..models import XSTransformer
 from .folder import Folder
 from .sharding import Source, columns_of
@@ -31,15 +32,27 @@ def source_identity(source: Source) -> dict[str, Any]:
     return {"fingerprint": source.fingerprint, "n_rows": source.n_rows}
 
 
-def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any], source: Source) -> None:
-    """Checks that a resumed job has the same settings, model, source and versions."""
-    now = {**identity, "source": source_identity(source)}
-    differences = [line for name, value in now.items() for line in differences_of(name, manifest.get(name), value)]
-    if differences:
-        raise ValueError(
-            f"the job in {folder.path} cannot be resumed, it was started with {'; '.join(differences)}. "
-            "Take another folder"
+def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any], source: Source | None) -> None:
+    """Checks that a resumed job has the same settings, model, source and versions.
+
+    Args:
+        manifest: the manifest of the job.
+        identity: the entries that must be the same.
+        source: the source of the rows; None if rows are added to those of the job.
+    """
+    now = identity if source is None else {**identity, "source": source_identity(source)}
+    found = {name: differences_of(name, manifest.get(name), value) for name, value in now.items()}
+    differences = [line for lines in found.values() for line in lines]
+    if not differences:
+        return
+    verb = "resumed" if source is not None else "appended to"
+    error = ValueError(f"the job in {folder.path} cannot be {verb}, it was started with {'; '.join(differences)}")
+    if [name for name, lines in found.items() if lines] == ["source"]:
+        raise advise(
+            error,
+            "take another folder; if the source has grown, {append} takes its new rows, by the ids of {id}",
         )
+    raise advise(error, "take another folder, or give the settings and the model that the job was begun with")
 
 
 def resolved(identity: dict[str, Any], model: XSTransformer) -> dict[str, Any]:

@@ -8,97 +8,52 @@ once. The content of a shard or a unit depends only on the rows, not on crashes,
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .._utils.checksummed_safetensors import library_versions
 from .._utils.progress import Progress
-from .._utils.validation import is_integer, plain_number
 from ..factors.files import load_factors, save_factors
 from ..factors.text_factors import TextFactors
 from ..models import XSTransformer
 from ..text.units import REST, TEXT
-from .columns import Key, explain_columns, factors_or_failures, keys_in
+from .columns import Key, explain_columns, factors_or_failures, keys_in, queries_without_text
 from .folder import FORMAT_VERSION, Folder
-from .identity import check_same, circumstances, differences_of, read_source, resolved, source_identity
-from .schema import names_of
+from .identity import differences_of, read_source
+from .segments import Segment
 from .sharding import Limits, Source, columns_of, cut_shared, cut_source, share
-from .sources import rows_of_source
-from .task import Task, model_identity
+from .task import Task
 
 __all__ = ["Job"]
 
 
 @dataclass
 class Job:
-    """A job with rows in shards. It can be pickled; it does not contain the model."""
+    """A job with the rows of one segment, in shards. It can be pickled; it does not contain the model."""
 
     folder: Folder
     task: Task
     starts: tuple[int, ...]
-    """First row of each shard."""
-    n_rows: int
+    """First row of each shard, in the whole corpus."""
+    end: int
+    """Row after the last one."""
     memory_budget: float | None
+    first_shard: int = 0
+    """Number of the first shard in the folder. Methods count the shards of the job from 0."""
     _shared: dict[Key, tuple[int, int]] | None = field(default=None, repr=False)
     _cache: OrderedDict[Key, TextFactors] = field(default_factory=OrderedDict, repr=False)
 
     @classmethod
-    def begin(
-        cls,
-        model: XSTransformer,
-        source: Any,
-        folder: Folder,
-        task: Task,
-        shard_size: int,
-        memory_budget: float | None,
-        reading: dict[str, Any],
-    ) -> Job:
-        """Splits a source into shards, or opens an existing job with the same content.
-
-        Raises:
-            ValueError: the folder has another job.
-        """
-        if not is_integer(shard_size):
-            raise TypeError(f"shard_size must be an integer, got {shard_size!r}")
-        if shard_size < 1:
-            raise ValueError(f"shard_size must be at least 1, got {shard_size}")
-        identity = {
-            "task": task.to_json(),
-            "model": model_identity(model),
-            "shard_size": plain_number(shard_size),
-            "versions": library_versions(),
-        }
-        tables = rows_of_source(source, task.columns, reserved=names_of(task), **reading)
-        manifest = folder.read_manifest()
-        if manifest is None:
-            limits = Limits(shard_size, share(memory_budget), model.max_seq_length)
-            found = cut_source(tables, folder, task, limits, accept=lambda source: None)
-            cut_shared(folder, task, limits)
-            manifest = {
-                "format_version": FORMAT_VERSION,
-                **identity,
-                "source": source_identity(found),
-                "columns": found.columns,
-                "starts": found.starts,
-                "model_name": model.label,
-                "first_run": circumstances(model, plain_number(memory_budget)),
-            }
-            folder.write_manifest(manifest)
-            return cls(folder, task, tuple(found.starts), found.n_rows, memory_budget)
-        job = cls(folder, task, tuple(manifest["starts"]), manifest["source"]["n_rows"], memory_budget)
-        before, now = resolved(manifest, model), resolved(identity, model)
-        if job.pending_shards():
-            # The budget of the first run keeps the borders of shards and units.
-            limits = Limits(shard_size, share(manifest["first_run"]["memory_budget"]), model.max_seq_length)
-            job.mend(tables, manifest, limits, lambda source: check_same(folder, before, now, source))
-        else:
-            check_same(folder, before, now, read_source(tables))
-        return job
+    def of(cls, folder: Folder, task: Task, segment: Segment, memory_budget: float | None) -> Job:
+        """Creates the job of one segment of a folder."""
+        place = replace(folder, segment=segment.number)
+        return cls(place, task, segment.starts, segment.end, memory_budget, segment.first_shard)
 
     def mend(
         self,
@@ -139,31 +94,62 @@ class Job:
                 # Units may differ now.
                 self.clean_up()
         if not all(sound.values()):
-            manifest = {name: value for name, value in manifest.items() if name != "work"}
             columns = columns_of(folder.read_group(folder.source, 0))
             folder.write_manifest({**manifest, "format_version": FORMAT_VERSION, "columns": columns})
 
-    def run(self, model: XSTransformer, show_progress_bar: bool | None) -> None:
-        """Runs all unfinished shards, one after the other."""
+    def run(
+        self,
+        model: XSTransformer,
+        show_progress_bar: bool | None,
+        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> None:
+        """Runs all unfinished shards, one after the other.
+
+        Args:
+            on_event: called with a description of the work, and of each finished shard.
+        """
         shards = self.pending_shards()
         units = self.pending_units(shards)
-        n_left = sum(self.n_rows_of(number) for number in shards)
+        n_left, n_rows = sum(self.n_rows_of(number) for number in shards), sum(map(self.n_rows_of, self._numbers))
+        on_event({"event": "begun", "rows": n_rows, "rows_left": n_left, "shards_left": len(shards)})
         shared = Progress(len(units), "texts of several shards", show=show_progress_bar, unit="unit", leave=True)
         with shared as progress:
             for number in units:
                 self.run_unit(model, number, show_progress_bar)
                 progress.update()
-        n_done = self.n_rows - n_left
-        rows = Progress(self.n_rows, "corpus", show=show_progress_bar, unit="row", initial=n_done, leave=True)
+        n_done = n_rows - n_left
+        rows = Progress(n_rows, "corpus", show=show_progress_bar, unit="row", initial=n_done, leave=True)
         with rows as progress:
             for number in shards:
-                self.run_shard(model, number, show_progress_bar)
+                start = monotonic()
+                counts = self.run_shard(model, number, show_progress_bar)
                 progress.update(self.n_rows_of(number))
+                n_done += self.n_rows_of(number)
+                numbers = {name: counts[name] for name in ("rows", "failed", "cut", "missed")}
+                path = self.part(number).name
+                on_event(
+                    {
+                        "event": "shard",
+                        "file": path,
+                        **numbers,
+                        "seconds": round(monotonic() - start, 3),
+                        "rows_done": n_done,
+                        "rows_total": n_rows,
+                    }
+                )
         self.clean_up()
 
     def pending_shards(self) -> list[int]:
         """Returns the unfinished shards."""
-        return [number for number in range(len(self.starts)) if self.folder.finished(self.folder.part(number)) is None]
+        return [number for number in self._numbers if self.folder.finished(self.part(number)) is None]
+
+    def part(self, number: int) -> Path:
+        """Returns the path of a shard."""
+        return self.folder.part(self.first_shard + number)
+
+    @property
+    def _numbers(self) -> range:
+        return range(len(self.starts))
 
     def pending_units(self, shards: Iterable[int]) -> list[int]:
         """Returns the unfinished units of shared texts that these shards need."""
@@ -194,13 +180,14 @@ class Job:
         rows = self._rows(number)
         known = self._known(keys_in(rows, self.task))
         table = explain_columns(model, rows, self.task, known, **self._limits(show_progress_bar))
-        path = self.folder.part(number)
+        path = self.part(number)
         self.folder.write_table(path, table)
-        return self.folder.finish(path, _counts(table, self.task)).counts
+        unseen = queries_without_text(model, table, self.task)
+        return self.folder.finish(path, _counts(table, self.task, unseen)).counts
 
     def clean_up(self) -> None:
         """Removes factors that no shard needs any more."""
-        for path in self.folder.work.glob("shared-*.safetensors"):
+        for path in self.folder.units():
             self.folder.remove(path)
 
     @property
@@ -217,7 +204,7 @@ class Job:
 
     def n_rows_of(self, number: int) -> int:
         """Returns the number of rows of a shard."""
-        ends = (*self.starts[1:], self.n_rows)
+        ends = (*self.starts[1:], self.end)
         return ends[number] - self.starts[number]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -264,8 +251,14 @@ class Job:
             held -= self._cache.popitem(last=False)[1].factors.nbytes
 
 
-def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
-    """Return the numbers of all, failed, cut and missed rows of a shard, and those with only special tokens."""
+def _counts(table: pa.Table, task: Task, queries_unseen: Collection[str]) -> dict[str, Any]:
+    """Return the numbers of all, failed, cut and missed rows of a shard, and those with only special tokens.
+
+    Args:
+        table: the rows.
+        task: what they hold.
+        queries_unseen: queries of only special tokens, of which rows of highlights have no tokens.
+    """
     suffixes = ("_a", "_b") if task.what == "pairs" else ("",)
     cut, missed = np.zeros(len(table), bool), np.zeros(len(table), bool)
     tolerance = dict(task.options).get("tolerance", None if "n_steps" in dict(task.options) else 0.01)
@@ -276,6 +269,9 @@ def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
     failed = len(table) - table["reason"].null_count
     counts = {"rows": len(table), "failed": failed, "cut": int(cut.sum()), "missed": int(missed.sum())}
     unseen = {place for suffix in suffixes for place in _without_text(table[f"roles{suffix}"])}
+    if queries_unseen:
+        queries = enumerate(table[task.columns[0]].to_pylist())
+        unseen |= {place for place, query in queries if query in queries_unseen}
     return {**counts, "unseen": [table["row"][place].as_py() for place in sorted(unseen)]}
 
 

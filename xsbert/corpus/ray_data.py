@@ -13,10 +13,12 @@ from .._utils.optional_imports import optional
 from .._utils.progress import Progress
 from .._utils.validation import check_keywords, keywords_of
 from ..models import XSTransformer
-from .explain import check_folder
+from .explain import check_folder, finished_corpus
 from .folder import Folder, output_folder
+from .growth import Growth
 from .job import Job
-from .reading import Corpus, read_corpus, warn_of_unseen
+from .opening import Opening
+from .reading import Corpus
 from .task import OPTIONS, Task
 
 __all__ = ["ray_job"]
@@ -55,6 +57,9 @@ def ray_job(
     what: str = "pairs",
     shard_size: int = 1000,
     resume: bool = True,
+    append: bool = False,
+    changed: str = "refuse",
+    removed: str = "refuse",
     memory_budget: float | None = None,
     lock_timeout: float = 0.0,
     show_progress_bar: bool | None = None,
@@ -72,8 +77,8 @@ def ray_job(
             does so by default.
         n_actors: number of actors, each with its own model.
         num_gpus, num_cpus: resources of one actor, also fractions.
-        source, output, columns, id, keep, quoting, what, shard_size, resume, lock_timeout: as for
-            `explain_corpus`.
+        source, output, columns, id, keep, quoting, what, shard_size, resume, append, changed, removed,
+            lock_timeout: as for `explain_corpus`.
         memory_budget: as for `explain_corpus`, for one actor.
         show_progress_bar: as for `explain_corpus`; the bar counts shards.
         options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``task``,
@@ -88,22 +93,22 @@ def ray_job(
     model = make()
     task = Task.of(model, what, **options)
     folder = Folder(output_folder(output, source).resolve())
-    check_folder(folder, resume)
+    growth = Growth(append, changed, removed)
+    growth.check_ids(id)
+    check_folder(folder, resume or append)
     actors = {"num_cpus": num_cpus, "num_gpus": num_gpus}
     with folder.locked(lock_timeout):
-        check_folder(folder, resume)
+        check_folder(folder, resume or append)
         reading = {"columns": columns, "id_column": id, "keep": keep, "quoting": quoting}
-        job = Job.begin(model, source, folder, task, shard_size, memory_budget, reading)
-        del model
-        shards = job.pending_shards()
-        for kind, numbers in (("unit", job.pending_units(shards)), ("shard", shards)):
-            with Progress(len(numbers), f"{kind}s", show=show_progress_bar, unit=kind, leave=True) as progress:
-                for n_done in _run(data, numbers, make, job, kind, n_actors, actors):
-                    progress.update(n_done)
-        job.clean_up()
-    corpus = read_corpus(folder.path)
-    warn_of_unseen(corpus)
-    return corpus
+        opening = Opening(model, source, folder, task, shard_size, memory_budget, reading, growth)
+        for job in opening.jobs():
+            shards = job.pending_shards()
+            for kind, numbers in (("unit", job.pending_units(shards)), ("shard", shards)):
+                with Progress(len(numbers), f"{kind}s", show=show_progress_bar, unit=kind, leave=True) as progress:
+                    for n_done in _run(data, numbers, make, job, kind, n_actors, actors):
+                        progress.update(n_done)
+            job.clean_up()
+    return finished_corpus(folder, opening)
 
 
 def _loader(load: Callable[[], XSTransformer] | str) -> Callable[[], XSTransformer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,9 @@ from .._utils.stacklevel import caller_level
 from ..attribution.attribution import Attribution
 from ..factors.text_factors import TextFactors
 from .folder import Folder, checksum_of
+from .growth import Changes
 from .rows import attribution_of_row, factors_of_row
+from .segments import n_rows_of, retired_of, starts_of
 from .task import Task
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus
         raise FileNotFoundError(f"{folder} is not a corpus: it has no {place.manifest.name}")
     try:
         task = Task.from_json(manifest["task"])
-        starts, n_rows = [*manifest["starts"]], manifest["source"]["n_rows"]
+        starts, n_rows = starts_of(manifest), n_rows_of(manifest)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the manifest {place.manifest} is damaged: {error!r}") from None
     there = [number for number in range(len(starts)) if place.part(number).exists()]
@@ -62,12 +64,15 @@ def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus
             f"{len(starts) - len(there)} of {len(starts)} shards are missing in {folder}: resume the job, or pass "
             "partial=True to read the shards that exist"
         )
-    return Corpus(place, task, manifest, tuple(starts), n_rows, tuple(there))
+    return Corpus(place, task, manifest, starts, n_rows, tuple(there))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Explanations in a folder. Rows are counted from 0, in the order of the source.
+    """Explanations in a folder. Rows are counted from 0, in the order of the source, and then those of each addition.
+
+    Rows that were replaced or dropped by an addition are retired. Tables, batches and aggregates leave them out; `row`
+    still returns them.
 
     The first read of a shard verifies its recorded size and checksum. Every read of a page verifies the checksum of the
     page. A damaged shard raises a ValueError that names it.
@@ -80,12 +85,20 @@ class Corpus:
     starts: tuple[int, ...]
     """First row of each shard."""
     n_rows: int
+    """Number of rows, retired ones included."""
     shards: tuple[int, ...]
     """Numbers of the existing shards."""
+    changes: Changes | None = field(default=None, repr=False, compare=False)
+    """How the source differed from the folder, if the corpus was returned by a call with ``append=True``."""
     _checked: set[int] = field(default_factory=set, repr=False, compare=False)
 
     def __len__(self) -> int:
-        return self.n_rows
+        return self.n_rows - len(self.retired)
+
+    @property
+    def retired(self) -> list[int]:
+        """Rows that later rows replaced, or that were dropped, in ascending order."""
+        return retired_of(self.manifest)
 
     def dataset(self) -> ds.Dataset:
         """Returns all rows as a `pyarrow.dataset.Dataset`, which reads selected columns and applies filters lazily.
@@ -95,7 +108,9 @@ class Corpus:
         """
         for number in self.shards:
             self._check(number)
-        return ds.dataset([str(self.folder.part(number)) for number in self.shards], format=CHECKED)
+        found = ds.dataset([str(self.folder.part(number)) for number in self.shards], format=CHECKED)
+        retired = _in_use(self.retired)
+        return found if retired is None else found.filter(retired)
 
     def batches(self, columns: Sequence[str] | None = None, batch_size: int = 1024) -> Iterator[pa.RecordBatch]:
         """Yields rows in order, in batches.
@@ -109,7 +124,10 @@ class Corpus:
         """
         for number in self.shards:
             with self._reading(number) as part:
-                yield from part.to_batches(columns=None if columns is None else [*columns], batch_size=batch_size)
+                names = None if columns is None else [*columns]
+                for batch in part.to_batches(columns=names, filter=self._filter(number), batch_size=batch_size):
+                    if len(batch):
+                        yield batch
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns all rows as a table in memory, with all or some columns.
@@ -120,7 +138,8 @@ class Corpus:
         tables = []
         for number in self.shards:
             with self._reading(number) as part:
-                tables.append(part.to_table(columns=None if columns is None else [*columns]))
+                names = None if columns is None else [*columns]
+                tables.append(part.to_table(columns=names, filter=self._filter(number)))
         return pa.concat_tables(tables) if tables else self.dataset().to_table()
 
     def to_dataframe(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -128,7 +147,7 @@ class Corpus:
         return self.to_table(columns).to_pandas()
 
     def row(self, row: int) -> dict[str, Any]:
-        """Returns one row, by column name.
+        """Returns one row, by column name. Retired rows are returned, too.
 
         Raises:
             IndexError: the index is out of range.
@@ -176,22 +195,33 @@ class Corpus:
         return dataset.to_table(columns=names, filter=pc.field("reason").is_valid())
 
     def counts(self) -> dict[str, int]:
-        """Numbers of all ``rows``, of ``failed`` rows, and of rows with a ``cut`` text or a ``missed`` tolerance."""
+        """Numbers of all ``rows``, of ``failed`` rows, and of rows with a ``cut`` text or a ``missed`` tolerance.
+
+        Rows that are retired count in all of these. If there are any, ``retired`` is their number.
+        """
         records = [self.folder.record(self.folder.part(number)) for number in self.shards]
-        return {name: sum(record.counts[name] for record in records if record is not None) for name in COUNTS}
+        counts = {name: sum(record.counts[name] for record in records if record is not None) for name in COUNTS}
+        return {**counts, "retired": len(self.retired)} if self.retired else counts
 
     def unseen(self) -> list[int]:
         """Returns the indices of rows with a text that consists only of special tokens and the prompt.
 
-        For highlights, only documents count. Shards of version 0.1.0 do not record these rows.
+        Shards of version 0.1.0 do not record these rows.
         """
         records = [self.folder.record(self.folder.part(number)) for number in self.shards]
-        return sorted(row for record in records if record is not None for row in record.counts.get("unseen", []))
+        found = {row for record in records if record is not None for row in record.counts.get("unseen", [])}
+        return sorted(found - {*self.retired})
 
     def damaged(self) -> list[Path]:
         """Returns the shards that differ from their record. Resuming the job computes them again."""
         parts = [self.folder.part(number) for number in self.shards]
         return [part for part in parts if self.folder.finished(part) is None]
+
+    def _filter(self, number: int) -> pc.Expression | None:
+        """Returns the expression that leaves out the retired rows of a shard; None if it has none."""
+        ends = (*self.starts[1:], self.n_rows)
+        retired = self.retired
+        return _in_use(retired[bisect_left(retired, self.starts[number]) : bisect_left(retired, ends[number])])
 
     @contextmanager
     def _reading(self, number: int) -> Iterator[ds.Dataset]:
@@ -226,6 +256,7 @@ class Corpus:
             f"{self.task.what} of {counts['rows']} of {self.n_rows} rows in {len(self.shards)} of {len(self.starts)} "
             f"shards; {counts['failed']} could not be explained, {counts['cut']} have texts that the model's limit "
             f"cut, {counts['missed']} miss the tolerance"
+            + (f"; {counts['retired']} rows are retired" if "retired" in counts else "")
         )
 
 
@@ -239,6 +270,10 @@ def warn_of_unseen(corpus: Corpus) -> None:
             "characters, or the length limit cuts it off, so the explanation covers only what the model read",
             stacklevel=caller_level(),
         )
+
+
+def _in_use(retired: Sequence[int]) -> pc.Expression | None:
+    return None if not retired else ~pc.field("row").isin(retired)
 
 
 def _damaged(path: Path, why: str) -> str:

@@ -57,7 +57,7 @@ def share(memory_budget: float | None) -> float:
 
 
 def cut_source(
-    tables: Iterable[pa.Table], folder: Folder, task: Task, limits: Limits, accept: Callable[[Source], None]
+    tables: Iterable[pa.Table], folder: Folder, task: Task, limits: Limits, accept: Callable[[Source], object]
 ) -> Source:
     """Write the source with one row group for each shard.
 

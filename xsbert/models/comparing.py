@@ -174,6 +174,8 @@ class ComparingModel(ExplainingModel):
         top_k: int | None = None,
         detail: str = "highlights",
         units: str = "words",
+        text_column: str | None = None,
+        id: str | None = None,
         similarity: str | None = None,
         prompt: Sides = None,
         prompt_name: Sides = None,
@@ -192,7 +194,9 @@ class ComparingModel(ExplainingModel):
         Args:
             query: S tokens.
             documents: at least one; strings, or the results of a retriever (see `xsbert.ranking.retrievers`). Data
-                frames, tables and rows need a column ``"text"`` and may have an ``"id"`` for `Hit.id`, in any case.
+                frames, tables and rows have columns of texts and ids.
+            text_column: name of the column of texts; None takes ``"text"``.
+            id: name of the column for `Hit.id`; None takes ``"id"``, in any case, if there is one.
             top_k: number of best documents to explain and return; None returns all.
             detail: ``"highlights"`` for the contributions of the units of documents and query; ``"pairs"`` also for
                 their pairs, by the cheaper direction for each document.
@@ -221,8 +225,8 @@ class ComparingModel(ExplainingModel):
 
         Warns:
             UserWarning: the query is truncated; documents are truncated (once for all of them); given embeddings
-                score far from the model's own; or scores of `retrieval.from_semantic_search` or
-                `retrieval.from_faiss` differ from the model's own by more than rounding.
+                score far from the model's own; or scores of a retriever whose measure is known differ from the
+                model's own by more than rounding or a compressed index.
             ShiftWarning: once, at the first hit with a score that an added shift changes by more than 0.05.
 
         >>> ranking = model.explain_ranking("weather", ["Stock prices fell.", "A cold day."], layer=5)
@@ -240,6 +244,8 @@ class ComparingModel(ExplainingModel):
             similarity=resolved_similarity(similarity, self.similarity_fn_name),
             prompts=sides_of(explainer, prompt, prompt_name, ("query", "document")),
             request=request,
+            text_column=text_column,
+            id_column=id,
             document_embeddings=document_embeddings,
         )
         warn_of_shifted_ranking(ranking)

@@ -58,9 +58,11 @@ def explained_ranking(
     prompts: tuple[Prompt, Prompt],
     request: Request,
     document_embeddings: Any = None,
+    text_column: str | None = None,
+    id_column: str | None = None,
 ) -> Ranking:
     """Rank documents by the model's own scores and explain the best of them. See `XSTransformer.explain_ranking`."""
-    found = retrieved(documents)
+    found = retrieved(documents, text_column, id_column)
     if document_embeddings is not None and request.passages is not None:
         raise ValueError("pass document_embeddings or passages, not both: each passage gets its own embedding")
     asked = explainer.tokenized(query, prompts[0], name="query")

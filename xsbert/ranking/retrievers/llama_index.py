@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._utils.optional_imports import optional
+from ..._utils.optional_imports import optional
 
 __all__ = ["llama_index_postprocessor"]
 
