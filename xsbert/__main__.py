@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from ._utils.citation import cite
 from ._utils.table_files.advice import option_message
 from .cli import corpus, rank
 from .cli.pair import parse
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else [*argv]
     if arguments[:1] == ["corpus"]:
         return corpus.main(arguments[1:])
+    if arguments == ["cite"]:
+        print(cite())
+        return 0
     ranks = arguments[:1] == ["rank"]
     options = rank.parse(arguments[1:]) if ranks else parse(arguments)
     try:

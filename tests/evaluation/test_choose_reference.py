@@ -90,7 +90,7 @@ def test_it_prints_as_a_table(tiny):
     assert title == f"cosine similarity on {choice.n_pairs} pairs, shifted against unshifted"
     assert len({len(line) for line in lines}) == 1
     assert lines[1].split() == ["<mask>", f"{choice.best.rank_agreement:.4f}", f"{choice.best.mean_change:.4f}"]
-    assert "<td>&lt;mask&gt;</td>" in choice._repr_html_()
+    assert "<td>&lt;mask></td>" in choice._repr_html_()
 
 
 @pytest.mark.parametrize(

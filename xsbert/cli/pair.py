@@ -32,6 +32,7 @@ examples:
   xsbert -- rank "another text"                             (the text “rank”, not the command)
   xsbert rank --help                                        (documents for a query)
   xsbert corpus --help                                      (tables of texts, resumable)
+  xsbert cite                                               (BibTeX entries)
 """
 
 # Options that are valid only with --pairs, and only with two texts.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from ..view.tables import html_table, text_table
 
 __all__ = ["ReferenceChoice", "ReferenceChoiceRow", "ShiftCost", "ShiftCostRow"]
 
@@ -51,10 +50,10 @@ class ShiftCost:
         return cells
 
     def __str__(self) -> str:
-        return text_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
+        return _text_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
 
     def _repr_html_(self) -> str:
-        return html_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
+        return _html_table(f"{self.similarity} similarity on {self.n_pairs} pairs", self._cells())
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,26 @@ class ReferenceChoice:
         return [("reference", "rank agreement", "mean change"), *rows]
 
     def __str__(self) -> str:
-        return text_table(self._title, self._cells())
+        return _text_table(self._title, self._cells())
 
     def _repr_html_(self) -> str:
-        return html_table(self._title, self._cells())
+        return _html_table(self._title, self._cells())
+
+
+def _text_table(title: str, cells: Sequence[Sequence[str]]) -> str:
+    """Formats rows of cells. The first row is the header; all columns except the first are right-aligned."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+    return "\n".join([title, *lines])
+
+
+def _html_table(title: str, cells: Sequence[Sequence[str]]) -> str:
+    def line(row: Sequence[str], tag: str) -> str:
+        escaped = (cell.replace("&", "&amp;").replace("<", "&lt;") for cell in row)
+        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in escaped) + "</tr>"
+
+    head, *body = cells
+    return f"<table><caption>{title}</caption>{line(head, 'th')}{''.join(line(row, 'td') for row in body)}</table>"

@@ -120,10 +120,10 @@ class Hit:
 
     @property
     def factor_error(self) -> float | None:
-        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V; see
-        `xsbert.integrated_jacobian.error_estimates`.
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V.
 
-        Along the query's direction alone it relies on few numbers and is wide (docs/guides/rankings.md).
+        See `xsbert.integrated_jacobian.error_estimates`. Along the query's direction
+        alone it relies on few numbers and is wide (docs/guides/rankings.md).
         """
         self._require_explained()
         errors = [passage.side.factor_error for passage in self.passages]
@@ -160,7 +160,7 @@ class Hit:
         """Return the attribution of one of the passages that determine the score."""
         side = self.passages[place].side
         if isinstance(side, ProjectedFactors):
-            raise ValueError('pairs of words were not asked for: explain the ranking with detail="pairs"')
+            raise ValueError('pairs of words were not computed: explain the ranking with detail="pairs"')
         units = "tokens" if self.units == "tokens" else "words"
         query = self.query_factors.in_units(units)
         return Attribution.of(query, side.in_units(self.units), self.similarity)
@@ -212,7 +212,7 @@ class Hit:
         words = self.over("words").document
         sentences = sorted(highlights_of(words, "sentences"), key=lambda each: each.start)
         if not 0 <= sentence < len(sentences):
-            raise IndexError(f"the model saw {len(sentences)} sentences, there is none with the place {sentence}")
+            raise IndexError(f"the model saw {len(sentences)} sentences, got sentence {sentence}")
         chosen = sentences[sentence]
         spans = words.spans or ()
         kept = [

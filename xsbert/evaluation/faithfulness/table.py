@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._utils.validation import check_one_of, finite_or_none
-from ...view.tables import html_table, text_table
 from .rows import FaithfulnessRow, find_row
 
 if TYPE_CHECKING:
@@ -253,10 +253,23 @@ class Faithfulness:
         return estimates(intervals, single, f"{metric} ({self.n_pairs} pairs, {self.units})", "operator")
 
     def __str__(self) -> str:
-        return text_table(self._title(), self._cells(), [*self._agreement_lines(), self.sentence])
+        cells = self._cells()
+        widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if not place else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in cells
+        ]
+        return "\n".join([self._title(), *lines, *self._agreement_lines(), self.sentence])
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), self._cells(), [*self._agreement_lines(), self.sentence])
+        head, *rows = self._cells()
+        marked = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        notes = "".join(f"<p>{escape(line)}</p>" for line in [*self._agreement_lines(), self.sentence])
+        return f"<table><caption>{escape(self._title())}</caption><tr>{marked}</tr>{body}</table>{notes}"
 
     def _title(self) -> str:
         what = f"{self.model}, {self.n_pairs} pairs, {self.units}, {self.similarity}"

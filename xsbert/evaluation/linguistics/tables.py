@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,6 @@ from ..._utils.sequences import as_entries
 from ..._utils.validation import check_one_of, checked_real, finite_or_none
 from ...attribution.pair_result import PairResult
 from ...text.units import TEXT
-from ...view.tables import html_table, text_table
 from .labels import Labeller, unit_labels
 
 __all__ = ["CONTENT", "Table", "contributions", "cumulative_share", "kept_by_label", "kept_correlation", "lexical_bias"]
@@ -48,13 +48,19 @@ class Table:
         return {"title": self.title, "rows": [dict(zip(self.columns, row, strict=True)) for row in rows]}
 
     def __str__(self) -> str:
-        return text_table(self.title, self._cells(), self.notes)
+        cells = [self.columns, *([_shown(each) for each in row] for row in self.rows)]
+        widths = [max(len(row[place]) for row in cells) for place in range(len(self.columns))]
+        lines = [
+            "  ".join(f"{cell:<{width}}" if not at else f"{cell:>{width}}" for at, (cell, width) in enumerate(pairs))
+            for pairs in (list(zip(row, widths, strict=True)) for row in cells)
+        ]
+        return "\n".join([self.title, *lines, *self.notes])
 
     def _repr_html_(self) -> str:
-        return html_table(self.title, self._cells(), self.notes)
-
-    def _cells(self) -> list[Sequence[str]]:
-        return [self.columns, *([_shown(each) for each in row] for row in self.rows)]
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
+        rows = ("<tr>" + "".join(f"<td>{escape(_shown(each))}</td>" for each in row) + "</tr>" for row in self.rows)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table><caption>{escape(self.title)}</caption><tr>{head}</tr>{''.join(rows)}</table>{notes}"
 
 
 def _shown(value: Any) -> str:

@@ -111,7 +111,7 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     if is_causal or enable_gqa:
-        raise ValueError("BiLRP knows bidirectional attention with as many keys as queries alone")
+        raise ValueError("BiLRP supports only bidirectional attention with as many keys as queries")
     query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
     return attention_probabilities(query, key, attn_mask).detach() @ value
 
