@@ -178,13 +178,8 @@ class Explainer:
         """Compute the factors of texts, each distinct text once.
 
         Args:
-            texts: one or more texts: a list, or a column of pandas, numpy, Arrow, polars or datasets, read by
-                position. A table, a dictionary, a set or a single string raises a TypeError.
-            units: ``"tokens"``, ``"words"`` or ``"sentences"``. The factor of a word or sentence is the sum of its
-                tokens' factors, and takes one pass per unit and node.
-            prompt, prompt_name: prepended to each text, as in `encode`.
-            task: ``"query"`` or ``"document"`` embeds as `encode_query` or `encode_document` does.
-            errors: ``"raise"``, or ``"skip"`` to warn of a text that cannot be explained and return None for it.
+            texts, units, prompt, prompt_name, task, errors: as for `XSTransformer.text_factors`. Texts may be tokenized
+                already.
 
         Returns:
             one `TextFactors` for each text, in order.

@@ -113,11 +113,22 @@ class MethodAttribution(PairResult):
         )
 
     def in_units(self, units: str) -> Self:
-        """Returns the same result in ``"tokens"``, ``"words"`` or ``"sentences"``, if it is in tokens."""
+        """Returns the same result, which is in tokens, in ``"tokens"``, ``"words"`` or ``"sentences"``.
+
+        >>> from xsbert.evaluation.methods import explain_with
+        >>> (match,) = explain_with("lexical", model, [("We unpacked.", "Unpacked")], units="tokens")
+        >>> match.in_units("sentences").a.tokens
+        ('[CLS]', 'We unpacked.', '[SEP]')
+        """
         return self if units == "tokens" else self.over(units, units)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes the result to one safetensors file, as `Attribution.save`."""
+        """Writes the result to one safetensors file, as `Attribution.save`.
+
+        >>> from xsbert.evaluation.methods import explain_with
+        >>> (match,) = explain_with("lexical", model, [("A cold day.", "Cold days")])
+        >>> match.save(folder / "match.safetensors")
+        """
         save_result(self.stored(), path)
 
     def stored(self) -> Stored:
@@ -133,6 +144,12 @@ class MethodAttribution(PairResult):
         Raises:
             OSError: the file does not exist or cannot be read.
             ValueError: the file is damaged, is not the saved result of a method, or has a newer format.
+
+        >>> from xsbert.evaluation.methods import explain_with
+        >>> (match,) = explain_with("lexical", model, [("A cold day.", "Cold days")])
+        >>> match.save(folder / "match.safetensors")
+        >>> xsbert.MethodAttribution.load(folder / "match.safetensors").method
+        'lexical'
         """
         with reading(path, "saved result"):
             return cls.of_fields(read_result(path, cls.__name__, of_method=True))
