@@ -25,5 +25,6 @@ def save(fig: Any, path: str | PathLike[str], dpi: float | None) -> None:
     known = fig.canvas.get_supported_filetypes()
     if kind not in known:
         raise ValueError(f"path must end in one of .{', .'.join(sorted(known))}, got {fspath(path)!r}")
-    with matplotlib.rc_context({**FONTS, **SALT}):
+    settings: Any = {**FONTS, **SALT}
+    with matplotlib.rc_context(settings):
         fig.savefig(path, dpi="figure" if dpi is None else dpi, metadata=DATES.get(kind))
