@@ -14,7 +14,7 @@ __all__ = ["save"]
 # TrueType. Type 3 fonts, matplotlib's default, are refused by many publishers.
 FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.bbox": None}
 # A date makes a file differ from the same one of yesterday.
-DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
 SALT = {"svg.hashsalt": "xsbert"}
 
 
