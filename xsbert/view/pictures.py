@@ -93,6 +93,8 @@ def heatmap(
     Warns:
         UserWarning: No installed font has some of the characters, or labels reach outside a figure without a layout
             engine.
+
+    >>> fig, ax = out.plot_heatmap(figsize=3.1, fontsize=8)
     """
     from .plot import draw_heatmap
 
@@ -130,6 +132,8 @@ def bipartite(
 
     Warns:
         UserWarning: As for `heatmap`.
+
+    >>> fig, ax = out.plot_bipartite(k=5)
     """
     from .plot import draw_bipartite
 
@@ -171,6 +175,8 @@ def highlight(
 
     Warns:
         UserWarning: As for `heatmap`.
+
+    >>> fig, ax = out.plot_highlight(figsize=6.3)
     """
     from .plot import draw_highlight
 
@@ -201,6 +207,8 @@ def waterfall(
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: As for `heatmap`.
+
+    >>> fig, ax = out.plot_waterfall()
     """
     from .plot import draw_waterfall
 
