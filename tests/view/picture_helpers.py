@@ -117,7 +117,20 @@ def inside(fig, ax, artists):
 
 
 def all_texts(fig):
-    return [text for text in fig.findobj(plt.Text) if text.get_visible() and text.get_text()]
+    """The texts that are drawn. Ticks beyond the limits of an axis, and texts of axes that are off, are not."""
+    fig.canvas.draw()
+    left_out = set()
+    for ax in fig.findobj(plt.Axes):
+        for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            beyond = [tick for tick in ticks if not ax.axison or not min(limits) <= tick.get_loc() <= max(limits)]
+            left_out |= {label for tick in beyond for label in (tick.label1, tick.label2)}
+            left_out |= set() if ax.axison else {axis.label}
+    return [
+        text
+        for text in fig.findobj(plt.Text)
+        if text.get_visible() and text.get_text().strip() and text not in left_out
+    ]
 
 
 def read(label):

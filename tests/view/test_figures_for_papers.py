@@ -17,6 +17,7 @@ from xsbert.view.pictures import contrast
 from .picture_helpers import all_texts, inside, meshes, random_result, result_of
 
 COLUMN, PAGE = 3.1, 6.3
+SLOW = pytest.mark.slow
 
 
 def two_references(n_rows=7, n_columns=9):
@@ -41,25 +42,13 @@ EVERY = {
     "convergence": lambda **options: convergence({"midpoint": [(2**n, 0.1**n) for n in range(1, 8)]}, **options),
     "estimates": lambda **options: estimates(ESTIMATES, MARKS, "pearson (60 pairs, words)", "operator", **options),
 }
+TOO_SMALL = ["heatmap", "bipartite", "highlight", "difference", "convergence"]
 MATRICES = ["heatmap", "panels", "layers", "difference", "contrast"]
-
-
-def drawn_texts(fig):
-    """The texts that are drawn. Ticks beyond the limits of an axis, and texts of axes that are off, are not."""
-    fig.canvas.draw()
-    left_out = set()
-    for ax in fig.findobj(plt.Axes):
-        for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-            beyond = [tick for tick in ticks if not ax.axison or not min(limits) <= tick.get_loc() <= max(limits)]
-            left_out |= {label for tick in beyond for label in (tick.label1, tick.label2)}
-            left_out |= set() if ax.axison else {axis.label}
-    return [text for text in all_texts(fig) if text not in left_out and text.get_text().strip()]
 
 
 def overlaps(fig):
     """Pairs of texts whose boxes share more than the rounding of a renderer."""
-    texts = list(set(drawn_texts(fig)))
+    texts = list(set(all_texts(fig)))
     boxes = np.array([text.get_window_extent().extents for text in texts])
     found = []
     for place, box in enumerate(boxes):
@@ -70,14 +59,18 @@ def overlaps(fig):
     return found
 
 
-@pytest.mark.parametrize("options", [{"figsize": COLUMN, "fontsize": 8}, {"figsize": PAGE}, {}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"figsize": COLUMN, "fontsize": 8}, pytest.param({"figsize": PAGE}, marks=SLOW), pytest.param({}, marks=SLOW)],
+    ids=str,
+)
 @pytest.mark.parametrize("draw", EVERY.values(), ids=EVERY)
 def test_texts_neither_overlap_nor_are_cut(draw, options):
     fig, ax = draw(**options)
     if "figsize" in options:
         assert fig.get_figwidth() == options["figsize"]
     assert overlaps(fig) == []
-    assert inside(fig, ax, drawn_texts(fig))
+    assert inside(fig, ax, all_texts(fig))
 
 
 def test_overlaps_would_be_noticed():
@@ -89,17 +82,18 @@ def test_overlaps_would_be_noticed():
     assert overlaps(fig) == [("over it", label.get_text())] or overlaps(fig) == [(label.get_text(), "over it")]
 
 
+@SLOW
 @pytest.mark.parametrize("draw", EVERY.values(), ids=EVERY)
 def test_font_sizes_are_those_asked_for_or_those_of_the_style(draw):
     def largest(fig):
-        return max(text.get_fontsize() for text in drawn_texts(fig))
+        return max(text.get_fontsize() for text in all_texts(fig))
 
     assert largest(draw(fontsize=7)[0]) <= 1.2 * 7 + 1e-9
     with plt.rc_context({"font.size": 6}):
         assert largest(draw()[0]) <= 1.2 * 6 + 1e-9
     with plt.rc_context({"axes.labelsize": 5, "font.family": "serif"}):
         fig, _ = draw()
-        texts = drawn_texts(fig)
+        texts = all_texts(fig)
         assert all("serif" in text.get_fontfamily() for text in texts)
 
 
@@ -113,7 +107,7 @@ def test_sizes_of_the_style_are_honoured():
         assert fig.axes[-1].get_yticklabels()[0].get_fontsize() == 5
 
 
-@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.parametrize("name", ["heatmap", *(pytest.param(n, marks=SLOW) for n in MATRICES[1:])])
 @pytest.mark.parametrize("ending", ["pdf", "svg"])
 def test_cells_are_vectors_and_fonts_are_type_42(name, ending, tmp_path):
     before = dict(mpl.rcParams)
@@ -155,7 +149,13 @@ def test_a_saved_figure_has_its_own_size(tmp_path):
         save_figure((fig, 3), tmp_path / "a.pdf")
 
 
-@pytest.mark.parametrize("name", ["heatmap", "bipartite", "highlight", "waterfall", "difference", "convergence"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "waterfall",
+        *(pytest.param(n, marks=SLOW) for n in ("heatmap", "bipartite", "highlight", "difference", "convergence")),
+    ],
+)
 def test_axes_that_are_too_small_are_refused_with_a_size_that_would_do(name):
     for kind in ("figsize", "ax"):
         size = (1.2, 0.9)
@@ -166,7 +166,7 @@ def test_axes_that_are_too_small_are_refused_with_a_size_that_would_do(name):
                 options = {"ax": ax}
             if attempt:
                 fig, ax = EVERY[name](**options)
-                assert inside(fig, ax, drawn_texts(fig))
+                assert inside(fig, ax, all_texts(fig))
                 break
             n_figures = len(plt.get_fignums())
             with pytest.raises(ValueError, match=rf"{kind} is too small .* is 1\.2 × 0\.9 in; "):
@@ -193,6 +193,7 @@ def test_labels_outside_a_figure_without_layout_are_named():
         heatmap(random_result(5, 5), ax=ax, title=False)
 
 
+@SLOW
 @pytest.mark.parametrize("name", MATRICES)
 def test_colour_bars_can_be_left_out_or_moved(name):
     results = len(np.atleast_1d(EVERY[name]()[1]))

@@ -13,6 +13,7 @@ from .._utils.atomic_files import write, write_text
 from ..attribution.attribution import Attribution
 from ..text.display import display_tokens
 from ..view.effects import top_pairs
+from ..view.pictures import heatmap
 from ..view.summary import summarize
 from ..view.terminal import matrix_lines, printable
 
@@ -65,8 +66,6 @@ def _picture(result: Attribution) -> bytes:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from ..view.plot import heatmap
-
     buffer = BytesIO()
     heatmap(result)[0].savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

@@ -57,6 +57,11 @@ def load_attributions(path: str | PathLike[str]) -> list[Attribution | MethodAtt
     Raises:
         OSError: The file does not exist or cannot be read.
         ValueError: The file is damaged, holds something else, or has a newer format.
+
+    >>> from xsbert import load_attributions, save_attributions
+    >>> save_attributions([out], folder / "one.safetensors")
+    >>> load_attributions(folder / "one.safetensors")[0].score == out.score
+    True
     """
     with reading(path, "file of results"):
         found = read_results(path, Attribution.__name__, MethodAttribution.__name__)

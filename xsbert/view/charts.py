@@ -40,9 +40,9 @@ def convergence(
         TypeError: An argument has the wrong type.
         ValueError: There is nothing to draw, or a number is out of range.
     """
-    from . import plot
+    from .plot import draw_convergence
 
-    return plot.draw_convergence(errors, slope, Frame(title or False, True, figsize, fontsize, ax))
+    return draw_convergence(errors, slope, Frame(title or False, True, figsize, fontsize, ax))
 
 
 def estimates(
@@ -72,9 +72,9 @@ def estimates(
         TypeError: An argument has the wrong type.
         ValueError: As for `heatmap`.
     """
-    from . import plot
+    from .plot import draw_estimates
 
-    return plot.draw_estimates(intervals, marks, axis, marked, Frame(title or False, True, figsize, fontsize, ax))
+    return draw_estimates(intervals, marks, axis, marked, Frame(title or False, True, figsize, fontsize, ax))
 
 
 def save_figure(fig: Figure, path: str | PathLike[str], *, dpi: float | None = None) -> None:
@@ -94,6 +94,6 @@ def save_figure(fig: Figure, path: str | PathLike[str], *, dpi: float | None = N
         ValueError: Matplotlib has no format with this ending.
         OSError: The file cannot be written.
     """
-    from . import plot
+    from .plot import save
 
-    plot.save(fig, path, dpi)
+    save(fig, path, dpi)

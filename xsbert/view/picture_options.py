@@ -64,11 +64,9 @@ class Frame:
                 raise ValueError(f"colorbar must be True, False, 'right' or 'bottom', got {self.colorbar!r}")
         else:
             check_flag(self.colorbar, "colorbar")
-        sizes = self.figsize if isinstance(self.figsize, (tuple, list)) else (self.figsize,)
-        known = self.figsize is None or (
-            len(sizes) in (1, 2) and all(is_real(size) and 0 < size < math.inf for size in sizes)
-        )
-        if not known or (isinstance(self.figsize, (tuple, list)) and len(sizes) != 2):
+        pair = isinstance(self.figsize, (tuple, list))
+        sizes: Any = self.figsize if pair else () if self.figsize is None else (self.figsize,)
+        if (pair and len(sizes) != 2) or not all(is_real(size) and 0 < size < math.inf for size in sizes):
             raise ValueError(
                 f"figsize must be None, a width in inches, or (width, height) in inches, above 0, got {self.figsize!r}"
             )

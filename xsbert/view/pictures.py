@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-F = TypeVar("F")
+F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
     "bipartite",
@@ -93,11 +93,13 @@ def heatmap(
     Warns:
         UserWarning: No installed font has some of the characters, or labels reach outside a figure without a layout
             engine.
+
+    >>> fig, ax = out.plot_heatmap(figsize=3.1, fontsize=8)
     """
-    from . import plot
+    from .plot import draw_heatmap
 
     frame = Frame(title, colorbar, figsize, fontsize, ax)
-    return plot.draw_heatmap(result, Cells(special_tokens, main_effects, values, limit), frame)
+    return draw_heatmap(result, Cells(special_tokens, main_effects, values, limit), frame)
 
 
 def bipartite(
@@ -130,10 +132,12 @@ def bipartite(
 
     Warns:
         UserWarning: As for `heatmap`.
-    """
-    from . import plot
 
-    return plot.draw_bipartite(result, k, special_tokens, Frame(title, True, figsize, fontsize, ax))
+    >>> fig, ax = out.plot_bipartite(k=5)
+    """
+    from .plot import draw_bipartite
+
+    return draw_bipartite(result, k, special_tokens, Frame(title, True, figsize, fontsize, ax))
 
 
 def highlight(
@@ -171,14 +175,16 @@ def highlight(
 
     Warns:
         UserWarning: As for `heatmap`.
+
+    >>> fig, ax = out.plot_highlight(figsize=6.3)
     """
-    from . import plot
+    from .plot import draw_highlight
 
     if width is not None:
         warnings.warn("width= of highlight is now figsize=", DeprecationWarning, stacklevel=caller_level())
         figsize = width if figsize is None else figsize
     frame = Frame(title, colorbar, figsize, fontsize, ax)
-    return plot.draw_highlight(result, Cells(special_tokens, main_effects), frame)
+    return draw_highlight(result, Cells(special_tokens, main_effects), frame)
 
 
 def waterfall(
@@ -201,10 +207,12 @@ def waterfall(
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: As for `heatmap`.
-    """
-    from . import plot
 
-    return plot.draw_waterfall(result, Frame(title, True, figsize, fontsize, ax))
+    >>> fig, ax = out.plot_waterfall()
+    """
+    from .plot import draw_waterfall
+
+    return draw_waterfall(result, Frame(title, True, figsize, fontsize, ax))
 
 
 def panels(
@@ -253,10 +261,10 @@ def panels(
     Warns:
         UserWarning: As for `heatmap`.
     """
-    from . import plot
+    from .plot import draw_results
 
     cells, frame = Cells(special_tokens, main_effects, values, limit), Frame(title, colorbar, figsize, fontsize, ax)
-    return plot.draw_results(results, panel_titles, own_scales, cells, frame)
+    return draw_results(results, panel_titles, own_scales, cells, frame)
 
 
 @with_keywords_of(panels)
@@ -277,9 +285,9 @@ def layers(results: Sequence[PairView], **options: Any) -> tuple[Figure, np.ndar
     Warns:
         UserWarning: As for `heatmap`.
     """
-    from . import plot
+    from .plot import check_one_pair
 
-    plot.check_one_pair(results)
+    check_one_pair(results)
     return panels(results, **options)
 
 
@@ -323,10 +331,10 @@ def difference(
     Warns:
         UserWarning: As for `heatmap`.
     """
-    from . import plot
+    from .plot import draw_difference
 
     cells, frame = Cells(special_tokens, main_effects, values, limit), Frame(title, colorbar, figsize, fontsize, ax)
-    return plot.draw_difference({"result_1": result_1, "result_2": result_2}, cells, frame)
+    return draw_difference({"result_1": result_1, "result_2": result_2}, cells, frame)
 
 
 def contrast(
@@ -359,7 +367,7 @@ def contrast(
     Raises, warns:
         As `heatmap`.
     """
-    from . import plot
+    from .plot import draw_contrast
 
     cells, frame = Cells(values=values, limit=limit), Frame(title, colorbar, figsize, fontsize, ax)
-    return plot.draw_contrast(matrix, labels_a, labels_b, cells, frame)
+    return draw_contrast(matrix, labels_a, labels_b, cells, frame)

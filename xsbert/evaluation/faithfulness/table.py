@@ -281,6 +281,9 @@ class Faithfulness(TableMixin):
 
         Raises:
             ImportError: pandas is not installed.
+
+        >>> sorted(set(table.to_dataframe().method))
+        ['products', 'random']
         """
         rows = []
         for row in self.rows:
@@ -293,7 +296,11 @@ class Faithfulness(TableMixin):
         return pandas().DataFrame(rows, columns=names).astype({"layer": "Int64"})
 
     def latex_frame(self) -> pd.DataFrame:
-        """Returns the printed table: a row for each method, means with half of their intervals."""
+        """Returns the printed table: a row for each method, means with half of their intervals.
+
+        >>> len(table.latex_frame())
+        2
+        """
         head, *rows = self._cells()
         return pandas().DataFrame(rows, columns=head)
 

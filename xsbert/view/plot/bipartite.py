@@ -87,7 +87,8 @@ def draw_bipartite(result: PairView, k: int | None, special_tokens: bool, frame:
         set_title(ax, chunks, inches_of(ax)[0] + _label_inches(columns[1], size, room), sizes.title, pad=2.4 * size)
 
     settle(Drawing([ax], lambda: least, draw), frame)
-    return ax.figure, ax
+    figure: Any = ax.figure
+    return figure, ax
 
 
 def _title(result: PairView, pairs: list[tuple[int, int, float]], special_tokens: bool) -> list[str]:

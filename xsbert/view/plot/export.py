@@ -14,7 +14,7 @@ __all__ = ["save"]
 # TrueType. Type 3 fonts, matplotlib's default, are refused by many publishers.
 FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.bbox": None}
 # A date makes a file differ from the same one of yesterday.
-DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
 SALT = {"svg.hashsalt": "xsbert"}
 
 
@@ -25,5 +25,6 @@ def save(fig: Any, path: str | PathLike[str], dpi: float | None) -> None:
     known = fig.canvas.get_supported_filetypes()
     if kind not in known:
         raise ValueError(f"path must end in one of .{', .'.join(sorted(known))}, got {fspath(path)!r}")
-    with matplotlib.rc_context({**FONTS, **SALT}):
+    settings: Any = {**FONTS, **SALT}
+    with matplotlib.rc_context(settings):
         fig.savefig(path, dpi="figure" if dpi is None else dpi, metadata=DATES.get(kind))

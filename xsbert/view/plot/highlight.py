@@ -110,7 +110,8 @@ class _Drawing:
             _, used = lay_out_sides(self.sides, self.fonts, size, inner)
             head = (1.25 * len(wrap(title, inner, self.sizes.title)) + 0.8) * self.sizes.title / 72
             fig = new_figure(width, frame.height or used + self.foot + head + MARGIN)
-            fig.get_layout_engine().set(w_pad=MARGIN, h_pad=MARGIN / 2)
+            engine: Any = fig.get_layout_engine()
+            engine.set(w_pad=MARGIN, h_pad=MARGIN / 2)
             ax = fig.add_subplot()
         ax.axis("off")
 

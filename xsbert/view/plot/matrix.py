@@ -141,7 +141,7 @@ def print_values(ax: Axes, meshes: list[QuadMesh], values: bool | None, cell: tu
     if values is None and size < SMALLEST_VALUE:
         return
     for numbers, block, mesh in zip(printed, blocks, meshes, strict=True):
-        left, top = mesh.get_coordinates()[0, 0] + 0.5
+        left, top = np.asarray(mesh.get_coordinates())[0, 0] + 0.5
         for number, (s, t), value in zip(numbers, np.ndindex(block.shape), block.ravel(), strict=True):
             ax.text(
                 t + left,

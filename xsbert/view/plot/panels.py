@@ -55,8 +55,7 @@ class Panel:
 def draw_one(panel: Panel, names: Sequence[str], cells: Cells, frame: Frame) -> tuple[Figure, Axes]:
     """Draw one matrix. ``names`` are those of the colour bars of the matrix and of the main effects."""
     if frame.ax is not None:
-        axes_of(frame.ax)
-        frame = Frame(frame.title, frame.colorbar, None, frame.fontsize, [frame.ax])
+        frame = Frame(frame.title, frame.colorbar, None, frame.fontsize, [axes_of(frame.ax)])
     fig, (ax,) = draw_panels([panel], names, cells, frame)
     return fig, ax
 
@@ -189,7 +188,8 @@ class _Drawing:
             most = max(1, min(n, MOST_IN_A_ROW, int(WIDEST // (width * self.n_cells[0]))))
             return (width, height), _even(n, most)
         spare = self.n_bars * bar_inches(self.sizes) if self.location == RIGHT else 0.0
-        for n_columns in range(min(n, MOST_IN_A_ROW), 0, -1):
+        n_columns = min(n, MOST_IN_A_ROW)
+        for n_columns in range(n_columns, 0, -1):  # noqa: B020
             left, _ = self._label_inches((pitch(self.sizes), min(height, 1.15 * self.sizes.label / 52)))
             left = min(left, 0.4 * self.frame.width)
             labels = left * (1 if self.shared else n_columns)

@@ -80,8 +80,10 @@ def sizes_of(fontsize: float | None) -> Sizes:
     base = fontsize or float(matplotlib.rcParams["font.size"])
 
     def size(key: str, factor: float) -> float:
-        chosen = matplotlib.rcParams[key]
-        if fontsize is None and chosen != matplotlib.rcParamsDefault[key]:
+        settings: Any = matplotlib.rcParams
+        defaults: Any = matplotlib.rcParamsDefault
+        chosen = settings[key]
+        if fontsize is None and chosen != defaults[key]:
             return float(FontProperties(size=chosen).get_size_in_points())
         return factor * base
 
