@@ -71,7 +71,7 @@ def measured(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]
     """All figures of one model, in seconds, as far as they are known."""
     model = load(name, shift=False, reference="unk")
     model.max_seq_length = max(model.max_seq_length, *options.lengths)
-    quiet = {"show_progress_bar": False}
+    quiet: dict[str, Any] = {"show_progress_bar": False}
 
     def seconds(work: Callable[[], Any]) -> float:
         spent: list[float] = []
