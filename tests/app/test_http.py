@@ -125,19 +125,38 @@ def test_a_stopped_request_frees_the_model(client, model):
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
-def test_the_rest_of_the_time_is_estimated():
+def test_the_rest_of_the_time_is_estimated_for_each_work_anew(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("xsbert.app.worker.time.monotonic", lambda: now[0])
     job = Job(read_task(PAIR, "minilm"))
     assert job.seconds_left() is None
-    job.started = time.monotonic() - 3
     outer, inner = Progress(4, "texts", show=False), Progress(10, "token factors", show=False)
-    outer.n, inner.n = 1, 5
     job.watch(outer)
     job.watch(inner)
+    now[0] += 3
+    outer.n, inner.n = 1, 5
+    job.watch(inner)
     assert (job.work, job.fraction) == ("texts", 1 / 4 + 1 / 2 / 4)
-    assert job.seconds_left() == pytest.approx(3 * (8 / 3 - 1), rel=0.05)
+    assert job.seconds_left() == pytest.approx(3 * (8 / 3 - 1))
     inner.ended = True
     job.watch(inner)
-    assert job.fraction == 1 / 4
+    outer.ended = True
+    job.watch(outer)
+    after = Progress(2, "projected factors", show=False)
+    job.watch(after)
+    assert job.seconds_left() is None
+    now[0] += 1
+    after.n = 1
+    job.watch(after)
+    assert job.seconds_left() == pytest.approx(1)
+
+
+def test_a_fault_of_the_app_is_told_and_its_headers_stay(client, pair, monkeypatch):
+    monkeypatch.setattr("xsbert.app.server.picture", lambda *how: 1 / 0)
+    response = client.http.get(f"/jobs/{pair}/picture.png")
+    assert response.status_code == 500
+    assert response.json()["error"] == "The app failed: ZeroDivisionError: division by zero"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 @pytest.mark.parametrize(

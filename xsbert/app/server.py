@@ -8,6 +8,7 @@ page, by their Origin header.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any
@@ -77,7 +78,14 @@ def create_app(models: Models) -> FastAPI:
 
 async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     refusal = _refusal(request)
-    response = await call_next(request) if refusal is None else JSONResponse({"error": refusal}, 403)
+    if refusal is not None:
+        response: Response = JSONResponse({"error": refusal}, 403)
+    else:
+        try:
+            response = await call_next(request)
+        except Exception as error:
+            logging.getLogger(__name__).exception("%s failed", request.url.path)
+            response = JSONResponse({"error": f"The app failed: {type(error).__name__}: {error}"}, 500)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response

@@ -49,6 +49,8 @@ class Job:
     notes: list[str] = field(default_factory=list)
     result: Attribution | Ranking | None = None
     stop_asked: bool = False
+    step_began: float = 0.0
+    """When the current work began."""
     _works: list[Progress] = field(default_factory=list)
 
     @property
@@ -62,7 +64,10 @@ class Job:
         Raises:
             _StoppedError: The request was stopped.
         """
-        self.work, self.fraction = work, done / total if total else 0.0
+        fraction = done / total if total else 0.0
+        if work != self.work or fraction < self.fraction:
+            self.step_began = time.monotonic()
+        self.work, self.fraction = work, fraction
         if self.stop_asked:
             raise _StoppedError
 
@@ -88,9 +93,9 @@ class Job:
 
     def seconds_left(self) -> float | None:
         """Return the estimated rest of the current work. None before a twentieth of it is done."""
-        if self.started is None or self.fraction < 0.05:
+        if self.fraction < 0.05:
             return None
-        return (time.monotonic() - self.started) * (1 / self.fraction - 1)
+        return (time.monotonic() - self.step_began) * (1 / self.fraction - 1)
 
 
 class Worker:
