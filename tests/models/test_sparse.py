@@ -102,10 +102,9 @@ def test_max_active_dims_are_those_of_encode(splade):
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 def test_texts_without_a_common_term_score_zero(splade, similarity):
-    result = splade.attribute_prediction(
-        "cold weather in the north", "Stock prices fell.", layer=1, similarity=similarity
-    )
-    assert result.score == 0 == scored(splade, "cold weather in the north", "Stock prices fell.")
+    texts = "cold weather in the north", "Stock prices fell."
+    result = splade.attribute_prediction(*texts, layer=1, similarity=similarity)
+    assert result.score == 0 == scored(splade, *texts)
     assert not result.matrix.any()
     assert not result.terms()
     assert "0.0000" in str(result)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..attribution.attribution import Attribution
 from ..engine import SkippedWarning
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from .lines import Lines
 from .loading import load_model
 from .output import print_account, record, to_json, write_files
@@ -144,7 +144,7 @@ def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines) -> Itera
 
 
 def _outcomes(
-    model: XSTransformer | None, entries: list[Pair | BadLine], options: argparse.Namespace
+    model: ComparingModel | None, entries: list[Pair | BadLine], options: argparse.Namespace
 ) -> Iterator[tuple[Pair, Attribution] | BadLine]:
     """Yields each pair with its result, and each line without result."""
     pairs = [entry for entry in entries if isinstance(entry, Pair)]
@@ -160,7 +160,7 @@ def _outcomes(
 
 
 def _explain_together(
-    model: XSTransformer, pairs: list[Pair], options: argparse.Namespace
+    model: ComparingModel, pairs: list[Pair], options: argparse.Namespace
 ) -> Iterator[Attribution | BadLine]:
     """Yields the results of pairs in order, or the reason why a pair cannot be explained."""
     texts = [(pair.text_a, pair.text_b) for pair in pairs]
@@ -199,13 +199,13 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
         yield problems
 
 
-def _check_options(model: XSTransformer, options: argparse.Namespace) -> None:
+def _check_options(model: ComparingModel, options: argparse.Namespace) -> None:
     """Raises at once the errors that every pair would raise."""
     list(model.explain_pairs([], **_how(options), **_prompts(options)))
 
 
 def _explain(
-    model: XSTransformer, text_a: str, text_b: str, options: argparse.Namespace, progress: bool | None
+    model: ComparingModel, text_a: str, text_b: str, options: argparse.Namespace, progress: bool | None
 ) -> Attribution:
     result = model.attribute_prediction(
         text_a, text_b, **_how(options), **_prompts(options), show_progress_bar=progress

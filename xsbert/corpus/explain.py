@@ -9,7 +9,7 @@ from typing import Any
 from .._utils.memory import check_memory_budget
 from .._utils.table_files.advice import advise
 from .._utils.validation import check_keywords, keywords_of
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from .folder import Folder, output_folder
 from .job import Job
 from .reading import Corpus, read_corpus, warn_of_unseen
@@ -19,7 +19,7 @@ __all__ = ["check_folder", "explain_corpus"]
 
 
 def explain_corpus(
-    model: XSTransformer,
+    model: ComparingModel,
     source: Any,
     output: str | PathLike[str],
     *,

@@ -21,7 +21,7 @@ from .._utils.progress import Progress
 from .._utils.validation import is_integer, plain_number
 from ..factors.files import load_factors, save_factors
 from ..factors.text_factors import TextFactors
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from ..text.units import REST, TEXT
 from .columns import Key, explain_columns, factors_or_failures, keys_in
 from .folder import FORMAT_VERSION, Folder
@@ -50,7 +50,7 @@ class Job:
     @classmethod
     def begin(
         cls,
-        model: XSTransformer,
+        model: ComparingModel,
         source: Any,
         folder: Folder,
         task: Task,
@@ -142,7 +142,7 @@ class Job:
             columns = columns_of(folder.read_group(folder.source, 0))
             folder.write_manifest({**manifest, "format_version": FORMAT_VERSION, "columns": columns})
 
-    def run(self, model: XSTransformer, show_progress_bar: bool | None) -> None:
+    def run(self, model: ComparingModel, show_progress_bar: bool | None) -> None:
         """Runs all unfinished shards, one after the other."""
         shards = self.pending_shards()
         units = self.pending_units(shards)
@@ -173,7 +173,7 @@ class Job:
         needed = sorted({self.shared[key][0] for key in keys if key in self.shared})
         return [number for number in needed if self.folder.finished(self.folder.unit(number)) is None]
 
-    def run_unit(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> None:
+    def run_unit(self, model: ComparingModel, number: int, show_progress_bar: bool | None = False) -> None:
         """Computes the shared texts of one unit and writes their factors to the folder."""
         rows = self.folder.read_group(self.folder.shared, number).to_pylist()
         keys = [(row["side"], row["text"]) for row in rows]
@@ -188,7 +188,7 @@ class Job:
             path.write_bytes(b"")
         self.folder.finish(path, {"places": [*good]})
 
-    def run_shard(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
+    def run_shard(self, model: ComparingModel, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
         """Explains the rows of one shard and writes them. Returns counts of rows."""
         rows = self._rows(number)
         known = self._known(keys_in(rows, self.task))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from sentence_transformers import SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -46,6 +46,11 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
 
     truncate_dim = None
     own_outputs = True
+    lacks: ClassVar[Mapping[str, str]] = {
+        "corpus of factors": "each text has terms of its own, so its embeddings have no common width; "
+        "`save_factors` takes them",
+        "exact shift": "terms are not negative, so that the reference cannot be subtracted",
+    }
 
     def __init__(
         self,

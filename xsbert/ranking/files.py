@@ -25,6 +25,7 @@ from .._utils.checksummed_safetensors import (
 from .._utils.json_fields import read_entry, read_error, read_fields, require, require_finite
 from .._utils.validation import finite_or_none
 from ..attribution.scale import length_of
+from ..factors.outputs import same_kind
 from ..factors.serialization import LARGEST, check_numbers, read_text, to_entries
 from ..factors.text_factors import ProjectedFactors, Settings, TextFactors
 from ..text.units import UNITS
@@ -205,7 +206,9 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         weight = float(read_entry(part, "weight", (int, float)))
         require(0 < weight <= 1, f"the weight of passage {place} of hit {rank} is {weight}")
         side = _side(arrays, read_entry(part, "side", dict), f"{rank}.{place}")
-        require(side.embedding.shape == query.embedding.shape, f"hit {rank} is not as wide as the query")
+        alike = same_kind(side.outputs, query.outputs)
+        fits = alike and (side.outputs is not None or side.embedding.shape == query.embedding.shape)
+        require(fits, f"hit {rank} is not as wide as the query")
         passages.append({"start": start, "end": end, "weight": weight, "side": side})
     require((reason is None) == bool(passages), f"hit {rank} must have either passages or a reason")
     require(score is not None or reason is not None, f"hit {rank} has neither a score nor a reason")

@@ -15,7 +15,7 @@ from ..._utils.sequences import as_entries
 from ..._utils.validation import checked_integer
 from ...attribution.alignment import content_cells
 from ...attribution.attribution import Attribution
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ..methods import METHODS, checked_pairs
 from ..methods.common import MethodOptions, resolved_layer, sides
 from ..methods.occlusion import single_edits
@@ -33,7 +33,7 @@ REFERENCES = ("pad", "unk", "mask")
 
 
 def faithfulness(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Iterable[tuple[str, str]],
     *,
     methods: Sequence[str] | None = None,
@@ -136,7 +136,7 @@ def faithfulness(
 
 
 def cost_of_faithfulness(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Iterable[tuple[str, str]],
     *,
     n_rows: int,
@@ -200,7 +200,7 @@ def _check_distinct(given: Sequence[Any], argument: str) -> None:
         raise ValueError(f"{argument} must be distinct, got {twice[0]!r} twice")
 
 
-def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
+def _methods(model: ComparingModel, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
     """Returns the methods to run, and the omitted ones with the reason."""
     if methods is not None:
         methods = _checked(methods, "methods", METHODS)
@@ -217,7 +217,7 @@ def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Seque
 
 
 def _grid(
-    model: XSTransformer, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
+    model: ComparingModel, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
 ) -> tuple[list[int], list[str | None]]:
     """Returns layers counted from 0, and references."""
     if layers is None:
@@ -264,7 +264,7 @@ def _all_effects(
 
 
 def _row(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Sequence[tuple[str, str]],
     name: str,
     options: MethodOptions,

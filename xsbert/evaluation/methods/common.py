@@ -11,7 +11,7 @@ import numpy as np
 from ..._utils.validation import checked_integer, plain_number
 from ...attribution.attribution import Attribution
 from ...factors.text_factors import TextFactors, joined, settings_of
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ..perturbation import Perturber, text_layout
 from .result import MethodAttribution
 
@@ -59,13 +59,13 @@ class MethodOptions:
         for each in ("layer", "budget", "seed", "tolerance"):
             object.__setattr__(self, each, plain_number(getattr(self, each)))
 
-    def perturber_for(self, model: XSTransformer) -> Perturber:
+    def perturber_for(self, model: ComparingModel) -> Perturber:
         """Returns the given perturber, or a new one."""
         if self.perturber is not None:
             return self.perturber
         return Perturber(model, self.units, self.similarity, show_progress_bar=self.show_progress_bar)
 
-    def layouts(self, model: XSTransformer, texts: Sequence[str]) -> dict[str, TextFactors]:
+    def layouts(self, model: ComparingModel, texts: Sequence[str]) -> dict[str, TextFactors]:
         """Returns tokens, character ranges and embeddings of distinct texts, without factors."""
         key = ("layouts", tuple(texts))
         if key not in self.cache:
@@ -79,7 +79,7 @@ class MethodOptions:
         return {"layer": self.layer, "reference": self.reference, "show_progress_bar": self.show_progress_bar}
 
 
-def resolved_layer(model: XSTransformer, layer: int) -> int:
+def resolved_layer(model: ComparingModel, layer: int) -> int:
     """Returns the layer counted from 0.
 
     Raises:
@@ -137,7 +137,7 @@ def of_values(
 
 
 def of_factors(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Pairs,
     options: MethodOptions,
     name: str,
