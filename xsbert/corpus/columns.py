@@ -11,10 +11,11 @@ import pyarrow as pa
 import torch
 
 from ..attribution.attribution import Attribution
+from ..engine.batch_run import numpy_of
 from ..engine.position_limit import may_exceed_positions
 from ..engine.private_copy import private_model
 from ..factors.text_factors import TextFactors
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from ..text.units import TEXT
 from .rows import factors_row, highlights_row, pairs_row
 from .schema import schema_of, table_of
@@ -36,7 +37,7 @@ class Failure:
 
 
 def explain_columns(
-    model: XSTransformer,
+    model: ComparingModel,
     columns: pa.Table,
     task: Task,
     known: Mapping[Key, TextFactors] | None = None,
@@ -103,7 +104,7 @@ def _text_rows(table: pa.Table, task: Task) -> list[dict[str, Any]]:
 
 
 def factors_or_failures(
-    model: XSTransformer, keys: Sequence[Key], task: Task, **limits: Any
+    model: ComparingModel, keys: Sequence[Key], task: Task, **limits: Any
 ) -> dict[Key, TextFactors | Failure]:
     """Returns the factors of each distinct text. Texts with the same settings are computed together."""
     found: dict[Key, TextFactors | Failure] = {}
@@ -142,7 +143,7 @@ def _each_or_failure(texts: Sequence[Any], compute: Callable[[Sequence[Any]], Se
 
 
 def _highlights(
-    model: XSTransformer, rows: Sequence[Mapping[str, Any]], task: Task, limits: dict[str, Any]
+    model: ComparingModel, rows: Sequence[Mapping[str, Any]], task: Task, limits: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Returns the columns of each row. A document of any length takes one backward pass per node and query."""
     query, document = task.columns
@@ -178,7 +179,7 @@ def _highlights(
     return [explained(row) for row in rows]
 
 
-def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.ndarray]:
+def _encoded(model: ComparingModel, texts: Sequence[str], task: Task) -> list[np.ndarray]:
     """Returns the model's embeddings of queries."""
     prompt, side = task.sides[0]
     explainer = model.explainer()
@@ -186,14 +187,15 @@ def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.
         for text in texts:
             explainer.tokenized(text, explainer.prompt(prompt, None, side), name="the query", warn=False)
     private = private_model(model)
-    encode = {None: private.encode, "query": private.encode_query, "document": private.encode_document}[side]
-    found = [*encode([*texts], prompt=prompt, show_progress_bar=False, convert_to_numpy=True)]
+    encode: Any = {None: private.encode, "query": private.encode_query, "document": private.encode_document}[side]
+    embeddings = encode([*texts], prompt=prompt, show_progress_bar=False, convert_to_tensor=True)
+    found = [*numpy_of(embeddings.to_dense() if embeddings.is_sparse else embeddings)]
     if not all(embedding.any() for embedding in found):
         raise ValueError("the query's embedding is zero, as for a text without words in a shifted model")
     return found
 
 
-def queries_without_text(model: XSTransformer, table: pa.Table, task: Task) -> set[str]:
+def queries_without_text(model: ComparingModel, table: pa.Table, task: Task) -> set[str]:
     """Returns the queries of which the model sees only special tokens and the prompt, for highlights.
 
     Args:

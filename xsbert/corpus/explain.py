@@ -11,7 +11,7 @@ from .._utils.deprecation import renamed_keywords
 from .._utils.memory import check_memory_budget
 from .._utils.table_files.advice import advise
 from .._utils.validation import check_keywords, keywords_of
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from .folder import Folder, output_folder
 from .growth import Growth
 from .opening import Opening
@@ -23,7 +23,7 @@ __all__ = ["check_folder", "explain_corpus", "finished_corpus"]
 
 @renamed_keywords(id_column="id", side="task")
 def explain_corpus(
-    model: XSTransformer,
+    model: ComparingModel,
     source: Any,
     output: str | PathLike[str],
     *,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from .._utils.table_files.advice import advise
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from .folder import Folder
 from .sharding import Source, columns_of
 from .sources import Fingerprint
@@ -55,7 +55,7 @@ def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any
     raise advise(error, "take another folder, or give the settings and the model that the job was begun with")
 
 
-def resolved(identity: dict[str, Any], model: XSTransformer) -> dict[str, Any]:
+def resolved(identity: dict[str, Any], model: ComparingModel) -> dict[str, Any]:
     """Returns the identity with all options of the task by name. Version 0.1.0 wrote only the given ones."""
     try:
         task = identity["task"]
@@ -73,7 +73,7 @@ def differences_of(name: str, before: Any, now: Any) -> list[str]:
     return [] if before == now else [f"{name} {before!r:.80}, now {now!r:.80}"]
 
 
-def circumstances(model: XSTransformer, memory_budget: float | None) -> dict[str, Any]:
+def circumstances(model: ComparingModel, memory_budget: float | None) -> dict[str, Any]:
     """Returns circumstances that change only the rounding of numbers."""
     return {
         "device": str(model.device),

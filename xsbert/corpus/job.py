@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from .._utils.progress import Progress
 from ..factors.files import load_factors, save_factors
 from ..factors.text_factors import TextFactors
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from ..text.units import REST, TEXT
 from .columns import Key, explain_columns, factors_or_failures, keys_in, queries_without_text
 from .folder import FORMAT_VERSION, Folder
@@ -99,7 +99,7 @@ class Job:
 
     def run(
         self,
-        model: XSTransformer,
+        model: ComparingModel,
         show_progress_bar: bool | None,
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
     ) -> None:
@@ -160,7 +160,7 @@ class Job:
         needed = sorted({self.shared[key][0] for key in keys if key in self.shared})
         return [number for number in needed if self.folder.finished(self.folder.unit(number)) is None]
 
-    def run_unit(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> None:
+    def run_unit(self, model: ComparingModel, number: int, show_progress_bar: bool | None = False) -> None:
         """Computes the shared texts of one unit and writes their factors to the folder."""
         rows = self.folder.read_group(self.folder.shared, number).to_pylist()
         keys = [(row["side"], row["text"]) for row in rows]
@@ -175,7 +175,7 @@ class Job:
             path.write_bytes(b"")
         self.folder.finish(path, {"places": [*good]})
 
-    def run_shard(self, model: XSTransformer, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
+    def run_shard(self, model: ComparingModel, number: int, show_progress_bar: bool | None = False) -> dict[str, Any]:
         """Explains the rows of one shard and writes them. Returns counts of rows."""
         rows = self._rows(number)
         known = self._known(keys_in(rows, self.task))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from .._utils.checksummed_safetensors import library_versions
 from .._utils.stacklevel import caller_level
 from .._utils.validation import is_integer, plain_number
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from .folder import CUT_AGAIN, FORMAT_VERSION, Folder
 from .growth import Changes, Comparison, Growth
 from .identity import check_same, circumstances, differences_of, read_source, resolved, source_identity
@@ -46,7 +46,7 @@ class Opening:
 
     def __init__(
         self,
-        model: XSTransformer,
+        model: ComparingModel,
         source: Any,
         folder: Folder,
         task: Task,

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._utils.json_fields import read_fields, require
 from ..attribution.attribution import Attribution
+from ..attribution.scale import length_of
 from ..attribution.similarity import similarity_hint
 from ..factors.text_factors import Settings, TextFactors
 from ..view.effects import top_pairs
@@ -138,12 +139,15 @@ def _highlights(
     if similarity not in ("cosine", "dot"):
         raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
     query = np.asarray(query, np.float64)
+    length = float(np.linalg.norm(query))
+    if document.outputs is not None:
+        query = document.outputs.picked(query)
     require(
         query.shape == document.embedding.shape, f"query must have shape {document.embedding.shape}, got {query.shape}"
     )
     scale = document.normalisation
     if similarity == "cosine":
-        scale = float(np.linalg.norm(query) * np.linalg.norm(document.embedding))
+        scale = length * length_of(document, "cosine")
     require(scale > 0, "the cosine of a zero embedding is not defined")
     direction = query / scale
     return (

@@ -17,7 +17,7 @@ from ..engine import Options
 from ..engine.position_limit import length_limit
 from ..engine.reference import positions_of_reference
 from ..factors.text_factors import settings_of
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from ..text.units import check_units
 
 __all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet", "resolved_options"]
@@ -26,6 +26,8 @@ TEXT_COLUMNS = {"pairs": ("text_a", "text_b"), "factors": ("text",), "highlights
 DTYPES = ("float16", "float32", "float64")
 # Limits and progress bars change no row, so each call has its own.
 LIMITS = ("chunk_size", "memory_budget", "show_progress_bar")
+# Numbers of a text that has its own, to estimate the size of its factors.
+TYPICAL_WIDTH = 256
 OPTIONS = tuple(each.name for each in fields(Options) if each.name not in LIMITS)
 
 
@@ -59,7 +61,7 @@ class Task:
     @classmethod
     def of(
         cls,
-        model: XSTransformer,
+        model: ComparingModel,
         what: str = "pairs",
         *,
         similarity: str | None = None,
@@ -89,6 +91,11 @@ class Task:
                 raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
             if top_k < 1 or what != "pairs":
                 raise ValueError(f"top_k must be at least 1 and requires what='pairs', got {top_k} and {what!r}")
+        if what == "factors" and model.own_outputs:
+            raise ValueError(
+                "what='factors' needs embeddings of one width, and each text of a sparse encoder has terms of its own: "
+                "take what='pairs' or 'highlights', or text_factors and save_factors"
+            )
         check_keywords(options, [*keywords_of(cls.of), *OPTIONS])
         resolved = resolved_options(model, options)
         with quiet():
@@ -102,7 +109,7 @@ class Task:
             sides=_sides(model, what, prompt, prompt_name, task),
             options=resolved,
             fingerprint=settings_of(probe).fingerprint,
-            width=len(probe.embedding),
+            width=TYPICAL_WIDTH if model.own_outputs else len(probe.embedding),
         )
 
     @classmethod
@@ -121,7 +128,7 @@ class Task:
         return TEXT_COLUMNS[self.what]
 
 
-def resolved_options(model: XSTransformer, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def resolved_options(model: ComparingModel, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Returns options with all defaults, sorted by name, so that equal settings give equal results.
 
     Layers are counted from 0. None and the model's own reference, which the fingerprint covers, are omitted.
@@ -136,10 +143,12 @@ def resolved_options(model: XSTransformer, options: Mapping[str, Any]) -> tuple[
     own = explainer.reference == model.reference
     found["reference"] = None if own else explainer.reference.token
     found["reference_positions"] = None if own else positions_of_reference(explainer.model[0], explainer.reference)
+    # Jobs of before it was an option can be resumed.
+    found["kinks"] = None if found["kinks"] == Options.kinks else found["kinks"]
     return tuple(sorted((name, value) for name, value in found.items() if value is not None))
 
 
-def model_identity(model: XSTransformer) -> dict[str, Any]:
+def model_identity(model: ComparingModel) -> dict[str, Any]:
     """Returns the settings of tokenization, which the model's fingerprint does not cover."""
     tokenizer = model.tokenizer
     # The tokenizer of a static model is such a backend itself.
@@ -165,7 +174,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _sides(model: XSTransformer, what: str, prompt: Any, prompt_name: Any, task: Any) -> tuple[tuple[Any, Any], ...]:
+def _sides(model: ComparingModel, what: str, prompt: Any, prompt_name: Any, task: Any) -> tuple[tuple[Any, Any], ...]:
     """Returns prompt and task of each column of texts. Highlights default to query and document without prompts."""
     if what == "highlights" and prompt is None and prompt_name is None and task is None:
         task = ("query", "document")

@@ -40,6 +40,7 @@ __all__ = [
     "BACKWARD_COST",
     "Directions",
     "Run",
+    "in_numbers_of",
     "initial_factors",
     "numpy_of",
     "precision_of_derivatives",
@@ -231,7 +232,7 @@ class Run:
 
     def pulled_back(self, text: TokenizedText, directions: Directions) -> TextFactors:
         """Compute (S, E) factors, projected on the span of directions (K, E), which are not all zero."""
-        (found,) = self.projected([text], [lambda own: spanning(_in_numbers_of(own, directions))], self.options)
+        (found,) = self.projected([text], [lambda own: spanning(in_numbers_of(own, directions))], self.options)
         return found.expanded()
 
     def projected(
@@ -247,7 +248,7 @@ class Run:
             return [projected_on(each, _in_numbers_of(each, own)) for each, own in zip(whole, directions, strict=True)]
         paths = paths_of(self.encoder, texts, self.reference, options)
         described = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
-        directions = [_in_numbers_of(each, given) for each, given in zip(described, directions, strict=True)]
+        directions = [in_numbers_of(each, given) for each, given in zip(described, directions, strict=True)]
         if not len(paths[0].f_x):
             return [_without_numbers(each) for each in described]
         x = paths[0].x
@@ -295,7 +296,7 @@ class Run:
         return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
 
 
-def _in_numbers_of(text: TextFactors, directions: Directions) -> np.ndarray:
+def in_numbers_of(text: TextFactors, directions: Directions) -> np.ndarray:
     """Return directions (K, E) in the numbers of a text, at least one of them."""
     if callable(directions):
         found = directions(text)

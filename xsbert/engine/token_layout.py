@@ -10,7 +10,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 
 from ..text.units import PROMPT, SPECIAL, TEXT, visible_span
 
-__all__ = ["TokenLayout", "special_tokens", "token_layout", "tokenizer_of"]
+__all__ = ["TokenLayout", "layout_of_encoding", "special_tokens", "token_layout", "tokenizer_of"]
 
 Span = tuple[int, int]
 
@@ -52,11 +52,11 @@ def token_layout(transformer: Transformer, features: Mapping[str, Any], text: st
     )
     encodings = getattr(features, "encodings", None)
     if encodings:
-        return _of_encoding(encodings[0], tokens, prompt + text, len(prompt))
+        return layout_of_encoding(encodings[0], tokens, prompt + text, len(prompt))
     return _of_ids(transformer, features, tokens, text, prompt)
 
 
-def _of_encoding(encoding: Any, tokens: tuple[str, ...], text: str, n_prompt: int) -> TokenLayout:
+def layout_of_encoding(encoding: Any, tokens: tuple[str, ...], text: str, n_prompt: int) -> TokenLayout:
     """Return the layout by the offsets of a fast tokenizer."""
     found = [visible_span(text, span) for span in encoding.offsets]
     roles = _roles(found, encoding.special_tokens_mask, n_prompt)

@@ -16,7 +16,7 @@ from .protocol import Explainable
 from .static_tokens import as_batch
 from .token_layout import TokenLayout, token_layout
 
-__all__ = ["Prompt", "TokenizedText", "resolved_prompt", "tokenize", "unknown_token"]
+__all__ = ["Prompt", "TokenizedText", "checked_text", "resolved_prompt", "tokenize", "unknown_token"]
 
 # Names that sentence-transformers tries for the prompt of a task, in this order.
 TASKS = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -137,6 +137,26 @@ def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | N
     return Prompt(None if names[0] is None else model.prompts[names[0]], encoded_by)
 
 
+def checked_text(text: str, name: str) -> str:
+    """Return a text that a tokenizer can take.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it is empty, white space or invalid Unicode.
+    """
+    text = plain_text(text)
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {type(text).__name__}: {text!r:.80}")
+    if not text.strip():
+        raise ValueError(f"{name} must hold some text, got {text!r:.80}")
+    broken = half_surrogate(text)
+    if broken is not None:
+        raise ValueError(
+            f"{name} must be Unicode text, got half of a surrogate pair at character {broken}: {text!r:.80}"
+        )
+    return text
+
+
 def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: bool = True) -> TokenizedText:
     """Tokenize a text with its prompt.
 
@@ -155,16 +175,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
     Warns:
         UserWarning: tokens are truncated (the message says which), or only special or unknown tokens are left.
     """
-    text = plain_text(text)
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be a string, got {type(text).__name__}: {text!r:.80}")
-    if not text.strip():
-        raise ValueError(f"{name} must hold some text, got {text!r:.80}")
-    broken = half_surrogate(text)
-    if broken is not None:
-        raise ValueError(
-            f"{name} must be Unicode text, got half of a surrogate pair at character {broken}: {text!r:.80}"
-        )
+    text = checked_text(text, name)
     transformer: Any = model[0]
     try:
         features = model.preprocess([text], prompt=prompt.text)

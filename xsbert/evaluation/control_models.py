@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -19,6 +19,9 @@ from .._utils.sequences import as_texts
 from .._utils.validation import checked_integer
 from ..engine.split_model import encoder_layers
 from ..models import XSTransformer
+from ..models.comparing import ComparingModel
+
+Model = TypeVar("Model", bound=ComparingModel)
 
 __all__ = ["planted_lexical_model", "randomised_layers"]
 
@@ -31,7 +34,7 @@ SPECIAL = {
 }
 
 
-def randomised_layers(model: XSTransformer, seed: int = 0) -> XSTransformer:
+def randomised_layers(model: Model, seed: int = 0) -> Model:
     """Returns a copy of a model in which the entries of each weight matrix of the encoder layers are shuffled.
 
     The copy keeps the sizes, the embeddings and the distribution of the weights. It loses what was learned.

@@ -23,7 +23,7 @@ from ..attribution.similarity import check_similarity
 from ..engine.private_copy import private_copy
 from ..engine.tokenization import unknown_token
 from ..factors.text_factors import TextFactors
-from ..models import XSTransformer
+from ..models.comparing import ComparingModel
 from ..text.units import TEXT, check_units
 
 __all__ = ["OPERATORS", "EditedText", "Perturber", "TextUnits", "text_layout"]
@@ -64,7 +64,7 @@ class TextUnits:
 
 
 def text_layout(
-    model: XSTransformer, texts: Sequence[str], show_progress_bar: bool | None = False
+    model: ComparingModel, texts: Sequence[str], show_progress_bar: bool | None = False
 ) -> list[TextFactors]:
     """Returns tokens, roles, ranges and embeddings of texts without factors. Each costs a few forward passes."""
     found = model.text_factors(texts, layer=model.n_layers, n_steps=1, show_progress_bar=show_progress_bar)
@@ -89,7 +89,7 @@ class Perturber:
 
     def __init__(
         self,
-        model: XSTransformer,
+        model: ComparingModel,
         units: str = "words",
         similarity: str = "cosine",
         batch_size: int = 64,

@@ -19,7 +19,7 @@ import numpy as np
 
 from .._utils.json_fields import read_entry, read_list, require
 
-__all__ = ["Joined", "Outputs", "Terms", "read_outputs"]
+__all__ = ["Joined", "Outputs", "Terms", "read_outputs", "same_kind"]
 
 Map = Callable[[np.ndarray], np.ndarray]
 """Maps arrays (…, E) to (…, K)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,6 +40,8 @@ class ReferencedModel(BaseModel):
 
     model_types: ClassVar[tuple[str, ...] | None] = None
     """The transformers model types that the class supports, None for any."""
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Reasons why the kind lacks some of `xsbert.models.wrapping.ABILITIES`."""
     own_outputs = False
     """Whether each text has numbers of its own, such as the terms that it activates."""
 

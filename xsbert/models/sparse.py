@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from sentence_transformers import SparseEncoder
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SpladePooling
+from sentence_transformers.sentence_transformer.modules import Pooling, Router, Transformer
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling
 from torch import nn
 from typing_extensions import Self
 
+from ..engine import Explainer, Options
 from ..engine.heads import Head
+from ..engine.options import takes_options
 from ..engine.preconditions import check_not_quantised
 from ..engine.reference import default_reference, resolve_reference
+from ..engine.routes import RoutedExplainer
 from ..engine.sparse_heads import AutoencoderHead, SpladeHead
 from ..engine.split_model import encoder_layers
 from .checkpoint_checks import Source, check_loaded_sparse
 from .comparing import ComparingModel
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..engine import OptionKeywords
+
 __all__ = ["XSSparseEncoder"]
 
 OPTIONS = ("reference", "reference_positions")
-SUPPORTED = "a masked language model with a SpladePooling, or a Transformer with a Pooling and a SparseAutoEncoder"
+SUPPORTED = (
+    "a masked language model with a SpladePooling, with or without a SparseStaticEmbedding for queries, or a "
+    "Transformer "
+    "with a Pooling and a SparseAutoEncoder"
+)
 
 
 class XSSparseEncoder(ComparingModel, SparseEncoder):
@@ -46,6 +59,11 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
 
     truncate_dim = None
     own_outputs = True
+    lacks: ClassVar[Mapping[str, str]] = {
+        "corpus of factors": "each text has terms of its own, so its embeddings have no common width; "
+        "`save_factors` takes them",
+        "exact shift": "terms are not negative, so that the reference cannot be subtracted",
+    }
 
     def __init__(
         self,
@@ -65,7 +83,8 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
     @property
     def has_terms(self) -> bool:
         """Whether the dimensions of the embedding are terms of the vocabulary, not latents of an autoencoder."""
-        return isinstance(self[len(self) - 1], SpladePooling)
+        model = self._with_layers()
+        return isinstance(model[len(model) - 1], SpladePooling)
 
     @classmethod
     def wrap(
@@ -82,6 +101,36 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
         wrapped = cls._sharing(model)
         wrapped._set_up(reference, reference_positions)
         return wrapped
+
+    @takes_options
+    def explainer(self, **options: Unpack[OptionKeywords]) -> Explainer:
+        """Create a reusable explainer; see `ExplainingModel.explainer`.
+
+        Args:
+            **options: see `Options`.
+        """
+        router = self[0]
+        if not isinstance(router, Router):
+            return super().explainer(**options)
+        routes = {task: modules[0] for task, modules in _routes(router).items() if _is_static(modules)}
+        default = router.default_route if router.default_route in routes else None
+        every = [module for modules in _routes(router).values() for module in modules]
+        routed = cast("dict[str, SparseStaticEmbedding]", routes)
+        return RoutedExplainer(self._with_layers(), Options(**options), routed, default, every, self.max_active_dims)
+
+    def _with_layers(self) -> Self:
+        """Return the model itself, or of a model with routes the one that has encoder layers."""
+        router = self[0]
+        if not isinstance(router, Router):
+            return self
+        (modules,) = [modules for modules in _routes(router).values() if not _is_static(modules)]
+        route = self._sharing(self)
+        route._modules = OrderedDict((str(place), module) for place, module in enumerate(modules))
+        return route
+
+    @property
+    def _transformer(self) -> Transformer:
+        return cast(Transformer, self._with_layers()[0])
 
     def head(self, modules: Sequence[nn.Module]) -> Head:
         """Return pooling or autoencoder, for a private copy of `unshifted_modules`."""
@@ -130,10 +179,37 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
         )
 
     def _set_up(self, reference: str | None, positions: str | None) -> None:
-        _check_supported(self)
+        if isinstance(self[0], Router):
+            _check_routes(self)
+        _check_supported(self._with_layers())
         if reference is None:
             reference = "pad" if positions == "padding" else default_reference(self._transformer)
         self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
+
+
+def _routes(router: Router) -> dict[str, list[nn.Module]]:
+    return {task: list(cast(nn.Sequential, modules)) for task, modules in router.sub_modules.items()}
+
+
+def _is_static(modules: Sequence[nn.Module]) -> bool:
+    """Return whether a route encodes by weights of tokens alone."""
+    return len(modules) == 1 and isinstance(modules[0], SparseStaticEmbedding)
+
+
+def _check_routes(model: SparseEncoder) -> None:
+    """Reject routes other than those of queries without a model and documents with one.
+
+    Raises:
+        ValueError: the message gives the routes.
+    """
+    routes = _routes(cast(Router, model[0]))
+    named = {task: [type(module).__name__ for module in modules] for task, modules in routes.items()}
+    static = [task for task, modules in routes.items() if _is_static(modules)]
+    if len(model) != 1 or len(routes) != 2 or set(routes) != {"query", "document"} or len(static) != 1:
+        raise ValueError(
+            f"a model with the routes {named} cannot be explained: xsbert takes a Router of a query and a document "
+            "route, one of them a SparseStaticEmbedding. Wrap the modules of a single route otherwise"
+        )
 
 
 def _check_supported(model: SparseEncoder) -> None:

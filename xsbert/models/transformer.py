@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from .comparing import ComparingModel
 from .loading import ReferencedTransformer
 from .shift_warning import ShiftWarning
@@ -39,3 +42,7 @@ class XSTransformer(ComparingModel, ReferencedTransformer):
     >>> model.n_layers, model.shifted, model.reference.token
     (6, False, '[UNK]')
     """
+
+    lacks: ClassVar[Mapping[str, str]] = {
+        "terms": "its dimensions have no names; terms are those of a sparse encoder",
+    }

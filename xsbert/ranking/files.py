@@ -17,6 +17,7 @@ from .._utils.checksummed_safetensors import Arrays, read_arrays, write_arrays
 from .._utils.json_fields import read_entry, require
 from .._utils.validation import finite_or_none
 from ..attribution.scale import length_of
+from ..factors.outputs import same_kind
 from ..factors.serialization import LARGEST, check_numbers, stored_text, text_of_file
 from ..factors.text_factors import TextFactors
 from ..text.units import UNITS
@@ -177,7 +178,9 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         weight = float(read_entry(part, "weight", (int, float)))
         require(0 < weight <= 1, f"the weight of passage {place} of hit {rank} is {weight}")
         side = text_of_file(arrays, read_entry(part, "side", dict), f"{rank}.{place}")
-        require(side.embedding.shape == query.embedding.shape, f"hit {rank} is not as wide as the query")
+        alike = same_kind(side.outputs, query.outputs)
+        fits = alike and (side.outputs is not None or side.embedding.shape == query.embedding.shape)
+        require(fits, f"hit {rank} is not as wide as the query")
         passages.append({"start": start, "end": end, "weight": weight, "side": side})
     require((reason is None) == bool(passages), f"hit {rank} must have either passages or a reason")
     require(score is not None or reason is not None, f"hit {rank} has neither a score nor a reason")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ...models.cost import spoken, timed
 from ..methods import checked_pairs
 from ..methods.common import MethodOptions, sides
@@ -58,7 +58,7 @@ class FaithfulnessCost:
 
 
 def cost_of_faithfulness(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Iterable[tuple[str, str]],
     *,
     methods: Sequence[str] | None = None,
@@ -123,7 +123,7 @@ def cost_of_faithfulness(
 
 
 def _of_derivatives(
-    model: XSTransformer, texts: list[str], name: str, options: MethodOptions, known: dict[Any, tuple[int, float]]
+    model: ComparingModel, texts: list[str], name: str, options: MethodOptions, known: dict[Any, tuple[int, float]]
 ) -> tuple[int, float] | None:
     """Returns passes and seconds of a method that uses derivatives; None for other methods."""
     how: dict[str, Any] = {"layer": options.layer, "reference": options.reference}

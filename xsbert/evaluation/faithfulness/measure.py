@@ -13,7 +13,7 @@ from ..._utils.progress import Progress
 from ..._utils.validation import checked_integer
 from ...attribution.alignment import content_cells
 from ...attribution.pair_result import PairResult
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ..methods import METHODS, checked_pairs
 from ..methods.common import MethodOptions, sides
 from ..methods.occlusion import single_edits
@@ -27,7 +27,7 @@ __all__ = ["faithfulness"]
 
 
 def faithfulness(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Iterable[tuple[str, str]],
     *,
     methods: Sequence[str] | None = None,
@@ -141,7 +141,7 @@ def _all_effects(
 
 
 def _row(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Sequence[tuple[str, str]],
     name: str,
     options: MethodOptions,

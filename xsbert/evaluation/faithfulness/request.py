@@ -9,7 +9,7 @@ from typing import Any
 from ..._utils.sequences import as_entries
 from ..._utils.validation import check_one_of
 from ...engine.options import resolved_layer
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ..methods import METHODS
 from ..methods.common import MethodOptions
 
@@ -39,7 +39,7 @@ def _check_distinct(given: Sequence[Any], argument: str) -> None:
         raise ValueError(f"{argument} must be distinct, got {twice[0]!r} twice")
 
 
-def chosen_methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
+def chosen_methods(model: ComparingModel, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
     """Returns the methods to run, and the omitted ones with the reason."""
     if methods is not None:
         methods = checked_names(methods, "methods", METHODS)
@@ -56,7 +56,7 @@ def chosen_methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple
 
 
 def grid(
-    model: XSTransformer, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
+    model: ComparingModel, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
 ) -> tuple[list[int], list[str | None]]:
     """Returns layers counted from 0, and references."""
     if layers is None:

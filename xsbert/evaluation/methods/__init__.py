@@ -19,7 +19,7 @@ from typing import Any
 from ..._utils.validation import check_keywords, check_one_of
 from ...attribution.pair_result import PairResult
 from ...engine.pairing import pairs_of, two_texts
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from .bilrp import bilrp, bilrp_obstacle
 from .common import MethodOptions, Pairs, no_hidden_states, of_factors, of_values
 from .hidden_states import cosines, layer_cosines, products, static_cosines
@@ -36,7 +36,7 @@ __all__ = ["METHODS", "Method", "MethodOptions", "explain_with", "of_factors", "
 class Method:
     """An entry of `METHODS`."""
 
-    explain: Callable[[XSTransformer, Pairs, MethodOptions], Sequence[PairResult]]
+    explain: Callable[[ComparingModel, Pairs, MethodOptions], Sequence[PairResult]]
     what: str
     """Description for readers."""
     complete: bool = False
@@ -45,7 +45,7 @@ class Method:
     """Options that change its numbers, besides units and similarity."""
     control: bool = False
     """Whether it is a control, expected to be unfaithful."""
-    obstacle: Callable[[XSTransformer], str | None] = lambda model: None
+    obstacle: Callable[[ComparingModel], str | None] = lambda model: None
     """Returns why the method cannot explain a model, or None."""
 
 
@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
 
 
 def explain_with(
-    method: str, model: XSTransformer, pairs: Iterable[tuple[str, str]], **options: Any
+    method: str, model: ComparingModel, pairs: Iterable[tuple[str, str]], **options: Any
 ) -> list[PairResult]:
     """Explain pairs of texts with a method of `METHODS`.
 

@@ -42,7 +42,7 @@ from ..._utils.progress import Progress
 from ...engine.autodiff.deferred_linear import standardised, weighted
 from ...engine.autodiff.forward_rules import attention_probabilities
 from ...engine.private_copy import private_copy
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from .common import MethodOptions, Pairs, no_hidden_states, of_factors, sides
 
 __all__ = ["MODEL_TYPES", "bilrp", "bilrp_obstacle", "relevance"]
@@ -122,7 +122,7 @@ def _held_ratio(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: An
     return x * (y / safe).detach()
 
 
-def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
+def relevance(model: ComparingModel, text: str) -> tuple[np.ndarray, np.ndarray]:
     """Computes the relevance of each token for each dimension of the embedding, and the remainder.
 
     Args:
@@ -162,7 +162,7 @@ def relevance(model: XSTransformer, text: str) -> tuple[np.ndarray, np.ndarray]:
     return rows, values[0].double().cpu().numpy() - rows.sum(0)
 
 
-def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def bilrp(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """BiLRP to the input embeddings, with the rules for transformers. Costs S products for a text of S tokens."""
     texts = sides(pairs)
     factors = {}
@@ -174,7 +174,7 @@ def bilrp(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     return of_factors(model, pairs, options, "bilrp", factors, left_out, 0)
 
 
-def bilrp_obstacle(model: XSTransformer) -> str | None:
+def bilrp_obstacle(model: ComparingModel) -> str | None:
     """Returns why BiLRP cannot explain a model, or None."""
     if not model.n_layers:
         return no_hidden_states(model)

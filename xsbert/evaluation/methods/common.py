@@ -13,7 +13,7 @@ from ...attribution.attribution import Attribution
 from ...attribution.pair_result import check_pair
 from ...attribution.scale import length_of
 from ...factors.text_factors import TextFactors, joined, settings_of
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ..perturbation import Perturber, text_layout
 from .result import MethodAttribution
 
@@ -61,13 +61,13 @@ class MethodOptions:
         for each in ("layer", "budget", "seed", "tolerance"):
             object.__setattr__(self, each, plain_number(getattr(self, each)))
 
-    def perturber_for(self, model: XSTransformer) -> Perturber:
+    def perturber_for(self, model: ComparingModel) -> Perturber:
         """Returns the given perturber, or a new one."""
         if self.perturber is not None:
             return self.perturber
         return Perturber(model, self.units, self.similarity, show_progress_bar=self.show_progress_bar)
 
-    def layouts(self, model: XSTransformer, texts: Sequence[str]) -> dict[str, TextFactors]:
+    def layouts(self, model: ComparingModel, texts: Sequence[str]) -> dict[str, TextFactors]:
         """Returns tokens, character ranges and embeddings of distinct texts, without factors."""
         key = ("layouts", tuple(texts))
         if key not in self.cache:
@@ -81,7 +81,7 @@ class MethodOptions:
         return {"layer": self.layer, "reference": self.reference, "show_progress_bar": self.show_progress_bar}
 
 
-def no_hidden_states(model: XSTransformer) -> str | None:
+def no_hidden_states(model: ComparingModel) -> str | None:
     """Returns why a method that needs hidden states cannot explain a model, or None."""
     return None if model.n_layers else "It needs the hidden states of encoder layers, which a static model has not"
 
@@ -125,7 +125,7 @@ def of_values(
 
 
 def of_factors(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Pairs,
     options: MethodOptions,
     name: str,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...engine.options import resolved_layer
 from ...engine.private_copy import private_copy
 from ...factors.text_factors import TextFactors
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ...text.units import TEXT
 from ..perturbation import Perturber
 from .common import MethodOptions, Pairs, of_factors, of_values, sides
@@ -23,7 +23,7 @@ __all__ = ["cosines", "hidden_states", "layer_cosines", "products", "static_cosi
 BATCH = 64
 
 
-def hidden_states(model: XSTransformer, texts: Sequence[str], layer: int) -> dict[str, np.ndarray]:
+def hidden_states(model: ComparingModel, texts: Sequence[str], layer: int) -> dict[str, np.ndarray]:
     """Returns the (S, H) inputs of a layer for distinct texts. Texts of equal length form a batch.
 
     Args:
@@ -48,7 +48,7 @@ def hidden_states(model: XSTransformer, texts: Sequence[str], layer: int) -> dic
     return found
 
 
-def products(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def products(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """Inner products of the last hidden states, each state divided by the number of tokens.
 
     They sum to the score of a model that ends with mean pooling.
@@ -62,20 +62,20 @@ def products(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list
     return of_factors(model, pairs, options, "products", factors, left_out, model.n_layers)
 
 
-def cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def cosines(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """Cosines of the last hidden states. The state of a unit is the mean over its tokens."""
     states = hidden_states(model, sides(pairs), model.n_layers)
     return _cosines(model, pairs, options, "cosines", states, model.n_layers)
 
 
-def layer_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def layer_cosines(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """Cosines of the inputs of the layer. The state of a unit is the mean over its tokens."""
     layer = resolved_layer(options.layer, model.n_layers)
     states = hidden_states(model, sides(pairs), layer)
     return _cosines(model, pairs, options, "layer cosines", states, layer)
 
 
-def static_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def static_cosines(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """Cosines of the word embeddings, before positions and layers."""
     table = cast(Tensor, cast(Transformer, model[0]).model.get_input_embeddings().weight)
     perturber = Perturber(model, "tokens", show_progress_bar=False)
@@ -86,7 +86,7 @@ def static_cosines(model: XSTransformer, pairs: Pairs, options: MethodOptions) -
 
 
 def _cosines(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Pairs,
     options: MethodOptions,
     name: str,
@@ -118,7 +118,7 @@ def _unit_means(layout: TextFactors, vectors: np.ndarray, units: str) -> np.ndar
 
 
 def _inner(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Pairs,
     options: MethodOptions,
     name: str,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...attribution.attribution import Attribution
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ...text.units import TEXT
 from ..control_models import randomised_layers
 from .common import MethodOptions, Pairs, renamed
@@ -16,7 +16,7 @@ from .result import MethodAttribution
 __all__ = ["gradient", "integrated", "integrated_with_main_effects", "randomised", "spread_main_effects"]
 
 
-def integrated(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
+def integrated(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
     """Integrated Jacobians: the interactions of `xsbert.XSTransformer.explain_pairs`."""
     wanted = (options.layer, options.reference, options.tolerance, options.similarity, options.units)
     key = ("integrated", tuple(pairs), *wanted)
@@ -32,7 +32,9 @@ def integrated(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> li
     return list(options.cache[key])
 
 
-def integrated_with_main_effects(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
+def integrated_with_main_effects(
+    model: ComparingModel, pairs: Pairs, options: MethodOptions
+) -> list[MethodAttribution]:
     """Integrated Jacobians, with the main effect of each unit spread evenly over its pairs."""
     name = "integrated + main effects"
     left_out = "the baseline and the special tokens' main effects have no cell"
@@ -49,7 +51,7 @@ def integrated_with_main_effects(model: XSTransformer, pairs: Pairs, options: Me
     ]
 
 
-def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
+def gradient(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
     """One gradient times input minus reference: the Jacobian at the text replaces the integral."""
     left_out = "not complete: one node does not integrate; see the residuals"
     results = model.explain_pairs(
@@ -64,7 +66,7 @@ def gradient(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list
     return [renamed(result, "gradient", left_out) for result in results]
 
 
-def randomised(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
+def randomised(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list[MethodAttribution]:
     """Control: integrated Jacobians of a copy of the model with shuffled weights in its layers.
 
     If a measure rates it as faithful as the real explanation, the measure depends only on the words (Adebayo et al.,

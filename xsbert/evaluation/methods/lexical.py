@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ...text.units import TEXT
 from .common import MethodOptions, Pairs, of_values, sides
 
 __all__ = ["lexical", "random"]
 
 
-def lexical(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def lexical(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """One for units that are equal strings up to case, zero otherwise."""
 
     def values(a: list[str], b: list[str], _seed: int) -> np.ndarray:
@@ -23,7 +23,7 @@ def lexical(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
     return _of_labels(model, pairs, options, "lexical", values, "all but the identity of words; it asks no model")
 
 
-def random(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def random(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """Normal random numbers, determined by the seed and the texts."""
 
     def values(a: list[str], b: list[str], seed: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def random(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
 
 
 def _of_labels(
-    model: XSTransformer,
+    model: ComparingModel,
     pairs: Pairs,
     options: MethodOptions,
     name: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ..perturbation import EditedText, Perturber
 from .common import MethodOptions, Pairs, of_values, sides
 
@@ -31,7 +31,7 @@ def second_order(perturber: Perturber, text_a: str, text_b: str, operator: str) 
     return differences(perturber, text_a, operator) @ differences(perturber, text_b, operator).T
 
 
-def occlusion(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def occlusion(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """Second-order occlusion: the effect of removing both units beyond the effects of removing each.
 
     Costs one forward pass for each unit of each distinct text.

@@ -21,7 +21,7 @@ from types import ModuleType
 
 import numpy as np
 
-from ...models import XSTransformer
+from ...models.comparing import ComparingModel
 from ..perturbation import EditedText, Perturber
 from .common import MethodOptions, Pairs, of_values, sides
 
@@ -44,7 +44,7 @@ class Interactions:
     """Similarity with all units edited."""
 
 
-def shapley(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> list:
+def shapley(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list:
     """Shapley interactions of order two between units of a and units of b; see the module.
 
     The operator edits the units of text outside a coalition. Interactions are exact if the 2ⁿ coalitions of either

@@ -1,0 +1,200 @@
+"""Models with a route for queries and another for documents, and queries that need no model.
+
+A query that is encoded by `SparseStaticEmbedding` activates the terms that are its tokens, each with a fixed weight.
+Its factors are known in closed form: V[s] is the weight of token s, in equal parts where a token occurs several times,
+and its reference is zero.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+from torch import nn
+
+from .._utils.stacklevel import caller_level
+from ..factors.outputs import Terms
+from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, settings_of
+from ..text.units import TEXT, check_units
+from .batch_run import Directions, in_numbers_of, numpy_of
+from .explainer import Explainer, Text
+from .failures import check_errors
+from .fingerprint import model_fingerprint
+from .options import Options
+from .protocol import Explainable
+from .reference import positions_of_reference
+from .token_layout import TokenLayout, layout_of_encoding
+from .tokenization import Prompt, TokenizedText, checked_text
+
+__all__ = ["RoutedExplainer"]
+
+
+class RoutedExplainer(Explainer):
+    """An explainer of a model that encodes queries and documents by different modules.
+
+    Args:
+        model: the route with encoder layers, whose layer and reference the options refer to.
+        options: options of the explanation.
+        routes: the other routes by their task, such as ``"query"``: a module in closed form.
+        default_route: task of the route that `encode` takes, or None if that is the route with encoder layers.
+        modules: all modules of the model, for its fingerprint.
+        max_active_dims: at most so many terms of a text are kept; None keeps all.
+    """
+
+    def __init__(
+        self,
+        model: Explainable,
+        options: Options | None,
+        routes: Mapping[str, SparseStaticEmbedding],
+        default_route: str | None,
+        modules: Iterable[nn.Module],
+        max_active_dims: int | None = None,
+    ) -> None:
+        super().__init__(model, options)
+        self._routes, self._default, self._modules = routes, default_route, list(modules)
+        self._most = max_active_dims
+
+    def prompt(self, prompt: str | None = None, prompt_name: str | None = None, task: str | None = None) -> Prompt:
+        """Return a prompt, with the method of the model whose route it takes."""
+        found = super().prompt(prompt, prompt_name, task)
+        return replace(found, encoded_by=f"encode_{task}" if task else "encode")
+
+    def tokenized(
+        self, text: Text, prompt: Prompt | None = None, *, name: str = "text", warn: bool = True
+    ) -> TokenizedText:
+        """Tokenize a text as its route does. A tokenized text is returned unchanged."""
+        if isinstance(text, TokenizedText):
+            return text
+        prompt = prompt or self.prompt()
+        module = self._route(prompt.encoded_by)
+        if module is None:
+            return super().tokenized(text, prompt, name=name, warn=warn)
+        return _tokenized(module, text, prompt, name, warn)
+
+    def factors_of(self, texts: Sequence[TokenizedText | None], *, units: str = "tokens", errors: str = "raise") -> Any:
+        """Compute the factors of tokenized texts of any route. None gives None."""
+        check_units(units)
+        check_errors(errors)
+        modules = [None if text is None else self._route(text.encoded_by) for text in texts]
+        run = [text if module is None else None for text, module in zip(texts, modules, strict=True)]
+        found: list[TextFactors | None] = list(super().factors_of(run, units=units, errors=errors))
+        fingerprint = self._fingerprint()
+        for place, (text, module) in enumerate(zip(texts, modules, strict=True)):
+            if text is not None and module is not None:
+                found[place] = self._closed_form(module, text).in_units(units)
+        return [None if each is None else _of_model(each, fingerprint) for each in found]
+
+    def pair(self, text_a: Text, text_b: Text) -> tuple[TextFactors, TextFactors]:
+        """Compute the factors of two texts, each by its route."""
+        a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
+        factors_a, factors_b = self.factors_of([a, b])
+        return factors_a, factors_b
+
+    def projected(
+        self,
+        texts: Iterable[Text],
+        directions: Sequence[Directions],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        task: str | None = None,
+    ) -> list[ProjectedFactors]:
+        """Compute the factors of texts, each along its own directions; see `Explainer.projected`."""
+        tokenized = self.tokenized_all(texts, self.prompt(prompt, prompt_name, task))
+        if all(self._route(text.encoded_by) is None for text in tokenized):
+            fingerprint = self._fingerprint()
+            return [_of_model(each, fingerprint) for each in super().projected(tokenized, directions)]
+        found = []
+        for whole, given in zip(self.factors_of(tokenized), directions, strict=True):
+            own = in_numbers_of(whole, given)
+            known = replace(whole, factors=whole.factors @ own.T, known_residual=whole.residual)
+            found.append(ProjectedFactors.of(known, own))
+        return found
+
+    def feature_pairs(self, text_a: Text, text_b: Text) -> np.ndarray:
+        """Raise ValueError if one of the texts takes a route without hidden states."""
+        texts = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
+        if any(self._route(text.encoded_by) is not None for text in texts):
+            raise ValueError("a text that is encoded without a model has no hidden states, so no feature pairs")
+        return super().feature_pairs(*texts)
+
+    def _route(self, encoded_by: str) -> SparseStaticEmbedding | None:
+        """Return the module of a route in closed form, or None."""
+        task = encoded_by.removeprefix("encode").removeprefix("_") or self._default
+        return None if task is None else self._routes.get(task)
+
+    def _fingerprint(self) -> str:
+        return model_fingerprint(self._modules, self.reference)
+
+    def _closed_form(self, module: SparseStaticEmbedding, text: TokenizedText) -> TextFactors:
+        """Return the factors (S, E) of a text, E the number of its terms."""
+        ids, weights = text.features["input_ids"][0].cpu().numpy(), numpy_of(module.weight)
+        terms = np.unique(ids)
+        terms = terms[weights[terms] != 0]
+        if self._most is not None and len(terms) > self._most:
+            terms = np.sort(terms[np.argsort(-np.abs(weights[terms]), kind="stable")[: self._most]])
+        equal = (ids[:, None] == terms[None, :]).astype(np.float64)
+        labels = tuple(module.tokenizer.convert_ids_to_tokens(terms.tolist()))
+        return TextFactors(
+            text=text.text,
+            prompt=text.prompt,
+            encoded_by=text.encoded_by,
+            tokens=text.tokens,
+            roles=text.roles,
+            word_ids=text.word_ids,
+            spans=text.spans,
+            factors=equal * weights[terms] / np.maximum(equal.sum(0), 1),
+            embedding=weights[terms],
+            reference_term=np.zeros(len(terms)),
+            normalisation=1.0,
+            n_cut=text.n_cut,
+            factor_error=0.0,
+            outputs=Terms(terms.astype(np.int64), labels, len(weights)),
+            settings=Settings(
+                model=self.model.label,
+                layer=self.layer,
+                n_layers=self.model.n_layers,
+                rule="closed form",
+                n_steps=0,
+                reference=self.reference.token,
+                reference_positions=positions_of_reference(self.model[0], self.reference),
+                shift=False,
+                dtype=str(self.model.dtype).removeprefix("torch."),
+                tolerance=self.options.target,
+                factor_tolerance=self.options.factor_tolerance,
+            ),
+        )
+
+
+def _of_model(text: Any, fingerprint: str) -> Any:
+    """Return factors with the fingerprint of the whole model, so that those of its routes can be combined."""
+    return replace(text, settings=replace(settings_of(text), fingerprint=fingerprint))
+
+
+def _tokenized(module: SparseStaticEmbedding, text: str, prompt: Prompt, name: str, warn: bool) -> TokenizedText:
+    """Tokenize a text as the module does."""
+    text, before = checked_text(text, name), prompt.text or ""
+    features = module.tokenizer([before + text], truncation=True, return_tensors="pt", add_special_tokens=False)
+    tokens = tuple(module.tokenizer.convert_ids_to_tokens(features["input_ids"][0].tolist()))
+    layout = TokenLayout(tokens, (TEXT,) * len(tokens), None, None, 0)
+    if features.encodings:
+        layout = layout_of_encoding(features.encodings[0], tokens, before + text, len(before))
+    found = TokenizedText(
+        text=before + text,
+        features=dict(features),
+        layout=layout,
+        prompt=before,
+        encoded_by=prompt.encoded_by,
+        name=name,
+        unknown_token=module.tokenizer.unk_token,
+    )
+    if not tokens:
+        raise ValueError(f"nothing is left of {name}, {text!r:.60}: the tokenizer drops its characters")
+    if warn:
+        for problem in filter(None, (found.cut, found.nothing_left)):
+            warnings.warn(f"{problem}, so the explanation covers only what the model read", stacklevel=caller_level())
+    return found
