@@ -79,7 +79,10 @@ class Attribution(PageMixin, PlotMixin):
         check_combinable(a, b)
         names = ("n_steps", "n_looks", "n_float64")
         counts = {name: max(getattr(a.settings, name), getattr(b.settings, name)) for name in names}
-        result = cls(a, b, similarity, replace(settings_of(a), **counts), **fields)
+        # A text without a prompt has none to keep.
+        prompt = max(settings_of(side).reference_prompt == "keep" for side in (a, b))
+        settings = replace(settings_of(a), **counts, reference_prompt="keep" if prompt else "replace")
+        result = cls(a, b, similarity, settings, **fields)
         if not result.scale > 0:
             raise ValueError(ZERO_EMBEDDING)
         return result

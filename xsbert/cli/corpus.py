@@ -111,6 +111,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--shift", action="store_true", help="explain the model with the reference subtracted")
     model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
     model.add_argument("--reference-positions", choices=("text", "padding"), help="positions of its tokens")
+    model.add_argument(
+        "--reference-prompt", choices=("keep", "replace"), help="what it does with a prompt (default: keep)"
+    )
     prompts = model.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", action="append", help="put before all texts; given twice, one for each column")
     prompts.add_argument("--prompt-name", action="append", help="the same by the model's name for the prompt")
@@ -153,6 +156,7 @@ def _run(options: argparse.Namespace) -> str:
         memory_budget=options.memory_budget,
         lock_timeout=options.wait,
         layer=options.layer,
+        reference_prompt=options.reference_prompt,
         n_steps=options.n_steps,
         rule=options.rule,
     )

@@ -106,6 +106,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         choices=("text", "padding"),
         help="positions of its tokens: the text's (default), or all at the position of padding (RoBERTa, MPNet)",
     )
+    model.add_argument(
+        "--reference-prompt", choices=("keep", "replace"), help="what the reference does with a prompt (default: keep)"
+    )
     prompts = model.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", action="append", help="put before both texts; given twice, one for each")
     prompts.add_argument("--prompt-name", action="append", help="the same by the model's name for the prompt")

@@ -221,6 +221,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
         "n_steps": options.n_steps,
         "rule": options.rule or "gauss-legendre",
         "similarity": options.similarity,
+        "reference_prompt": options.reference_prompt,
     }
 
 

@@ -81,7 +81,7 @@ def explain_corpus(
         lock_timeout: seconds to wait for another job in the same folder.
         show_progress_bar: True or False; None shows a bar after two seconds.
         **options: ``layer``, ``factor_tolerance``, ``n_steps``, ``rule``, ``reference``, ``reference_positions``,
-            ``max_steps`` or ``derivative_dtype``, as for `XSTransformer.text_factors`.
+            ``reference_prompt``, ``max_steps`` or ``derivative_dtype``, as for `XSTransformer.text_factors`.
 
     Returns:
         The finished corpus. Texts that could not be explained are rows with a ``reason``.

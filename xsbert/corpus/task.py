@@ -135,6 +135,7 @@ def resolved_options(model: XSTransformer, options: Mapping[str, Any]) -> tuple[
     found |= {"layer": explainer.layer, "tolerance": explainer.options.target}
     own = explainer.reference == model.reference
     found["reference"] = None if own else explainer.reference.token
+    found["reference_prompt"] = explainer.reference_prompt
     found["reference_positions"] = None if own else positions_of_reference(explainer.model[0], explainer.reference)
     return tuple(sorted((name, value) for name, value in found.items() if value is not None))
 

@@ -19,6 +19,7 @@ from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
 from .fingerprint import model_fingerprint
 from .integration import Integrated, integrated
+from .kept_prompt import keeps_prompt_of
 from .modes import ForwardMode, Mode, ReverseMode
 from .options import Options
 from .paths import paths_of
@@ -82,6 +83,7 @@ def initial_factors(
             fingerprint=fingerprint,
             derivative_dtype=precision_of_derivatives(options, model.dtype, model.device),
             reference_positions=positions_of_reference(model[0], reference),
+            reference_prompt="keep" if keeps_prompt_of(text, options) else "replace",
         ),
     )
 
@@ -165,7 +167,7 @@ class Run:
     def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
         """Yield positions of texts to compute together, and update a progress bar that counts texts."""
         with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
-            for batch in batches(texts, self.reference):
+            for batch in batches(texts, self.reference, self.options):
                 for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
                     yield places
                     progress.update(len(places))

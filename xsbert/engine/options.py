@@ -19,6 +19,9 @@ from ..integrated_jacobian.rules import Quadrature, quadrature
 __all__ = ["OptionKeywords", "Options", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
+REFERENCE_PROMPTS = ("replace", "keep")
+# Measured by benchmarks/prompts.py: docs/guides/reference.md.
+DEFAULT_REFERENCE_PROMPT = "keep"
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -33,6 +36,7 @@ class OptionKeywords(TypedDict, total=False):
     rule: str
     reference: str | None
     reference_positions: str | None
+    reference_prompt: str | None
     max_steps: int
     derivative_dtype: str | None
     chunk_size: int | None
@@ -57,6 +61,8 @@ class Options:
             of the papers.
         reference: token of the reference, as for `XSTransformer`; None uses the model's. A shifted model has one.
         reference_positions: positions of its tokens, as for `XSTransformer`; None uses the model's.
+        reference_prompt: ``"keep"`` leaves the tokens of a prompt in the reference, like special tokens.
+            ``"replace"`` replaces them like those of the text. None keeps them, except in a shifted model.
         max_steps: maximum number of nodes for a text with a tolerance.
         derivative_dtype: ``"bfloat16"`` or ``"float16"`` computes the products of derivatives in linear layers in
             that precision, if this is faster on the hardware. The score does not change. The residuals include the
@@ -82,6 +88,7 @@ class Options:
     rule: str = "gauss-legendre"
     reference: str | None = None
     reference_positions: str | None = None
+    reference_prompt: str | None = None
     max_steps: int = 512
     derivative_dtype: str | None = None
     chunk_size: int | None = None
@@ -108,6 +115,9 @@ class Options:
         if self.derivative_dtype is not None and self.derivative_dtype not in DERIVATIVE_DTYPES:
             known = ", ".join(map(repr, DERIVATIVE_DTYPES))
             raise ValueError(f"derivative_dtype must be None or one of {known}, got {self.derivative_dtype!r}")
+        if self.reference_prompt not in (None, *REFERENCE_PROMPTS):
+            known = ", ".join(map(repr, REFERENCE_PROMPTS))
+            raise ValueError(f"reference_prompt must be None or one of {known}, got {self.reference_prompt!r:.60}")
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
         for each in fields(self):

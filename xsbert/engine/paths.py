@@ -12,8 +12,9 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from ..integrated_jacobian.integrator import PathIntegrator
+from .kept_prompt import reference_inputs
 from .options import Options
-from .reference import Reference, reference_features
+from .reference import Reference
 from .split_model import RecordedPass, SplitModel
 from .text_path import TextPath, WorkLimits, check_finite
 from .tokenization import TokenizedText
@@ -39,7 +40,7 @@ def paths_of(
     """
     device = encoder.device
     features = [batch_to_device(dict(text.features), device) for text in texts]
-    referenced = reference_features(reference, features[0])
+    referenced = reference_inputs(reference, texts[0], features[0], options)
     if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
         at_reference = encoder.record(referenced)
         r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
