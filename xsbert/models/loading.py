@@ -22,6 +22,7 @@ from .admission import check_supported, damaged_weights
 from .card import add_shift_note
 from .checkpoint_checks import Source, check_architecture, check_loaded, check_saved_type, source_of
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
+from .routes import modules_of_route
 
 __all__ = ["ReferencedTransformer"]
 
@@ -79,10 +80,17 @@ class ReferencedTransformer(SentenceTransformer):
         shift: bool = False,
         reference: str | None = None,
         reference_positions: str | None = None,
+        route: str | None = None,
     ) -> Self:
         """Wrap a loaded `SentenceTransformer` without loading it again.
 
         The weights are shared and ``model`` stays unchanged. Other arguments and errors are those of the class.
+
+        Args:
+            model: the loaded model.
+            shift, reference, reference_positions: as for the class.
+            route: the route of a router, such as ``"query"``. The wrapped model embeds by this route alone; see
+                `attribute_across` for pairs of a query and a document with encoders of their own.
 
         Raises:
             TypeError: ``model`` is not a `SentenceTransformer`, such as a cross-encoder.
@@ -98,11 +106,11 @@ class ReferencedTransformer(SentenceTransformer):
             )
         wrapped = cls.__new__(cls)
         vars(wrapped).update(vars(model))
-        wrapped._modules = OrderedDict(model._modules)
+        wrapped._modules = cast(Any, modules_of_route(model, route))
         wrapped.model_card_data = copy.copy(model.model_card_data)
         wrapped.model_card_data.register_model(wrapped)
         wrapped._set_up(shift, reference, reference_positions)
-        source = source_of(model)
+        source = None if route is not None else source_of(model)
         if source is not None:
             if source.is_raw:
                 check_saved_type(source)
