@@ -321,3 +321,14 @@ def test_faithfulness(static):
     assert {"integrated", "lexical"} <= methods
     assert {"products", "bilrp"}.isdisjoint(methods)
     assert found.estimate("integrated").value > 0.6
+
+
+def test_a_kept_prompt(static):
+    """Kept rows leave the factors and come back in the reference term."""
+    keep, replace = (
+        static.text_factors(["cold food"], prompt="query: ", reference_prompt=name)[0] for name in ("keep", "replace")
+    )
+    assert not keep.factors[:2].any()
+    np.testing.assert_array_equal(keep.factors[2:], replace.factors[2:])
+    np.testing.assert_allclose(keep.reference_term, replace.factors[:2].sum(0), atol=1e-7)
+    assert keep.residual < 1e-6

@@ -65,7 +65,8 @@ class TableMixin:
         >>> table.to_csv().splitlines()[0].split(",")[0]
         'method'
         """
-        return _written(self.to_dataframe().to_csv(**({"index": False} | options)), path)
+        frame: Any = self.to_dataframe()
+        return _written(frame.to_csv(**({"index": False} | options)), path)
 
 
 def _written(text: str, path: str | PathLike[str] | None) -> str:

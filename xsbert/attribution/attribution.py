@@ -68,7 +68,10 @@ class Attribution(PairResult):
         a, b = joined(a, b)
         names = ("n_steps", "n_looks", "n_float64")
         counts = {name: max(getattr(a.settings, name), getattr(b.settings, name)) for name in names}
-        return cls(a, b, similarity, replace(settings_of(a), **counts), **fields)
+        # A text without a prompt has none to keep.
+        prompt = max(settings_of(side).reference_prompt == "keep" for side in (a, b))
+        settings = replace(settings_of(a), **counts, reference_prompt="keep" if prompt else "replace")
+        return cls(a, b, similarity, settings, **fields)
 
     @property
     def pulled_back(self) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..models import XSTransformer
+    pass
 
 __all__ = ["main"]
 
@@ -75,7 +75,7 @@ def _serve(options: argparse.Namespace) -> None:
     from ..app import Models, serve
     from .loading import default_model, load_model
 
-    def load(name: str) -> XSTransformer:
+    def load(name: str) -> Any:
         how = {"shift": False, "reference": None, "reference_positions": None, "device": options.device}
         return load_model(argparse.Namespace(model=name, **how))
 

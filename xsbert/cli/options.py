@@ -71,6 +71,9 @@ def add_model(parser: argparse.ArgumentParser, sides: str, one_each: str) -> Non
         choices=("text", "padding"),
         help="positions of its tokens: the text's (default), or all at the position of padding (RoBERTa, MPNet)",
     )
+    model.add_argument(
+        "--reference-prompt", choices=("keep", "replace"), help="what the reference does with a prompt (default: keep)"
+    )
     prompts = model.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", action="append", help=f"put before {sides}; given twice, {one_each}")
     prompts.add_argument("--prompt-name", action="append", help="the same by the model's name for the prompt")
@@ -115,7 +118,7 @@ def conflict(options: argparse.Namespace, n_texts: int = 2) -> str | None:
 
 def how_of(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the arguments of an explanation that `add_attribution` reads."""
-    names = ("layer", "similarity", "tolerance", "factor_tolerance", "n_steps")
+    names = ("layer", "similarity", "tolerance", "factor_tolerance", "n_steps", "reference_prompt")
     return {name: getattr(options, name) for name in names} | {"rule": options.rule or RULES[0]}
 
 

@@ -17,6 +17,7 @@ HOW = (
     "layer",
     "reference",
     "reference_positions",
+    "reference_prompt",
     "shift",
     "dtype",
     "tolerance",

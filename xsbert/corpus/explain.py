@@ -100,7 +100,7 @@ def explain_corpus(
             finished shard, with its numbers of rows and its seconds, ``"changes"`` with what
             `Corpus.changes` has, and ``"finished"`` with the counts of `Corpus.counts`.
         **options: ``layer``, ``factor_tolerance``, ``n_steps``, ``rule``, ``reference``, ``reference_positions``,
-            ``max_steps`` or ``derivative_dtype``, as for `XSTransformer.text_factors`.
+            ``reference_prompt``, ``max_steps`` or ``derivative_dtype``, as for `XSTransformer.text_factors`.
 
     Returns:
         The finished corpus. Texts that could not be explained are rows with a ``reason``.

@@ -142,6 +142,7 @@ def resolved_options(model: ComparingModel, options: Mapping[str, Any]) -> tuple
     found |= {"layer": explainer.layer, "tolerance": explainer.options.target}
     own = explainer.reference == model.reference
     found["reference"] = None if own else explainer.reference.token
+    found["reference_prompt"] = explainer.reference_prompt
     found["reference_positions"] = None if own else positions_of_reference(explainer.model[0], explainer.reference)
     # Jobs of before it was an option can be resumed.
     found["kinks"] = None if found["kinks"] == Options.kinks else found["kinks"]

@@ -26,6 +26,7 @@ from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
 from .fingerprint import model_fingerprint
 from .integration import Integrated, integrated
+from .kept_prompt import keeps_prompt_of
 from .modes import ForwardMode, Mode, ReverseMode
 from .options import Options
 from .paths import paths_of
@@ -95,6 +96,7 @@ def initial_factors(
             fingerprint=fingerprint,
             derivative_dtype=precision_of_derivatives(options, model.dtype, model.device),
             reference_positions=positions_of_reference(model[0], reference),
+            reference_prompt="keep" if keeps_prompt_of(text, options) else "replace",
         ),
     )
 
@@ -178,7 +180,7 @@ class Run:
     def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
         """Yield positions of texts to compute together, and update a progress bar that counts texts."""
         with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
-            for batch in batches(texts, self.reference, self.encoder.head.freezes):
+            for batch in batches(texts, self.reference, self.options, self.encoder.head.freezes):
                 for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
                     yield places
                     progress.update(len(places))
@@ -220,7 +222,7 @@ class Run:
         if self.has_closed_form:
             of_long, of_short = (self.batch([text], self.options, units)[0] for text in (long, short))
             return of_long, of_short
-        together = [*batches([long, short], self.reference, self.encoder.head.freezes)]
+        together = [*batches([long, short], self.reference, self.options, self.encoder.head.freezes)]
         if self.options.memory_budget is None and len(together) == 1:
             of_long, of_short = self.batch([long, short], self.options, units)
             return of_long, of_short
@@ -245,7 +247,7 @@ class Run:
         options = replace(self.options, show_progress_bar=False) if options is None else options
         if self.has_closed_form:
             whole = self.batch(texts, options, "tokens")
-            return [projected_on(each, _in_numbers_of(each, own)) for each, own in zip(whole, directions, strict=True)]
+            return [projected_on(each, in_numbers_of(each, own)) for each, own in zip(whole, directions, strict=True)]
         paths = paths_of(self.encoder, texts, self.reference, options)
         described = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         directions = [in_numbers_of(each, given) for each, given in zip(described, directions, strict=True)]

@@ -10,8 +10,9 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from .._utils.memory import peak_bytes
+from .kept_prompt import kept_tokens, reference_inputs
 from .options import Options
-from .reference import Reference, reference_features
+from .reference import Reference
 from .split_model import SplitModel
 from .text_path import BUDGET_OF_DERIVATIVES
 from .tokenization import TokenizedText
@@ -22,7 +23,9 @@ __all__ = ["batches", "within_budget"]
 MAX_TEXTS, MAX_TOKENS = 32, 4096
 
 
-def batches(texts: Sequence[TokenizedText], reference: Reference, alone: bool = False) -> Iterator[list[int]]:
+def batches(
+    texts: Sequence[TokenizedText], reference: Reference, options: Options, alone: bool = False
+) -> Iterator[list[int]]:
     """Yield positions of texts that can be computed together: with the same f and one length, so without padding.
 
     The longest come first, so that the progress bar overestimates the remaining time. ``alone`` yields texts one at a
@@ -30,7 +33,7 @@ def batches(texts: Sequence[TokenizedText], reference: Reference, alone: bool = 
     """
     alike: dict[Any, list[int]] = {}
     for place, text in enumerate(texts):
-        alike.setdefault(_kind(text, reference), []).append(place)
+        alike.setdefault(_kind(text, reference, options), []).append(place)
     for group in sorted(alike.values(), key=lambda group: -len(texts[group[0]].tokens)):
         size = 1 if alone else max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)))
         for start in range(0, len(group), size):
@@ -51,10 +54,10 @@ def within_budget(
         yield places[start : start + size]
 
 
-def _kind(text: TokenizedText, reference: Reference) -> tuple[Any, ...]:
-    """Return a key that is equal for texts with inputs that differ only in their token ids."""
+def _kind(text: TokenizedText, reference: Reference, options: Options) -> tuple[Any, ...]:
+    """Return a key that is equal for texts with one reference and inputs that differ only in their token ids."""
     ids = text.features["input_ids"]
-    is_reference = torch.equal(ids, reference_features(reference, text.features)["input_ids"])
+    is_reference = torch.equal(ids, reference_inputs(reference, text, text.features, options)["input_ids"])
     others = sorted((name, value) for name, value in text.features.items() if name != "input_ids")
     described = ((name, value.tolist() if isinstance(value, Tensor) else value) for name, value in others)
-    return tuple(ids.shape), is_reference, repr(list(described))
+    return tuple(ids.shape), is_reference, kept_tokens(text, options), repr(list(described))

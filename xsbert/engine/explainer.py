@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..text.units import check_units
 from .batch_run import Directions, Run, numpy_of
 from .failures import OF_A_TEXT, check_errors, skip_or_raise
 from .integration import placements
-from .options import Options, resolved_layer
+from .options import DEFAULT_REFERENCE_PROMPT, Options, resolved_layer
 from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
@@ -54,6 +55,8 @@ class Explainer:
         self.reference = chosen_reference(
             model[0], model.reference, model.shifted, self.options.reference, self.options.reference_positions
         )
+        self.reference_prompt = _resolved_prompt_of_reference(self.options.reference_prompt, model.shifted)
+        self._resolved = replace(self.options, reference_prompt=self.reference_prompt)
         self.layer = resolved_layer(self.options.layer, model.n_layers)
 
     @property
@@ -213,7 +216,7 @@ class Explainer:
         for text in texts:
             if text is not None:
                 distinct.setdefault(text.key, text)
-        run = Run(self.model, self.options, self.reference, self.layer)
+        run = Run(self.model, self._resolved, self.reference, self.layer)
         found = dict(zip(distinct, run.factors(list(distinct.values()), units, errors), strict=True))
         return [None if text is None else found[text.key] for text in texts]
 
@@ -233,7 +236,7 @@ class Explainer:
         """
         check_units(units)
         a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
-        run = Run(self.model, self.options, self.reference, self.layer)
+        run = Run(self.model, self._resolved, self.reference, self.layer)
         if len(a.tokens) < len(b.tokens):
             factors_b, factors_a = run.pair(b, a, units)
             return factors_a, factors_b
@@ -256,7 +259,7 @@ class Explainer:
         True
         """
         tokenized, checked = self.tokenized(text), _checked_directions(directions)
-        return Run(self.model, self.options, self.reference, self.layer).pulled_back(tokenized, checked)
+        return Run(self.model, self._resolved, self.reference, self.layer).pulled_back(tokenized, checked)
 
     def projected(
         self,
@@ -300,7 +303,7 @@ class Explainer:
                 f"directions must hold one array for each text, got {len(directions)} for {len(tokenized)} texts"
             )
         checked = [each if callable(each) else _checked_directions(each) for each in directions]
-        run = Run(self.model, self.options, self.reference, self.layer)
+        run = Run(self.model, self._resolved, self.reference, self.layer)
         found: dict[int, ProjectedFactors] = {}
         for places in run.batched(tokenized):
             batch = [tokenized[place] for place in places]
@@ -320,8 +323,8 @@ class Explainer:
         sides: list[Tensor] = []
         numbers = []
         for text in texts:
-            (path,) = paths_of(encoder, [text], self.reference, self.options)
-            (placement,) = placements([path], self.options)
+            (path,) = paths_of(encoder, [text], self.reference, self._resolved)
+            (placement,) = placements([path], self._resolved)
             if placement.in_float64 and path.in_float64 is not None:
                 path = path.in_float64()
             (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
@@ -342,7 +345,7 @@ class Explainer:
         tokenized = self.tokenized(text)
         check_run(self.model)
         encoder = split(self.model, self.layer)
-        (path,) = paths_of(encoder, [tokenized], self.reference, self.options)
+        (path,) = paths_of(encoder, [tokenized], self.reference, self._resolved)
         return path
 
     def predicted_memory(self, text: Text) -> int:
@@ -353,6 +356,16 @@ class Explainer:
         """
         path = self.path(text)
         return path.limits.predicted_bytes(len(path.x))
+
+
+def _resolved_prompt_of_reference(asked: str | None, shifted: bool) -> str:
+    """Return whether the reference keeps a prompt: ``"keep"`` or ``"replace"``."""
+    if shifted and asked == "keep":
+        raise ValueError(
+            "reference_prompt='keep': this model is shifted by a reference that replaces prompts, which is part of its "
+            "embeddings. Leave it out, or start from the unshifted model"
+        )
+    return asked or ("replace" if shifted else DEFAULT_REFERENCE_PROMPT)
 
 
 Numbers = tuple[Outputs | None, np.ndarray]

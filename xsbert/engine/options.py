@@ -19,6 +19,9 @@ from ..integrated_jacobian.rules import Quadrature, quadrature
 __all__ = ["OptionKeywords", "Options", "resolved_layer", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
+REFERENCE_PROMPTS = ("replace", "keep")
+# Measured by benchmarks/prompts.py: docs/guides/reference.md.
+DEFAULT_REFERENCE_PROMPT = "keep"
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 KINKS = ("freeze", "integrate")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
@@ -34,6 +37,7 @@ class OptionKeywords(TypedDict, total=False):
     rule: str
     reference: str | None
     reference_positions: str | None
+    reference_prompt: str | None
     max_steps: int
     derivative_dtype: str | None
     kinks: str
@@ -59,6 +63,8 @@ class Options:
             of the papers.
         reference: token of the reference, as for `XSTransformer`; None uses the model's. A shifted model has one.
         reference_positions: positions of its tokens, as for `XSTransformer`; None uses the model's.
+        reference_prompt: ``"keep"`` leaves the tokens of a prompt in the reference, like special tokens.
+            ``"replace"`` replaces them like those of the text. None keeps them, except in a shifted model.
         max_steps: maximum number of nodes for a text with a tolerance.
         derivative_dtype: ``"bfloat16"`` or ``"float16"`` computes the products of derivatives in linear layers in
             that precision, if this is faster on the hardware. The score does not change. The residuals include the
@@ -87,6 +93,7 @@ class Options:
     rule: str = "gauss-legendre"
     reference: str | None = None
     reference_positions: str | None = None
+    reference_prompt: str | None = None
     max_steps: int = 512
     derivative_dtype: str | None = None
     kinks: str = "freeze"
@@ -111,6 +118,7 @@ class Options:
             check_tolerance(DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance, self.max_steps)
         check_one_of(self.derivative_dtype, "derivative_dtype", DERIVATIVE_DTYPES, optional=True)
         check_one_of(self.kinks, "kinks", KINKS)
+        check_one_of(self.reference_prompt, "reference_prompt", REFERENCE_PROMPTS, optional=True)
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
         for each in fields(self):

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..integrated_jacobian.integrator import PathIntegrator
 from .heads import Frozen
+from .kept_prompt import reference_inputs
 from .options import Options
-from .reference import Reference, reference_features
+from .reference import Reference
 from .split_model import RecordedPass, SplitModel
 from .text_path import TextPath, WorkLimits, check_finite
 from .tokenization import TokenizedText
@@ -43,7 +44,7 @@ def paths_of(
     if encoder.head.freezes:
         return [_frozen_path(encoder, text, reference, options) for text in texts]
     features = [batch_to_device(dict(text.features), device) for text in texts]
-    referenced = reference_features(reference, features[0])
+    referenced = reference_inputs(reference, texts[0], features[0], options)
     if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
         at_reference = encoder.record(referenced)
         r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
@@ -70,11 +71,12 @@ def paths_of(
 def _frozen_path(encoder: SplitModel, text: TokenizedText, reference: Reference, options: Options) -> TextPath:
     """Return the path of one text, whose f has its choices frozen."""
     features = batch_to_device(dict(text.features), encoder.device)
-    at_text, (x, r), (y_x, y_r) = _recorded(encoder, [features], reference_features(reference, features))
+    referenced = reference_inputs(reference, text, features, options)
+    at_text, (x, r), (y_x, y_r) = _recorded(encoder, [features], referenced)
     for values, of in ((y_x, "embedding"), (y_r, "embedding of the reference")):
         check_finite(values, f"the {of} of {text.name}, {text.text!r:.60},")
     frozen = encoder.head.freeze(y_x, y_r, options.kinks == "integrate")
-    if torch.equal(features["input_ids"], reference_features(reference, features)["input_ids"]):
+    if torch.equal(features["input_ids"], referenced["input_ids"]):
         r, frozen = x, replace(frozen, f_r=frozen.f_x)
     precise = encoder.function(at_text, choices=frozen.choices)
     f = precise

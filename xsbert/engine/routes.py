@@ -88,10 +88,10 @@ class RoutedExplainer(Explainer):
                 found[place] = self._closed_form(module, text).in_units(units)
         return [None if each is None else _of_model(each, fingerprint) for each in found]
 
-    def pair(self, text_a: Text, text_b: Text) -> tuple[TextFactors, TextFactors]:
+    def pair(self, text_a: Text, text_b: Text, units: str = "tokens") -> tuple[TextFactors, TextFactors]:
         """Compute the factors of two texts, each by its route."""
         a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
-        factors_a, factors_b = self.factors_of([a, b])
+        factors_a, factors_b = self.factors_of([a, b], units=units)
         return factors_a, factors_b
 
     def projected(
@@ -130,7 +130,7 @@ class RoutedExplainer(Explainer):
     def _fingerprint(self) -> str:
         return model_fingerprint(self._modules, self.reference)
 
-    def _closed_form(self, module: SparseStaticEmbedding, text: TokenizedText) -> TextFactors:
+    def _closed_form(self, module: Any, text: TokenizedText) -> TextFactors:
         """Return the factors (S, E) of a text, E the number of its terms."""
         ids, weights = text.features["input_ids"][0].cpu().numpy(), numpy_of(module.weight)
         terms = np.unique(ids)
@@ -175,7 +175,7 @@ def _of_model(text: Any, fingerprint: str) -> Any:
     return replace(text, settings=replace(settings_of(text), fingerprint=fingerprint))
 
 
-def _tokenized(module: SparseStaticEmbedding, text: str, prompt: Prompt, name: str, warn: bool) -> TokenizedText:
+def _tokenized(module: Any, text: str, prompt: Prompt, name: str, warn: bool) -> TokenizedText:
     """Tokenize a text as the module does."""
     text, before = checked_text(text, name), prompt.text or ""
     features = module.tokenizer([before + text], truncation=True, return_tensors="pt", add_special_tokens=False)

@@ -22,10 +22,11 @@ from .._utils.cached_property import cached_property
 from .._utils.progress import tick
 from ..factors.text_factors import TextFactors, settings_of
 from .heads import PooledHead
+from .kept_prompt import reference_inputs
 from .options import Options
 from .private_copy import private_copy
 from .protocol import Explainable
-from .reference import Reference, reference_features
+from .reference import Reference
 from .split_model import RecordedPass, SplitModel
 from .text_path import TextPath, WorkLimits, check_finite
 from .tokenization import TokenizedText
@@ -78,7 +79,8 @@ class StaticModel(SplitModel):
             hidden = F.embedding(ids, self._table) * is_text
             if self._dtype is None:
                 # As `encode` computes it: its sum rounds in another order than the mean of the rows.
-                means = F.embedding_bag(ids, self._table, mode="mean") * is_text[:, 0]
+                means = F.embedding_bag(ids, self._table, mode="mean")
+                means = torch.where(is_text.all(1), means, hidden.mean(1))
             else:
                 hidden = hidden.to(self._dtype)
                 means = hidden.mean(1)
@@ -119,10 +121,10 @@ def closed_form_factors(
     assert isinstance(encoder, StaticModel)
     features = [batch_to_device(dict(text.features), encoder.device) for text in texts]
     ids = torch.cat([each["input_ids"] for each in features])
-    both = torch.cat([ids, reference_features(reference, features[0])["input_ids"]])
+    both = torch.cat([ids, reference_inputs(reference, texts[0], features[0], options)["input_ids"]])
     recorded = encoder.record({**features[0], "input_ids": both})
     f, r, f_r = encoder.function(recorded.of(0)), recorded.hidden[-1], recorded.embeddings[-1]
-    rows = recorded.hidden[:-1].double()
+    rows = (recorded.hidden[:-1] - r).double()
     fine = encoder.in_float64
     assert isinstance(fine, StaticModel)
     with torch.no_grad():

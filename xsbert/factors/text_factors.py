@@ -68,6 +68,8 @@ class Settings:
     """Positions of the reference's tokens: those of the text, or ``"padding"`` for the position of padding."""
     factor_tolerance: float | None = None
     """The requested relative error of the tokens' factors. None if the error was only estimated."""
+    reference_prompt: str = "replace"
+    """``"keep"`` if the reference keeps the tokens of the text's prompt. For a pair, of either prompt."""
 
     @property
     def described_tolerance(self) -> str:
@@ -79,8 +81,9 @@ class Settings:
 
     @property
     def described_reference(self) -> str:
-        """The token of the reference, and its positions if they differ from the text's."""
-        return f"{self.reference}{'' if self.reference_positions == 'text' else ', positions of padding'}"
+        """The token of the reference, its positions if they differ from the text's, and whether it keeps a prompt."""
+        positions = "" if self.reference_positions == "text" else ", positions of padding"
+        return f"{self.reference}{positions}{', prompt kept' if self.reference_prompt == 'keep' else ''}"
 
     @property
     def described_nodes(self) -> str:
@@ -349,6 +352,9 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
         if one != other:
             reason = _of_fingerprints(*settings) if name == "fingerprint" else f"{one!r} and {other!r}"
             raise ValueError(f"factors of different {name} cannot be combined: {reason}")
+    prompts = {side.reference_prompt for side, text in zip(settings, (a, b), strict=True) if text.prompt}
+    if len(prompts) > 1:
+        raise ValueError("factors of different reference_prompt cannot be combined: 'keep' and 'replace'")
     if not same_kind(a.outputs, b.outputs):
         raise ValueError("factors of different kinds of outputs cannot be combined")
     if a.outputs is None and a.embedding.shape != b.embedding.shape:

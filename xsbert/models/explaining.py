@@ -19,6 +19,7 @@ from ..factors.text_factors import TextFactors
 from ..text.units import check_units
 from .pair_inputs import Sides, sides_of
 from .referenced import ReferencedModel
+from .routes import attribution_across
 from .shift_warning import warn_of_shift
 
 if TYPE_CHECKING:
@@ -111,6 +112,40 @@ class ExplainingModel(ReferencedModel):
 
     attribute_prediction = explain
     """Another name of `explain`."""
+
+    @takes_options
+    def explain_across(
+        self,
+        other: ExplainingModel,
+        text_a: str,
+        text_b: str,
+        *,
+        similarity: str | None = None,
+        **options: Unpack[OptionKeywords],
+    ) -> Attribution:
+        """Attribute the similarity of a text under this model with a text under another one of the same space.
+
+        Such models are the two routes of a router: a static or small encoder for queries, another for documents. Both
+        are wrapped by their route. ``settings`` of the result name both models; its layer is that of this one.
+
+        Args:
+            other: the model that embeds ``text_b``.
+            text_a, text_b: S tokens, T tokens.
+            similarity: ``"cosine"`` or ``"dot"``; None uses this model's own.
+            **options: see `Options`. They apply to both models.
+
+        Raises:
+            TypeError: ``other`` is not such a model.
+            ValueError: the embeddings have different widths; others as for `explain`.
+
+        >>> across = model.explain_across(model, "A cold day.", "Freezing.", layer=5)
+        >>> round(across.score, 4) == round(model.explain("A cold day.", "Freezing.", layer=5).score, 4)
+        True
+        """
+        if not isinstance(other, ExplainingModel):
+            raise TypeError(f"other must be a model that xsbert explains, got {type(other).__name__}")
+        similarity = resolved_similarity(similarity, self.similarity_fn_name)
+        return attribution_across(self, other, text_a, text_b, similarity, options)
 
     @takes_options
     def explain_direction(

@@ -20,6 +20,7 @@ from .card import add_shift_note
 from .checkpoint_checks import EXPLAINED_BY, Source, check_architecture, check_loaded, check_saved_type, source_of
 from .reference import ReferenceShift, ReferenceTransformer, ShiftingReferenceTransformer
 from .referenced import ReferencedModel
+from .routes import modules_of_route
 
 __all__ = ["ReferencedTransformer"]
 
@@ -59,10 +60,17 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
         shift: bool = False,
         reference: str | None = None,
         reference_positions: str | None = None,
+        route: str | None = None,
     ) -> Self:
         """Wrap a loaded `SentenceTransformer` without loading it again.
 
         The weights are shared and ``model`` stays unchanged. Other arguments and errors are those of the class.
+
+        Args:
+            model: the loaded model.
+            shift, reference, reference_positions: as for the class.
+            route: the route of a router, such as ``"query"``. The wrapped model embeds by this route alone; see
+                `explain_across` for pairs of a query and a document with encoders of their own.
 
         Raises:
             TypeError: ``model`` is not a `SentenceTransformer`, such as a cross-encoder.
@@ -77,8 +85,9 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
                 "models too, and says of each that cannot be explained why"
             )
         wrapped = cls._sharing(model)
+        wrapped._modules = cast(Any, modules_of_route(model, route))
         wrapped._set_up(shift, reference, reference_positions)
-        source = source_of(model)
+        source = None if route is not None else source_of(model)
         if source is not None:
             if source.is_raw:
                 check_saved_type(source)
