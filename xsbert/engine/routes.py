@@ -88,7 +88,7 @@ class RoutedExplainer(Explainer):
                 found[place] = self._closed_form(module, text).in_units(units)
         return [None if each is None else _of_model(each, fingerprint) for each in found]
 
-    def pair(self, text_a: Text, text_b: Text, units: str = "tokens") -> tuple[TextFactors, TextFactors]:
+    def pair(self, text_a: Text, text_b: Text, *, units: str = "tokens") -> tuple[TextFactors, TextFactors]:
         """Compute the factors of two texts, each by its route."""
         a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
         factors_a, factors_b = self.factors_of([a, b], units=units)

@@ -32,13 +32,14 @@ def modules_of_route(model: SentenceTransformer, route: str | None) -> OrderedDi
         if route is not None:
             raise ValueError(f"route must be None for a model without a router, got {route!r}")
         return OrderedDict((name, module) for name, module in modules.items() if module is not None)
-    routes = sorted(first.sub_modules)
+    submodules: Any = first.sub_modules
+    routes = sorted(submodules)
     if route not in routes:
         raise ValueError(
             f"route must be one of {', '.join(map(repr, routes))}, the routes of the router, got {route!r}"
         )
     behind = [module for module in list(modules.values())[1:] if module is not None]
-    return OrderedDict((str(at), module) for at, module in enumerate([*first.sub_modules[route], *behind]))
+    return OrderedDict((str(at), module) for at, module in enumerate([*submodules[route], *behind]))
 
 
 def attribution_across(
