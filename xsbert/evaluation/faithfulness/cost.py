@@ -89,7 +89,7 @@ def cost_of_faithfulness(
 
     >>> cost = cost_of_faithfulness(model, [("A cold day.", "Cold days")], methods=["lexical", "gradient"])
     >>> [row.name for row in cost.rows], cost["effects"].n_passes
-    (['effects', 'curves', 'lexical', 'gradient, layer 4'], 18)
+    (['effects', 'curves', 'lexical', 'gradient, layer 4'], 20)
     """
     checked = checked_pairs(pairs)
     operators = checked_names(operators, "operators", OPERATORS)
