@@ -26,19 +26,20 @@ def modules_of_route(model: SentenceTransformer, route: str | None) -> OrderedDi
     Raises:
         ValueError: the model has a router and ``route`` is not one of its routes, or it has none and a route is given.
     """
-    modules = OrderedDict(model._modules)
+    modules: OrderedDict[str, Any] = OrderedDict(model._modules)
     first = next(iter(modules.values()))
     if not isinstance(first, Router):
         if route is not None:
             raise ValueError(f"route must be None for a model without a router, got {route!r}")
-        return OrderedDict((name, module) for name, module in modules.items() if module is not None)
+        return modules
     routes = sorted(first.sub_modules)
     if route not in routes:
         raise ValueError(
             f"route must be one of {', '.join(map(repr, routes))}, the routes of the router, got {route!r}"
         )
-    behind = [module for module in list(modules.values())[1:] if module is not None]
-    return OrderedDict((str(at), module) for at, module in enumerate([*first.sub_modules[route], *behind]))
+    chosen: Any = first.sub_modules[route]
+    behind = list(modules.values())[1:]
+    return OrderedDict((str(at), module) for at, module in enumerate([*chosen, *behind]))
 
 
 def attribution_across(
