@@ -79,10 +79,9 @@ class Attribution(PageMixin, PlotMixin):
         check_combinable(a, b)
         names = ("n_steps", "n_looks", "n_float64")
         counts = {name: max(getattr(a.settings, name), getattr(b.settings, name)) for name in names}
-        # A text without a prompt has none to keep.
-        prompt = max(settings_of(side).reference_prompt == "keep" for side in (a, b))
-        settings = replace(settings_of(a), **counts, reference_prompt="keep" if prompt else "replace")
-        result = cls(a, b, similarity, settings, **fields)
+        # A text without a prompt has none to keep, and "keep" comes first in the alphabet.
+        prompt = min(settings_of(side).reference_prompt for side in (a, b))
+        result = cls(a, b, similarity, replace(settings_of(a), **counts, reference_prompt=prompt), **fields)
         if not result.scale > 0:
             raise ValueError(ZERO_EMBEDDING)
         return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Router
@@ -13,9 +13,6 @@ from torch import nn
 
 from ..attribution.attribution import Attribution
 from ..factors.text_factors import TextFactors, settings_of
-
-if TYPE_CHECKING:
-    from .explaining import ExplainingTransformer
 
 __all__ = ["attribution_across", "modules_of_route"]
 
@@ -42,9 +39,7 @@ def modules_of_route(model: SentenceTransformer, route: str | None) -> OrderedDi
     return OrderedDict((str(at), module) for at, module in enumerate([*chosen, *behind]))
 
 
-def attribution_across(
-    one: ExplainingTransformer, other: ExplainingTransformer, text_a: str, text_b: str, similarity: str, options: Any
-) -> Attribution:
+def attribution_across(one: Any, other: Any, text_a: str, text_b: str, similarity: str, options: Any) -> Attribution:
     """Explain the similarity of a text under one model with a text under another, which embed into one space.
 
     Raises:
