@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..text.units import PROMPT
+from ..text.units import PROMPT, SPECIAL
 from .options import Options
 from .reference import Reference, reference_features
 from .tokenization import TokenizedText
@@ -21,10 +21,13 @@ def keeps_prompt_of(text: TokenizedText, options: Options) -> bool:
 
 def kept_tokens(text: TokenizedText, options: Options) -> tuple[tuple[int, int], ...]:
     """Return the positions and ids of the tokens that the reference of a text keeps, besides special ones."""
-    if not keeps_prompt_of(text, options):
+    kept = {PROMPT} if keeps_prompt_of(text, options) else set()
+    if text.in_template:
+        kept.add(SPECIAL)
+    if not kept:
         return ()
     ids = text.features["input_ids"][0].tolist()
-    return tuple((at, ids[at]) for at, role in enumerate(text.roles) if role == PROMPT)
+    return tuple((at, ids[at]) for at, role in enumerate(text.roles) if role in kept)
 
 
 def reference_inputs(

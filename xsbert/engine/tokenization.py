@@ -11,6 +11,7 @@ from .._utils.stacklevel import caller_level
 from .._utils.unicode import half_surrogate
 from .._utils.validation import check_one_of
 from ..text.units import TEXT
+from .chat_template import templated_layout
 from .position_limit import check_positions, position_limit
 from .protocol import Explainable
 from .static_tokens import as_batch
@@ -49,6 +50,8 @@ class TokenizedText:
     """Name in messages, such as ``"texts[3]"``."""
     unknown_token: str | None = None
     """The tokenizer's unknown token, or None."""
+    in_template: bool = False
+    """Whether a chat template surrounds the text. The reference keeps its tokens."""
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -170,7 +173,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
     Raises:
         TypeError: ``text`` is not a string.
         ValueError: ``text`` is empty, white space or invalid Unicode; it has more tokens than the model has positions;
-            the model's ``max_seq_length`` is None; or the model renders texts with a chat template.
+            the model's ``max_seq_length`` is None; or its chat template changes the text.
 
     Warns:
         UserWarning: tokens are truncated (the message says which), or only special or unknown tokens are left.
@@ -188,17 +191,20 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
             f"{'one' if limit is None else f'at most {limit}, for which the model has positions'}"
         ) from error
     features = as_batch(transformer, features, (prompt.text or "") + text, name)
-    if features.get("modality", "text") != "text":
-        raise ValueError(
-            f"this model renders {name} as {features['modality']!r} (a chat template), so its words cannot be "
-            "located; pass a modality_config with plain text when creating the Transformer module"
-        )
+    modality = features.get("modality", "text")
+    if modality not in ("text", "message"):
+        raise ValueError(f"this model reads {name} as {modality!r}, and xsbert explains models of text")
     if "attention_mask" not in features:
         raise ValueError(
             "this model packs its texts without padding (flash attention), which has no forward-mode derivative; "
             "load it with model_kwargs={'attn_implementation': 'sdpa'}"
         )
-    layout = token_layout(transformer, features, text, prompt.text or "")
+    in_template = modality == "message"
+    layout = (
+        templated_layout(transformer, features, text, prompt.text or "", name)
+        if in_template
+        else token_layout(transformer, features, text, prompt.text or "")
+    )
     found = TokenizedText(
         text=(prompt.text or "") + text,
         features=dict(features),
@@ -207,6 +213,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         encoded_by=prompt.encoded_by,
         name=name,
         unknown_token=unknown_token(transformer.tokenizer),
+        in_template=in_template,
     )
     # Models that number positions around padding need no positions for the padding that a tokenizer may add.
     check_positions(transformer, int(features["attention_mask"].sum()), name)

@@ -30,7 +30,8 @@ REFUSED = {
     BoW: "a bag of words has no encoder layers to attribute to",
     WordEmbeddings: "word embeddings have no encoder layers to attribute to",
     CLIPModel: "image models are not covered, xsbert explains pairs of texts",
-    Router: "a router chooses its encoder by the input; wrap one route, as in XSTransformer.wrap(model, route='query')",
+    Router: "a router chooses its encoder per input; wrap one of its routes, as in "
+    "XSTransformer.wrap(model, route='query')",
     WeightedLayerPooling: "it mixes the outputs of all layers, so no single layer carries the embedding",
     WordWeights: "it weights tokens by their identity, which the hidden states do not carry",
 }
@@ -118,7 +119,7 @@ def check_shift(model: SentenceTransformer) -> None:
     if changing:
         raise ValueError(
             f"{' and '.join(changing)} behind the reference shift would take the reference away from zero, so "
-            "attributions would no longer add up to the score; only a normalization may follow the shift"
+            "attributions would no longer add up to the score; only a normalisation may follow the shift"
         )
 
 

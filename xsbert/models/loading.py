@@ -120,6 +120,11 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
         self._reference = resolve_reference(first, reference, "text" if positions is None else positions)
         if shift and isinstance(first, StaticEmbedding):
             raise ValueError("shift=True: a static model needs no shift, its reference is zero; leave it out")
+        if shift and "message" in first.modality_config:
+            raise ValueError(
+                "shift=True: this model renders texts by a chat template, whose tokens the reference of a shift would "
+                "replace; leave it out"
+            )
         if shift:
             self._insert_shift(self._reference)
 

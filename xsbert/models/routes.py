@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Router
@@ -13,9 +13,6 @@ from torch import nn
 
 from ..attribution.attribution import Attribution
 from ..factors.text_factors import TextFactors, settings_of
-
-if TYPE_CHECKING:
-    from .explaining import ExplainingModel
 
 __all__ = ["attribution_across", "modules_of_route"]
 
@@ -26,25 +23,23 @@ def modules_of_route(model: SentenceTransformer, route: str | None) -> OrderedDi
     Raises:
         ValueError: the model has a router and ``route`` is not one of its routes, or it has none and a route is given.
     """
-    modules = OrderedDict[str, Any](model._modules)
+    modules: OrderedDict[str, Any] = OrderedDict(model._modules)
     first = next(iter(modules.values()))
     if not isinstance(first, Router):
         if route is not None:
             raise ValueError(f"route must be None for a model without a router, got {route!r}")
-        return OrderedDict((name, module) for name, module in modules.items() if module is not None)
-    submodules: Any = first.sub_modules
-    routes = sorted(submodules)
+        return modules
+    routes = sorted(first.sub_modules)
     if route not in routes:
         raise ValueError(
             f"route must be one of {', '.join(map(repr, routes))}, the routes of the router, got {route!r}"
         )
-    behind = [module for module in list(modules.values())[1:] if module is not None]
-    return OrderedDict((str(at), module) for at, module in enumerate([*submodules[route], *behind]))
+    chosen: Any = first.sub_modules[route]
+    behind = list(modules.values())[1:]
+    return OrderedDict((str(at), module) for at, module in enumerate([*chosen, *behind]))
 
 
-def attribution_across(
-    one: ExplainingModel, other: ExplainingModel, text_a: str, text_b: str, similarity: str, options: Any
-) -> Attribution:
+def attribution_across(one: Any, other: Any, text_a: str, text_b: str, similarity: str, options: Any) -> Attribution:
     """Explain the similarity of a text under one model with a text under another, which embed into one space.
 
     Raises:
