@@ -114,6 +114,7 @@ const before = [shown('.legend dl'), getComputedStyle($('.view')).color];
 dispatchEvent(new Event('beforeprint'));
 out.before = before;
 out.printed = [shown('.legend dl'), getComputedStyle($('.view')).color];
+out.adjust = getComputedStyle($('.unit')).printColorAdjust;
 out.controls = shown('.controls, .help, .fold, .choose, .readout');
 out.texts = [...root.querySelectorAll('.text')].map((node) => node.textContent);
 out.width = $('.view').getBoundingClientRect().width;
@@ -132,6 +133,8 @@ def test_print_opens_what_is_folded_and_has_dark_ink(dark, tmp_path):
         assert out["printed"] == [1, "rgb(0, 0, 0)"]
         assert out["before"] == out["after"] == [0, "rgb(255, 255, 255)" if dark else "rgb(0, 0, 0)"]
         assert out["controls"] == 0
+        # Browsers leave out backgrounds on paper unless a page asks for them.
+        assert out["adjust"] == "exact"
         assert out["width"] == 680
     assert LONG in out["texts"]
     assert LONG not in out["folded"]
