@@ -56,7 +56,7 @@ class Piecewise:
         return Piecewise(self.edges, found)
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """(M,) to (M, K)"""
+        """(M,) to (M, K)."""
         places = np.clip(np.searchsorted(self.edges, positions, side="right") - 1, 0, len(self.coefficients) - 1)
         found = np.empty((len(positions), self.coefficients[0].shape[1]))
         for place in np.unique(places):

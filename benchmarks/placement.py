@@ -60,6 +60,8 @@ PASSES = {"values": 1, "derivatives": 2, "both": 2}
 
 
 class Placed(NamedTuple):
+    """A rule that a method placed, and what it cost."""
+
     rule: Quadrature | None
     """None where the tolerance takes more nodes than are tried."""
     passes: int = 0
@@ -67,6 +69,8 @@ class Placed(NamedTuple):
 
 
 class Interval(NamedTuple):
+    """An interval of a bisection and what its rule gives there."""
+
     low: float
     middle: float
     high: float

@@ -239,8 +239,10 @@ def order(
     queries: list[str],
     options: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
-    """Queries whose documents are ranked as `util.semantic_search` ranks them: all of them by what ranks, and as many
-    of the best as are explained by all of `explain_ranking`, by a single node at the last layer."""
+    """Compare the ranking of `explain_ranking` with that of `util.semantic_search`, for all queries.
+
+    The best documents are explained with a single node at the last layer.
+    """
     how = {"layer": model.n_layers, "n_steps": 1, "units": "sentences", "show_progress_bar": False}
     chosen = queries[: options.n_explained]
     same, same_explained, n_reasons, largest = 0, 0, 0, 0.0

@@ -280,8 +280,10 @@ def memory(options: Any, most: int, *more: str) -> dict[str, Any]:
 
 
 def measure(options: Any) -> None:
-    """Print the peak of this process after it explained distinct texts, at the last layer with one node, which is
-    cheap, or as is the default."""
+    """Print the peak memory of this process after it explained distinct texts.
+
+    They are explained at the last layer with one node, which is cheap, or with the default options.
+    """
     model = load(options.model, shift=False, reference="unk")
     lines = [line.split("\t") for line in options.texts.read_text(encoding="utf-8").splitlines()]
     own = [line[5] for line in lines]

@@ -1,5 +1,6 @@
-"""Time saved by deferred derivatives of linear layers (`xsbert/engine/autodiff/deferred_linear.py`), in forward and
-reverse mode.
+"""Time saved by deferred derivatives of linear layers in forward and reverse mode.
+
+See `xsbert/engine/autodiff/deferred_linear.py`.
 
     python benchmarks/waiting.py --model minilm --layers 5 4 --json benchmarks/results/waiting_minilm.json
     python benchmarks/waiting.py --model mpnet --layers 11 10 --tokens 25 --json benchmarks/results/waiting_mpnet.json

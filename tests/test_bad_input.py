@@ -43,7 +43,7 @@ BAD = [
     ({"max_steps": np.float32(3)}, ValueError, "max_steps must be an integer of at least 1"),
     ({"chunk_size": True}, ValueError, "chunk_size must be None or an integer of at least 1, got True"),
     ({"tolerance": "1e-3"}, TypeError, "tolerance must be a number, got '1e-3'"),
-    ({"tolerance": 0.1, "n_steps": 4}, ValueError, "give tolerance or n_steps, not both: got 0.1 and 4"),
+    ({"tolerance": 0.1, "n_steps": 4}, ValueError, "pass tolerance or n_steps, not both, got 0.1 and 4"),
     ({"max_steps": 0}, ValueError, "max_steps must be an integer of at least 1, got 0"),
     ({"similarity": "euclidean"}, ValueError, "euclidean.*only bilinear similarities"),
     ({"similarity": "manhattan"}, ValueError, "manhattan.*only bilinear similarities"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._utils.version import __version__
 
 if TYPE_CHECKING:
+    from ._utils.citation import cite
     from .attribution.attribution import Attribution
     from .attribution.contrasts import contrast, contrast_models
     from .corpus import aggregate, explain_corpus, read_corpus
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "aggregate",
     "choose_reference",
+    "cite",
     "contrast",
     "contrast_models",
     "cost_of_faithfulness",
@@ -61,6 +63,7 @@ _MODULES = {
     "XSTransformer": "models",
     "aggregate": "corpus",
     "choose_reference": "evaluation",
+    "cite": "_utils.citation",
     "cost_of_faithfulness": "evaluation",
     "faithfulness": "evaluation",
     "contrast": "attribution",

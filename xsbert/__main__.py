@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from ._utils.citation import cite
 from ._utils.table_files.advice import option_message
 from .cli import app, corpus, rank
 from .cli.options import parse
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return corpus.main(arguments[1:])
     if arguments[:1] == ["app"]:
         return app.main(arguments[1:])
+    if arguments == ["cite"]:
+        print(cite())
+        return 0
     ranks = arguments[:1] == ["rank"]
     options = rank.parse(arguments[1:]) if ranks else parse(arguments)
     try:

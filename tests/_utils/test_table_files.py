@@ -328,10 +328,10 @@ TEXT = "id\ttext_a\ttext_b\n1\ta cat\ta dog\n2\ta café\ta dog\n"
         ("rows.tsv", b"\xff\xfe" + TEXT.encode("utf-16-le") + b"a", "is not UTF-16: line 4"),
         ("rows.json", b'[{"text_a": "a", "text_b": "b"}]', "JSON array"),
         ("rows.jsonl", b'[\n{"text_a": "a", "text_b": "b"}\n]', "JSON array"),
-        ("rows.csv", b"text_a,text_b,text_b\na,b,c\n", "line 1: the column name 'text_b' stands more than once"),
+        ("rows.csv", b"text_a,text_b,text_b\na,b,c\n", "line 1: the column name 'text_b' occurs more than once"),
         ("rows.csv", b"text_a,id,text_b\na cat,1,dog\na,3\n", "line 3: it has 2 fields, the first record has 3"),
-        ("rows.csv", b'text_a,id,text_b\na cat,1,dog\na,3,"b\nc\n', "line 3: a quote is opened that is never closed"),
-        ("rows.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a pointer of Git LFS"),
+        ("rows.csv", b'text_a,id,text_b\na cat,1,dog\na,3,"b\nc\n', "line 3: a quote is opened but never closed"),
+        ("rows.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer"),
     ],
 )
 def test_what_is_refused_is_named_before_anything_is_explained(name, content, message, tmp_path, three):
@@ -387,7 +387,7 @@ def test_folders_that_are_refused(tmp_path):
             list(rows_of_source(tmp_path / "csv", NAMES, None, None, []))
     pq.write_table(pa.table([["a"], ["b"], ["c"]], names=["text_a", "text_b", "text_b"]), tmp_path / "twice.parquet")
     for read in (read_documents, lambda path: list(rows_of_source(path, NAMES, None, None, []))):
-        with pytest.raises(ValueError, match="the column name 'text_b' stands more than once"):
+        with pytest.raises(ValueError, match="the column name 'text_b' occurs more than once"):
             read(str(tmp_path / "twice.parquet"))
 
 
@@ -468,7 +468,7 @@ def test_a_known_name_in_several_cases(tmp_path):
     assert pairs_of(str(tmp_path / "p.csv")) == ([(None, "a", "b")], [])
     (tmp_path / "p.csv").write_text("Text_A,TEXT_A,text_b\nx,a,b\n")
     assert pairs_of(str(tmp_path / "p.csv")) == (
-        "'Text_A', 'TEXT_A' differ in their case alone; --text-a and --text-b says which is meant"
+        "'Text_A', 'TEXT_A' differ only in case; --text-a and --text-b says which is meant"
     )
 
 

@@ -159,5 +159,5 @@ def test_columns_of_one_name_are_refused_where_they_are_asked_for(table):
 def test_data_sets_of_several_splits_are_refused_by_name(kind):
     data = Dataset.from_dict({"text": ["a"]})
     data = data if kind is DatasetDict else data.to_iterable_dataset()
-    with pytest.raises(TypeError, match=rf"{kind.__name__} holds several data sets, 'train', 'test': give one"):
+    with pytest.raises(TypeError, match=rf"{kind.__name__} holds several data sets, 'train', 'test': pass one"):
         as_table(kind(train=data, test=data))

@@ -138,7 +138,7 @@ def test_fields_in_quotes():
         ("p.jsonl", b'{"text_a": "a", "text_b": "b", "id": NaN}', "its id cannot be passed through, got nan: Out of"),
         ("p.jsonl", b'{"text_a": "a", "text_b": "b", "id": 1e400}', "its id cannot be passed through, got inf"),
         ("p.jsonl", b'{"text_a": "a", "text_b": "b", "ID": {"x": [-Infinity]}}', "its id cannot be passed through"),
-        ("p.jsonl", b'{"text_a": "a", "text_b": "b", "text_b": "c"}', "the key 'text_b' stands more than once"),
+        ("p.jsonl", b'{"text_a": "a", "text_b": "b", "text_b": "c"}', "the key 'text_b' occurs more than once"),
         ("p.jsonl", b"[1, 2]", "a JSON object is needed, got '[1, 2]'"),
         ("p.jsonl", b"[" * 100_000, "it is no JSON"),
     ],
@@ -405,18 +405,18 @@ def test_results_are_not_written_over(capsys, tmp_path, whole):
     argv = ["--pairs", tmp_path / "p.tsv", "--output", tmp_path / "whole", *FEW]
     status, lines, err = run(capsys, *argv)
     assert (status, lines) == (1, [])
-    assert "holds something already; --resume goes on after it" in err
+    assert "is not empty; --resume continues it" in err
     assert (tmp_path / "whole").read_bytes() == whole
 
 
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [
-        (["--layer", "4", "--n-steps", "1"], "has results of layer 5, these would be of 4"),
-        (["--layer", "5", "--n-steps", "2"], "has results of n_steps 1, these would be of 2"),
-        (["--layer", "5", "--tolerance", "0.1"], "has results of tolerance None, these would be of 0.1"),
-        ([*FEW, "--similarity", "dot"], "has results of similarity 'cosine', these would be of 'dot'"),
-        ([*FEW, "--words"], "has results of units 'tokens', these would be of 'words'"),
+        (["--layer", "4", "--n-steps", "1"], "has results of layer 5, this run would have 4"),
+        (["--layer", "5", "--n-steps", "2"], "has results of n_steps 1, this run would have 2"),
+        (["--layer", "5", "--tolerance", "0.1"], "has results of tolerance None, this run would have 0.1"),
+        ([*FEW, "--similarity", "dot"], "has results of similarity 'cosine', this run would have 'dot'"),
+        ([*FEW, "--words"], "has results of units 'tokens', this run would have 'words'"),
         ([*FEW, "--top", "3"], "was written without --top"),
     ],
 )
@@ -437,7 +437,7 @@ def test_results_of_another_tolerance_of_factors_are_not_gone_on_with(capsys, tm
     (tmp_path / "part").write_bytes(first)
     status, _, err = run(capsys, *argv[:-1], "0.05", "--resume")
     assert status == 1
-    assert "results of factor_tolerance 0.1, these would be of 0.05" in err
+    assert "results of factor_tolerance 0.1, this run would have 0.05" in err
     assert (tmp_path / "part").read_bytes() == first
     assert run(capsys, *argv, "--resume")[0] == 0
 
@@ -452,5 +452,5 @@ def test_results_of_other_pairs(capsys, tmp_path, whole):
     status, _, err = run(capsys, *argv)
     assert status == 1
     assert "line 1 of" in err
-    assert "is no result of --pairs, got b'something else" in err
+    assert "is not a result of --pairs, got b'something else" in err
     assert (tmp_path / "whole").read_text() == "something else\n"

@@ -334,7 +334,7 @@ def test_folders_that_are_refused(tmp_path, tiny):
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotADirectoryError, match="must be a folder"):
         explain_corpus(tiny, ROWS, tmp_path / "file", **FEW)
-    with pytest.raises(FileExistsError, match="files that are of no job"):
+    with pytest.raises(FileExistsError, match="files that do not belong to a job"):
         explain_corpus(tiny, ROWS, tmp_path, **FEW)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     explain_corpus(tiny, ROWS, tmp_path / "out", **FEW)

@@ -203,7 +203,7 @@ def test_one_pure_function(tiny, tiny_pairs):
     assert once.equals(twice)
     assert columns.to_pydict() == before
     assert once["label"].to_pylist() == [*range(11)]
-    with pytest.raises(ValueError, match="columns have names that the results have already: n_cut_a"):
+    with pytest.raises(ValueError, match="columns have names that the results use: n_cut_a"):
         explain_columns(tiny, columns.rename_columns(["text_a", "text_b", "n_cut_a"]), task)
     with pytest.raises(ValueError, match="columns must have text_a, text_b, got text_b, label"):
         explain_columns(tiny, columns.drop_columns(["text_a"]), task)
@@ -384,18 +384,18 @@ def test_files_that_are_malformed(tmp_path, tiny, name, content, message):
         ({"dtype": "int8"}, ValueError, "dtype must be one of"),
         ({"top_k": 0}, ValueError, "top_k must be at least 1"),
         ({"top_k": 2.0}, TypeError, "top_k must be None or an integer"),
-        ({"top_k": 3, "what": "factors"}, ValueError, "goes with what='pairs'"),
+        ({"top_k": 3, "what": "factors"}, ValueError, "requires what='pairs'"),
         ({"texts": ["a"]}, TypeError, "unexpected keyword argument 'texts'"),
         ({"shard_sise": 3}, TypeError, "unexpected keyword argument 'shard_sise'; did you mean 'shard_size'"),
         ({"factor_tolerance": -1}, ValueError, "factor_tolerance must be above 0"),
         ({"layer": 99}, ValueError, "layer must be between"),
         ({"similarity": "cos"}, ValueError, "did you mean 'cosine'"),
         ({"columns": ("a",)}, ValueError, "columns must name 2 columns"),
-        ({"keep": ("score",)}, ValueError, "keep names columns that the results have already: score"),
+        ({"keep": ("score",)}, ValueError, "keep names columns that the results use: score"),
         (
             {"keep": ("error", "n_cut_a")},
             ValueError,
-            "keep names columns that the results have already: error, n_cut_a",
+            "keep names columns that the results use: error, n_cut_a",
         ),
         ({"keep": ("bad_text_a", "matrix")}, ValueError, "have already: bad_text_a, matrix"),
         ({"keep": "label"}, ValueError, "keep must be a sequence of names of columns, got 'label'"),
@@ -437,12 +437,12 @@ def test_rows_beside_an_index(tmp_path, tiny):
 
 
 def test_reading_what_is_not_there(tmp_path, tiny):
-    with pytest.raises(FileNotFoundError, match="holds no corpus"):
+    with pytest.raises(FileNotFoundError, match="is not a corpus"):
         read_corpus(tmp_path)
     corpus = explain_corpus(tiny, TEXTS, tmp_path / "out", what="factors", shard_size=2, **FEW)
     with pytest.raises(IndexError, match="row must be between 0 and 5, got 6"):
         corpus.row(6)
-    with pytest.raises(ValueError, match="takes two rows"):
+    with pytest.raises(ValueError, match="pass two rows of a corpus of factors"):
         corpus.attribution(0)
     (tmp_path / "out" / "part-00001.parquet").unlink()
     with pytest.raises(FileNotFoundError, match="1 of 3 shards are missing"):

@@ -408,7 +408,7 @@ def test_names_of_columns():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (DatasetDict(train=Dataset.from_dict({"text": ["a"]})), "holds several data sets, 'train': give one of them"),
+        (DatasetDict(train=Dataset.from_dict({"text": ["a"]})), "holds several data sets, 'train': pass one of them"),
         ({"text": ["a"]}, "got dict"),
         ({"a cat", "dog"}, "got set"),
         (np.zeros((1, 2, 3)), r"one or two dimensions, got an array of shape \(1, 2, 3\)"),

@@ -212,7 +212,7 @@ def test_what_depends_on_more_than_the_hidden_states_is_refused(tmp_path):
     network, seen = model[0].model, []
     network.embeddings = Remembers(network.embeddings, seen)
     network.encoder.layer[2] = LooksBack(network.encoder.layer[2], seen)
-    with pytest.raises(ValueError, match="BertModel cannot be explained at layer 1: what follows depends on more than"):
+    with pytest.raises(ValueError, match="BertModel cannot be explained at layer 1: its output depends on more than"):
         model.attribute_prediction(TEXT_A, TEXT_B, layer=1, n_steps=3)
     check_explanation(model, layer=LAYERS)
 

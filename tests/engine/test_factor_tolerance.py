@@ -49,7 +49,7 @@ def test_out_of_reach_is_told(padded):
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match=r"give factor_tolerance or n_steps, not both: got 0\.01 and 4"):
+    with pytest.raises(ValueError, match=r"pass factor_tolerance or n_steps, not both, got 0\.01 and 4"):
         Options(factor_tolerance=0.01, n_steps=4)
     with pytest.raises(ValueError, match=r"factor_tolerance must be above 0, got -1"):
         Options(factor_tolerance=-1)

@@ -194,7 +194,7 @@ def test_rows_of_a_corpus_of_which_nothing_is_left(cleaning, what, tmp_path):
     texts = ["coast", "\u200b", "storm", "\x00"]
     rows = texts if what == "factors" else [("coast", text) for text in texts]
     how = {"what": what, "show_progress_bar": False, "shard_size": 2, **QUICK}
-    with pytest.warns(UserWarning, match="is left of a text of row 1 and 1 further rows"):
+    with pytest.warns(UserWarning, match="only special tokens left in row 1 and 1 further rows"):
         corpus = explain_corpus(cleaning, rows, tmp_path / what, **how)
     assert corpus.unseen() == read_corpus(tmp_path / what).unseen() == [1, 3]
     assert corpus.counts()["failed"] == 0

@@ -28,10 +28,10 @@ CALLS = {
     "predict_memory": lambda model: model.predict_memory(TEXTS[0], layer=1),
 }
 CONTEXTS = {
-    "dual level": (forward_ad.dual_level, r"forward_ad.dual_level\(\) or torch.func.jvp is open.* leave it before"),
+    "dual level": (forward_ad.dual_level, r"forward_ad.dual_level\(\) or torch.func.jvp is active.* leave it before"),
     "autocast": (
         lambda: torch.autocast("cpu", torch.bfloat16),
-        r"torch.autocast\('cpu', dtype=torch.bfloat16\) is on.*'dtype': torch.bfloat16.*derivative_dtype='bfloat16'",
+        r"torch.autocast\('cpu', dtype=torch.bfloat16\) is active.*'dtype': torch.bfloat16.*derivative_dtype='bfloat16'",
     ),
 }
 
@@ -73,7 +73,7 @@ def test_a_transform_of_torch_is_named(own, name, call):
         CALLS[call](own)
         return values.sum()
 
-    with pytest.raises(RuntimeError, match=r"a (vmap|grad) of torch.func is open, .*leave it before the call"):
+    with pytest.raises(RuntimeError, match=r"a (vmap|grad) of torch.func is active, .*leave it before the call"):
         TRANSFORMS[name](function)
 
 

@@ -258,6 +258,7 @@ finally:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.slow
 def test_a_fork_beside_an_explanation_does_not_hang(tmp_path):
     """Each child explains by itself; one that inherited a held lock would wait until its alarm ends it."""
     path = write_model("bert", tmp_path)
@@ -297,6 +298,7 @@ sys.exit(status)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.slow
 def test_a_fork_while_a_bar_is_drawn_does_not_hang(tmp_path):
     """The lock under which tqdm draws stays held in the child; what takes less than two seconds asks for none."""
     path = write_model("bert", tmp_path)

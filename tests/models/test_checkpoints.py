@@ -398,7 +398,7 @@ def test_weights_with_code_are_refused(published, tmp_path):
     members = dict(files_of(published["droberta_cos"]))
     for weights in (pickle.dumps(Harmful(trace)), save_pickle(Harmful(trace)), save_pickle([1, 2])):
         members["pytorch_model.bin"] = weights
-        with serving(zipped(members.items())) as server, pytest.raises(ValueError, match="something else than weights"):
+        with serving(zipped(members.items())) as server, pytest.raises(ValueError, match="does not hold weights"):
             load(server, tmp_path / "models")
         assert not trace.exists()
         assert left_over(tmp_path / "models") == []
@@ -475,7 +475,7 @@ UNUSABLE = {
     "config is a folder": (lambda m: {**without(m, "config.json"), "config.json/x": b""}, "config.json is a folder"),
     "weights are a folder": (
         lambda m: {**without(m, "pytorch_model.bin"), "pytorch_model.bin/x": b""},
-        "something else than weights: it is a folder",
+        "does not hold weights: it is a folder",
     ),
     "no weights": (lambda m: without(m, "pytorch_model.bin"), "it holds no weights"),
     "modules are none": (lambda m: {**m, "modules.json": b"{}"}, "no list of modules"),

@@ -175,7 +175,7 @@ def test_what_cannot_be_contrasted():
         contrast(one, Attribution.of(query, j, "dot"))
     elsewhere = replace(SETTINGS, fingerprint="sha:2")
     other = Attribution.of(text_factors("the query", 1, elsewhere), text_factors("a document", 2, elsewhere), "cosine")
-    with pytest.raises(ValueError, match=r"different fingerprint .* contrast_models sets two models side by side"):
+    with pytest.raises(ValueError, match=r"different fingerprint .* use contrast_models to compare two models"):
         contrast(one, other)
     with pytest.raises(ValueError, match="the same units in both, got 4 and 2"):
         contrast(one, Attribution.of(replace(query.over([(0, 9)]), tokens=("[CLS]", "x")), j, "cosine"))

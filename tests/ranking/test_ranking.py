@@ -104,7 +104,7 @@ def test_long_documents_are_pulled_back_and_short_ones_are_not(model):
 def test_pairs_are_not_there_unless_asked_for(ranking, with_pairs):
     assert not ranking[0].has_pairs
     assert with_pairs[0].has_pairs
-    with pytest.raises(ValueError, match=r'pairs of words were not asked for: .*detail="pairs"'):
+    with pytest.raises(ValueError, match=r'pairs of words were not computed: .*detail="pairs"'):
         _ = ranking[0].attribution
 
 
@@ -334,7 +334,7 @@ def test_highlights_and_tags(ranking):
     assert sentence.text == "A cat sleeps on the warm stove."
     assert hit.within(0).values.sum() == pytest.approx(sentence.weight)
     assert hit.within(1).units[:2] == ("The", "dog")
-    with pytest.raises(IndexError, match="the model saw 2 sentences, there is none with the place 2"):
+    with pytest.raises(IndexError, match="the model saw 2 sentences, got sentence 2"):
         hit.within(2)
     marked = hit.tagged("[", "]", 0.9)
     assert marked.replace("[", "").replace("]", "") == hit.text

@@ -47,7 +47,7 @@ def check(found, expected, model):
 
 def test_semantic_search(model, expected):
     check(retrieval.from_semantic_search(expected, TEXTS), expected, model)
-    with pytest.raises(TypeError, match="hits must be those of one query"):
+    with pytest.raises(TypeError, match="hits must belong to one query"):
         retrieval.from_semantic_search([expected], TEXTS)
     with pytest.raises(IndexError, match="hit 0 names the text 7, and there are 3 texts"):
         retrieval.from_semantic_search([{"corpus_id": 7, "score": 0.5}], TEXTS)

@@ -12,8 +12,10 @@ MISSING = object()
 
 
 class cached_property(functools.cached_property[Value]):
-    """`functools.cached_property` as in Python 3.12. Earlier versions hold one lock for all objects of the class during
-    the computation; after a fork in another thread, the lock is never released.
+    """`functools.cached_property` as in Python 3.12, without its earlier lock.
+
+    Earlier versions hold one lock for all objects of the class during the computation. After a fork in another thread,
+    that lock is never released.
 
     >>> class Text:
     ...     @cached_property

@@ -194,8 +194,8 @@ def _check_version(content: dict[str, Any], checksum: str, path: str | PathLike[
     require(bool(checksum) == (version > UNSEALED), f"it {has} checksum, and format version {version} {needs}")
     if version == UNSEALED:
         warnings.warn(
-            f"{os.fspath(path)} was written by xsbert 0.1.0, whose files have no checksum over all that they hold: "
-            "damage to it may go unnoticed. Save it again to add one",
+            f"{os.fspath(path)} was written by xsbert 0.1.0, which adds no checksum over the whole file, so damage "
+            "may go unnoticed. Save it again to add one",
             stacklevel=caller_level(),
         )
 

@@ -43,7 +43,7 @@ def check_memory_budget(memory_budget: float | None, chunk_size: int | None) -> 
     if not 0 < memory_budget < math.inf:
         raise ValueError(f"memory_budget must be above 0 bytes and finite, got {memory_budget}")
     if chunk_size is not None:
-        raise ValueError(f"give memory_budget or chunk_size, not both: got {memory_budget!r} and {chunk_size!r}")
+        raise ValueError(f"pass memory_budget or chunk_size, not both, got {memory_budget!r} and {chunk_size!r}")
 
 
 def give_back_memory() -> None:

@@ -46,8 +46,9 @@ def tick() -> None:
 
 
 class Progress:
-    """A tqdm bar that is created only when it is shown. Fast work therefore starts no tqdm thread and takes no tqdm
-    lock, which could remain locked after a fork.
+    """A tqdm bar that is created only when it is shown.
+
+    Fast work therefore starts no tqdm thread and takes no tqdm lock, which could remain locked after a fork.
 
     Args:
         total: number of steps; with 0 there is no bar.

@@ -182,7 +182,7 @@ def _refuse_splits(value: Mapping[Any, Any]) -> None:
     if value and all(hasattr(each, "column_names") and hasattr(each, "with_format") for each in value.values()):
         splits = ", ".join(map(repr, value))
         raise TypeError(
-            f"a {type(value).__name__} holds several data sets, {splits}: give one of them, such as "
+            f"a {type(value).__name__} holds several data sets, {splits}: pass one of them, such as "
             f"data[{next(iter(value))!r}]"
         )
 

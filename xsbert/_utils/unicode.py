@@ -6,9 +6,9 @@ __all__ = ["half_surrogate"]
 
 
 def half_surrogate(text: str) -> int | None:
-    """Returns the index of the first lone surrogate, which is not valid Unicode text; None if there is none.
+    r"""Return the index of the first lone surrogate, which is not valid Unicode text; None if there is none.
 
-    >>> half_surrogate("a dog"), half_surrogate("a \\ud800 dog")
+    >>> half_surrogate("a dog"), half_surrogate("a \ud800 dog")
     (None, 2)
     """
     try:

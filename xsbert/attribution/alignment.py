@@ -84,7 +84,7 @@ class ContrastView:
     tokens_b: tuple[str, ...]
 
     def plot(self, **options: Any) -> tuple[Figure, Axes]:
-        """Draw the view, titled as no attribution. Takes the options of `heatmap`: ``values``, ``limit`` …"""
+        """Draw the view, titled as no attribution. Takes the options of `heatmap`, such as ``values`` and ``limit``."""
         from ..view.plot.contrast import contrast
 
         return contrast(self.matrix, self.tokens_a, self.tokens_b, **options)

@@ -86,8 +86,7 @@ class Attribution(PageMixin, PlotMixin):
 
     @property
     def pulled_back(self) -> str | None:
-        """The text with factors computed only along those of the other text, by reverse mode: ``"a"`` or ``"b"``.
-        None if both texts have full factors."""
+        """``"a"`` or ``"b"``: the text whose factors were computed only along those of the other; else None."""
         # Both texts of a corpus row have a known residual.
         sides = [name for name in "ab" if getattr(self, name).known_residual is not None]
         return sides[0] if len(sides) == 1 else None
@@ -264,7 +263,7 @@ class Attribution(PageMixin, PlotMixin):
         gap = np.abs(pairs.sum((1, 3), dtype=np.float64) - self.matrix).max()
         if gap > 0.02 * np.abs(self.matrix).max() + 1e-6:
             raise RuntimeError(
-                f"the feature pairs no longer sum to the matrix (largest difference {gap:.1e}): "
+                f"the feature pairs do not sum to the matrix (largest difference {gap:.1e}): "
                 "the model's weights or settings have changed since this result was computed"
             )
         return pairs

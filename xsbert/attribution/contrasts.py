@@ -166,8 +166,8 @@ def contrast(a: Attribution, b: Attribution) -> Contrast:
         one, other = getattr(a.settings, name), getattr(b.settings, name)
         if one != other:
             raise ValueError(
-                f"scores with different {name} have no difference that words could share: {one!r} and {other!r}; "
-                "contrast_models sets two models side by side"
+                f"scores with different {name} cannot be subtracted: {one!r} and {other!r}; "
+                "use contrast_models to compare two models"
             )
     shared = [(p, q) for p in "ab" for q in "ab" if getattr(a, p).text == getattr(b, q).text]
     if not shared:
@@ -299,7 +299,7 @@ def _word_shares(result: Attribution, side: str) -> Contributions:
 def _places(shares: Contributions) -> list[tuple[int, int] | None]:
     """Return the characters of each word, without surrounding white space. None for units that are no words."""
     if shares.spans is None:
-        raise ValueError("two models are compared by words, which only fast tokenizers have")
+        raise ValueError("two models are compared by words, which need a fast tokenizer")
     places: list[tuple[int, int] | None] = []
     for (start, end), role in zip(shares.spans, shares.roles, strict=True):
         piece = shares.text[start:end]

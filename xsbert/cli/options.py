@@ -35,6 +35,7 @@ examples:
   xsbert rank --help                                        (documents for a query)
   xsbert corpus --help                                      (tables of texts, resumable)
   xsbert app                                                (a local page in the browser)
+  xsbert cite                                               (BibTeX entries)
 """
 
 # Options that are valid only with --pairs, and only with two texts.

@@ -186,7 +186,7 @@ def _spelled(name: str, held: Sequence[str], option: str) -> str:
     if name in found:
         return name
     if len(found) > 1:
-        raise ValueError(f"{_listed(found)} differ in their case alone; {option} says which is meant")
+        raise ValueError(f"{_listed(found)} differ only in case; {option} says which is meant")
     return found[0]
 
 

@@ -92,8 +92,8 @@ def read_documents(
     first = texts[0].lstrip()[0]
     if first in '["' and Path(path).suffix.lower() != ".txt":
         raise ValueError(
-            f"{name} begins with {first}, as JSON or CSV would, of which every line would be taken for a document, "
-            f"brackets, quotes and commas included: give JSON objects with {text_key!r}, one a line, or a name that "
+            f"{name} begins with {first}, like JSON or CSV, and every line would become a document, brackets, quotes "
+            f"and commas included: pass JSON objects with {text_key!r}, one a line, or a name that "
             "ends in .csv or .tsv, or in .txt for plain text"
         )
     return [Retrieved(line) for line in texts]
@@ -125,7 +125,7 @@ def _document(fields: Mapping[str, Any], text_key: str, id_key: str | None) -> R
         raise ValueError(f"there is nothing under {id_key!r}")
     broken = half_surrogate(text)
     if broken is not None:
-        raise ValueError(f"half of a surrogate pair at character {broken}, which is no Unicode text")
+        raise ValueError(f"character {broken} is half of a surrogate pair, so this is not Unicode text")
     key = spelled_id([*fields], "--id-key") if id_key is None else id_key
     return Retrieved(text, None if key is None else _identity(key, fields[key]))
 
@@ -136,7 +136,7 @@ def _identity(key: str, value: Any) -> str | None:
         return value
     problem = json_problem(value)
     if problem is not None:
-        raise ValueError(f"what stands under {key!r} cannot be an id, got {value!r:.60}: {problem}")
+        raise ValueError(f"the value of {key!r} cannot be an id, got {value!r:.60}: {problem}")
     return json.dumps(value)
 
 

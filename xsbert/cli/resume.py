@@ -44,7 +44,7 @@ class Results:
         size = 0
         if os.path.exists(path) and os.path.getsize(path):
             if not resume:
-                raise ValueError(f"--output {path} holds something already; --resume goes on after it")
+                raise ValueError(f"--output {path} is not empty; --resume continues it")
             size = self._read()
         self._file = open(path, "ab")  # noqa: SIM115
         if self._file.tell() > size:
@@ -91,7 +91,7 @@ class Results:
                     self._done[content["line"]] = (content["text_a"], content["text_b"])
                 except (ValueError, TypeError, KeyError) as error:
                     raise ValueError(
-                        f"--resume: line {number} of {self._path} is no result of --pairs, got {line[:60]!r}"
+                        f"--resume: line {number} of {self._path} is not a result of --pairs, got {line[:60]!r}"
                     ) from error
                 self._last = content
                 size += len(line)
@@ -102,11 +102,11 @@ class Results:
         for name in names:
             one, other = was["settings"].get(name), now["settings"][name]
             if one != other:
-                raise ValueError(f"--resume: {self._path} has results of {name} {one!r}, these would be of {other!r}")
+                raise ValueError(f"--resume: {self._path} has results of {name} {one!r}, this run would have {other!r}")
         for name in ("similarity", "units"):
             if was.get(name) != now[name]:
                 raise ValueError(
-                    f"--resume: {self._path} has results of {name} {was.get(name)!r}, these would be of {now[name]!r}"
+                    f"--resume: {self._path} has results of {name} {was.get(name)!r}, this run would have {now[name]!r}"
                 )
         if ("matrix" in was) != ("matrix" in now):
             raise ValueError(f"--resume: {self._path} was written {'without' if 'matrix' in was else 'with'} --top")

@@ -119,13 +119,13 @@ class _Sums:
 
 def _check(corpus: Corpus, by: str | Labels, of: str, confidence: float) -> None:
     if corpus.task.what == "factors":
-        raise ValueError("a corpus of factors has no contributions: aggregate takes one of pairs or highlights")
+        raise ValueError("a corpus of factors has no contributions: aggregate needs a corpus of pairs or highlights")
     if of not in ("units", "pairs"):
         raise ValueError(f"of must be 'units' or 'pairs', got {of!r}")
     if of == "pairs" and (corpus.task.what != "pairs" or corpus.task.top_k is not None):
         raise ValueError(
-            "of='pairs' needs a corpus of what='pairs' without top_k: sums over the strongest pairs alone would be "
-            f"biased; this one has what={corpus.task.what!r}, top_k={corpus.task.top_k}"
+            "of='pairs' needs a corpus of what='pairs' without top_k: sums over only the strongest pairs would be "
+            f"biased; this corpus has what={corpus.task.what!r}, top_k={corpus.task.top_k}"
         )
     if not callable(by) and by not in ("word", "role"):
         raise ValueError(f"by must be 'word', 'role' or a function, got {by!r}")

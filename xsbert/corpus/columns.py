@@ -66,7 +66,7 @@ def explain_columns(
         raise ValueError(f"columns must have {', '.join(task.columns)}, got {', '.join(columns.column_names)}")
     clashing = sorted(set(schema_of(task, pa.schema([])).names) & set(columns.column_names))
     if clashing:
-        raise ValueError(f"columns have names that the results have already: {', '.join(clashing)}")
+        raise ValueError(f"columns have names that the results use: {', '.join(clashing)}")
     rows = _text_rows(columns, task)
     limits = {"memory_budget": memory_budget, "show_progress_bar": show_progress_bar}
     if task.what == "highlights":
@@ -188,7 +188,7 @@ def _encoded(model: XSTransformer, texts: Sequence[str], task: Task) -> list[np.
     encode = {None: private.encode, "query": private.encode_query, "document": private.encode_document}[side]
     found = [*encode([*texts], prompt=prompt, show_progress_bar=False, convert_to_numpy=True)]
     if not all(embedding.any() for embedding in found):
-        raise ValueError("the query embeds to zero, as a text without words of its own does in a shifted model")
+        raise ValueError("the query's embedding is zero, as for a text without words in a shifted model")
     return found
 
 

@@ -140,4 +140,4 @@ def check_folder(folder: Folder, resume: bool) -> None:
                 FileExistsError(f"{path} holds a job already"), "{resume=True} goes on with it; or take another folder"
             )
     elif path.exists() and any(file.name != folder.work.name for file in path.iterdir()):
-        raise FileExistsError(f"{path} holds files that are of no job: take another folder")
+        raise FileExistsError(f"{path} holds files that do not belong to a job: choose another folder")

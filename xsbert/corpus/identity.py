@@ -37,7 +37,7 @@ def check_same(folder: Folder, manifest: dict[str, Any], identity: dict[str, Any
     differences = [line for name, value in now.items() for line in differences_of(name, manifest.get(name), value)]
     if differences:
         raise ValueError(
-            f"the job in {folder.path} cannot be resumed, it was begun with {'; '.join(differences)}. "
+            f"the job in {folder.path} cannot be resumed, it was started with {'; '.join(differences)}. "
             "Take another folder"
         )
 

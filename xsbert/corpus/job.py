@@ -123,7 +123,8 @@ class Job:
             changed = differences_of("source", before, now)
             if changed:
                 raise ValueError(
-                    f"{folder.source} is damaged or missing, and the source cannot be cut again as it was: it had "
+                    f"{folder.source} is damaged or missing, and the source has changed, so it cannot be rebuilt: it "
+                    "had "
                     f"{'; '.join(changed)}. Take another folder"
                 )
 
@@ -264,8 +265,7 @@ class Job:
 
 
 def _counts(table: pa.Table, task: Task) -> dict[str, Any]:
-    """Returns the numbers of all, failed, cut and missed rows of a shard, and the indices of rows with a text of only
-    special tokens."""
+    """Return the numbers of all, failed, cut and missed rows of a shard, and those with only special tokens."""
     suffixes = ("_a", "_b") if task.what == "pairs" else ("",)
     cut, missed = np.zeros(len(table), bool), np.zeros(len(table), bool)
     tolerance = dict(task.options).get("tolerance", None if "n_steps" in dict(task.options) else 0.01)

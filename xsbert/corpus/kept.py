@@ -163,8 +163,8 @@ class IdColumn:
         except FAILURES as error:
             at = bisect_left(range(1, len(ids)), True, key=lambda n: not _fit(ids[:n], self.type))
             raise ValueError(
-                f"the id {ids[at]!r:.60} in row {start + at} does not fit {self.type}, the type of the rows before it: "
-                f"give the ids in {self.name!r} as strings"
+                f"the id {ids[at]!r:.60} in row {start + at} does not fit {self.type}, the type of the rows before "
+                f"it: pass the ids in {self.name!r} as strings"
             ) from error
 
     def _id(self, value: Any, row: int) -> str | int | None:

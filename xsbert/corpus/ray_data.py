@@ -108,7 +108,7 @@ def _loader(load: Callable[[], XSTransformer] | str) -> Callable[[], XSTransform
     if isinstance(load, str):
         return lambda: XSTransformer(load)
     if not callable(load):
-        raise TypeError(f"load must be a function that makes the model, or its id or path, got {type(load).__name__}")
+        raise TypeError(f"load must be a function that returns the model, or its id or path, got {type(load).__name__}")
     return load
 
 

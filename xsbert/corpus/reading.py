@@ -50,7 +50,7 @@ def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus
     place = Folder(Path(folder))
     manifest = place.read_manifest()
     if manifest is None:
-        raise FileNotFoundError(f"{folder} holds no corpus: there is no {place.manifest.name}")
+        raise FileNotFoundError(f"{folder} is not a corpus: it has no {place.manifest.name}")
     try:
         task = Task.from_json(manifest["task"])
         starts, n_rows = [*manifest["starts"]], manifest["source"]["n_rows"]
@@ -59,8 +59,8 @@ def read_corpus(folder: str | PathLike[str], *, partial: bool = False) -> Corpus
     there = [number for number in range(len(starts)) if place.part(number).exists()]
     if len(there) < len(starts) and not partial:
         raise FileNotFoundError(
-            f"{len(starts) - len(there)} of {len(starts)} shards are missing in {folder}: resume the job, or read what "
-            "there is with partial=True"
+            f"{len(starts) - len(there)} of {len(starts)} shards are missing in {folder}: resume the job, or pass "
+            "partial=True to read the shards that exist"
         )
     return Corpus(place, task, manifest, tuple(starts), n_rows, tuple(there))
 
@@ -162,7 +162,7 @@ class Corpus:
         """
         if (other is not None) != (self.task.what == "factors"):
             raise ValueError(
-                f"a corpus of factors takes two rows and one of pairs a single one, got {(row, other)} of "
+                f"pass two rows of a corpus of factors, and one row of a corpus of pairs, got {(row, other)} of "
                 f"what={self.task.what!r}"
             )
         if other is None:
@@ -217,7 +217,7 @@ class Corpus:
             if n_bytes != record.n_bytes:
                 raise ValueError(_damaged(path, f"it has {n_bytes} bytes of {record.n_bytes}"))
             if checksum_of(path) != record.checksum:
-                raise ValueError(_damaged(path, "its checksum is another than when it was finished"))
+                raise ValueError(_damaged(path, "its checksum has changed since it was written"))
         self._checked.add(number)
 
     def __str__(self) -> str:
@@ -235,8 +235,8 @@ def warn_of_unseen(corpus: Corpus) -> None:
     if rows:
         others = f" and {len(rows) - 1} further rows (Corpus.unseen)" if len(rows) > 1 else ""
         warnings.warn(
-            f"nothing but special tokens is left of a text of row {rows[0]}{others}: the tokenizer drops its "
-            "characters, or the length limit cuts it off, and the explanation is of what the model saw",
+            f"a text has only special tokens left in row {rows[0]}{others}: the tokenizer drops its "
+            "characters, or the length limit cuts it off, so the explanation covers only what the model read",
             stacklevel=caller_level(),
         )
 

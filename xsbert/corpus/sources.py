@@ -68,12 +68,12 @@ def rows_of_source(
         raise ValueError(f"keep must be a sequence of names of columns, got {keep!r}")
     clashing = sorted({*reserved, *wanted} & set(keep))
     if clashing:
-        raise ValueError(f"keep names columns that the results have already: {', '.join(clashing)}")
+        raise ValueError(f"keep names columns that the results use: {', '.join(clashing)}")
     unnamed = [name for name in keep if not isinstance(name, str)]
     if unnamed:
         raise TypeError(f"keep must hold names of columns that are strings, got {unnamed[0]!r}")
     if quoting is not None and not isinstance(source, (str, PathLike)):
-        raise ValueError(f"quoting goes with CSV and TSV files, not with {type(source).__name__}")
+        raise ValueError(f"quoting applies to CSV and TSV files, not to {type(source).__name__}")
     needed = [*names, *([id_column] if id_column is not None else []), *keep]
     batches = _table_batches(source, needed, quoting)
     stated = {} if batches is not None else _stated_types(source, keep)

@@ -86,7 +86,7 @@ class Task:
             if not is_integer(top_k):
                 raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
             if top_k < 1 or what != "pairs":
-                raise ValueError(f"top_k must be at least 1 and goes with what='pairs', got {top_k} and {what!r}")
+                raise ValueError(f"top_k must be at least 1 and requires what='pairs', got {top_k} and {what!r}")
         check_keywords(options, [*keywords_of(cls.of), *OPTIONS])
         resolved = resolved_options(model, options)
         with quiet():

@@ -172,8 +172,10 @@ class Run:
                     give_back_memory()
 
     def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
-        """Compute the factors of a batch (see `batches`) by forward mode, or by reverse mode if tokens outnumber
-        outputs."""
+        """Compute the factors of a batch, by reverse mode if tokens outnumber outputs, else by forward mode.
+
+        See `batches`.
+        """
         paths = paths_of(self.encoder, texts, self.reference, options)
         results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
         n_outputs = len(results[0].embedding)

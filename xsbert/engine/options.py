@@ -92,17 +92,15 @@ class Options:
         checked_integer(self.layer, "layer")
         quadrature(self.rule, 1 if self.n_steps is None else self.n_steps)
         if self.n_steps is not None and self.tolerance is not None:
-            raise ValueError(f"give tolerance or n_steps, not both: got {self.tolerance!r} and {self.n_steps!r}")
+            raise ValueError(f"pass tolerance or n_steps, not both, got {self.tolerance!r} and {self.n_steps!r}")
         if self.factor_tolerance is not None:
             if self.n_steps is not None:
                 raise ValueError(
-                    f"give factor_tolerance or n_steps, not both: got {self.factor_tolerance!r} and {self.n_steps!r}"
+                    f"pass factor_tolerance or n_steps, not both, got {self.factor_tolerance!r} and {self.n_steps!r}"
                 )
             check_tolerance(self.factor_tolerance, self.max_steps, "factor_tolerance")
         if self.n_steps is None and self.rule != "gauss-legendre":
-            raise ValueError(
-                f"rule={self.rule!r} needs n_steps: for a tolerance the nodes are placed where they are needed"
-            )
+            raise ValueError(f"rule={self.rule!r} needs n_steps: with a tolerance, the library places the nodes itself")
         if self.n_steps is None:
             check_tolerance(DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance, self.max_steps)
         if self.derivative_dtype is not None and self.derivative_dtype not in DERIVATIVE_DTYPES:

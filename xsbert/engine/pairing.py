@@ -47,7 +47,7 @@ def pairs_of(pairs: Any) -> list[Any]:
         named = set(TEXT_PAIR) <= set(table.names)
         if not named and len(table.names) != 2:
             raise TypeError(
-                f"pairs must be a table with the columns text_a and text_b, or with two columns alone, got a "
+                "pairs must be a table with the columns text_a and text_b, or with two columns alone, got a "
                 f"{table.kind} with {', '.join(map(repr, table.names)) or 'none'}: pass two of its columns, such as "
                 'frame[["premise", "hypothesis"]], or rename them'
             )

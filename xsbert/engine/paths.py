@@ -90,8 +90,8 @@ def _check_depends_on_states_alone(encoder: SplitModel, paths: Sequence[TextPath
     tolerance = 0.05 if expected.dtype.itemsize == 2 else 1e-3
     if (gaps > tolerance * expected.double().norm(dim=1)).any():
         raise ValueError(
-            f"{encoder.model_name} cannot be explained at layer {encoder.layer}: what follows depends "
-            "on more than the hidden states that enter it"
+            f"{encoder.model_name} cannot be explained at layer {encoder.layer}: its output depends on more than the "
+            "hidden states that enter this layer"
         )
 
 

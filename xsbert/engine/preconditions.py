@@ -37,21 +37,21 @@ def check_context(device_type: str) -> None:
         is_on = forward_mode_is_on()
     if is_on:
         raise RuntimeError(
-            "a torch.autograd.forward_ad.dual_level() or torch.func.jvp is open, and torch has one such level per "
-            "process, which explanations need for themselves: leave it before the call"
+            "a torch.autograd.forward_ad.dual_level() or torch.func.jvp is active. Torch has one such level per "
+            "process and explanations need it: leave it before the call"
         )
     transform = open_transform()
     if transform is not None:
         raise RuntimeError(
-            f"a {transform} of torch.func is open, whose tensors stand for others, while explanations need numbers: "
-            "leave it before the call"
+            f"a {transform} of torch.func is active, and its tensors hold no numbers of their own: leave it before "
+            "the call"
         )
     if torch.is_autocast_enabled(device_type):
         dtype = str(torch.get_autocast_dtype(device_type)).removeprefix("torch.")
         raise RuntimeError(
-            f"torch.autocast({device_type!r}, dtype=torch.{dtype}) is on, which gives each operation a dtype of its "
-            "own, while an explanation is of a model in one: leave it before the call, and for less precision load "
-            f"the model with model_kwargs={{'dtype': torch.{dtype}}}, or pass derivative_dtype={dtype!r}"
+            f"torch.autocast({device_type!r}, dtype=torch.{dtype}) is active and changes the dtype of single "
+            "operations: leave it before the call. For lower precision load the model with "
+            f"model_kwargs={{'dtype': torch.{dtype}}}, or pass derivative_dtype={dtype!r}"
         )
 
 
@@ -82,8 +82,8 @@ def check_not_quantised(model: Iterable[nn.Module]) -> None:
     found = _quantised_by(model)
     if found is not None:
         raise ValueError(
-            f"a quantised model cannot be explained, got {found}: what it rounds to integers on the way has no "
-            "derivative. Load the model without quantisation, in bfloat16 where memory is short"
+            f"a quantised model cannot be explained, got {found}: rounding to integers has no derivative. Load the "
+            "model without quantisation, in bfloat16 to save memory"
         )
 
 
@@ -126,5 +126,5 @@ def check_not_to_be_quantised(name: str, given: Mapping[str, Any] | None) -> Non
         if given and given.get(option):
             raise ValueError(
                 f"a quantised model cannot be explained, got {option!r} in {name}: quantised weights have no exact "
-                "derivatives. Load the model without quantisation, in bfloat16 where memory is short"
+                "derivatives. Load the model without quantisation, in bfloat16 to save memory"
             )

@@ -61,8 +61,9 @@ def private_copy(modules: Sequence[nn.Module], dtype: torch.dtype | None = None)
         # The next run would unmerge them from the weights, which the copy shares.
         if getattr(part, "merged_adapters", None) and getattr(part, "disable_adapters", False):
             raise ValueError(
-                f"adapters are merged into the weights and disabled at once, in {type(part).__name__}: peft takes them "
-                "out of the weights when the model runs next. Call `unmerge` of these layers, or encode a text, before"
+                f"adapters are merged into the weights and disabled at once, in {type(part).__name__}: peft removes "
+                "them from the weights when the model runs next. Call `unmerge` on these layers, or encode a text, "
+                "first"
             )
         for name in HOOKS:
             hooks = vars(part).get(name)
@@ -166,9 +167,9 @@ def _warn_of_hooks(names: list[str]) -> None:
     kinds = list(dict.fromkeys(names))
     named = ", ".join(kinds[:3]) + (f" and {len(kinds) - 3} other kinds of modules" if len(kinds) > 3 else "")
     warnings.warn(
-        f"the forward hooks on {named} do not run in explanations, which are of the model "
-        "without them. Hooks that only record are not affected. If one changes what the model computes, the explained "
-        "score is not that of `encode`: put its computation into a module instead",
+        f"the forward hooks on {named} do not run in explanations: the model is explained without them. This does "
+        "not matter for hooks that only record. If a hook changes what the model computes, the explained score "
+        "differs from that of `encode`: move its computation into a module",
         UserWarning,
         stacklevel=caller_level(),
     )

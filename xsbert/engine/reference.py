@@ -82,8 +82,8 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
     if spelled is None:
         others = [role for role in SPECIAL_NAMES if getattr(tokenizer, f"{role}_token") is not None]
         raise ValueError(
-            f"reference={token!r}: this tokenizer has no {token} token; it has {others}, "
-            "or name any token of its vocabulary"
+            f"reference={token!r}: this tokenizer has no {token} token; it has {others}; any token of its vocabulary "
+            "is allowed"
         )
     token_id = tokenizer.convert_tokens_to_ids(spelled)
     if not isinstance(token_id, int) or tokenizer.convert_ids_to_tokens(token_id) != spelled:
@@ -119,8 +119,8 @@ def chosen_reference(
         return resolve_reference(transformer, token, own_positions if positions is None else positions)
     if token is not None and resolve_reference(transformer, token).token_id != own.token_id:
         raise ValueError(
-            f"this model is shifted by the reference {own.token!r}, which is part of its embeddings; "
-            f"got reference={token!r}. Start from the unshifted model to shift by another one"
+            f"this model is shifted by the reference {own.token!r}, which is part of its embeddings, got "
+            f"reference={token!r}. Start from the unshifted model to use another reference"
         )
     if positions is not None:
         asked = resolve_reference(transformer, own.token, positions)
@@ -128,7 +128,7 @@ def chosen_reference(
             raise ValueError(
                 f"this model is shifted by the reference {own.token!r} with "
                 f"reference_positions={own_positions!r}, which are part of its embeddings; got "
-                f"reference_positions={positions!r}. Start from the unshifted model to shift by others"
+                f"reference_positions={positions!r}. Start from the unshifted model to use others"
             )
     return own
 
@@ -168,27 +168,27 @@ def checked_reference(transformer: Transformer, reference: Reference | Mapping[s
         )
     counts = (reference.token_id, reference.n_prefix, reference.n_suffix, reference.position_offset or 0)
     if any(type(count) is not int or count < 0 for count in counts):
-        raise ValueError(f"ids, numbers of tokens and positions of a reference are whole numbers, got {reference}")
+        raise ValueError(f"ids, numbers of tokens and positions of a reference must be whole numbers, got {reference}")
     if not isinstance(reference.token, str):
         raise ValueError(f"the token of a saved reference must be a string, got {reference.token!r}")
     found = resolve_reference(transformer, reference.token)
     if found.token_id != reference.token_id:
         raise ValueError(
             f"the model was shifted by {reference.token!r} with id {reference.token_id}, which has id "
-            f"{found.token_id} in this tokenizer: tokenizer and reference do not belong together"
+            f"{found.token_id} in this tokenizer: the tokenizer does not match the reference"
         )
     for name, what in (("n_prefix", "before"), ("n_suffix", "after")):
         saved, real = getattr(reference, name), getattr(found, name)
         if saved != real:
             raise ValueError(
                 f"the saved reference has {name}={saved}, and the tokenizer puts {real} special tokens {what} a text: "
-                "tokenizer and reference do not belong together"
+                "the tokenizer does not match the reference"
             )
     if reference.position_offset not in (None, found.position_offset):
         raise ValueError(
             f"the saved reference has position_offset={reference.position_offset}, and the model allows "
-            f"{'None' if found.position_offset is None else f'{found.position_offset} or None'}: model and reference "
-            "do not belong together"
+            f"{'None' if found.position_offset is None else f'{found.position_offset} or None'}: the model does not "
+            "match the reference"
         )
     return reference
 
@@ -221,9 +221,9 @@ def _at_positions_of_padding(transformer: Transformer, reference: Reference) -> 
         )
     if reference.token_id != padding_id:
         raise ValueError(
-            f"reference_positions='padding': {type(transformer.model).__name__} gives the position of padding to the "
-            f"token with id {padding_id} alone, and numbers the reference {reference.token!r} with id "
-            f"{reference.token_id} as it does text; give reference_positions='text'"
+            f"reference_positions='padding': {type(transformer.model).__name__} gives the padding position only to "
+            f"the token with id {padding_id}, and numbers the reference {reference.token!r} with id "
+            f"{reference.token_id} like text; use reference_positions='text'"
         )
     return replace(reference, position_offset=None)
 

@@ -50,7 +50,7 @@ class WorkLimits:
         if each > available:
             raise MemoryError(
                 f"memory_budget={budget:g} is too small: one product of {len(self._x)} tokens takes "
-                f"{each:,} bytes, and a quarter of the budget is for what else is kept"
+                f"{each:,} bytes, and a quarter of the budget is kept for other data"
             )
         # Counting several at once is closer, and takes as much as eight of the first.
         if n_rows > 1 and COUNTED * each <= available:
@@ -118,6 +118,6 @@ def check_finite(values: Tensor, what: str) -> None:
     """Raise FloatingPointError unless all numbers are finite."""
     if not torch.isfinite(values).all():
         raise FloatingPointError(
-            f"{what} holds numbers that are not finite; the model's weights or its dtype ({values.dtype}) may be "
-            "the cause"
+            f"{what} holds numbers that are not finite; the model's weights or its dtype ({values.dtype}) may be the "
+            "cause"
         )

@@ -121,7 +121,7 @@ def resolved_prompt(model: Explainable, prompt: str | None, prompt_name: str | N
         if not isinstance(value, (str, type(None))):
             raise TypeError(f"{name} must be a string or None, got {value!r}")
     if prompt is not None and prompt_name is not None:
-        raise ValueError(f"give prompt or prompt_name, not both: got {prompt!r} and {prompt_name!r}")
+        raise ValueError(f"pass prompt or prompt_name, not both, got {prompt!r} and {prompt_name!r}")
     if task is not None and task not in TASKS:
         raise ValueError(f"task must be None, 'query' or 'document', got {task!r}")
     if prompt_name is not None and prompt_name not in model.prompts:
@@ -177,8 +177,8 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
         ) from error
     if features.get("modality", "text") != "text":
         raise ValueError(
-            f"this model renders {name} as {features['modality']!r} (a chat template), in which its words have no "
-            "place of their own; pass a modality_config with plain text when the Transformer module is made"
+            f"this model renders {name} as {features['modality']!r} (a chat template), so its words cannot be "
+            "located; pass a modality_config with plain text when creating the Transformer module"
         )
     if "attention_mask" not in features:
         raise ValueError(
@@ -199,5 +199,5 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
     check_positions(transformer, int(features["attention_mask"].sum()), name)
     if warn:
         for problem in filter(None, (found.cut, found.nothing_left)):
-            warnings.warn(f"{problem}, and the explanation is of what the model saw", stacklevel=caller_level())
+            warnings.warn(f"{problem}, so the explanation covers only what the model read", stacklevel=caller_level())
     return found

@@ -83,7 +83,7 @@ def read_ists(path: str | PathLike[str]) -> list[GoldPair]:
     content = Path(path).read_text(encoding="utf-8", errors="strict")
     found = [_pair(name, body) for name, body in SENTENCE.findall(content)]
     if not found:
-        raise ValueError(f"{path} holds no <sentence> of the interpretable STS format")
+        raise ValueError(f"{path} has no <sentence> of the interpretable STS format")
     return found
 
 
@@ -166,7 +166,7 @@ def score_alignments(
         for link in pair.links:
             hits.setdefault(link.kind, []).append(bool(chosen[link.a, link.b]))
     if not precisions:
-        raise ValueError("gold must hold a pair of texts of which some chunks are linked and some are not, got none")
+        raise ValueError("gold must have at least one pair of texts with both linked and unlinked chunks")
     kinds = {kind: (float(np.mean(each)), len(each)) for kind, each in sorted(hits.items())}
     precision, area, f1 = (float(np.mean(each)) for each in (precisions, areas, f1s))
     return AlignmentScores(precision, area, f1, kinds, len(precisions), skipped, np.array(precisions))

@@ -115,8 +115,8 @@ class Perturber:
         for text, layout in zip(new, text_layout(self.model, new, self.show_progress_bar), strict=True):
             if layout.n_cut:
                 raise ValueError(
-                    f"the text {text!r:.60} has {layout.n_cut} tokens more than the model reads; deletion cannot tell "
-                    "what they are worth. Shorten the text"
+                    f"the text {text!r:.60} has {layout.n_cut} tokens more than the model reads; deleting them has "
+                    "no effect. Shorten the text"
                 )
             coarse = layout if self.units == "tokens" else layout.over(self.units)
             groups = [[s] for s in range(len(layout.tokens))] if self.units == "tokens" else layout.groups(self.units)

@@ -165,7 +165,7 @@ class _Shifts:
         """Checks the arguments and wraps the models, before any long computation."""
         whole = XSTransformer.wrap(model)
         if whole.shifted:
-            raise ValueError("the model is shifted already: measure the model that it was made from")
+            raise ValueError("the model is shifted already: measure the model from which it was made")
         similarity = whole.similarity_fn_name if similarity is None else similarity
         if similarity not in SIMILARITIES:
             hint = similarity_hint(similarity)

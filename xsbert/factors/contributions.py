@@ -154,6 +154,6 @@ def _along(side: TextFactors, direction: np.ndarray) -> np.ndarray:
     missed = np.linalg.norm(side.directions.T @ coefficients - direction)
     if missed > 1e-6 * np.linalg.norm(direction):
         raise ValueError(
-            "these factors were computed for another query alone: they do not tell the shares along this direction"
+            "these factors were computed only for another query, so they have no contributions along this direction"
         )
     return side.factors @ coefficients

@@ -158,7 +158,7 @@ class TextFactors:
         if self.spans is None:
             raise ValueError("words() needs the tokenizer's word ids and offsets, which only fast tokenizers have")
         if self.word_ids is None:
-            raise ValueError("words() sums tokens: these units are words or other stretches of text already")
+            raise ValueError("words() sums tokens, but these units are already words or other parts of the text")
         groups = word_groups(self.word_ids, self.roles, self.spans, self.text)
         return self._summed(groups, [None] * len(groups), [self.roles[group[0]] for group in groups])
 
@@ -261,7 +261,7 @@ def settings_of(text: TextFactors) -> Settings:
         ValueError: It has none.
     """
     if text.settings is None:
-        raise ValueError("factors must say how they were computed: got one without settings")
+        raise ValueError("factors must state how they were computed, got one without settings")
     return text.settings
 
 
@@ -273,7 +273,7 @@ def check_combinable(a: TextFactors, b: TextFactors) -> None:
             or have no settings.
     """
     if isinstance(a, ProjectedFactors) or isinstance(b, ProjectedFactors):
-        raise ValueError("factors along a few directions alone cannot be combined, they lack all others")
+        raise ValueError("factors along a few directions cannot be combined: they lack the other directions")
     settings = settings_of(a), settings_of(b)
     kinds = {_kind(side.fingerprint) for side in settings}
     # Fingerprints of version 0.1.0 do not distinguish all models, so the names must agree too.

@@ -36,11 +36,11 @@ class EmbeddingCurve:
         self._rules = [equidistributed((speed + added * mean).numpy()) for added in SEARCH.added_speeds]
 
     def values(self, nodes: np.ndarray) -> Tensor:
-        """(N, K)"""
+        """(N, K) values at the nodes."""
         return _polynomials(nodes, len(self._coefficients)) @ self._coefficients
 
     def derivatives(self, nodes: np.ndarray) -> Tensor:
-        """(N, K)"""
+        """(N, K) derivatives at the nodes."""
         return _polynomials(nodes, len(self._derivative)) @ self._derivative
 
     def residual(self, rule: Quadrature) -> float:

@@ -214,7 +214,7 @@ class PathIntegrator:
         return [found.factors for found in self._integrals(rules, None, evaluate, len(identity), "Jacobian")]
 
     def _along_token_scales(self, h: Tensor, vectors: Tensor) -> tuple[Function, Tensor]:
-        """f as a function of scales (S,) of the tokens' vectors, and the scales at which it is differentiated."""
+        """Return f as a function of scales (S,) of the tokens' vectors, and the scales to differentiate at."""
         # Not made of other scales, which may be of many directions: f(h) would be computed for each.
         return lambda scales: self.f.along_token_scales(h, vectors, scales), vectors.new_zeros(len(vectors))
 

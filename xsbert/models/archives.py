@@ -119,7 +119,7 @@ def convert_weights(weights: Path) -> None:
         tensors = _plain_tensors(state, MAX_EXPANSION * weights.stat().st_size)
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{weights.name} holds something else than weights: {reason}") from error
+        raise ValueError(f"{weights.name} does not hold weights: {reason}") from error
     save_file(tensors, weights.with_name("model.safetensors"), metadata={"format": "pt"})
     weights.unlink()
 

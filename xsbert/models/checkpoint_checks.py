@@ -89,7 +89,7 @@ def check_saved_type(source: Source) -> None:
     model_type = settings.get("model_type", "SentenceTransformer")
     if model_type != "SentenceTransformer":
         raise ValueError(
-            f"{source.path!r} was saved as a {model_type}, which does not embed a text into one vector; "
+            f"{source.path!r} was saved as a {model_type}, which does not embed a text as one vector; "
             "xsbert explains SentenceTransformer models"
         )
 
@@ -108,15 +108,15 @@ def check_architecture(path: str, config: Any) -> None:
         _, is_for, task = name.rpartition("For")
         if name.endswith("ForSequenceClassification"):
             raise ValueError(
-                f"{path!r} is a classifier or cross-encoder ({name}): it reads both "
-                "texts at once and has no embedding of each, so there is no similarity to take apart"
+                f"{path!r} is a classifier or cross-encoder ({name}): it reads both texts at once, so there are no "
+                "two embeddings whose similarity could be explained"
             )
         if "colbert" in name.lower():
             raise ValueError(_late_interaction(path, name))
         if is_for and task not in PRETRAINING:
             raise ValueError(
-                f"{path!r} is a {name}, whose head would be left out and a pooling made up: another model would be "
-                f"explained. {CHOOSE}"
+                f"{path!r} is a {name}, so loading it would drop its head and invent a pooling. That would explain a "
+                f"different model. {CHOOSE}"
             )
 
 
@@ -160,7 +160,7 @@ def check_loaded(model: SentenceTransformer, source: Source, *, is_new: bool) ->
             f"the weights {_listed(drawn)} are not in {source.path!r}, and were drawn at random when it was loaded"
         )
         if is_new:
-            raise ValueError(f"{message}: the embedding depends on them, so that there is no model to explain")
+            raise ValueError(f"{message}: the embedding depends on them, so this is not a usable model")
         _warn(f"{message}. Unless they were trained since, explanations are of a random model")
     found = []
     if source.is_raw:

@@ -93,7 +93,7 @@ class ReferencedTransformer(SentenceTransformer):
         if not isinstance(model, SentenceTransformer):
             raise TypeError(
                 f"model must be a SentenceTransformer, got {type(model).__name__}; cross-encoders and sparse or "
-                "multi-vector encoders do not embed a text into one vector"
+                "multi-vector encoders do not embed a text as one vector"
             )
         wrapped = cls.__new__(cls)
         vars(wrapped).update(vars(model))
@@ -218,7 +218,7 @@ class ReferencedTransformer(SentenceTransformer):
         self, model_name_or_path: str, *args: Any, model_type: str | None = None, **kwargs: Any
     ) -> Any:
         raise ValueError(
-            f"{model_name_or_path!r} was saved as a {model_type}, which does not embed a text into one vector; "
+            f"{model_name_or_path!r} was saved as a {model_type}, which does not embed a text as one vector; "
             "xsbert explains SentenceTransformer models"
         )
 

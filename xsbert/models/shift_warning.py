@@ -40,8 +40,8 @@ def warn_of_shifted_ranking(ranking: Ranking) -> None:
         if abs(hit.score - hit.score_unshifted) > MAX_SCORE_CHANGE * unit:
             warnings.warn(
                 "the shift that was added to the model changes its scores, and may change the order: documents"
-                f"[{hit.index}] has {hit.score:.4f} in place of {hit.score_unshifted:.4f}. Leave out shift=True to "
-                "rank and explain by the model's own scores. Further hits are not warned of",
+                f"[{hit.index}] has {hit.score:.4f} instead of {hit.score_unshifted:.4f}. Leave out shift=True to "
+                "rank and explain with the model's own scores. Further hits are not warned of",
                 ShiftWarning,
                 stacklevel=caller_level(),
             )

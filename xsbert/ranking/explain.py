@@ -61,7 +61,7 @@ def explained_ranking(
     """Rank documents by the model's own scores and explain the best of them. See `XSTransformer.explain_ranking`."""
     found = retrieved(documents)
     if document_embeddings is not None and request.passages is not None:
-        raise ValueError("give document_embeddings or passages, not both: passages are embedded anew")
+        raise ValueError("pass document_embeddings or passages, not both: each passage gets its own embedding")
     asked = explainer.tokenized(query, prompts[0], name="query")
     given = None if document_embeddings is None else checked_embeddings(document_embeddings, len(found), model)
     check_run(explainer.model)
@@ -208,7 +208,9 @@ def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
     for affected, problem, more in notes:
         if affected:
             others = "" if len(affected) == 1 else more.format(len(affected) - 1)
-            warnings.warn(f"{problem}{others}, and the explanation is of what the model saw", stacklevel=caller_level())
+            warnings.warn(
+                f"{problem}{others}, so the explanation covers only what the model read", stacklevel=caller_level()
+            )
 
 
 def _sides(
@@ -272,7 +274,7 @@ def _warn_of_other_embeddings(ranking: Ranking) -> None:
         warnings.warn(
             f"the given embedding of documents[{worst.index}] scores {worst.score:.4f}, and the model's own "
             f"{worst.document.total:.4f}, which is what is explained: {len(far)} of {len(ranking)} given embeddings "
-            "are not those of this model and these texts",
+            "do not belong to this model and these texts",
             stacklevel=caller_level(),
         )
 

@@ -119,10 +119,10 @@ class Hit:
 
     @property
     def factor_error(self) -> float | None:
-        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V; see
-        `xsbert.integrated_jacobian.error_estimates`.
+        """Upper estimate of the relative error ‖V − V*‖ / ‖V*‖ of the tokens' contributions V.
 
-        Along the query's direction alone it relies on few numbers and is wide (docs/guides/rankings.md).
+        See `xsbert.integrated_jacobian.error_estimates`. Along the query's direction
+        alone it relies on few numbers and is wide (docs/guides/rankings.md).
         """
         self._require_explained()
         errors = [passage.side.factor_error for passage in self.passages]
@@ -159,7 +159,7 @@ class Hit:
         """Return the attribution of one of the passages that determine the score."""
         side = self.passages[place].side
         if isinstance(side, ProjectedFactors):
-            raise ValueError('pairs of words were not asked for: explain the ranking with detail="pairs"')
+            raise ValueError('pairs of words were not computed: explain the ranking with detail="pairs"')
         units = "tokens" if self.units == "tokens" else "words"
         query = _in_units(self.query_factors, units)
         return Attribution.of(query, _in_units(side, self.units), self.similarity)
@@ -216,7 +216,7 @@ class Hit:
         words = self.over("words").document
         sentences = sorted(highlights_of(words, "sentences"), key=lambda each: each.start)
         if not 0 <= sentence < len(sentences):
-            raise IndexError(f"the model saw {len(sentences)} sentences, there is none with the place {sentence}")
+            raise IndexError(f"the model saw {len(sentences)} sentences, got sentence {sentence}")
         chosen = sentences[sentence]
         spans = words.spans or ()
         kept = [

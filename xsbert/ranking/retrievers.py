@@ -76,7 +76,7 @@ def from_semantic_search(hits: Iterable[Mapping[str, Any]], corpus: Sequence[str
     """
     found = as_entries(hits, "hits", "hits")
     if found and not isinstance(found[0], Mapping):
-        raise TypeError("hits must be those of one query: semantic_search returns a list of them for each query")
+        raise TypeError("hits must belong to one query: semantic_search returns one list per query")
     places, scores = [hit["corpus_id"] for hit in found], [hit["score"] for hit in found]
     return _of_corpus(places, scores, corpus, "corpus", "similarity")
 

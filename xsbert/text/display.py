@@ -165,9 +165,9 @@ def _continues_word(text: Spelled, position: int) -> bool:
 
 
 def shorten(text: str, length: int) -> str:
-    """Return a text on one line of at most ``length`` characters. A longer text ends in an ellipsis.
+    r"""Return a text on one line of at most ``length`` characters. A longer text ends in an ellipsis.
 
-    >>> shorten("The coffee\\n is bad.", 12)
+    >>> shorten("The coffee\n is bad.", 12)
     'The coffee …'
     """
     text = " ".join(text.split())

@@ -145,7 +145,7 @@ def visible_span(text: str, span: tuple[int, int]) -> tuple[int, int]:
 
 
 def unit_label(piece: str, role: str, tokens: Sequence[str]) -> str:
-    """Return the label of a unit: its characters in the text, not in the vocabulary.
+    r"""Return the label of a unit: its characters in the text, not in the vocabulary.
 
     Args:
         piece: The unit's characters in the text.
@@ -156,7 +156,7 @@ def unit_label(piece: str, role: str, tokens: Sequence[str]) -> str:
         The characters without surrounding white space; ``↵`` or ``␣`` for a line break or other white space that the
         vocabulary writes differently; ``(rest)`` for the role ``"rest"``.
 
-    >>> unit_label(" naïve", TEXT, ["Ġna", "Ã", "¯", "ve"]), unit_label("\\n\\n", TEXT, ["ĊĊ"])
+    >>> unit_label(" naïve", TEXT, ["Ġna", "Ã", "¯", "ve"]), unit_label("\n\n", TEXT, ["ĊĊ"])
     ('naïve', '↵')
     """
     if role == REST:

@@ -39,8 +39,8 @@ def parquet_files(path: Path) -> list[Path]:
         return [path]
     if any((path / name).is_file() for name in OF_DATASETS):
         raise ValueError(
-            f"the folder {path} was written by save_to_disk of datasets: read it with datasets.load_from_disk, and "
-            "give the Dataset, or a Parquet file that its to_parquet writes"
+            f"the folder {path} was written by datasets' save_to_disk: load it with datasets.load_from_disk and pass "
+            "the Dataset, or save it with to_parquet"
         )
     files = sorted(file for file in path.rglob("*") if file.is_file())
     found = [file for file in files if file.suffix.lower() in ENDINGS and not _is_hidden(file.relative_to(path))]
@@ -97,7 +97,7 @@ def _parquet() -> Any:
 def _open(parquet: Any, file: Path) -> Any:
     with file.open("rb") as opened:
         if opened.read(len(POINTER)) == POINTER:
-            raise ValueError(f"{file} is a pointer of Git LFS, in place of the file that `git lfs pull` gets")
+            raise ValueError(f"{file} is a Git LFS pointer, not the file itself: run `git lfs pull`")
     try:
         return parquet.ParquetFile(file, page_checksum_verification=True)
     except ValueError as error:

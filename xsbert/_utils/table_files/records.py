@@ -73,8 +73,8 @@ def delimited(lines: Iterable[str], name: str, delimiter: str, quoting: bool) ->
             width = len(fields)
         elif len(fields) != width:
             raise ValueError(
-                f"{name}, line {start}: it has {_counted(len(fields))}, the first record has {width}; a text with the "
-                "delimiter in it must stand in quotes"
+                f"{name}, line {start}: it has {_counted(len(fields))}, the first record has {width}; a text that "
+                "contains the delimiter must be quoted"
             )
         yield Record(f"line {start}", fields)
 
@@ -90,7 +90,7 @@ def json_objects(lines: Iterable[str], name: str) -> Iterator[Record | BadRecord
         if not line.strip():
             continue
         if not begun and line.lstrip().startswith("["):
-            raise ValueError(f"{name} is a JSON array: JSON lines are read, with one object a line")
+            raise ValueError(f"{name} is a JSON array; expected JSON lines, with one object per line")
         begun = True
         try:
             content = json.loads(line, object_pairs_hook=_object)
@@ -112,8 +112,8 @@ def check_names(names: Sequence[str], name: str, place: str) -> None:
     twice = [column for column, n in Counter(names).items() if n > 1 and column]
     if twice:
         raise ValueError(
-            f"{name}, {place}: the column name {', '.join(map(repr, twice))} stands more than once; columns are told "
-            "apart by their names"
+            f"{name}, {place}: the column name {', '.join(map(repr, twice))} occurs more than once; column "
+            "names must be unique"
         )
 
 
@@ -198,7 +198,7 @@ def _in_quotes(text: str, at: int, lines: _Numbered, name: str) -> tuple[str, st
         try:
             text, at = next(lines), 0
         except StopIteration:
-            raise ValueError(f"{name}, line {start}: a quote is opened that is never closed") from None
+            raise ValueError(f"{name}, line {start}: a quote is opened but never closed") from None
 
 
 def _misplaced(character: str, in_quotes: bool, number: int, start: int) -> str:
@@ -221,7 +221,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
-        raise ValueError(f"the key {', '.join(map(repr, twice))} stands more than once")
+        raise ValueError(f"the key {', '.join(map(repr, twice))} occurs more than once")
     return found
 
 

@@ -101,7 +101,7 @@ def kind_of(name: str, first: str) -> str | None:
     if kind is not None:
         return kind
     if JSON_ARRAY.match(first):
-        raise ValueError(f"{name} begins with [ and is taken for a JSON array: JSON lines are read, one object a line")
+        raise ValueError(f"{name} begins with [ like a JSON array; expected JSON lines, with one object per line")
     return "jsonl" if first.lstrip().startswith("{") else None
 
 
@@ -172,7 +172,7 @@ def check_quoting(quoting: bool | None, kind: str) -> None:
     if not isinstance(quoting, (bool, type(None))):
         raise TypeError(f"quoting must be True, False or None, got {quoting!r}")
     if quoting is not None and kind not in DELIMITERS:
-        raise advise(ValueError("quotes are read in one way in this kind of file"), "{quoting} goes with CSV and TSV")
+        raise advise(ValueError("quoting cannot be chosen for this kind of file"), "{quoting} goes with CSV and TSV")
 
 
 def _objects(lines: Iterable[str], name: str, required: Sequence[str]) -> Iterator[Record | BadRecord]:

@@ -107,7 +107,7 @@ class TextLines:
             wrong = error.object[error.start : error.end]
             raise ValueError(
                 f"{self._name} is not {self._encoding}: line {self._line(before)} holds the bytes "
-                f"{wrong.hex(' ')}. {READABLE}; files in Latin-1, Windows-1252 and other encodings are to be converted"
+                f"{wrong.hex(' ')}. {READABLE}; convert files in Latin-1, Windows-1252 and other encodings"
             ) from None
         self._check_no_nul(text)
         first, *others = text.split("\n")
@@ -123,7 +123,7 @@ class TextLines:
         place = text.find("\0")
         if place >= 0:
             raise ValueError(
-                f"{self._name} is no text: line {self._line(text[:place])} holds a NUL character, as binary files do, "
+                f"{self._name} is not text: line {self._line(text[:place])} holds a NUL character, as binary files do, "
                 f"and UTF-16 without a byte order mark. {READABLE}"
             )
 

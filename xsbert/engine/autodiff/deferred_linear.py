@@ -213,11 +213,11 @@ def weighted(scale: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def scaled_tokens(hidden: Tensor, vectors: Tensor, scales: Tensor) -> Tensor:
-    """Return hidden + shares ∘ vectors.
+    """Return hidden + scales ∘ vectors.
 
     Args:
         hidden, vectors: (…, S, H).
-        shares: scales (…, S, 1), zero if they have a derivative.
+        scales: (…, S, 1), zero if they have a derivative.
     """
     return LazyDerivative(ScaledTokens(hidden, vectors, scales)) if moves(scales) else hidden + scales * vectors
 

@@ -92,7 +92,7 @@ def _linear(
     dtype: torch.dtype | None,
     waits: bool,
 ) -> Tensor:
-    """y = W x + b, so dy = W dx."""
+    """For y = W x + b, dy = W dx."""
 
     def product(derivative: Tensor) -> Tensor:
         if dtype is None or dtype == derivative.dtype:
@@ -118,7 +118,7 @@ def _linear(
 
 
 def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
-    """y = x Φ(x), so dy = (Φ(x) + x φ(x)) dx, with Φ and φ of the standard normal distribution."""
+    """For y = x Φ(x), dy = (Φ(x) + x φ(x)) dx, with Φ and φ of the standard normal distribution."""
     x, dx = unpack_dual(input)
     if dx is None or approximate != "none":
         return F.gelu(input, approximate=approximate)
@@ -133,7 +133,7 @@ def _layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """y = w x̂ + b with x̂ = (x − mean) / σ, so dy = w/σ · (dx without its components along 1 and x̂)."""
+    """For y = w x̂ + b with x̂ = (x − mean) / σ, dy = w/σ · (dx without its components along 1 and x̂)."""
     x, dx = unpack_dual(input)
     y = F.layer_norm(x, normalized_shape, weight, bias, eps)
     if dx is None:

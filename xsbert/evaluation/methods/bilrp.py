@@ -110,7 +110,7 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     if is_causal or enable_gqa:
-        raise ValueError("BiLRP knows bidirectional attention with as many keys as queries alone")
+        raise ValueError("BiLRP supports only bidirectional attention with as many keys as queries")
     logits = query @ key.transpose(-1, -2) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     if attn_mask is not None:
         logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask

@@ -146,7 +146,7 @@ def _notes(result: PairView) -> list[str]:
         []
         if result.score_unshifted is None
         else [
-            f"This is the score of the shifted model. The model's own, without the shift that was added to it, is "
+            "This is the score of the shifted model. The model's own, without the shift that was added to it, is "
             f"{_signed(result.score_unshifted).removeprefix('+')}."
         ]
     )

@@ -94,7 +94,7 @@ def _check_same_sum(results: Mapping[str, PairView]) -> None:
     (shifted, one), (other, two) = sorted(results.items(), key=lambda item: not item[1].settings.shift)
     if one.settings.shift != two.settings.shift:
         raise ValueError(
-            f"{shifted} is of a shifted model, whose cells sum to its score, and {other} is not: its cells leave out "
+            f"{shifted} is of a shifted model, and its cells sum to its score; {other} is not: its cells leave out "
             "main effects and baseline, so that a difference of cells says nothing. Draw each with heatmap"
         )
 

@@ -71,7 +71,7 @@ def find_fonts(*texts: str) -> Fonts:
         listed = ", ".join(f"{character} (U+{ord(character):04X})" for character in sorted(characters)[:10])
         more = f" and {len(characters) - 10} more" if len(characters) > 10 else ""
         warnings.warn(
-            f"no installed font has the characters {listed}{more}; boxes stand for them. Install the Noto fonts "
+            f"no installed font has the characters {listed}{more}; they are drawn as boxes. Install the Noto fonts "
             "(https://fonts.google.com/noto) and delete matplotlib's font cache to see them",
             stacklevel=caller_level(),
         )

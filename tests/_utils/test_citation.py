@@ -1,0 +1,31 @@
+import re
+from pathlib import Path
+
+import yaml
+
+import xsbert
+from xsbert.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_entries_in_bibtex_are_those_of_the_citation_file_and_of_the_readme(capsys):
+    assert main(["cite"]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert printed == xsbert.cite()
+    assert printed in (ROOT / "README.md").read_text(encoding="utf-8")
+
+    known = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert known["version"] == xsbert.__version__
+    assert f"version = {{{xsbert.__version__}}}" in printed
+    assert str(known["date-released"])[:4] in printed
+    for paper in known["references"]:
+        entry = next(each for each in printed.split("\n\n") if paper["doi"] in each)
+        assert paper["title"] in re.sub(r"[{}]", "", entry)
+        assert str(paper["year"]) in entry
+        for author in paper["authors"]:
+            assert author["family-names"].replace("Padó", r"Pad{\'o}") in entry
+
+
+def test_the_entries_have_balanced_braces():
+    assert xsbert.cite().count("{") == xsbert.cite().count("}")
