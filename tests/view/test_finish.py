@@ -66,6 +66,10 @@ def test_where_the_model_stopped_reading(tmp_path):
     script = "out.stops = [...root.querySelectorAll('.stop')].map((node) => node.hidden ? '' : node.textContent);"
     out = test_pair_browser.drive(cut(planted_result()).to_html(), script, tmp_path)
     assert out["stops"] == ["", "The model stopped reading here. Not read: and then <b>more</b>"]
+    # What a tokenizer drops at the end of a text that was read is no mark.
+    result = planted_result()
+    (data,) = embedded(replace(result, b=replace(result.b, text=result.b.text + " \ufffd")).to_html())
+    assert data["unread"] == ["", ""]
     ranking = ranking_of(["one two", "three"])
     hit = replace(ranking[0], text=ranking[0].text + " unread", n_cut=1)
     script = "out.texts = all('.hit .text').map((node) => node.textContent); out.unread = $('.unread').textContent;"
