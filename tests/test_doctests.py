@@ -18,7 +18,7 @@ MODULES = sorted(
 
 
 @pytest.fixture(scope="module")
-def given(plain, tmp_path_factory):
+def given(plain, splade, tmp_path_factory):
     """What examples may use without making it: a model, some of its results, a folder."""
     model = xsbert.XSTransformer.wrap(plain)
     out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
@@ -28,6 +28,7 @@ def given(plain, tmp_path_factory):
         "torch": torch,
         "xsbert": xsbert,
         "model": model,
+        "splade": splade,
         "out": out,
         "ranking": model.explain_ranking("cold weather", ["It rains.", "A cold day."]),
         "table": xsbert.faithfulness(model, pairs, methods=["products", "random"], operators=["remove", "unk"]),
@@ -74,6 +75,7 @@ WITHOUT = {
     "TimedText",
     "OptionKeywords",
     "factors_of",
+    "head",
     "load_model",  # from the network
     "of",
     # These need an extra to be installed.

@@ -109,7 +109,7 @@ def test_each_cell_of_the_table(any_kind, ability, tmp_path):
 
 
 def test_the_documentation_shows_the_same_table():
-    page = (DOCS / "guides" / "models.md").read_text(encoding="utf-8")
+    page = (DOCS / "guides" / "kinds.md").read_text(encoding="utf-8")
     shown = page.partition("<!-- abilities -->\n")[2].partition("\n<!-- end of abilities -->")[0]
     assert shown == abilities_table()
     assert set(WALKS) == set(ABILITIES)

@@ -194,8 +194,8 @@ class Attribution(PairResult):
         Raises:
             ValueError: The model is not a sparse encoder.
 
-        >>> print(splade.explain("a new refrigerator", "the old fridge").terms()[0])
-        refrigerator 4.48
+        >>> print(splade.explain("a new refrigerator", "the old fridge").words().terms()[0])
+        refrigerator 6.17 = 2.60 × 2.37: refrigerator 2.47, others 0.14 | fridge 2.29, others 0.10
         """
         return shared_terms(self.a, self.b, self.scale)
 

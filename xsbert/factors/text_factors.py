@@ -178,7 +178,7 @@ class TextFactors:
             ValueError: The model is not a sparse encoder, or the factors are projected.
 
         >>> print(splade.text_factors(["a cold day"])[0].words().terms()[0])
-        cold 2.41: cold 2.21, day 0.19
+        cold 2.69: cold 2.51, a 0.14, others 0.05
         """
         if isinstance(self, ProjectedFactors):
             raise ValueError("factors along a few directions alone do not give the terms of a text")

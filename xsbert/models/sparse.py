@@ -34,8 +34,7 @@ __all__ = ["XSSparseEncoder"]
 OPTIONS = ("reference", "reference_positions")
 SUPPORTED = (
     "a masked language model with a SpladePooling, with or without a SparseStaticEmbedding for queries, or a "
-    "Transformer "
-    "with a Pooling and a SparseAutoEncoder"
+    "Transformer with a Pooling and a SparseAutoEncoder"
 )
 
 
@@ -55,6 +54,9 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
         ValueError: this kind of model cannot be explained (the message gives the reason), the tokenizer does not
             have the reference token, or the model does not support the positions.
         OSError: the weights cannot be read.
+
+    >>> splade.n_layers, splade.similarity_fn_name, splade.reference.token
+    (2, 'dot', '[UNK]')
     """
 
     truncate_dim = None
@@ -82,7 +84,11 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
 
     @property
     def has_terms(self) -> bool:
-        """Whether the dimensions of the embedding are terms of the vocabulary, not latents of an autoencoder."""
+        """Whether the dimensions of the embedding are terms of the vocabulary, not latents of an autoencoder.
+
+        >>> splade.has_terms
+        True
+        """
         model = self._with_layers()
         return isinstance(model[len(model) - 1], SpladePooling)
 
@@ -95,6 +101,9 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
         Raises:
             TypeError: ``model`` is not a `SparseEncoder`.
             ValueError: as for the class.
+
+        >>> xsbert.XSSparseEncoder.wrap(splade, reference="mask").reference.token
+        '[MASK]'
         """
         if not isinstance(model, SparseEncoder):
             raise TypeError(f"model must be a SparseEncoder, got {type(model).__name__}; xsbert.wrap takes any model")
@@ -108,6 +117,9 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
 
         Args:
             **options: see `Options`.
+
+        >>> splade.explainer(layer=1)
+        <Explainer: cognition/model, layer=1>
         """
         router = self[0]
         if not isinstance(router, Router):
