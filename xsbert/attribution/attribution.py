@@ -79,7 +79,6 @@ class Attribution(PageMixin, PlotMixin):
         check_combinable(a, b)
         names = ("n_steps", "n_looks", "n_float64")
         counts = {name: max(getattr(a.settings, name), getattr(b.settings, name)) for name in names}
-        # A text without a prompt has none to keep, and "keep" comes first in the alphabet.
         prompt = min(settings_of(side).reference_prompt for side in (a, b))
         result = cls(a, b, similarity, replace(settings_of(a), **counts, reference_prompt=prompt), **fields)
         if not result.scale > 0:
@@ -165,9 +164,8 @@ class Attribution(PageMixin, PlotMixin):
     @property
     def kind(self) -> str:
         """A sentence for readers that says what the pairs sum to."""
-        approximate = "approximate attributions: pairs sum to the interactions alone"
         exact = self.settings.shift or not (self.a.reference_term.any() or self.b.reference_term.any())
-        return "exact attributions" if exact else approximate
+        return "exact attributions" if exact else "approximate attributions: pairs sum to the interactions alone"
 
     @property
     def error(self) -> float:
