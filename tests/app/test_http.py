@@ -155,7 +155,7 @@ def test_a_stop_is_seen_between_the_steps_of_the_work():
     job = Job(read_task(PAIR, "minilm"))
     job.watch(None)
     job.stop_asked = True
-    with pytest.raises(Exception, match="^$") as stopped:
+    with pytest.raises(Exception, match=r"^$") as stopped:
         job.watch(None)
     assert type(stopped.value).__name__ == "_StoppedError"
 
