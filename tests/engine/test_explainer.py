@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimil
 from tests.pairs import PAIRS
 from xsbert import XSTransformer
 from xsbert.engine import Options
-from xsbert.engine.batch_run import precision_of_derivatives
+from xsbert.engine.initial_factors import precision_of_derivatives
 from xsbert.integrated_jacobian import PathIntegrator
 from xsbert.integrated_jacobian.adaptive import place_nodes
 

@@ -5,26 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .._utils.memory import give_back_memory
 from .._utils.progress import Progress
 from .._utils.stacklevel import caller_level
-from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, settings_of
+from ..factors.text_factors import ProjectedFactors, TextFactors, settings_of
 from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
+from .few_directions import along_few_directions, nodes_along
 from .fingerprint import model_fingerprint
-from .integration import Integrated, integrated
+from .initial_factors import initial_factors, numpy_of
+from .integration import Integrated, averaged, integrated
 from .modes import ForwardMode, Mode, ReverseMode
 from .options import Options
 from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
-from .reference import Reference, positions_of_reference
+from .reference import AnyReference
 from .split_model import SplitModel
 from .text_path import TextPath, check_finite
 from .tokenization import TokenizedText
@@ -32,83 +33,9 @@ from .tokenization import TokenizedText
 __all__ = [
     "BACKWARD_COST",
     "Run",
-    "initial_factors",
-    "numpy_of",
-    "precision_of_derivatives",
     "reverse_is_cheaper",
     "spanning",
 ]
-
-
-def initial_factors(
-    model: Explainable,
-    options: Options,
-    reference: Reference,
-    layer: int,
-    fingerprint: str,
-    text: TokenizedText,
-    path: TextPath,
-) -> TextFactors:
-    """Return a `TextFactors` with embeddings and settings, and zeros as factors."""
-    f_x, f_r = numpy_of(path.f_x), numpy_of(path.f_r)
-    kept = slice(model.truncate_dim)
-    embedding = f_x - f_r if model.shifted else f_x
-    unshifted = f_x / (np.linalg.norm(f_x) or 1.0) if model.normalised else f_x
-    return TextFactors(
-        text=text.text,
-        prompt=text.prompt,
-        encoded_by=text.encoded_by,
-        tokens=text.tokens,
-        roles=text.roles,
-        word_ids=text.word_ids,
-        spans=text.spans,
-        factors=np.zeros((len(text.tokens), len(f_x[kept]))),
-        embedding=embedding[kept],
-        reference_term=np.zeros_like(f_r[kept]) if model.shifted else f_r[kept],
-        normalisation=float(np.linalg.norm(embedding)) if model.normalised else 1.0,
-        n_cut=text.n_cut,
-        embedding_unshifted=unshifted[kept] if model.shift_added else None,
-        settings=Settings(
-            model=model.label,
-            layer=layer,
-            n_layers=model.n_layers,
-            rule=options.rule_name,
-            n_steps=0,
-            reference=reference.token,
-            shift=model.shifted,
-            dtype=_name(model.dtype),
-            tolerance=options.target,
-            factor_tolerance=options.factor_tolerance,
-            fingerprint=fingerprint,
-            derivative_dtype=precision_of_derivatives(options, model.dtype, model.device),
-            reference_positions=positions_of_reference(model[0], reference),
-        ),
-    )
-
-
-def precision_of_derivatives(options: Options, dtype: torch.dtype | None, device: torch.device) -> str:
-    """Return the precision of products of derivatives in linear layers, ``"tf32"`` if torch uses it for float32."""
-    if options.derivatives is not None:
-        return _name(options.derivatives)
-    if dtype == torch.float32 and device.type == "cuda" and _torch_takes_tf32():
-        return "tf32"
-    return _name(dtype)
-
-
-def numpy_of(tensor: Tensor) -> np.ndarray:
-    """Convert a tensor to a float64 array."""
-    return tensor.detach().cpu().double().numpy()
-
-
-def _name(dtype: torch.dtype | None) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _torch_takes_tf32() -> bool:
-    """Return whether this process allows CUDA to multiply float32 matrices in TF32."""
-    matmul = torch.backends.cuda.matmul
-    # From torch 2.9 on, the older name must not be read if the newer one was set.
-    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else bool(matmul.allow_tf32)
 
 
 # Cost of a vector-Jacobian product in Jacobian-vector products: 0.8 to 1.3 times the time (benchmarks/waiting.py,
@@ -118,6 +45,9 @@ REVERSE_COST, BACKWARD_COST = 1.2, 1.5
 # the last hidden state, and the smallest tolerance for which they are tried; docs/background/placement.md has the
 # figures for four models. With many directions, an unneeded node costs more than the evaluations that it saves.
 FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
+# Smallest factor on the tolerance of the paths from several references: a mean way that much shorter is hardly one.
+LEAST_RATIO = 0.1
+Item = TypeVar("Item")
 
 
 class Run:
@@ -126,7 +56,7 @@ class Run:
     Args:
         model: model to explain.
         options: options of the explanation.
-        reference: reference of the texts.
+        reference: reference of the texts, or references.
         layer: 0 … L.
 
     Raises:
@@ -134,11 +64,12 @@ class Run:
         ValueError: the model is quantised.
     """
 
-    def __init__(self, model: Explainable, options: Options, reference: Reference, layer: int) -> None:
+    def __init__(self, model: Explainable, options: Options, reference: AnyReference, layer: int) -> None:
         check_run(model)
         self.model, self.options, self.reference, self.layer = model, options, reference, layer
         self.fingerprint = model_fingerprint(model, reference)
         self.encoder = SplitModel(model, layer)
+        self._checked = False
 
     def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
         """Return the factors of texts, with None for skipped texts."""
@@ -166,7 +97,8 @@ class Run:
         """Yield positions of texts to compute together, and update a progress bar that counts texts."""
         with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
             for batch in batches(texts, self.reference):
-                for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
+                n_references = len(self.reference.members)
+                for places in within_budget(self.encoder, batch, texts[batch[0]], self.options, n_references):
                     yield places
                     progress.update(len(places))
                     give_back_memory()
@@ -174,8 +106,9 @@ class Run:
     def batch(self, texts: Sequence[TokenizedText], options: Options, units: str) -> list[TextFactors]:
         """Compute the factors of a batch (see `batches`) by forward mode, or by reverse mode if tokens outnumber
         outputs."""
-        paths = paths_of(self.encoder, texts, self.reference, options)
-        results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
+        groups = self._paths(texts, options)
+        paths = [path for group in groups for path in group]
+        results = [self._described(text, group) for text, group in zip(texts, groups, strict=True)]
         n_outputs = len(results[0].embedding)
         modes: list[Mode]
         if units == "tokens" and reverse_is_cheaper(n_outputs, len(paths[0].x), REVERSE_COST):
@@ -186,13 +119,20 @@ class Run:
         else:
             modes = [ForwardMode(result.groups(units)) for result in results]
             results = [result.words() if units == "words" else result.over(units) for result in results]
-        found = _checked(integrated(paths, options, modes), texts)
+        n_each = len(self.reference.members)
+        modes = [mode for mode in modes for _ in range(n_each)]
+        found = _checked(integrated(paths, _stricter(options, groups), modes, n_references=n_each), texts)
         finished = [
-            _finished(result, each, factors=numpy_of(each.factors)[:, :n_outputs])
-            for result, each in zip(results, found, strict=True)
+            _finished(result, averaged(own), factors=numpy_of(averaged(own).factors)[:, :n_outputs])
+            for result, own in zip(results, _in_groups(found, n_each), strict=True)
         ]
         _warn_unless_reached(finished, options)
         return finished
+
+    def encoded(self, text: TokenizedText) -> TextFactors:
+        """Return a text's embedding, reference term and settings, with zeros as factors."""
+        (group,) = self._paths([text], self.options, check=False)
+        return self._described(text, group)
 
     def pair(self, long: TokenizedText, short: TokenizedText) -> tuple[TextFactors, TextFactors]:
         """Compute the factors of both texts, those of the longer one by the cheaper direction."""
@@ -208,53 +148,136 @@ class Run:
         (found,) = self.projected([text], [spanning(directions)], self.options)
         return found.expanded()
 
+    def projected_all(
+        self, texts: Sequence[TokenizedText], directions: Sequence[np.ndarray], *, with_own: bool = False
+    ) -> list[ProjectedFactors]:
+        """Compute the factors of texts, each projected on its own directions (K, E), batch by batch.
+
+        Args:
+            texts: n texts.
+            directions: n arrays.
+            with_own: add each text's own embedding, and project on an orthonormal basis of the span.
+        """
+        found: dict[int, ProjectedFactors] = {}
+        for places in self.batched(texts):
+            batch = [texts[place] for place in places]
+            own = self.projected(batch, [directions[place] for place in places], with_own=with_own)
+            found.update(zip(places, own, strict=True))
+        return [found[place] for place in range(len(texts))]
+
     def projected(
         self,
         texts: Sequence[TokenizedText],
         directions: Sequence[np.ndarray],
         options: Options | None = None,
+        *,
+        with_own: bool = False,
     ) -> list[ProjectedFactors]:
         """Compute the factors of a batch, each text projected on its own directions (K, E)."""
         options = replace(self.options, show_progress_bar=False) if options is None else options
-        paths = paths_of(self.encoder, texts, self.reference, options)
-        x = paths[0].x
-        n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])
-        wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
-        on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
-        n_first = self._n_first(options, max(map(len, directions)))
-        found = _checked(integrated(paths, options, [ReverseMode(each) for each in on_device], n_first), texts)
-        results = []
-        for text, path, each, own, full in zip(texts, paths, found, directions, wide, strict=True):
-            values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)
+        n_directions = max(map(len, directions)) + with_own
+        distance = self.model.n_layers - self.layer
+        n_nodes = nodes_along(options, distance, n_directions)
+        groups = self._paths(texts, options, check=not (n_nodes and self._checked))
+        results = [self._described(text, group) for text, group in zip(texts, groups, strict=True)]
+        if with_own:
+            stacked = [np.vstack([each, own.embedding]) for each, own in zip(directions, results, strict=True)]
+            directions = [spanning(each) if each.any() else each for each in stacked]
+        first = groups[0][0]
+        n_dimensions = len(first.f_x[: self.model.truncate_dim])
+        wide = [_widened(each, n_dimensions, len(first.f_x)) for each in directions]
+        n_each = len(self.reference.members)
+        on_device = [torch.as_tensor(each, dtype=first.x.dtype, device=first.x.device) for each in wide]
+        modes = [ReverseMode(each) for each in on_device for _ in range(n_each)]
+        found = _checked(self._along(groups, options, modes, n_nodes, n_directions), texts)
+        finished = []
+        every = zip(results, groups, _in_groups(found, n_each), directions, wide, strict=True)
+        for result, group, parts, own, full in every:
+            mean = averaged(parts)
+            values = numpy_of(mean.factors)
+            change = np.mean([numpy_of(path.f_x) - numpy_of(path.f_r) for path in group], axis=0)
             # Completeness in these directions, which includes the errors of nodes and rounding in this run.
             size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
             seen = _within_span(values.sum(0) - full @ change, own) / size
-            known = {"factors": values, "known_residual": max(self._residual_of_nodes(path, each), seen)}
-            results.append(ProjectedFactors.of(_finished(self._described(text, path), each, **known), own))
-        _warn_unless_reached(results, options)
-        return results
+            known = {"factors": values, "known_residual": max(self._residual_of_nodes(group, parts), seen)}
+            finished.append(ProjectedFactors.of(_finished(result, mean, **known), own))
+        _warn_unless_reached(finished, options)
+        return finished
+
+    def _along(
+        self,
+        groups: Sequence[Sequence[TextPath]],
+        options: Options,
+        modes: Sequence[ReverseMode],
+        n_nodes: int,
+        n_directions: int,
+    ) -> list[Integrated]:
+        """Integrate along all paths: with a given number of nodes where that suffices, otherwise with placed nodes."""
+        paths = [path for group in groups for path in group]
+        strict = _stricter(options, groups)
+        found: list[Integrated | None] = [None] * len(paths)
+        if n_nodes:
+            found = along_few_directions(paths, strict, modes, n_nodes)
+        left = [place for place, each in enumerate(found) if each is None]
+        if left:
+            n_first = self._n_first(options, n_directions)
+            rest = [paths[place] for place in left]
+            more = integrated(rest, strict, [modes[place] for place in left], n_first)
+            found = [*found]
+            for place, each in zip(left, more, strict=True):
+                found[place] = each
+        return [each for each in found if each is not None]
+
+    def _paths(self, texts: Sequence[TokenizedText], options: Options, check: bool = True) -> list[list[TextPath]]:
+        """Return the paths of each text, one from each reference."""
+        paths = paths_of(self.encoder, texts, self.reference, options, check=check)
+        self._checked = self._checked or check
+        return _in_groups(paths, len(self.reference.members))
 
     def _n_first(self, options: Options, n_directions: int) -> int:
         """Return the number of nodes to try before evaluating the path for placement."""
         few = n_directions <= FEW_DIRECTIONS and (options.target or 0.0) >= FIRST_TOLERANCE
         return FIRST_NODES.get(self.model.n_layers - self.layer, 0) if few else 0
 
-    def _residual_of_nodes(self, path: TextPath, found: Integrated) -> float:
-        """Return the residual of the nodes in all directions of the embedding."""
-        placement = found.placement
-        if path.precise is None and placement.residual is not None and self.model.truncate_dim is None:
-            return placement.residual
-        assert found.slopes is not None
-        change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
-        total = (placement.rule.weights @ numpy_of(found.slopes))[: self.model.truncate_dim]
-        return float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0))
+    def _residual_of_nodes(self, group: Sequence[TextPath], parts: Sequence[Integrated]) -> float:
+        """Return the residual of the nodes in all directions of the embedding; 0 where these were not evaluated."""
+        gaps, changes = [], []
+        for path, found in zip(group, parts, strict=True):
+            change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
+            changes.append(change)
+            if found.slopes is None:
+                return 0.0
+            gaps.append((found.placement.rule.weights @ numpy_of(found.slopes))[: self.model.truncate_dim] - change)
+        return float(np.linalg.norm(np.mean(gaps, axis=0)) / (np.linalg.norm(np.mean(changes, axis=0)) or 1.0))
 
-    def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
-        return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
+    def _described(self, text: TokenizedText, group: Sequence[TextPath]) -> TextFactors:
+        return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, group)
+
+
+def _in_groups(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Return consecutive items in lists of one size."""
+    return [[*items[start : start + size]] for start in range(0, len(items), size)]
+
+
+def _stricter(options: Options, groups: Sequence[Sequence[TextPath]]) -> Options:
+    """Return options with a tolerance of each path that suffices for the mean over the references of a text.
+
+    The way of the mean may be shorter than those from each reference, to which the tolerance is relative.
+    """
+    if options.target is None or len(groups[0]) == 1:
+        return options
+    ratios = [1.0]
+    for group in groups:
+        changes = np.array([numpy_of(path.f_x) - numpy_of(path.f_r) for path in group])
+        lengths = float(np.linalg.norm(changes, axis=1).mean())
+        ratios += [float(np.linalg.norm(changes.mean(0))) / lengths] if lengths else []
+    return replace(options, tolerance=options.target * max(min(ratios), LEAST_RATIO))
 
 
 def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[Integrated]:
-    for text, each in zip(texts, found, strict=True):
+    n_each = len(found) // len(texts)
+    for place, each in enumerate(found):
+        text = texts[place // n_each]
         check_finite(each.factors, f"the attributions of {text.name}, {text.text!r:.60},")
     return found
 
@@ -274,11 +297,10 @@ def _within_span(gaps: np.ndarray, directions: np.ndarray) -> float:
 
 def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFactors:
     """Add the results of the integration."""
-    placement = found.placement
     settings = replace(
         settings_of(result),
-        n_steps=len(placement.rule.nodes),
-        n_looks=placement.n_passes,
+        n_steps=found.n_nodes,
+        n_looks=found.n_passes,
         n_float64=found.n_float64,
     )
     return replace(result, settings=settings, factor_error=found.factor_error, **known)

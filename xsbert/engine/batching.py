@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._utils.memory import peak_bytes
 from .options import Options
-from .reference import Reference, reference_features
+from .reference import AnyReference, reference_features
 from .split_model import SplitModel
 from .text_path import BUDGET_OF_DERIVATIVES
 from .tokenization import TokenizedText
@@ -22,38 +22,41 @@ __all__ = ["batches", "within_budget"]
 MAX_TEXTS, MAX_TOKENS = 32, 4096
 
 
-def batches(texts: Sequence[TokenizedText], reference: Reference) -> Iterator[list[int]]:
+def batches(texts: Sequence[TokenizedText], reference: AnyReference) -> Iterator[list[int]]:
     """Yield positions of texts that can be computed together: with the same f and one length, so without padding.
 
     The longest come first, so that the progress bar overestimates the remaining time.
     """
+    n_references = len(reference.members)
     alike: dict[Any, list[int]] = {}
     for place, text in enumerate(texts):
         alike.setdefault(_kind(text, reference), []).append(place)
     for group in sorted(alike.values(), key=lambda group: -len(texts[group[0]].tokens)):
-        size = max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)))
+        size = max(1, min(MAX_TEXTS, MAX_TOKENS // len(texts[group[0]].tokens)) // n_references)
         for start in range(0, len(group), size):
             yield group[start : start + size]
 
 
 def within_budget(
-    encoder: SplitModel, places: list[int], first: TokenizedText, options: Options
+    encoder: SplitModel, places: list[int], first: TokenizedText, options: Options, n_references: int = 1
 ) -> Iterator[list[int]]:
     """Split a batch into parts of at least one text. Their forward passes fit the memory budget beside derivatives."""
     size = len(places)
     if options.memory_budget is not None:
         features = batch_to_device(dict(first.features), encoder.device)
         beside = (1 - BUDGET_OF_DERIVATIVES) * options.memory_budget
-        # The forward pass includes the reference.
-        size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))) - 1)
+        # The forward pass includes the references.
+        size = max(1, int(beside // peak_bytes(lambda: encoder.record(features))) - n_references)
     for start in range(0, len(places), size):
         yield places[start : start + size]
 
 
-def _kind(text: TokenizedText, reference: Reference) -> tuple[Any, ...]:
+def _kind(text: TokenizedText, reference: AnyReference) -> tuple[Any, ...]:
     """Return a key that is equal for texts with inputs that differ only in their token ids."""
     ids = text.features["input_ids"]
-    is_reference = torch.equal(ids, reference_features(reference, text.features)["input_ids"])
+    is_reference = tuple(
+        torch.equal(ids, reference_features(member, text.features)["input_ids"]) for member in reference.members
+    )
     others = sorted((name, value) for name, value in text.features.items() if name != "input_ids")
     described = ((name, value.tolist() if isinstance(value, Tensor) else value) for name, value in others)
     return tuple(ids.shape), is_reference, repr(list(described))

@@ -212,7 +212,7 @@ class Explainer:
         for text in texts:
             if text is not None:
                 distinct.setdefault(text.key, text)
-        run = Run(self.model, self.options, self.reference, self.layer)
+        run = self.run()
         found = dict(zip(distinct, run.factors(list(distinct.values()), units, errors), strict=True))
         return [None if text is None else found[text.key] for text in texts]
 
@@ -227,7 +227,7 @@ class Explainer:
         (3, 7)
         """
         a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
-        run = Run(self.model, self.options, self.reference, self.layer)
+        run = self.run()
         if len(a.tokens) < len(b.tokens):
             factors_b, factors_a = run.pair(b, a)
             return factors_a, factors_b
@@ -250,7 +250,7 @@ class Explainer:
         True
         """
         tokenized, checked = self.tokenized(text), _checked_directions(directions)
-        return Run(self.model, self.options, self.reference, self.layer).pulled_back(tokenized, checked)
+        return self.run().pulled_back(tokenized, checked)
 
     def projected(
         self,
@@ -293,12 +293,20 @@ class Explainer:
                 f"directions must hold one array for each text, got {len(directions)} for {len(tokenized)} texts"
             )
         checked = [_checked_directions(each) for each in directions]
-        run = Run(self.model, self.options, self.reference, self.layer)
-        found: dict[int, ProjectedFactors] = {}
-        for places in run.batched(tokenized):
-            batch = [tokenized[place] for place in places]
-            found.update(zip(places, run.projected(batch, [checked[place] for place in places]), strict=True))
-        return [found[place] for place in range(len(tokenized))]
+        return self.run().projected_all(tokenized, checked)
+
+    def run(self) -> Run:
+        """Start a run, which reads the weights once for several computations.
+
+        Raises:
+            RuntimeError: an open context of torch affects derivatives.
+            ValueError: the model is quantised.
+
+        >>> text = model.explainer().tokenized("A cold day.")
+        >>> model.explainer().run().encoded(text).embedding.shape
+        (384,)
+        """
+        return Run(self.model, self.options, self.reference, self.layer)
 
     def feature_pairs(self, text_a: Text, text_b: Text) -> np.ndarray:
         """Compute attributions to pairs of features, (S, H, T, H), by reverse mode, without the division by c.
@@ -312,28 +320,44 @@ class Explainer:
         dtype = torch.float64 if self.model.dtype == torch.float64 else torch.float32
         sides: list[Tensor] = []
         for text in texts:
-            (path,) = paths_of(encoder, [text], self.reference, self.options)
-            (placement,) = placements([path], self.options)
-            if placement.in_float64 and path.in_float64 is not None:
-                path = path.in_float64()
-            (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
-            sides += [jacobian[: self.model.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
+            parts: list[Tensor] = []
+            for path in paths_of(encoder, [text], self.reference, self.options):
+                (placement,) = placements([path], self.options)
+                if placement.in_float64 and path.in_float64 is not None:
+                    path = path.in_float64()
+                (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
+                parts.append(jacobian[: self.model.truncate_dim].to(dtype) * (path.x - path.r).to(dtype))
+            scaled = torch.stack(parts).mean(0)
+            sides += [scaled, torch.ones_like(scaled[0])]
         return feature_pairs(*sides).cpu().numpy()
+
+    def paths(self, text: Text) -> list[TextPath]:
+        """Return the straight paths from each reference to a text at the layer, with f, the model from that layer on.
+
+        >>> len(model.explainer(layer=5, reference=("unk", "mask")).paths("Rain"))
+        2
+        """
+        tokenized = self.tokenized(text)
+        check_run(self.model)
+        encoder = SplitModel(self.model, self.layer)
+        return paths_of(encoder, [tokenized], self.reference, self.options)
 
     def path(self, text: Text) -> TextPath:
         """Return the straight path from the reference to a text at the layer, with f, the model from that layer on.
 
         Use it for an integration of your own with the functions of `xsbert.integrated_jacobian`.
 
+        Raises:
+            ValueError: there are several references; `paths` has one path for each.
+
         >>> path = model.explainer(layer=5).path("Rain")
         >>> bool(torch.allclose(path.f(path.x), path.f_x, atol=1e-5))
         True
         """
-        tokenized = self.tokenized(text)
-        check_run(self.model)
-        encoder = SplitModel(self.model, self.layer)
-        (path,) = paths_of(encoder, [tokenized], self.reference, self.options)
-        return path
+        found = self.paths(text)
+        if len(found) > 1:
+            raise ValueError(f"a text has one path from each reference, {self.reference.token}: see Explainer.paths")
+        return found[0]
 
     def predicted_memory(self, text: Text) -> int:
         """Predict the peak memory of a text's factors in forward mode, in bytes, without the model itself.
@@ -341,7 +365,7 @@ class Explainer:
         >>> model.explainer(layer=5).predicted_memory("Rain") < 1e9
         True
         """
-        path = self.path(text)
+        path = self.paths(text)[0]
         return path.limits.predicted_bytes(len(path.x))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
@@ -31,7 +31,7 @@ class OptionKeywords(TypedDict, total=False):
     factor_tolerance: float | None
     n_steps: int | None
     rule: str
-    reference: str | None
+    reference: str | Sequence[str] | None
     reference_positions: str | None
     max_steps: int
     derivative_dtype: str | None
@@ -55,7 +55,8 @@ class Options:
         n_steps: number of interpolation steps N between reference and text, at least 1, instead of a tolerance.
         rule: quadrature rule for ``n_steps``: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule
             of the papers.
-        reference: token of the reference, as for `XSTransformer`; None uses the model's. A shifted model has one.
+        reference: token of the reference, as for `XSTransformer`, or several tokens: factors and reference terms are
+            then means over them. None uses the model's. A shifted model has one.
         reference_positions: positions of its tokens, as for `XSTransformer`; None uses the model's.
         max_steps: maximum number of nodes for a text with a tolerance.
         derivative_dtype: ``"bfloat16"`` or ``"float16"`` computes the products of derivatives in linear layers in
@@ -80,7 +81,7 @@ class Options:
     factor_tolerance: float | None = None
     n_steps: int | None = None
     rule: str = "gauss-legendre"
-    reference: str | None = None
+    reference: str | Sequence[str] | None = None
     reference_positions: str | None = None
     max_steps: int = 512
     derivative_dtype: str | None = None
@@ -108,6 +109,8 @@ class Options:
         if self.derivative_dtype is not None and self.derivative_dtype not in DERIVATIVE_DTYPES:
             known = ", ".join(map(repr, DERIVATIVE_DTYPES))
             raise ValueError(f"derivative_dtype must be None or one of {known}, got {self.derivative_dtype!r}")
+        if self.reference is not None and not isinstance(self.reference, str):
+            object.__setattr__(self, "reference", _tokens(self.reference))
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
         for each in fields(self):
@@ -134,6 +137,15 @@ class Options:
     def derivatives(self) -> torch.dtype | None:
         """Precision of the products of derivatives in linear layers; None for the model's."""
         return None if self.derivative_dtype is None else DERIVATIVE_DTYPES[self.derivative_dtype]
+
+
+def _tokens(given: Any) -> str | tuple[str, ...]:
+    """Return several tokens of references as a tuple, and a single one as a string."""
+    if not isinstance(given, Sequence) or isinstance(given, bytes) or not all(isinstance(each, str) for each in given):
+        raise TypeError(f"reference must be a string or a sequence of strings, got {given!r:.80}")
+    if not given:
+        raise ValueError(f"reference must name at least one token, got {given!r}")
+    return given[0] if len(given) == 1 else tuple(given)
 
 
 def takes_options(function: AnyFunction) -> AnyFunction:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from .reference import Reference
+from .reference import AnyReference
 
 __all__ = ["Explainable"]
 
@@ -52,8 +52,8 @@ class Explainable(Protocol):
         ...
 
     @property
-    def reference(self) -> Reference:
-        """The default reference of texts."""
+    def reference(self) -> AnyReference:
+        """The default reference of texts, or references."""
         ...
 
     @property

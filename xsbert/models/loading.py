@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -16,7 +17,14 @@ from typing_extensions import Self
 
 from .._utils.validation import check_keywords, keywords_of
 from ..engine.preconditions import check_not_to_be_quantised
-from ..engine.reference import Reference, chosen_reference, default_reference, positions_of_reference, resolve_reference
+from ..engine.reference import (
+    AnyReference,
+    SeveralReferences,
+    chosen_reference,
+    default_reference,
+    positions_of_reference,
+    resolve_references,
+)
 from ..engine.split_model import encoder_layers
 from .admission import check_supported, damaged_weights
 from .card import add_shift_note
@@ -44,7 +52,7 @@ class ReferencedTransformer(SentenceTransformer):
         model_name_or_path: str | PathLike[str] | None = None,
         *,
         shift: bool = False,
-        reference: str | None = None,
+        reference: str | Sequence[str] | None = None,
         reference_positions: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -76,7 +84,7 @@ class ReferencedTransformer(SentenceTransformer):
         model: SentenceTransformer,
         *,
         shift: bool = False,
-        reference: str | None = None,
+        reference: str | Sequence[str] | None = None,
         reference_positions: str | None = None,
     ) -> Self:
         """Wrap a loaded `SentenceTransformer` without loading it again.
@@ -109,7 +117,7 @@ class ReferencedTransformer(SentenceTransformer):
             check_loaded(wrapped, source, is_new=False)
         return wrapped
 
-    _reference: Reference
+    _reference: AnyReference
 
     @property
     def n_layers(self) -> int:
@@ -127,8 +135,8 @@ class ReferencedTransformer(SentenceTransformer):
         return isinstance(self[len(self) - 1], Normalize)
 
     @property
-    def reference(self) -> Reference:
-        """The default reference of texts."""
+    def reference(self) -> AnyReference:
+        """The default reference of texts, or references (`SeveralReferences`)."""
         return self._reference
 
     @property
@@ -166,7 +174,7 @@ class ReferencedTransformer(SentenceTransformer):
         assert isinstance(first, Transformer)  # `check_supported` has checked it
         return first
 
-    def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
+    def _set_up(self, shift: bool, reference: str | Sequence[str] | None, positions: str | None) -> None:
         check_supported(self, self.model_types)
         first = self[0]
         if isinstance(first, ReferenceTransformer) and first.reference is not None:
@@ -175,12 +183,17 @@ class ReferencedTransformer(SentenceTransformer):
             return
         if reference is None:
             reference = "pad" if positions == "padding" else default_reference(self._transformer)
-        self._reference = resolve_reference(self._transformer, reference, "text" if positions is None else positions)
+        self._reference = resolve_references(self._transformer, reference, "text" if positions is None else positions)
         if shift:
             self._insert_shift(self._reference)
 
-    def _insert_shift(self, reference: Reference) -> None:
+    def _insert_shift(self, reference: AnyReference) -> None:
         """Insert the shift after pooling and dense modules, before a trailing normalisation."""
+        if isinstance(reference, SeveralReferences):
+            raise ValueError(
+                f"a shift subtracts the embedding of one reference, got {reference.token}: give one token with "
+                "shift=True, or explain the unshifted model with several"
+            )
         modules: OrderedDict[str, Any] = OrderedDict(self._modules)
         modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
         self._modules = _with_shift(modules, ReferenceShift(added=True))

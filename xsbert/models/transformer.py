@@ -204,13 +204,15 @@ class XSTransformer(ExplainingTransformer):
         passages: int | None = None,
         overlap: int = 32,
         pooling: str = "max",
+        relative: bool = False,
         **options: Unpack[OptionKeywords],
     ) -> Ranking:
         """Rank documents for a query by the model's own scores, and attribute each score to the words of both.
 
         Scores and order are those of `encode_query`, `encode_document` and `util.semantic_search`. For a fixed query,
         the score is linear in the factors of the document. The contributions of its words therefore take one backward
-        pass for each node, at any query length. Those of the query take one set of factors for all documents.
+        pass for each node, at any query length. Those of the query take one set of factors for all documents, which is
+        computed when it is first used.
 
         Args:
             query: S tokens.
@@ -232,6 +234,8 @@ class XSTransformer(ExplainingTransformer):
             overlap: number of tokens that a passage shares with the previous one.
             pooling: ``"max"`` takes the score of the best passage as that of the document, and explains this passage.
                 ``"mean"`` takes the mean over all passages, and explains all.
+            relative: with ``detail="highlights"``, also compute the factors along each document's own embedding, for
+                `Hit.document_relative`, at half the cost of those along the query's. ``detail="pairs"`` includes them.
             **options: see `Options`.
 
         Returns:
@@ -252,7 +256,7 @@ class XSTransformer(ExplainingTransformer):
         >>> [hit.index for hit in ranking]
         [1, 0]
         """
-        request = Request(top_k, detail, units, passages, overlap, pooling)
+        request = Request(top_k, detail, units, passages, overlap, pooling, relative)
         explainer = self.explainer(**options)
         check_prompt_of_both(explainer, prompt, prompt_name)
         ranking = explained_ranking(

@@ -32,6 +32,7 @@ class Request:
     passages: int | None = None
     overlap: int = 32
     pooling: str = "max"
+    relative: bool = False
 
     def __post_init__(self) -> None:
         for name in ("top_k", "passages"):
@@ -40,6 +41,8 @@ class Request:
         for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
+        if not isinstance(self.relative, bool):
+            raise TypeError(f"relative must be True or False, got {self.relative!r:.60}")
         fits = is_integer(self.overlap) and self.overlap >= 0
         if not fits or (self.passages is not None and self.overlap >= self.passages):
             raise ValueError(
