@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._utils.table_files.advice import option_message
-from .options import RULES, add_quoting, positive
+from .options import REFERENCE_HELP, RULES, add_quoting, positive, reference
 
 __all__ = ["main"]
 
@@ -109,7 +109,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")
     model.add_argument("--device", help="cpu, cuda, cuda:1 … (default: the best there is)")
     model.add_argument("--shift", action="store_true", help="explain the model with the reference subtracted")
-    model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
+    model.add_argument("--reference", type=reference, help=REFERENCE_HELP)
     model.add_argument("--reference-positions", choices=("text", "padding"), help="positions of its tokens")
     prompts = model.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", action="append", help="put before all texts; given twice, one for each column")

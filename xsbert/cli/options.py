@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .._utils.version import __version__
 
-__all__ = ["EPILOG", "RULES", "add_quoting", "parse", "positive"]
+__all__ = ["EPILOG", "REFERENCE_HELP", "RULES", "add_quoting", "parse", "positive", "reference"]
 
 # A copy of the names in xsbert.integrated_jacobian.rules, which needs scipy.
 RULES = ("gauss-legendre", "midpoint", "riemann-right")
@@ -36,6 +36,10 @@ examples:
   xsbert corpus --help                                      (tables of texts, resumable)
 """
 
+REFERENCE_HELP = (
+    "reference token: unk (default), pad, mask or any of the vocabulary; several with commas between, as unk,mask, for "
+    "the mean over them"
+)
 # Options that are valid only with --pairs, and only with two texts.
 OF_PAIRS = ("format", "text_a", "text_b", "id", "header", "quoting", "output", "resume")
 OF_A_PAIR = ("html", "png", "json")
@@ -100,7 +104,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="explain the model with the reference subtracted: exact, but of another score",
     )
-    model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
+    model.add_argument("--reference", type=reference, help=REFERENCE_HELP)
     model.add_argument(
         "--reference-positions",
         choices=("text", "padding"),
@@ -170,6 +174,16 @@ def _problem(options: argparse.Namespace) -> str | None:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def reference(text: str) -> str | tuple[str, ...]:
+    """Returns the token of a reference, or several tokens. A comma by itself is a token.
+
+    >>> reference("unk"), reference("unk,mask"), reference(",")
+    ('unk', ('unk', 'mask'), ',')
+    """
+    tokens = tuple(text.split(","))
+    return tokens if len(tokens) > 1 and all(tokens) else text
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .options import add_quoting
+from .options import REFERENCE_HELP, add_quoting, reference
 
 __all__ = ["parse"]
 
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
     model = found.add_argument_group("model")
     model.add_argument("--model", help="model id or local path (default: all-MiniLM-L6-v2)")
-    model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
+    model.add_argument("--reference", type=reference, help=REFERENCE_HELP)
     model.add_argument("--query-prompt", help="put before the query, in place of the model's own")
     model.add_argument("--document-prompt", help="put before the documents, in place of the model's own")
 

@@ -19,7 +19,7 @@ from .failures import OF_A_TEXT, skip_or_raise
 from .few_directions import along_few_directions, nodes_along
 from .fingerprint import model_fingerprint
 from .initial_factors import initial_factors, numpy_of
-from .integration import Integrated, averaged, integrated
+from .integration import Integrated, averaged, integrated, way_of_mean
 from .modes import ForwardMode, Mode, ReverseMode
 from .options import Options
 from .paths import paths_of
@@ -45,8 +45,6 @@ REVERSE_COST, BACKWARD_COST = 1.2, 1.5
 # the last hidden state, and the smallest tolerance for which they are tried; docs/background/placement.md has the
 # figures for four models. With many directions, an unneeded node costs more than the evaluations that it saves.
 FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
-# Smallest factor on the tolerance of the paths from several references: a mean way that much shorter is hardly one.
-LEAST_RATIO = 0.1
 Item = TypeVar("Item")
 
 
@@ -121,7 +119,7 @@ class Run:
             results = [result.words() if units == "words" else result.over(units) for result in results]
         n_each = len(self.reference.members)
         modes = [mode for mode in modes for _ in range(n_each)]
-        found = _checked(integrated(paths, _stricter(options, groups), modes, n_references=n_each), texts)
+        found = _checked(integrated(paths, options, modes, n_references=n_each), texts)
         finished = [
             _finished(result, averaged(own), factors=numpy_of(averaged(own).factors)[:, :n_outputs])
             for result, own in zip(results, _in_groups(found, n_each), strict=True)
@@ -213,16 +211,18 @@ class Run:
         n_directions: int,
     ) -> list[Integrated]:
         """Integrate along all paths: with a given number of nodes where that suffices, otherwise with placed nodes."""
+        n_each = len(groups[0])
         paths = [path for group in groups for path in group]
-        strict = _stricter(options, groups)
         found: list[Integrated | None] = [None] * len(paths)
         if n_nodes:
-            found = along_few_directions(paths, strict, modes, n_nodes)
-        left = [place for place, each in enumerate(found) if each is None]
+            ratio = min(map(way_of_mean, groups))
+            found = along_few_directions(paths, options, modes, n_nodes, ratio)
+        # All paths of a text together, since their mean has to be within the tolerance.
+        left = [place for place in range(len(paths)) if None in found[place - place % n_each :][:n_each]]
         if left:
             n_first = self._n_first(options, n_directions)
             rest = [paths[place] for place in left]
-            more = integrated(rest, strict, [modes[place] for place in left], n_first)
+            more = integrated(rest, options, [modes[place] for place in left], n_first, n_each)
             found = [*found]
             for place, each in zip(left, more, strict=True):
                 found[place] = each
@@ -257,21 +257,6 @@ class Run:
 def _in_groups(items: Sequence[Item], size: int) -> list[list[Item]]:
     """Return consecutive items in lists of one size."""
     return [[*items[start : start + size]] for start in range(0, len(items), size)]
-
-
-def _stricter(options: Options, groups: Sequence[Sequence[TextPath]]) -> Options:
-    """Return options with a tolerance of each path that suffices for the mean over the references of a text.
-
-    The way of the mean may be shorter than those from each reference, to which the tolerance is relative.
-    """
-    if options.target is None or len(groups[0]) == 1:
-        return options
-    ratios = [1.0]
-    for group in groups:
-        changes = np.array([numpy_of(path.f_x) - numpy_of(path.f_r) for path in group])
-        lengths = float(np.linalg.norm(changes, axis=1).mean())
-        ratios += [float(np.linalg.norm(changes.mean(0))) / lengths] if lengths else []
-    return replace(options, tolerance=options.target * max(min(ratios), LEAST_RATIO))
 
 
 def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[Integrated]:

@@ -47,7 +47,7 @@ def nodes_along(options: Options, distance: int, n_directions: int) -> int:
 
 
 def along_few_directions(
-    paths: Sequence[TextPath], options: Options, modes: Sequence[ReverseMode], n_nodes: int
+    paths: Sequence[TextPath], options: Options, modes: Sequence[ReverseMode], n_nodes: int, ratio: float = 1.0
 ) -> list[Integrated | None]:
     """Compute the factors of texts along their directions with a given number of nodes.
 
@@ -56,6 +56,7 @@ def along_few_directions(
         options: accuracy and memory.
         modes: directions of each text.
         n_nodes: number of nodes of each path.
+        ratio: factor on the tolerance, for the mean over several references (`way_of_mean`).
 
     Returns:
         n results; None where the residual along the directions or the usual error of the tokens exceeds the tolerance,
@@ -76,7 +77,7 @@ def along_few_directions(
             each.traces[:, 1:], float(each.factors.double().norm()), n_nodes, torch.finfo(path.x.dtype).eps
         )
         wanted = options.factor_tolerance
-        reached = max(residual, usual) <= (options.target or 0.0) and (wanted is None or error <= wanted)
+        reached = max(residual, usual) <= ratio * (options.target or 0.0) and (wanted is None or error <= wanted)
         placement = Placement(
             rule, sinh_gauss_legendre, residual, reached, (n_nodes,), changes=change[None], widths=(1.0,)
         )

@@ -17,7 +17,7 @@ from .modes import Mode, ReverseMode, combined_factors, factors_together, sign_r
 from .options import Options
 from .text_path import TextPath, integrator_of
 
-__all__ = ["Integrated", "averaged", "integrated", "placements"]
+__all__ = ["Integrated", "averaged", "integrated", "placements", "way_of_mean"]
 
 # How often nodes are placed anew for the error of the factors, and how far below what seems to be needed.
 MOST_REFINEMENTS, BELOW = 6, 0.9
@@ -60,7 +60,10 @@ def integrated(
         FloatingPointError: f is not finite everywhere between reference and text.
         MemoryError: the budget is too small for a single product.
     """
-    found = _computed(paths, placements(paths, options, n_first), options, modes)
+    placed = placements(paths, options, n_first)
+    if n_references > 1 and options.target is not None:
+        placed = _for_means(paths, placed, options, n_references)
+    found = _computed(paths, placed, options, modes)
     wanted = options.factor_tolerance
     if wanted is None:
         return found
@@ -93,6 +96,41 @@ def averaged(found: Sequence[Integrated]) -> Integrated:
         n_nodes=sum(each.n_nodes for each in found),
         n_passes=sum(each.n_passes for each in found),
     )
+
+
+def way_of_mean(paths: Sequence[TextPath]) -> float:
+    """The length of the mean change of f along paths, relative to the mean of the lengths, at most 1."""
+    changes = torch.stack([path.f_x - path.f_r for path in paths]).double()
+    lengths = float(changes.norm(dim=1).mean())
+    return float(changes.mean(0).norm()) / lengths if lengths and len(paths) > 1 else 1.0
+
+
+def _for_means(
+    paths: Sequence[TextPath], placed: Sequence[Placement], options: Options, n_references: int
+) -> list[Placement]:
+    """Place nodes anew where the mean over the references of a text would not be within the tolerance.
+
+    What the paths miss partly cancels in the mean, but the tolerance is relative to the mean of their changes, which
+    may be shorter than these.
+    """
+    found = [*placed]
+    assert options.target is not None
+    for start in range(0, len(paths), n_references):
+        own = slice(start, start + n_references)
+        changes = torch.stack([(path.f_x - path.f_r).double().cpu() for path in paths[own]])
+        # Without slopes, f does not change along the path.
+        sums = [
+            change if each.slopes is None else torch.from_numpy(each.rule.weights) @ each.slopes
+            for each, change in zip(found[own], changes, strict=True)
+        ]
+        missed = float((torch.stack(sums) - changes).mean(0).norm())
+        if missed > options.target * float(changes.mean(0).norm()):
+            stricter = replace(options, tolerance=options.target * way_of_mean(paths[own]))
+            again = placements(paths[own], stricter)
+            found[own] = [
+                replace(new, n_passes=old.n_passes + new.n_passes) for old, new in zip(found[own], again, strict=True)
+            ]
+    return found
 
 
 def _size_of_mean(found: Sequence[Integrated]) -> float:

@@ -38,7 +38,7 @@ def faithfulness(
     *,
     methods: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
-    references: Sequence[str | None] | None = None,
+    references: Sequence[str | Sequence[str] | None] | None = None,
     units: str = "words",
     operators: Sequence[str] = DEFAULT_OPERATORS,
     similarity: str | None = None,
@@ -65,8 +65,9 @@ def faithfulness(
             request: the former are expensive, and the latter *is* the measured effect, up to its operator.
         layers: layers of ``"integrated"``, crossed with the references; other methods use the first. None uses −2 or,
             with ``recommend``, all.
-        references: tokens as for `XSTransformer`. None uses the model's or, with ``recommend``, those of ``"pad"``,
-            ``"unk"`` and ``"mask"`` that the tokenizer has.
+        references: tokens as for `XSTransformer`, or sequences of several tokens. None uses the model's or, with
+            ``recommend``, those of ``"pad"``, ``"unk"`` and ``"mask"`` that the tokenizer has, and all combinations of
+            them. A combination after its tokens costs next to nothing.
         units: ``"words"``, ``"tokens"`` or ``"sentences"``.
         operators: names in `xsbert.evaluation.perturbation.OPERATORS`.
         similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
@@ -217,15 +218,19 @@ def _methods(model: XSTransformer, methods: Sequence[str] | None) -> tuple[Seque
 
 
 def _grid(
-    model: XSTransformer, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
-) -> tuple[list[int], list[str | None]]:
-    """Returns layers counted from 0, and references."""
+    model: XSTransformer,
+    layers: Sequence[int] | None,
+    references: Sequence[str | Sequence[str] | None] | None,
+    recommend: bool,
+) -> tuple[list[int], list[str | tuple[str, ...] | None]]:
+    """Returns layers counted from 0, and references. Combinations come after their tokens."""
     if layers is None:
         layers = range(model.n_layers + 1) if recommend else [-2]
     if references is None:
         tokenizer = model[0].tokenizer
         known = [name for name in REFERENCES if getattr(tokenizer, f"{name}_token_id", None) is not None]
-        references = known if recommend and not model.shifted else [None]
+        several = [each for size in (2, 3) for each in combinations(known, size)]
+        references = [*known, *several] if recommend and not model.shifted else [None]
     lists = []
     for argument, given, what in (("layers", layers, "integers"), ("references", references, "names")):
         if isinstance(given, str) or not isinstance(given, Iterable):
@@ -235,14 +240,15 @@ def _grid(
             raise ValueError(f"{argument} must not be empty, got {given!r}")
     resolved = [resolved_layer(model, layer) for layer in lists[0]]
     _check_distinct(resolved, "layers, counted from 0,")
-    _check_distinct(lists[1], "references")
-    return resolved, lists[1]
+    chosen = [each if each is None or isinstance(each, str) else tuple(each) for each in lists[1]]
+    _check_distinct([frozenset(each) if isinstance(each, tuple) else each for each in chosen], "references")
+    return resolved, chosen
 
 
 def _variants(
     methods: Sequence[str],
     layers: Sequence[int],
-    references: Sequence[str | None],
+    references: Sequence[str | tuple[str, ...] | None],
     options: MethodOptions,
 ) -> Iterable[tuple[str, MethodOptions]]:
     for name in methods:
@@ -284,11 +290,20 @@ def _row(
     return FaithfulnessRow(
         name,
         options.layer if "layer" in uses else None,
-        results[0].settings.reference if "reference" in uses else None,
+        _reference_of(model, results[0], options) if "reference" in uses else None,
         {key: np.array(values) for key, values in numbers.items()} | {("curve", "remove"): curves},
         seconds,
         ranked=not METHODS[name].control and name != "occlusion",
     )
+
+
+def _reference_of(model: XSTransformer, result: Attribution, options: MethodOptions) -> str | tuple[str, ...]:
+    """Returns the token of the reference as the vocabulary spells it, or several tokens."""
+    several = options.reference is not None and not isinstance(options.reference, str)
+    known = model.explainer(reference=options.reference).reference if several else model.reference
+    if not several and (options.reference is not None or len(known.members) == 1):
+        return result.settings.reference
+    return tuple(member.token for member in known.members)
 
 
 def _compared(result: Attribution, effects: Effects) -> dict[str, float]:

@@ -148,8 +148,8 @@ class Faithfulness:
         return max(self._ranked(), key=self._value)
 
     @property
-    def recommended(self) -> tuple[int, str | None]:
-        """Layer and reference of the most faithful row of integrated Jacobians, by the mean over operators.
+    def recommended(self) -> tuple[int, str | tuple[str, ...] | None]:
+        """Layer and reference (or references) of the most faithful row of integrated Jacobians, mean over operators.
 
         Raises:
             ValueError: the table has no such row.
