@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from xsbert import XSTransformer
+from xsbert.factors.text_factors import settings_of
 from xsbert.ranking import Hit
 from xsbert.text.units import sentence_ranges
 
@@ -67,14 +68,14 @@ def questions_of(path: Path, model: XSTransformer, n_each: int) -> tuple[list[Qu
     return found, left_out
 
 
-def pearson(one: Sequence[float], other: Sequence[float]) -> float:
+def pearson(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
     """NaN where one of them does not vary."""
     if len(one) < 3 or not np.ptp(one) or not np.ptp(other):
         return float("nan")
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def interval(values: Sequence[float]) -> list[float]:
+def interval(values: Sequence[float] | np.ndarray) -> list[float]:
     """Mean with its 95 % bootstrap interval, and the number of values that are defined."""
     known = np.array([value for value in values if np.isfinite(value)])
     rng = np.random.default_rng(0)
@@ -147,8 +148,8 @@ def removal(model: XSTransformer, questions: Sequence[Question], how: dict[str, 
             for share in SHARES:
                 size = max(1, round(share * len(words)))
                 sets = [rng.choice(words, size, replace=False) for _ in range(N_SETS)]
-                spans = hit.document.spans or ()
-                rest = [_without(text, [spans[at] for at in chosen]) for chosen in sets]
+                spans = np.array(hit.document.spans)
+                rest = [_without(text, spans[chosen]) for chosen in sets]
                 falls = hit.score - np.array(scores_of(model, each.question, rest))
                 row = rows.setdefault(f"{name}, {share:g}", {})
                 for kind, shares in (("split", hit.document), ("relative", hit.document_relative)):
@@ -159,8 +160,8 @@ def removal(model: XSTransformer, questions: Sequence[Question], how: dict[str, 
         yield found
 
 
-def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    for start, end in sorted(spans, reverse=True):
+def _without(text: str, spans: np.ndarray) -> str:
+    for start, end in sorted(spans.tolist(), reverse=True):
         text = text[:start] + text[end:]
     return " ".join(text.split()) or "."
 
@@ -221,13 +222,13 @@ def error(model: XSTransformer, questions: Sequence[Question], how: dict[str, An
         direction = model.encode_query(each.question, show_progress_bar=False)[None].astype(float)
         for text in (each.text, each.text[slice(*ranges[0])].strip()):
             for layer in (n_layers - 2, n_layers - 1):
-                known = {"show_progress_bar": False, **how, "layer": layer}
-                (exact,) = model.explainer(**{**known, "tolerance": TRUE_TOLERANCE}).projected([text], [direction])
+                known: dict[str, Any] = {"show_progress_bar": False, **how, "layer": layer}
+                (exact,) = model.explainer(tolerance=TRUE_TOLERANCE, **known).projected([text], [direction])
                 for tolerance in (0.01, 0.03, 0.1):
-                    (found,) = model.explainer(**{**known, "tolerance": tolerance}).projected([text], [direction])
+                    (found,) = model.explainer(tolerance=tolerance, **known).projected([text], [direction])
                     gap = np.linalg.norm(found.factors - exact.factors) / np.linalg.norm(exact.factors)
                     row = rows.setdefault(f"layer {layer}, tolerance {tolerance:g}", [])
-                    row.append([float(gap), float(found.factor_error or 0), found.residual, found.settings.n_steps])
+                    row.append([float(gap), float(found.factor_error or 0), found.residual, settings_of(found).n_steps])
         yield {name: _of_errors(np.array(values)) for name, values in rows.items()}
 
 

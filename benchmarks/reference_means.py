@@ -63,7 +63,8 @@ def main() -> None:
     torch.set_num_threads(1)
     model = XSTransformer(path_of(options.model), device="cpu")
     lines = [line.split("\t") for line in options.texts.read_text(encoding="utf-8").splitlines()]
-    pairs = [tuple(line[column - 1].strip() for column in options.columns) for line in lines]
+    first, second = (column - 1 for column in options.columns)
+    pairs = [(line[first].strip(), line[second].strip()) for line in lines]
     pool = distinct_texts(options.texts, options.columns, 1500)
     by_length: dict[int, list[str]] = {}
     for text in pool:
@@ -96,9 +97,9 @@ def main() -> None:
         for name, result in results.items():
             cells = content_cells(result)[0]
             found.setdefault(name, []).append(float(np.mean([correlation(cells, each) for each in effects])))
-    first = np.array(found[TOKENS[0]])
+    base = np.array(next(iter(found.values())))
     rows = {
-        name: {"pearson": interval(np.array(values)), "difference": interval(np.array(values) - first)}
+        name: {"pearson": interval(np.array(values)), "difference": interval(np.array(values) - base)}
         for name, values in found.items()
     }
     record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu"), "rows": rows}

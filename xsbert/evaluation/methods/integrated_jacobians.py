@@ -44,14 +44,18 @@ def integrated(model: XSTransformer, pairs: Pairs, options: MethodOptions) -> li
 def _averaged(pairs: Pairs, options: MethodOptions, references: Sequence[str]) -> list[Attribution] | None:
     """Return attributions by the means of cached factors, or None if some are not cached or hold for one pair only."""
     wanted = (options.tolerance, options.similarity, options.units)
-    known = [options.cache.get(("integrated", tuple(pairs), options.layer, each, *wanted)) for each in references]
-    if any(found is None or any(each.pulled_back for each in found) for found in known):
-        return None
+    known = []
+    for each in references:
+        found = options.cache.get(("integrated", tuple(pairs), options.layer, each, *wanted))
+        if found is None or any(result.pulled_back for result in found):
+            return None
+        known.append(found)
     token = " + ".join(sorted(str(found[0].settings.reference) for found in known))
-    return [
-        Attribution.of(*(_mean([getattr(each, side) for each in same], token) for side in "ab"), options.similarity)
-        for same in zip(*known, strict=True)
-    ]
+    results = []
+    for same in zip(*known, strict=True):
+        a, b = (_mean([getattr(each, side) for each in same], token) for side in "ab")
+        results.append(Attribution.of(a, b, options.similarity))
+    return results
 
 
 def _mean(parts: Sequence[TextFactors], token: str) -> TextFactors:
