@@ -80,20 +80,21 @@ def main() -> None:
     perturber, rng = Perturber(model, "words", "cosine", show_progress_bar=False), np.random.default_rng(0)
     found: dict[str, list[float]] = {}
     for pair in tqdm(chosen, desc="pairs"):
-        effects = [deletion_effects(perturber, *pair, operator).pairs for operator in OPERATORS]
+        one, other = pair
+        effects = [deletion_effects(perturber, one, other, operator).pairs for operator in OPERATORS]
         results: dict[str, Attribution] = {}
         for reference in TOKENS:
-            sides = model.text_factors(pair, reference=reference, tolerance=0.01, show_progress_bar=False)
+            a, b = model.text_factors(pair, reference=reference, tolerance=0.01, show_progress_bar=False)
             name = reference if isinstance(reference, str) else " + ".join(reference)
-            results[name] = Attribution.of(*sides, "cosine").words()
+            results[name] = Attribution.of(a, b, "cosine").words()
         known = model.text_factors(pair, n_steps=1, show_progress_bar=False)
         others = [
             rng.permutation(sorted(set(by_length[len(side.tokens)]) - {*pair}))[: max(NATURAL)].tolist()
             for side in known
         ]
         for k in NATURAL:
-            sides = [natural(model, side, own[:k], options.n_steps) for side, own in zip(known, others, strict=True)]
-            results[f"{k} natural"] = Attribution.of(*sides, "cosine").words()
+            a, b = (natural(model, side, own[:k], options.n_steps) for side, own in zip(known, others, strict=True))
+            results[f"{k} natural"] = Attribution.of(a, b, "cosine").words()
         for name, result in results.items():
             cells = content_cells(result)[0]
             found.setdefault(name, []).append(float(np.mean([correlation(cells, each) for each in effects])))

@@ -186,7 +186,7 @@ def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0
 
 # Error of a rule of N nodes from its null rules of the two highest degrees, both relative to the factors: upper and
 # usual factor on null^1.5, of three nodes and of more. The error was below the upper one in 97 % of cases, and below
-# the usual one in half of them (benchmarks/highlights.py). The power lies between 1, for an integrand that null rules
+# the usual one in half of them (benchmarks/null_rules.py). The power lies between 1, for an integrand that null rules
 # do not resolve, and 2, for one that is nearly a polynomial of degree N.
 OF_THREE_NODES, OF_MORE_NODES, POWER_OF_NULL_RULES = (0.09, 0.03), (0.035, 0.012), 1.5
 
