@@ -23,7 +23,8 @@ from .text_path import TextPath, integrator_of
 __all__ = ["along_few_directions", "nodes_along"]
 
 # Nodes for a tolerance of at least so much: that many leave a residual of the sum, in all dimensions, within it in 95 %
-# of the cases of benchmarks/null_rules.py (MiniLM and MPNet, layers −2 and −1). What four nodes miss is stated less well.
+# of the cases of benchmarks/null_rules.py (MiniLM and MPNet, layers −2 and −1). The error of four nodes is stated less
+# well.
 NODES = ((0.1, 3), (0.03, 5), (0.01, 6), (0.005, 8))
 # Distances from the last hidden state for which that was measured, and most directions.
 DISTANCES, MOST_DIRECTIONS = (1, 2), 2
