@@ -79,6 +79,7 @@ def main() -> None:
     chosen = [fitting[place] for place in np.linspace(0, len(fitting) - 1, options.n_pairs).astype(int)]
     perturber, rng = Perturber(model, "words", "cosine", show_progress_bar=False), np.random.default_rng(0)
     found: dict[str, list[float]] = {}
+    record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu")}
     for pair in tqdm(chosen, desc="pairs"):
         one, other = pair
         effects = [deletion_effects(perturber, one, other, operator).pairs for operator in OPERATORS]
@@ -98,14 +99,18 @@ def main() -> None:
         for name, result in results.items():
             cells = content_cells(result)[0]
             found.setdefault(name, []).append(float(np.mean([correlation(cells, each) for each in effects])))
+        write_json(options.json, record | {"n_pairs": len(found["unk"]), "rows": rows_of(found)})
+    rows = rows_of(found)
+    print(table([{"reference": name} | {key: str(each) for key, each in row.items()} for name, row in rows.items()]))
+
+
+def rows_of(found: dict[str, list[float]]) -> dict[str, dict[str, list[float]]]:
+    """Means with intervals, and their differences from the first row."""
     base = np.array(next(iter(found.values())))
-    rows = {
+    return {
         name: {"pearson": interval(np.array(values)), "difference": interval(np.array(values) - base)}
         for name, values in found.items()
     }
-    record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu"), "rows": rows}
-    write_json(options.json, record)
-    print(table([{"reference": name} | {key: str(each) for key, each in row.items()} for name, row in rows.items()]))
 
 
 def _length(model: XSTransformer, text: str) -> int:
