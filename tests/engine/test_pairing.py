@@ -80,9 +80,9 @@ def test_pairs_and_matrix_take_no_more_passes_than_a_loop(model, monkeypatch):
         counted.append(sum(len(text.tokens) + 1 for text in texts))
         return original_batch(self, texts, options, units)
 
-    def projected(self, texts, directions, options=None):
+    def projected(self, texts, directions, *rest, **how):
         counted.append(BACKWARD_COST * sum(len(own) + 1 for own in directions))
-        return original_projected(self, texts, directions, options)
+        return original_projected(self, texts, directions, *rest, **how)
 
     original_batch, original_projected = run.batch, run.projected
     monkeypatch.setattr(run, "batch", batch)
@@ -106,10 +106,10 @@ def test_pairs_and_matrix_take_no_more_passes_than_a_loop(model, monkeypatch):
 def test_a_long_text_that_fails_is_skipped_alone(model, monkeypatch):
     original = batch_run.Run.projected
 
-    def fails(self, texts, *rest):
+    def fails(self, texts, *rest, **how):
         if any(text.text == LONG[0] for text in texts):
             raise FloatingPointError("not finite")
-        return original(self, texts, *rest)
+        return original(self, texts, *rest, **how)
 
     monkeypatch.setattr(batch_run.Run, "projected", fails)
     with pytest.warns(SkippedWarning, match=r"documents\[0\]: not finite"):

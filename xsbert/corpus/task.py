@@ -116,6 +116,10 @@ class Task:
     def from_json(cls, entries: dict[str, Any]) -> Task:
         """Creates a task from the result of `to_json`."""
         fixed = {name: tuple(map(tuple, entries[name])) for name in ("sides", "options")}
+        # Several references are a list in JSON.
+        fixed["options"] = tuple(
+            (name, tuple(value) if isinstance(value, list) else value) for name, value in fixed["options"]
+        )
         return cls(**{**entries, **fixed})
 
     def to_json(self) -> dict[str, Any]:
@@ -141,7 +145,8 @@ def resolved_options(model: ComparingModel, options: Mapping[str, Any]) -> tuple
     found = {name: getattr(explainer.options, name) for name in OPTIONS}
     found |= {"layer": explainer.layer, "tolerance": explainer.options.target}
     own = explainer.reference == model.reference
-    found["reference"] = None if own else explainer.reference.token
+    tokens = tuple(member.token for member in explainer.reference.members)
+    found["reference"] = None if own else tokens[0] if len(tokens) == 1 else tokens
     found["reference_prompt"] = explainer.reference_prompt
     found["reference_positions"] = None if own else positions_of_reference(explainer.model[0], explainer.reference)
     # Jobs of before it was an option can be resumed.

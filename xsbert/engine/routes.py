@@ -20,10 +20,11 @@ from .._utils.stacklevel import caller_level
 from ..factors.outputs import Terms
 from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, settings_of
 from ..text.units import TEXT, check_units
-from .batch_run import Directions, in_numbers_of, numpy_of
+from .batch_run import Directions, in_numbers_of
 from .explainer import Explainer, Text
 from .failures import check_errors
 from .fingerprint import model_fingerprint
+from .initial_factors import numpy_of
 from .options import Options
 from .protocol import Explainable
 from .reference import positions_of_reference

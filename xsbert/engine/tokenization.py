@@ -225,4 +225,6 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
 
 def unknown_token(tokenizer: Any) -> str | None:
     """Return the unknown token of a tokenizer of transformers, or of one of the package tokenizers."""
-    return getattr(getattr(tokenizer, "model", tokenizer), "unk_token", None)
+    # Tokenizers of transformers may have an attribute `model`, too: the class of their backend's model.
+    owner = tokenizer if hasattr(tokenizer, "unk_token") else getattr(tokenizer, "model", None)
+    return getattr(owner, "unk_token", None)

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from .._utils.validation import check_keywords, keywords_of
 from ..engine.preconditions import check_not_to_be_quantised
-from ..engine.reference import Reference, positions_of_reference
+from ..engine.reference import AnyReference, positions_of_reference
 from ..engine.split_model import encoder_layers
 from .admission import damaged_weights
 from .reference import ReferenceShift
@@ -58,7 +58,7 @@ class ReferencedModel(BaseModel):
         def head(self, modules: Sequence[nn.Module]) -> Head: ...
         def unshifted_modules(self) -> list[nn.Module]: ...
 
-    _reference: Reference
+    _reference: AnyReference
     _loaded_from: str = ""
 
     @property
@@ -77,8 +77,8 @@ class ReferencedModel(BaseModel):
         return isinstance(self[len(self) - 1], Normalize)
 
     @property
-    def reference(self) -> Reference:
-        """The default reference of texts."""
+    def reference(self) -> AnyReference:
+        """The default reference of texts, or references (`SeveralReferences`)."""
         return self._reference
 
     @property

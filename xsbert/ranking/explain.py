@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from .._utils.stacklevel import caller_level
 from ..attribution.scale import check_scalable
 from ..engine import Explainer
-from ..engine.batch_run import Directions, reverse_is_cheaper, spanning
+from ..engine.batch_run import Directions, Run, reverse_is_cheaper, spanning
 from ..engine.failures import OF_A_TEXT
 from ..engine.position_limit import length_limit, may_exceed_positions, position_limit
 from ..engine.preconditions import check_run
@@ -24,7 +25,9 @@ from ..engine.protocol import Explainable
 from ..engine.tokenization import Prompt, TokenizedText
 from ..factors.text_factors import TextFactors, directions_of
 from ..text.passages import passages_of
+from .answers import AnswerFinder
 from .hit import Hit, Passage
+from .query import Query
 from .ranking import Ranking
 from .request import Request, Scored, best_documents, checked_embeddings
 from .retriever_scores import MAX_SCORE_GAP, warn_of_other_scores
@@ -65,6 +68,9 @@ def explained_ranking(
     found = retrieved(documents, text_column, id_column)
     if document_embeddings is not None and request.passages is not None:
         raise ValueError("pass document_embeddings or passages, not both: each passage gets its own embedding")
+    is_cosine = similarity == "cosine" or explainer.model.normalised
+    if request.relative and not is_cosine:
+        raise ValueError("relative=True needs a similarity that is divided by the norm, and a dot product is not")
     asked = explainer.tokenized(query, prompts[0], name="query")
     given = None if document_embeddings is None else checked_embeddings(document_embeddings, len(found), model)
     check_run(explainer.model)
@@ -76,15 +82,24 @@ def explained_ranking(
         best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
     else:
         best = _best_by_passages(encoder, at, found, prompts[1], similarity, request, explainer)
-    (known,) = explainer.factors_of([asked])
-    hits = _explained(explainer, known, [(found[each.index], each) for each in best], prompts[1], similarity, request)
+    run = explainer.run()
+    finder = AnswerFinder(model, explainer, asked, prompts, similarity)
+    if request.detail == "pairs" or run.has_closed_form:
+        (computed,) = explainer.factors_of([asked])
+        known = Query(computed, None, finder)
+    else:
+        known = Query(run.encoded(asked), lambda: explainer.factors_of([asked])[0], finder)
+    chosen = [(found[each.index], each) for each in best]
+    request = replace(request, relative=is_cosine and (request.relative or request.detail == "pairs"))
+    hits = _explained(explainer, run, known, chosen, prompts[1], similarity, request)
     ranking = Ranking(
-        query_factors=known,
+        asked=known,
         hits=tuple(hits),
         similarity=similarity,
         detail=request.detail,
         n_documents=len(found),
         pooling=None if request.passages is None else request.pooling,
+        relative=request.relative,
     )
     if given is not None:
         _warn_of_other_embeddings(ranking)
@@ -144,7 +159,8 @@ def _check_limit(model: Explainable, size: int, prompt: Prompt) -> None:
 
 def _explained(
     explainer: Explainer,
-    query: TextFactors,
+    run: Run,
+    query: Query,
     best: Sequence[tuple[Retrieved, Scored]],
     prompt: Prompt,
     similarity: str,
@@ -155,7 +171,7 @@ def _explained(
     found = [_tokenized(explainer, piece, prompt, scored.index) for piece, scored in pieces]
     texts = [each for each in found if isinstance(each, TokenizedText)]
     _warn_of_texts(texts)
-    computed = iter(_sides(explainer, query, texts, request.detail))
+    computed = iter(_sides(run, query.encoded, texts, request))
     sides = [each if isinstance(each, str) else next(computed) for each in found]
     hits: list[Hit] = []
     at = 0
@@ -181,7 +197,7 @@ def _explained(
                 score=scored.score,
                 text=document.text,
                 passages=passages,
-                query_factors=query,
+                asked=query,
                 similarity=similarity,
                 units=request.units,
                 n_passages=scored.n_passages,
@@ -189,6 +205,7 @@ def _explained(
                 reason=reason,
                 id=document.id,
                 retriever_score=document.score,
+                relative=request.relative,
             )
         )
     return hits
@@ -216,31 +233,36 @@ def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
             )
 
 
-def _sides(
-    explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText], detail: str
-) -> list[TextFactors | str]:
+def _sides(run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request) -> list[TextFactors | str]:
     """Return the factors that explain each text's score with the query, or the reason why there are none."""
     if not query.embedding.any():
         return ["the embedding of the query is zero"] * len(texts)
-    work = _along_query if detail == "highlights" else _against_query
     try:
-        return [*work(explainer, query, texts)]
+        return [*_computed(run, query, texts, request)]
     except OF_A_TEXT:
         # At least one text failed. Run them one at a time to find which.
-        return [_alone(work, explainer, query, text) for text in texts]
+        return [_alone(run, query, text, request) for text in texts]
 
 
-def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedText) -> TextFactors | str:
+def _alone(run: Run, query: TextFactors, text: TokenizedText, request: Request) -> TextFactors | str:
     try:
-        return work(explainer, query, [text])[0]
+        return _computed(run, query, [text], request)[0]
     except OF_A_TEXT as error:
         return str(error) or type(error).__name__
 
 
-def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """Compute the factors of each text along the query's embedding."""
+def _computed(run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request) -> Sequence[TextFactors]:
+    if request.detail == "highlights":
+        return _along_query(run, query, texts, request)
+    return _against_query(run, query, texts)
+
+
+def _along_query(
+    run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request
+) -> Sequence[TextFactors]:
+    """Compute the factors of each text along the query's embedding and, for relative contributions, its own."""
     direction = query.embedding[None] / np.linalg.norm(query.embedding)
-    return [*explainer.projected(texts, [_directions(query, direction)] * len(texts))]
+    return run.projected_all(texts, [_directions(query, direction)] * len(texts), with_own=request.relative)
 
 
 def _directions(query: TextFactors, vectors: np.ndarray) -> Directions:
@@ -248,17 +270,19 @@ def _directions(query: TextFactors, vectors: np.ndarray) -> Directions:
     return vectors if query.outputs is None else lambda text: directions_of(text, query, vectors)
 
 
-def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """Compute the factors of each text for all tokens of the query, by the cheaper direction."""
+def _against_query(run: Run, query: TextFactors, texts: Sequence[TokenizedText]) -> Sequence[TextFactors]:
+    """Compute the factors of each text for all tokens of the query and its own embedding, by the cheaper direction."""
     basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
-    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis), len(text.tokens))]
+    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis) + 1, len(text.tokens))]
     short = [at for at in range(len(texts)) if at not in set(long)]
     found: dict[int, TextFactors] = {}
     if long:
-        projected = explainer.projected([texts[at] for at in long], [_directions(query, basis)] * len(long))
+        every = [_directions(query, basis)] * len(long)
+        projected = run.projected_all([texts[at] for at in long], every, with_own=True)
         found.update(zip(long, (each.expanded() for each in projected), strict=True))
     if short:
-        found.update(zip(short, explainer.factors_of([texts[at] for at in short]), strict=True))
+        factors = run.factors([texts[at] for at in short], "tokens", "raise")
+        found.update((at, each) for at, each in zip(short, factors, strict=True) if each is not None)
     return [found[at] for at in range(len(texts))]
 
 
@@ -273,7 +297,8 @@ def _no_score(sides: Sequence[TextFactors], similarity: str) -> str | None:
 
 def _warn_of_other_embeddings(ranking: Ranking) -> None:
     """Warn if given embeddings score far from the model's own, which the explanation uses."""
-    unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(ranking.query_factors.embedding))
+    query = ranking.asked.encoded
+    unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(query.embedding))
     far = [
         hit for hit in ranking if hit.explained and hit.error > (MAX_SCORE_GAP + 2 * hit.residual) * unit * _length(hit)
     ]
@@ -304,7 +329,7 @@ def _compare_scores(
     candidates = [(sides[0], sides[1])]
     if shift_added:
         own = [unshifted[at] for at in places]
-        candidates.append((np.asarray(ranking.query_factors.embedding_unshifted), np.asarray(own)))
+        candidates.append((np.asarray(ranking.asked.encoded.embedding_unshifted), np.asarray(own)))
     warn_of_other_scores(documents, places, candidates, ranking.similarity)
 
 

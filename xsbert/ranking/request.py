@@ -32,6 +32,7 @@ class Request:
     passages: int | None = None
     overlap: int = 32
     pooling: str = "max"
+    relative: bool = False
 
     def __post_init__(self) -> None:
         for name in ("top_k", "passages"):
@@ -39,6 +40,8 @@ class Request:
             object.__setattr__(self, name, value)
         for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
             check_one_of(getattr(self, name), name, allowed)
+        if not isinstance(self.relative, bool):
+            raise TypeError(f"relative must be True or False, got {self.relative!r:.60}")
         fits = is_integer(self.overlap) and self.overlap >= 0
         if not fits or (self.passages is not None and self.overlap >= self.passages):
             raise ValueError(
