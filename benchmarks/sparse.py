@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import distinct_texts, environment, in_own_process, peak_memory, settings, table, text_of, write_json
+from common import distinct_texts, environment, in_own_process, settings, table, text_of, write_json
 from real_splade import real_splade
 from tqdm import tqdm
 
 from xsbert import XSSparseEncoder, faithfulness
 
+PARTS = ("nodes", "account", "memory", "faithfulness")
 METHODS = ["integrated", "integrated kinks", "argmax position", "same term", "gradient", "lexical"]
 
 
@@ -99,21 +100,27 @@ def compared(model: XSSparseEncoder, pairs: list[tuple[str, str]], layer: int) -
     return rows
 
 
+def resident_peak() -> int:
+    """Bytes; unlike getrusage, without the peak of the process that started this one."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
 def child(n_tokens: int, layer: int) -> dict[str, Any]:
     """Growth of the resident peak by the factors of one text and by one pair, in bytes."""
     torch.set_num_threads(1)
     model = load()
     long = text_of(model, n_tokens)
     model.encode([long])
-    before = peak_memory("cpu")
+    before = resident_peak()
     (side,) = model.text_factors([long], layer=layer, n_steps=2)
     return {
         "tokens": len(side.tokens),
         "terms": len(side.embedding),
         "layer": layer,
         "before": before,
-        "peak": peak_memory("cpu"),
-        "added": peak_memory("cpu") - before,
+        "peak": resident_peak(),
+        "added": resident_peak() - before,
     }
 
 
@@ -133,6 +140,7 @@ def main() -> None:
     parser.add_argument("--n-pairs", type=int, default=30)
     parser.add_argument("--layers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--faithfulness-layers", type=int, nargs="+", default=[0])
+    parser.add_argument("--parts", nargs="+", default=[*PARTS], choices=PARTS, help="others are kept in the record")
     parser.add_argument("--json", help="write the full record here")
     parser.add_argument("--child", type=int, nargs=2, help="tokens and layer; for the measurement of memory")
     options = parser.parse_args()
@@ -142,18 +150,21 @@ def main() -> None:
     torch.set_num_threads(1)
     model, texts = load(), distinct_texts(options.texts, (6, 7), options.n_texts)
     pairs = pairs_of(options.texts, options.n_pairs)
-    record: dict[str, Any] = {"options": settings(options), "environment": environment("cpu")}
+    record: dict[str, Any] = {}
+    if options.json and Path(options.json).exists():
+        record = json.loads(Path(options.json).read_text(encoding="utf-8"))
+    record |= {"options": settings(options), "environment": environment("cpu")}
     grid = [(layer, kinks) for kinks in ("freeze", "integrate") for layer in options.layers]
-    record["nodes"] = [nodes_of(model, texts, *each) for each in tqdm(grid, desc="nodes")]
-    write_json(options.json, record)
     accounts = [(layer, tolerance) for layer in options.layers for tolerance in (0.01, 0.001)]
-    record["account"] = [errors_of(model, pairs, *each) for each in tqdm(accounts, desc="account")]
-    write_json(options.json, record)
-    record["memory"] = [in_own_process(__file__, ["--child", "512", str(layer)]) for layer in options.layers]
-    write_json(options.json, record)
-    record["faithfulness"] = [row for layer in options.faithfulness_layers for row in compared(model, pairs, layer)]
-    write_json(options.json, record)
-    for name in ("nodes", "account", "memory", "faithfulness"):
+    work = {
+        "nodes": lambda: [nodes_of(model, texts, *each) for each in tqdm(grid, desc="nodes")],
+        "account": lambda: [errors_of(model, pairs, *each) for each in tqdm(accounts, desc="account")],
+        "memory": lambda: [in_own_process(__file__, ["--child", "512", str(layer)]) for layer in options.layers],
+        "faithfulness": lambda: [row for layer in options.faithfulness_layers for row in compared(model, pairs, layer)],
+    }
+    for name in options.parts:
+        record[name] = work[name]()
+        write_json(options.json, record)
         print(f"\n{name}\n\n{shown(record[name])}")
 
 

@@ -41,15 +41,24 @@ addEventListener("load", () => setTimeout(() => {{
 </script>"""
 
 
-def photograph(result: Attribution, unit: str, path: Path, width: int, height: int) -> None:
+def photograph(
+    result: Attribution, unit: str, path: Path, width: int, height: int
+) -> None:
     """Write a screenshot of the interactive view with one word of text a selected."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise SystemExit(f"none of {', '.join(BROWSERS)} is installed")
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "view.html")
-        page.write_text(result.to_html() + SELECT.format(unit=result.words().tokens_a.index(unit)), encoding="utf-8")
-        flags = [*FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},{height}"]
+        page.write_text(
+            result.to_html() + SELECT.format(unit=result.words().tokens_a.index(unit)),
+            encoding="utf-8",
+        )
+        flags = [
+            *FLAGS,
+            f"--user-data-dir={folder}/profile",
+            f"--window-size={width},{height}",
+        ]
         command = [browser, *flags, f"--screenshot={path.resolve()}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
@@ -60,8 +69,16 @@ def main() -> None:
     model = XSTransformer(str(get_model_path()))
     out = model.explain(TEXT_A, TEXT_B)
     save_figure(heatmap(out)[0], DOCS / "heatmap.png", dpi=150)
-    other = XSTransformer(str(get_model_path()), reference="[MASK]").explain(TEXT_A, TEXT_B)
-    figure, _ = panels([out.words(), other.words()], figsize=6.3, fontsize=8, title=False, special_tokens=False)
+    other = XSTransformer(str(get_model_path()), reference="[MASK]").explain(
+        TEXT_A, TEXT_B
+    )
+    figure, _ = panels(
+        [out.words(), other.words()],
+        figsize=6.3,
+        fontsize=8,
+        title=False,
+        special_tokens=False,
+    )
     save_figure(figure, DOCS / "two_references.png", dpi=150)
     photograph(out, "bad", DOCS / "view.png", 900, 890)
 

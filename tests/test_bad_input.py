@@ -18,7 +18,7 @@ def idle(model, monkeypatch):
     def worked(*args, **kwargs):
         raise AssertionError("work was done before the argument was looked at")
 
-    monkeypatch.setattr(xsbert.engine.batch_run, "SplitModel", worked)
+    monkeypatch.setattr(xsbert.engine.batch_run, "split", worked)
     return model
 
 
@@ -60,7 +60,7 @@ BAD = [
     ({"memory_budget": 0}, ValueError, "memory_budget must be above 0 bytes and finite, got 0"),
     ({"memory_budget": float("inf")}, ValueError, "memory_budget must be above 0 bytes and finite, got inf"),
     ({"memory_budget": "2 GB"}, TypeError, "memory_budget must be None or a number of bytes, got '2 GB'"),
-    ({"memory_budget": 1e9, "chunk_size": 4}, ValueError, "give memory_budget or chunk_size, not both"),
+    ({"memory_budget": 1e9, "chunk_size": 4}, ValueError, "pass memory_budget or chunk_size, not both"),
     (
         {"derivative_dtype": "int8"},
         ValueError,
@@ -69,7 +69,7 @@ BAD = [
     ({"prompt": 3}, TypeError, "prompt must be a string, None, or a pair of these, got 3"),
     ({"prompt": ("a", "b", "c")}, TypeError, "prompt must be a string, None, or a pair"),
     ({"prompt_name": "nosuch"}, ValueError, "prompt_name must be one of .*'query'.*, got 'nosuch'"),
-    ({"prompt": "a", "prompt_name": "query"}, ValueError, "give prompt or prompt_name, not both"),
+    ({"prompt": "a", "prompt_name": "query"}, ValueError, "pass prompt or prompt_name, not both"),
 ]
 
 
@@ -140,7 +140,7 @@ def test_words_without_word_ids(model):
     with pytest.raises(ValueError, match=r"words\(\) needs the tokenizer's word ids and offsets, which only"):
         slow.words()
     for summed in (out.words(), out.over(a="sentences", b="sentences")):
-        with pytest.raises(ValueError, match=r"words\(\) sums tokens: these units are words or other stretches"):
+        with pytest.raises(ValueError, match=r"words\(\) sums tokens, but these units are already words or other parts"):
             summed.words()
 
 

@@ -22,7 +22,7 @@ from xsbert.attribution.files import read_metadata
 from xsbert.factors.text_factors import TextFactors
 
 DATA = Path(__file__).parents[1] / "data"
-OLD_NOTE = r"was written by xsbert 0\.1\.0, whose files have no checksum over all that they hold"
+OLD_NOTE = r"was written by xsbert 0\.1\.0, which adds no checksum over the whole file"
 
 
 def same_result(found, wanted):

@@ -151,6 +151,15 @@ def test_the_rest_of_the_time_is_estimated_for_each_work_anew(monkeypatch):
     assert job.seconds_left() == pytest.approx(1)
 
 
+def test_a_stop_is_seen_between_the_steps_of_the_work():
+    job = Job(read_task(PAIR, "minilm"))
+    job.watch(None)
+    job.stop_asked = True
+    with pytest.raises(Exception, match=r"^$") as stopped:
+        job.watch(None)
+    assert type(stopped.value).__name__ == "_StoppedError"
+
+
 def test_a_fault_of_the_app_is_told_and_its_headers_stay(client, pair, monkeypatch):
     monkeypatch.setattr("xsbert.app.server.picture", lambda *how: 1 / 0)
     response = client.http.get(f"/jobs/{pair}/picture.png")

@@ -77,8 +77,8 @@ def test_plain_lines_and_standard_input(tmp_path, monkeypatch):
         (b'{"text": "a"}\n{"text": "b \\ud800"}', "line 2: character 2 is half of a surrogate pair"),
         (b'["a dog", "a cat"]', "like a JSON array"),
         (b'[\n {"text": "a"}\n]', "like a JSON array"),
-        (b"[1] a note", "begins with [, as JSON or CSV would"),
-        (b'"a dog"\n"a cat"\n', 'begins with ", as JSON or CSV would'),
+        (b"[1] a note", "begins with [, like JSON or CSV"),
+        (b'"a dog"\n"a cat"\n', 'begins with ", like JSON or CSV'),
     ],
 )
 def test_bad_files(content, message, tmp_path, capsys):

@@ -96,7 +96,7 @@ def test_a_model_without_sides_does_not_speak_of_them(model):
         ({"task": "queries"}, ValueError, "task must be None or one of 'query', 'document', got 'queries'"),
         ({"task": ("query",)}, TypeError, "task must be a string, None, or a pair of these"),
         ({"prompt_name": ("query", "nothing")}, ValueError, "prompt_name must be one of .*, got 'nothing'"),
-        ({"prompt": "a", "prompt_name": (None, "query")}, ValueError, "give prompt or prompt_name, not both"),
+        ({"prompt": "a", "prompt_name": (None, "query")}, ValueError, "pass prompt or prompt_name, not both"),
     ],
 )
 def test_sides_that_are_not_there(own, how, kind, message):

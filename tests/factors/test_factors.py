@@ -271,7 +271,7 @@ def test_projected_factors_of_many_texts(model):
         assert one.residual == pytest.approx(other.residual, rel=0.05, abs=1e-6)
         assert (one.settings, one.directions.shape) == (other.settings, own.shape)
     assert not found[4].factors.any()
-    with pytest.raises(ValueError, match="factors along a few directions alone cannot be combined"):
+    with pytest.raises(ValueError, match="factors along a few directions cannot be combined"):
         Attribution.of(found[0], found[1], "cosine")
 
 

@@ -263,7 +263,7 @@ def test_factors_of_different_width(tmp_path):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"settings": None}, "factors must say how they were computed"),
+        ({"settings": None}, "factors must state how they were computed"),
         ({"known_residual": 0.01}, r"factors\[1\] was projected .* good for that pair alone"),
         ({"factors": np.ones((3, 7))}, r"factors\[1\]\.factors has shape \(3, 7\), not \(2, 7\)"),
         ({"tokens": (), "factors": np.ones((0, 7))}, r"factors\[1\]\.factors has shape \(0, 7\)"),

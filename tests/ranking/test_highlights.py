@@ -12,7 +12,7 @@ from xsbert.attribution.contrasts import contrast, contrast_models
 from xsbert.factors.contributions import Contributions, by_sentence, contributions_of, summed_contributions
 from xsbert.factors.text_factors import ProjectedFactors, Settings, TextFactors
 from xsbert.ranking.highlights import highlights_of
-from xsbert.text.marks import tagged
+from xsbert.text.marks import Highlight, marked_spans, tagged
 from xsbert.text.passages import passage_ranges
 
 SETTINGS = Settings("some/model", 4, 6, "adaptive", 6, "[UNK]", False, "float32", fingerprint="sha:1")
@@ -193,3 +193,14 @@ def test_windows_of_any_text(seed):
     assert all(0 < end - start <= size for start, end in ranges)
     assert sorted({place for start, end in ranges for place in range(start, end)}) == list(range(n_tokens))
     assert all(one[0] < other[0] and one[1] < other[1] for one, other in itertools.pairwise(ranges))
+
+
+def test_marked_spans_are_merged_with_their_weights():
+    words = [Highlight(8, 13, 0.1, "three"), Highlight(4, 7, 0.4, "two"), Highlight(0, 3, 0.5, "one")]
+    assert marked_spans("one two three", words, 0.5) == [Highlight(0, 7, 0.9, "one two")]
+    assert marked_spans("one, two three", [Highlight(0, 3, 0.5, "one"), Highlight(5, 8, 0.4, "two")], 0.5) == [
+        Highlight(0, 3, 0.5, "one"),
+        Highlight(5, 8, 0.4, "two"),
+    ]
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 2"):
+        marked_spans("one", [], 2)

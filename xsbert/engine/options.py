@@ -20,7 +20,7 @@ __all__ = ["OptionKeywords", "Options", "resolved_layer", "takes_options"]
 
 DEFAULT_TOLERANCE = 1e-2
 REFERENCE_PROMPTS = ("replace", "keep")
-# Measured by benchmarks/prompts.py: docs/guides/reference.md.
+# Measured by benchmarks/prompts.py: docs/guides/prompts.md.
 DEFAULT_REFERENCE_PROMPT = "keep"
 DERIVATIVE_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 KINKS = ("freeze", "integrate")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
@@ -139,7 +139,7 @@ class RoutedExplainer(Explainer):
         if self._most is not None and len(terms) > self._most:
             terms = np.sort(terms[np.argsort(-np.abs(weights[terms]), kind="stable")[: self._most]])
         equal = (ids[:, None] == terms[None, :]).astype(np.float64)
-        labels = tuple(module.tokenizer.convert_ids_to_tokens(terms.tolist()))
+        labels = tuple(cast(Any, module.tokenizer).convert_ids_to_tokens(terms.tolist()))
         return TextFactors(
             text=text.text,
             prompt=text.prompt,
@@ -179,8 +179,9 @@ def _of_model(text: Any, fingerprint: str) -> Any:
 def _tokenized(module: Any, text: str, prompt: Prompt, name: str, warn: bool) -> TokenizedText:
     """Tokenize a text as the module does."""
     text, before = checked_text(text, name), prompt.text or ""
-    features = module.tokenizer([before + text], truncation=True, return_tensors="pt", add_special_tokens=False)
-    tokens = tuple(module.tokenizer.convert_ids_to_tokens(features["input_ids"][0].tolist()))
+    tokenizer: Any = module.tokenizer
+    features = tokenizer([before + text], truncation=True, return_tensors="pt", add_special_tokens=False)
+    tokens = tuple(tokenizer.convert_ids_to_tokens(features["input_ids"][0].tolist()))
     layout = TokenLayout(tokens, (TEXT,) * len(tokens), None, None, 0)
     if features.encodings:
         layout = layout_of_encoding(features.encodings[0], tokens, before + text, len(before))
@@ -191,7 +192,7 @@ def _tokenized(module: Any, text: str, prompt: Prompt, name: str, warn: bool) ->
         prompt=before,
         encoded_by=prompt.encoded_by,
         name=name,
-        unknown_token=module.tokenizer.unk_token,
+        unknown_token=tokenizer.unk_token,
     )
     if not tokens:
         raise ValueError(f"nothing is left of {name}, {text!r:.60}: the tokenizer drops its characters")

@@ -38,7 +38,7 @@ FORMATS = (
     (b"\x93NUMPY", "a numpy array"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"%PDF-", "a PDF file"),
-    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, for which `git lfs pull` gets the file"),
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
 )
 LONGEST_HEAD = max(len(start) for start, _ in FORMATS)
 READABLE = "CSV, TSV and JSON lines are read, in UTF-8, or in UTF-16 with a byte order mark"

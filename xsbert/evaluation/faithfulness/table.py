@@ -11,8 +11,9 @@ import numpy as np
 
 from ..._utils.optional_imports import pandas
 from ..._utils.printed_tables import TableMixin, html_table, text_table
-from ..._utils.validation import check_one_of, finite_or_none
+from ..._utils.validation import check_one_of
 from ...view.charts import estimates
+from .estimate import Estimate
 from .rows import FaithfulnessRow, find_row
 
 if TYPE_CHECKING:
@@ -35,25 +36,6 @@ MEAN = "mean"
 UNBIASED = "remove"
 # Smallest number of pairs of texts for a verdict. Bootstrap intervals of fewer pairs are too narrow.
 FEWEST_PAIRS = 10
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over pairs of texts with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    """Number of pairs of texts for which it is defined."""
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether the interval contains zero or is undefined."""
-        return not (self.low > 0 or self.high < 0)
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -229,9 +211,9 @@ class Faithfulness(TableMixin):
                     "layer": row.layer,
                     "reference": row.reference,
                     "seconds": round(row.seconds, 1),
-                    "pearson, mean, minus the best": _as_list(self.difference(row, self.best)),
+                    "pearson, mean, minus the best": self.difference(row, self.best).as_list(),
                     **{
-                        f"{metric}, {operator}": _as_list(self.estimate(row, metric, operator))
+                        f"{metric}, {operator}": self.estimate(row, metric, operator).as_list()
                         for metric, operator in self._columns()
                     },
                 }
@@ -239,13 +221,13 @@ class Faithfulness(TableMixin):
             ],
             "agreement of operators": {
                 " / ".join(names): {
-                    kind: _as_list(self.operator_agreement(kind == "spearman")[names])
+                    kind: self.operator_agreement(kind == "spearman")[names].as_list()
                     for kind in ("pearson", "spearman")
                 }
                 for names in self.agreement
             },
             "ceiling of the mean": {
-                kind: _as_list(self.ceiling(kind == "spearman")) for kind in ("pearson", "spearman")
+                kind: self.ceiling(kind == "spearman").as_list() for kind in ("pearson", "spearman")
             },
             "notes": list(self.notes),
         }
@@ -331,7 +313,7 @@ class Faithfulness(TableMixin):
         head = ["method", *(f"{metric} {operator}" for metric, operator in columns)]
         rows = []
         for row in self.rows:
-            rows.append([row.label, *(_shown(self.estimate(row, *column)) for column in columns)])
+            rows.append([row.label, *(self.estimate(row, *column).short() for column in columns)])
         return [head, *rows]
 
     def _agreement_lines(self) -> list[str]:
@@ -393,13 +375,3 @@ class Faithfulness(TableMixin):
         samples = value(places[generator.integers(len(places), size=(self.n_bootstrap, len(places)))])
         low, high = np.quantile(samples, [0.025, 0.975])
         return Estimate(float(value(places)), float(low), float(high), len(places))
-
-
-def _shown(estimate: Estimate) -> str:
-    half = (estimate.high - estimate.low) / 2
-    return f"{estimate.value:.3f}" + (f" ±{half:.2f}" if np.isfinite(half) else "")
-
-
-def _as_list(estimate: Estimate) -> list[float | None]:
-    numbers = [finite_or_none(each) for each in (estimate.value, estimate.low, estimate.high)]
-    return [None if each is None else round(each, 4) for each in numbers] + [estimate.n]
