@@ -40,6 +40,7 @@ __all__ = [
     "BACKWARD_COST",
     "Directions",
     "Run",
+    "chosen_directions",
     "reverse_is_cheaper",
     "spanning",
 ]
@@ -202,12 +203,12 @@ class Run:
         options = replace(self.options, show_progress_bar=False) if options is None else options
         if self.has_closed_form:
             whole = self.batch(texts, options, "tokens")
-            chosen = [_along(each, own, with_own) for each, own in zip(whole, directions, strict=True)]
+            chosen = [chosen_directions(each, own, with_own) for each, own in zip(whole, directions, strict=True)]
             return [projected_on(each, own) for each, own in zip(whole, chosen, strict=True)]
         n_nodes = self._n_known(options, directions, with_own)
         groups = self._paths(texts, options, check=not (n_nodes and self._checked))
         results = [self._described(text, group) for text, group in zip(texts, groups, strict=True)]
-        directions = [_along(each, given, with_own) for each, given in zip(results, directions, strict=True)]
+        directions = [chosen_directions(each, given, with_own) for each, given in zip(results, directions, strict=True)]
         first = groups[0][0]
         if not len(first.f_x):
             return [_without_numbers(each) for each in results]
@@ -314,7 +315,7 @@ def in_numbers_of(text: TextFactors, directions: Directions) -> np.ndarray:
     return found if found.any() else np.eye(1, found.shape[1])
 
 
-def _along(text: TextFactors, directions: Directions, with_own: bool) -> np.ndarray:
+def chosen_directions(text: TextFactors, directions: Directions, with_own: bool) -> np.ndarray:
     """Return directions (K, E) of a text; with its own embedding, an orthonormal basis of their span."""
     found = in_numbers_of(text, directions)
     if not with_own:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer, util
+from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
@@ -74,8 +75,8 @@ class AnswerFinder:
                 each sentence by itself.
 
         Raises:
-            ValueError: the method is neither of these, the tokenizer has no character offsets, or the model saw nothing
-                of the document.
+            ValueError: the method is neither of these, the tokenizer has no character offsets, the model is sparse or static
+                and the method ``"maxsim"``, or the model saw nothing of the document.
         """
         check_one_of(method, "method", ANSWER_METHODS)
         find = self._by_tokens if method == "maxsim" else self._by_sentences
@@ -128,6 +129,11 @@ class AnswerFinder:
     def _states(self, text: TokenizedText) -> Tensor:
         """Return the last hidden states (S, H) of a text, on the CPU."""
         model = private_model(self._model)
+        if not isinstance(model[0], Transformer) or self._explainer.model.own_outputs:
+            raise ValueError(
+                "method='maxsim' compares the last hidden states of dense models with a transformer, got "
+                f"{type(self._model).__name__} with {type(model[0]).__name__}: use method='sentences'"
+            )
         with torch.no_grad():
             output = model[0](batch_to_device(dict(text.features), model.device))
         return output["token_embeddings"][0].float().cpu()
