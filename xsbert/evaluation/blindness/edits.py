@@ -1,6 +1,7 @@
 """Edits of English texts by rule: some change the meaning, others keep it.
 
-A rule works on words and small lists, without a parser. It makes the first edit of its kind that a text allows, or none.
+A rule works on words and small lists, without a parser. It makes the first edit of its kind that a text allows, or
+none.
 """
 
 from __future__ import annotations

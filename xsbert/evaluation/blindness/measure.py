@@ -56,7 +56,6 @@ def blind_spots(
     prompt: Sides = None,
     prompt_name: Sides = None,
     task: Sides = None,
-    show_progress_bar: bool | None = None,
     **options: Unpack[OptionKeywords],
 ) -> BlindSpots:
     """Find edits that change the meaning of a text and hardly move the model's score.
@@ -81,7 +80,6 @@ def blind_spots(
         language: ``"en"``. There are no rules for other languages.
         similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
         prompt, prompt_name, task: as for `explain_pairs`.
-        show_progress_bar: True or False; None shows a bar after two seconds.
         **options: of the explanations; see `Options`.
 
     Returns:
@@ -106,7 +104,7 @@ def blind_spots(
     explainer = model.explainer(**options)
     similarity = resolved_similarity(similarity, model.similarity_fn_name)
     sides = sides_of(explainer, prompt, prompt_name, task)
-    scorer = Scorer(model, explainer, sides, similarity, show_progress_bar)
+    scorer = Scorer(model, explainer, sides, similarity, explainer.options.show_progress_bar)
     kept, n_cut = _readable(given, scorer, pairs)
     edits = [(each, edit) for each in kept for edit in edits_of(each.text, (*chosen, *KEEPING))]
     edits = [(each, edit) for each, edit in edits if scorer.tokens(edit.after, each.side) is not None]
@@ -131,8 +129,14 @@ def blind_spots(
         n_without=len({each.place for each in kept} - changed),
         unrelated=_unrelated(scorer, kept),
     )
-    how = {"similarity": similarity, "prompt": prompt, "prompt_name": prompt_name, "task": task, **options}
-    return _with_explanations(model, table, explain, how, show_progress_bar)
+    how: dict[str, Any] = {
+        "similarity": similarity,
+        "prompt": prompt,
+        "prompt_name": prompt_name,
+        "task": task,
+        **options,
+    }
+    return _with_explanations(model, table, explain, how, explainer.options.show_progress_bar)
 
 
 def assert_not_blind(
@@ -170,7 +174,7 @@ def assert_not_blind(
     if not table.separates:
         problems.append(table.sentence)
     if against is not None:
-        comparison = table.compare(blind_spots(against, texts, **{**how, "explain": 0}))
+        comparison = table.compare(blind_spots(against, texts, explain=0, **how))
         problems += [
             f"{row.kind}: {row.one.value:.2f} collapse, {row.other.value:.2f} of {comparison.other_model}"
             for row in comparison.worse
@@ -207,15 +211,15 @@ def _given(texts: Any) -> tuple[list[_Given], bool]:
     entries: Any = texts if as_table(texts) is not None else as_entries(texts, "texts", "texts or pairs of texts")
     if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
         found = [_Given(text, text, place, "a") for place, text in enumerate(entries)]
-        keys = {text: each for text, each in zip(reversed(entries), reversed(found), strict=True)}
-        found, pairs = [each for each in found if keys[each.text] is each], False
+        first = {text: place for place, text in reversed([*enumerate(entries)])}
+        found, pairs = [each for each in found if first[each.text] == each.place], False
     else:
         both = [two_texts(pair, place) for place, pair in enumerate(pairs_of(entries))]
-        first = {pair: place for place, pair in reversed([*enumerate(both)])}
+        first_pair = {pair: place for place, pair in reversed([*enumerate(both)])}
         found = [
             each
             for place, (a, b) in enumerate(both)
-            if first[a, b] == place
+            if first_pair[a, b] == place
             for each in (_Given(a, b, place, "a"), _Given(b, a, place, "b"))
         ]
         pairs = True

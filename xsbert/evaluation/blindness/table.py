@@ -258,16 +258,17 @@ def checked_limits(fail_above: float | Mapping[str, float], kinds: tuple[str, ..
         TypeError: a share is not a number.
         ValueError: a share is not between 0 and 1, a kind is unknown, or there is none.
     """
-    if isinstance(fail_above, Mapping):
-        given = {f"fail_above[{kind!r}]": (kind, value) for kind, value in fail_above.items()}
-        if not given:
-            raise ValueError("fail_above must hold a kind at least, got none")
-    else:
-        given = {"fail_above": (kind, fail_above) for kind in kinds[:1]}
-    limits = {}
-    for name, (kind, value) in given.items():
+    if not isinstance(fail_above, Mapping):
+        return dict.fromkeys(kinds, _share(fail_above, "fail_above"))
+    if not fail_above:
+        raise ValueError("fail_above must hold a kind at least, got none")
+    for kind in fail_above:
         check_one_of(kind, "a kind of fail_above", kinds)
-        limits[kind] = checked_real(value, name)
-        if not 0 <= limits[kind] <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {value}")
-    return limits if isinstance(fail_above, Mapping) else dict.fromkeys(kinds, limits[kinds[0]])
+    return {kind: _share(value, f"fail_above[{kind!r}]") for kind, value in fail_above.items()}
+
+
+def _share(value: float, name: str) -> float:
+    found = checked_real(value, name)
+    if not 0 <= found <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value}")
+    return found
