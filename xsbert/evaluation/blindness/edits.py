@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 
 from ..._utils.validation import check_one_of
 from . import words as lists
@@ -153,14 +154,16 @@ def _negation(text: str) -> list[Replacement]:
             return [word.to(stem)]
         if word.lower == "cannot":
             return [word.to("can")]
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         if word.begins_sentence or word.text != word.lower or (following and following.lower in ("not", "only")):
             continue
         if word.lower in lists.AUXILIARIES and following is not None:
             return [Replacement(word.end, word.end, " not")]
-    for word in words[1:]:
-        if word.text in lists.VERBS:
-            auxiliary, base = lists.VERBS[word.text]
+    for previous, word in pairwise(words):
+        # Forms that are participles as well are verbs behind a name or a pronoun.
+        has_subject = previous.lower in lists.PRONOUNS or previous.text[0].isupper()
+        auxiliary, base = lists.VERBS.get(word.text, ("did", lists.PARTICIPLES.get(word.text) if has_subject else None))
+        if base is not None:
             return [Replacement(word.start, word.end, f"{auxiliary} not {base}")]
     return []
 
@@ -251,7 +254,7 @@ def _verb_follows(text: str, word: Word) -> bool:
     if following is None or word.lower.endswith("s") or word.lower.endswith("ing"):
         return False
     verb = following[0]
-    known = verb in lists.AUXILIARIES or verb in lists.VERBS or verb in ("has", "had")
+    known = any(verb in each for each in (lists.AUXILIARIES, lists.VERBS, lists.PARTICIPLES, ("has", "had")))
     return known or (verb.endswith("ed") and len(verb) > 3)
 
 
@@ -260,7 +263,7 @@ def _exchanged(text: str, known: dict[str, str]) -> list[Replacement]:
     words = _words(text)
     held = {word.lower for word in words}
     previous = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         if word.is_plain:
             two = f"{word.lower} {following.lower}" if following is not None else ""
             if following is not None and two in known:

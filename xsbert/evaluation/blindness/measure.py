@@ -75,8 +75,8 @@ def blind_spots(
         kinds: names in `CHANGING`; None takes all.
         quantile: of the meaning-keeping changes, above 0 and at most 1.
         threshold: in units of the score, in place of the quantile.
-        explain: number of collapses to explain, smallest changes first; None explains all. An explanation takes the
-            factors of two or three texts.
+        explain: number of collapses to explain: the smallest change of each kind, then the second, and so on. None
+            explains all. An explanation takes the factors of two or three texts.
         language: ``"en"``. There are no rules for other languages.
         similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
         prompt, prompt_name, task: as for `explain_pairs`.
@@ -289,6 +289,12 @@ def _unrelated(scorer: Scorer, kept: Sequence[_Given]) -> float:
 def _with_explanations(
     model: ComparingModel, table: BlindSpots, explain: int | None, how: dict[str, Any], show: bool | None
 ) -> BlindSpots:
-    chosen = table.collapses()[:explain]
+    chosen = [effect for _, effect in _worst_first(table)][:explain]
     known = {each.key: each for each in with_cells(model, chosen, table.threshold, how, show)}
     return replace(table, effects=tuple(known.get(each.key, each) for each in table.effects))
+
+
+def _worst_first(table: BlindSpots) -> list[tuple[int, EditEffect]]:
+    """Returns the smallest change of each kind, then the second of each, and so on."""
+    ranked = [found for kind in table.kinds for found in enumerate(table.collapses(kind))]
+    return sorted(ranked, key=lambda found: (found[0], found[1].change))

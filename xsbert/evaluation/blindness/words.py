@@ -9,7 +9,9 @@ __all__ = [
     "MODALS",
     "MONTHS",
     "NUMBERS",
+    "PARTICIPLES",
     "PIVOTS",
+    "PRONOUNS",
     "QUANTIFIERS",
     "SYMMETRIC",
     "SYNONYMS",
@@ -63,6 +65,16 @@ VERBS = {
     for auxiliary, forms in (("does", THIRD_PERSON), ("did", PAST))
     for form, base in _pairs(forms)
 }
+
+# Past forms that are participles as well.
+PARTICIPLES = dict(
+    _pairs(
+        "sent/send said/say told/tell met/meet left/leave lost/lose felt/feel kept/keep held/hold built/build "
+        "bought/buy found/find made/make paid/pay sold/sell won/win led/lead heard/hear stood/stand thought/think "
+        "brought/bring caught/catch taught/teach"
+    )
+)
+PRONOUNS = _set("i you he she it we they who")
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
