@@ -329,7 +329,8 @@ class Explainer:
                 path = path.in_float64()
             (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
             sides += [jacobian[: self.model.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
-            numbers.append((path.outputs, numpy_of(path.f_x)))
+            outputs = None if path.outputs is None else path.outputs.of_text(text.tokens, text.encoded_by)
+            numbers.append((outputs, numpy_of(path.f_x)))
         sides[0], sides[2] = _together(sides[0], sides[2], *numbers)
         return feature_pairs(*sides).cpu().numpy()
 
