@@ -42,7 +42,8 @@ class XSMultiVectorEncoder(ComparingModel, MultiVectorEncoder):
     Each text has a vector for each token. The score sums, over the vectors of the first text, the query, the cosine
     with the most similar vector of the second, the document (MaxSim). These matches and the norms of the vectors are
     frozen at the two texts. Scores, parts and errors are then those of other models, and `Attribution.matches` splits
-    them by matches.
+    them by matches. The tolerance holds for all vectors of a text together. The residuals of a pair are those of its
+    matched vectors, and can be somewhat above it.
 
     Pass ``task=("query", "document")`` to explain the similarity of `encode_query` and `encode_document`. Without a
     task, both texts are embedded by `encode`, as documents are.
