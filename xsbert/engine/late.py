@@ -30,10 +30,10 @@ class LateExplainer(Explainer):
 
     def __init__(self, model: Explainable, options: Options | None = None) -> None:
         super().__init__(model, options)
-        numbered = self.reference.position_offset
-        if numbered is not None and self.reference.token_id == numbered - 1 and model[0].query_expansion is not None:
+        padding = [each for each in self.reference.members if each.position_offset == each.token_id + 1]
+        if padding and model[0].query_expansion is not None:
             raise ValueError(
-                f"reference={self.reference.token!r}: this model numbers positions around padding, and expands "
+                f"reference={padding[0].token!r}: this model numbers positions around padding, and expands "
                 "queries, so that the positions of the expansion behind a reference of padding are not known. Take "
                 "'unk' or 'mask'"
             )

@@ -75,7 +75,7 @@ class AnswerFinder:
                 each sentence by itself.
 
         Raises:
-            ValueError: the method is neither of these, the tokenizer has no character offsets, the model is sparse or static
+            ValueError: the method is unknown, the tokenizer has no character offsets, or the model is sparse or static
                 and the method ``"maxsim"``, or the model saw nothing of the document.
         """
         check_one_of(method, "method", ANSWER_METHODS)
