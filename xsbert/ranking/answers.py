@@ -75,8 +75,8 @@ class AnswerFinder:
                 each sentence by itself.
 
         Raises:
-            ValueError: the method is neither of these, the tokenizer has no character offsets, the model is sparse or static
-                and the method ``"maxsim"``, or the model saw nothing of the document.
+            ValueError: the method is neither of these, or it is ``"maxsim"`` and the model is sparse or static or its
+                tokenizer has no character offsets; or the model saw nothing of the document.
         """
         check_one_of(method, "method", ANSWER_METHODS)
         find = self._by_tokens if method == "maxsim" else self._by_sentences
