@@ -140,7 +140,9 @@ def test_words_without_word_ids(model):
     with pytest.raises(ValueError, match=r"words\(\) needs the tokenizer's word ids and offsets, which only"):
         slow.words()
     for summed in (out.words(), out.over(a="sentences", b="sentences")):
-        with pytest.raises(ValueError, match=r"words\(\) sums tokens, but these units are already words or other parts"):
+        with pytest.raises(
+            ValueError, match=r"words\(\) sums tokens, but these units are already words or other parts"
+        ):
             summed.words()
 
 

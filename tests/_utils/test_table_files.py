@@ -374,7 +374,9 @@ def test_folders_that_are_refused(tmp_path):
     dataset.save_to_disk(str(tmp_path / "one"))
     DatasetDict({"train": dataset}).save_to_disk(str(tmp_path / "many"))
     for name in ("one", "many"):
-        with pytest.raises(ValueError, match=rf"{name} was written by datasets' save_to_disk: load it with datasets\.load_from_disk"):
+        with pytest.raises(
+            ValueError, match=rf"{name} was written by datasets' save_to_disk: load it with datasets\.load_from_disk"
+        ):
             list(rows_of_source(tmp_path / name, NAMES, None, None, []))
         with pytest.raises(ValueError, match=r"datasets\.load_from_disk"):
             read_documents(str(tmp_path / name))

@@ -18,6 +18,7 @@ from ..engine.position_limit import length_limit
 from ..engine.reference import positions_of_reference
 from ..factors.text_factors import settings_of
 from ..models.comparing import ComparingModel
+from ..models.referenced import check_able
 from ..text.units import check_units
 
 __all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet", "resolved_options"]
@@ -91,11 +92,8 @@ class Task:
                 raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
             if top_k < 1 or what != "pairs":
                 raise ValueError(f"top_k must be at least 1 and requires what='pairs', got {top_k} and {what!r}")
-        if what == "factors" and model.own_outputs:
-            raise ValueError(
-                "what='factors' needs embeddings of one width, and each text of a sparse encoder has terms of its own: "
-                "take what='pairs' or 'highlights', or text_factors and save_factors"
-            )
+        if what != "pairs":
+            check_able(model, "corpus" if what == "highlights" else "corpus of factors")
         check_keywords(options, [*keywords_of(cls.of), *OPTIONS])
         resolved = resolved_options(model, options)
         with quiet():

@@ -53,7 +53,8 @@ def feature_pairs_of(
             (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
             parts.append(jacobian[: model.truncate_dim].to(dtype) * (path.x - path.r).to(dtype))
         sides.append(torch.stack(parts).mean(0))
-        numbers.append((paths[0].outputs, numpy_of(paths[0].f_x)))
+        outputs = None if paths[0].outputs is None else paths[0].outputs.of_text(text.tokens, text.encoded_by)
+        numbers.append((outputs, numpy_of(paths[0].f_x)))
     a, b = _together(sides[0], sides[1], *numbers)
     return feature_pairs(a, torch.ones_like(a[0]), b, torch.ones_like(b[0])).cpu().numpy()
 

@@ -47,7 +47,7 @@ def initial_factors(
         normalisation=float(np.linalg.norm(embedding)) if model.normalised else 1.0,
         n_cut=text.n_cut,
         embedding_unshifted=unshifted[kept] if model.shift_added else None,
-        outputs=paths[0].outputs,
+        outputs=None if paths[0].outputs is None else paths[0].outputs.of_text(text.tokens, text.encoded_by),
         settings=Settings(
             model=model.label,
             layer=layer,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..engine.heads import Head
 
-__all__ = ["ReferencedModel"]
+__all__ = ["ReferencedModel", "check_able"]
 
 
 class ReferencedModel(BaseModel):
@@ -155,3 +155,9 @@ class ReferencedModel(BaseModel):
             raise OSError(
                 f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
             ) from error
+
+
+def check_able(model: ReferencedModel, ability: str) -> None:
+    """Raise ValueError with the reason if a kind of model lacks one of `xsbert.models.wrapping.ABILITIES`."""
+    if ability in model.lacks:
+        raise ValueError(f"{type(model).__name__} has no {ability}: {model.lacks[ability]}")

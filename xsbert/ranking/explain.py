@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sentence_transformers import util
 from torch import Tensor
 
 from .._utils.stacklevel import caller_level
@@ -27,6 +26,7 @@ from ..factors.text_factors import TextFactors, directions_of
 from ..text.passages import passages_of
 from .answers import AnswerFinder
 from .hit import Hit, Passage
+from .own_scores import encoded_documents, encoded_query, is_late, scores_of
 from .query import Query
 from .ranking import Ranking
 from .request import Request, Scored, best_documents, checked_embeddings
@@ -71,15 +71,21 @@ def explained_ranking(
     is_cosine = similarity == "cosine" or explainer.model.normalised
     if request.relative and not is_cosine:
         raise ValueError("relative=True needs a similarity that is divided by the norm, and a dot product is not")
+    if document_embeddings is not None and is_late(similarity):
+        raise ValueError(
+            "document_embeddings must be None for a late-interaction model: its documents are embedded anew, as lists "
+            "of vectors"
+        )
     asked = explainer.tokenized(query, prompts[0], name="query")
     given = None if document_embeddings is None else checked_embeddings(document_embeddings, len(found), model)
     check_run(explainer.model)
     encoder = private_model(model)
-    at = encoder.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
+    at = encoded_query(encoder, query, prompts[0].text or "", similarity)
     embeddings = None
     if request.passages is None:
-        embeddings = _encoded(encoder, [each.text for each in found], prompts[1], explainer) if given is None else given
-        best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
+        texts = [each.text for each in found]
+        embeddings = _encoded(encoder, texts, prompts[1], explainer, similarity) if given is None else given
+        best = best_documents(at, embeddings, texts, similarity, request)
     else:
         best = _best_by_passages(encoder, at, found, prompts[1], similarity, request, explainer)
     run = explainer.run()
@@ -103,17 +109,17 @@ def explained_ranking(
     )
     if given is not None:
         _warn_of_other_embeddings(ranking)
-    if embeddings is not None:
+    if embeddings is not None and not is_late(similarity):
         _compare_scores(found, at, embeddings, ranking, explainer.model.shift_added)
     return ranking
 
 
-def _encoded(model: Any, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
+def _encoded(model: Any, texts: list[str], prompt: Prompt, explainer: Explainer, similarity: str) -> Any:
     if may_exceed_positions(explainer.model[0]):
         for place, text in enumerate(texts):
             explainer.tokenized(text, prompt, name=f"documents[{place}]", warn=False)
     show = bool(explainer.options.show_progress_bar)
-    return model.encode_document(texts, prompt=prompt.text or "", convert_to_tensor=True, show_progress_bar=show)
+    return encoded_documents(model, texts, prompt.text or "", similarity, show)
 
 
 def _best_by_passages(
@@ -130,9 +136,8 @@ def _best_by_passages(
     _check_limit(explainer.model, request.passages, prompt)
     ranges = [passages_of(each.text, model.tokenizer, request.passages, request.overlap) for each in documents]
     texts = [each.text[start:end] for each, parts in zip(documents, ranges, strict=True) for start, end in parts]
-    embeddings = _encoded(model, texts, prompt, explainer)
-    compare = util.cos_sim if similarity == "cosine" else util.dot_score
-    scores = compare(query[None], embeddings)[0].double().cpu().numpy()
+    embeddings = _encoded(model, texts, prompt, explainer, similarity)
+    scores = scores_of(query, embeddings, similarity).double().cpu().numpy()
     scored, start = [], 0
     for index, parts in enumerate(ranges):
         own = scores[start : start + len(parts)]
@@ -148,7 +153,8 @@ def _best_by_passages(
 
 def _check_limit(model: Explainable, size: int, prompt: Prompt) -> None:
     """Reject passages that the model would truncate."""
-    limits = [limit for limit in (length_limit(model[0]), position_limit(model[0])) if limit is not None]
+    own = getattr(model[0], "document_length", None)
+    limits = [limit for limit in (length_limit(model[0]), position_limit(model[0]), own) if limit is not None]
     around = model.preprocess(["a"], prompt=prompt.text)["input_ids"].numel() - 1
     if limits and size + around > min(limits):
         raise ValueError(
@@ -270,6 +276,11 @@ def _directions(query: TextFactors, vectors: np.ndarray) -> Directions:
     return vectors if query.outputs is None else lambda text: directions_of(text, query, vectors)
 
 
+def _span(query: TextFactors, basis: np.ndarray) -> Directions:
+    """Return an orthonormal basis of the directions of the query, in the numbers of another text."""
+    return basis if query.outputs is None else lambda text: spanning(directions_of(text, query, basis))
+
+
 def _against_query(run: Run, query: TextFactors, texts: Sequence[TokenizedText]) -> Sequence[TextFactors]:
     """Compute the factors of each text for all tokens of the query and its own embedding, by the cheaper direction."""
     basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
@@ -277,7 +288,7 @@ def _against_query(run: Run, query: TextFactors, texts: Sequence[TokenizedText])
     short = [at for at in range(len(texts)) if at not in set(long)]
     found: dict[int, TextFactors] = {}
     if long:
-        every = [_directions(query, basis)] * len(long)
+        every = [_span(query, basis)] * len(long)
         projected = run.projected_all([texts[at] for at in long], every, with_own=True)
         found.update(zip(long, (each.expanded() for each in projected), strict=True))
     if short:

@@ -17,6 +17,7 @@ from .._utils.checksummed_safetensors import Arrays, read_arrays, write_arrays
 from .._utils.json_fields import read_entry, require
 from .._utils.validation import finite_or_none
 from ..attribution.scale import length_of
+from ..attribution.similarity import LATE_SIMILARITIES, SIMILARITIES
 from ..factors.outputs import same_kind
 from ..factors.serialization import LARGEST, check_numbers, stored_text, text_of_file
 from ..factors.text_factors import TextFactors
@@ -117,7 +118,7 @@ def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
     content = header.content
     query = text_of_file(arrays, read_entry(content, "query", dict), "query")
     similarity = read_entry(content, "similarity", str)
-    require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+    require(similarity in (*SIMILARITIES, *LATE_SIMILARITIES), f"similarity is {similarity!r:.40}")
     entries = read_entry(content, "hits", list)
     n_documents = read_entry(content, "n_documents", int)
     require(n_documents >= len(entries), f"n_documents is {n_documents}, below the hits' number")

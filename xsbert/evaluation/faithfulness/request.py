@@ -11,6 +11,7 @@ from ..._utils.sequences import as_entries
 from ..._utils.validation import check_one_of
 from ...engine.options import resolved_layer
 from ...models.comparing import ComparingModel
+from ...models.referenced import check_able
 from ..methods import METHODS
 from ..methods.common import MethodOptions
 
@@ -42,6 +43,7 @@ def _check_distinct(given: Sequence[Any], argument: str) -> None:
 
 def chosen_methods(model: ComparingModel, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
     """Returns the methods to run, and the omitted ones with the reason."""
+    check_able(model, "faithfulness")
     if methods is not None:
         methods = checked_names(methods, "methods", METHODS)
     unfit = {}
