@@ -30,8 +30,9 @@ class LateExplainer(Explainer):
 
     def __init__(self, model: Explainable, options: Options | None = None) -> None:
         super().__init__(model, options)
-        numbered = self.reference.position_offset
-        if numbered is not None and self.reference.token_id == numbered - 1 and model[0].query_expansion is not None:
+        (reference,) = self.reference.members
+        numbered = reference.position_offset
+        if numbered is not None and reference.token_id == numbered - 1 and model[0].query_expansion is not None:
             raise ValueError(
                 f"reference={self.reference.token!r}: this model numbers positions around padding, and expands "
                 "queries, so that the positions of the expansion behind a reference of padding are not known. Take "
