@@ -115,3 +115,15 @@ def test_the_command_line_takes_several():
     assert reference("unk,mask") == ("unk", "mask")
     assert reference("unk") == "unk"
     assert reference(",") == ","
+
+
+def test_the_references_keep_a_prompt(model):
+    both, unk, mask = (
+        model.text_factors(TEXTS[:1], prompt="query: ", reference=each, **FINE)[0] for each in (BOTH, "unk", "mask")
+    )
+    assert both.settings.reference_prompt == "keep"
+    np.testing.assert_allclose(both.factors, (unk.factors + mask.factors) / 2, atol=1e-4)
+    at = [place for place, role in enumerate(both.roles) if role == "prompt"]
+    np.testing.assert_array_equal(both.reference_term, (unk.reference_term + mask.reference_term) / 2)
+    replaced = model.text_factors(TEXTS[:1], prompt="query: ", reference=BOTH, reference_prompt="replace", **FINE)[0]
+    assert np.abs(replaced.factors[at]).sum() > 2 * np.abs(both.factors[at]).sum()

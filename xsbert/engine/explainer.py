@@ -53,8 +53,8 @@ class Explainer:
         )
         if model.own_outputs and len(self.reference.members) > 1:
             raise ValueError(
-                f"reference={self.options.reference!r}: each text of a sparse encoder has terms of its own, which are "
-                "frozen for one reference; give one token"
+                f"reference={self.options.reference!r}: each text of a sparse encoder or a late-interaction "
+                "model has numbers of its own, for one reference; give one token"
             )
         self.reference_prompt = _resolved_prompt_of_reference(self.options.reference_prompt, model.shifted)
         self._resolved = replace(self.options, reference_prompt=self.reference_prompt)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ..engine import Explainer
 from ..engine.private_copy import private_model
 from ..engine.tokenization import Prompt, TokenizedText
 from ..text.units import TEXT, sentence_ranges, visible_span
+from .own_scores import encoded_documents, encoded_query, scores_of
 
 __all__ = ["ANSWER_METHODS", "Answer", "AnswerFinder"]
 
@@ -50,7 +52,7 @@ class AnswerFinder:
         explainer: its explainer.
         query: the query.
         prompts: of the query and of documents.
-        similarity: ``"cosine"`` or ``"dot"``, for sentences encoded by themselves.
+        similarity: of the ranking, for sentences encoded by themselves.
     """
 
     def __init__(
@@ -75,8 +77,8 @@ class AnswerFinder:
                 each sentence by itself.
 
         Raises:
-            ValueError: the method is unknown, the tokenizer has no character offsets, or the model is sparse or static
-                and the method ``"maxsim"``, or the model saw nothing of the document.
+            ValueError: the method is neither of these, or it is ``"maxsim"`` and the model is sparse or static or its
+                tokenizer has no character offsets; or the model saw nothing of the document.
         """
         check_one_of(method, "method", ANSWER_METHODS)
         find = self._by_tokens if method == "maxsim" else self._by_sentences
@@ -105,26 +107,15 @@ class AnswerFinder:
 
     def _by_sentences(self, text: str) -> list[tuple[tuple[int, int], float]]:
         """Return all sentences, with the model's own scores of each by itself."""
-        model, ranges = (
-            private_model(self._model),
-            [each for each in sentence_ranges(text) if text[slice(*each)].strip()],
-        )
+        model: Any = private_model(self._model)
+        ranges = [each for each in sentence_ranges(text) if text[slice(*each)].strip()]
         if not ranges:
             return []
-        query = model.encode_query(
-            self._query.text[len(self._query.prompt) :],
-            prompt=self._prompts[0].text or "",
-            convert_to_tensor=True,
-            show_progress_bar=False,
-        )
-        sentences = model.encode_document(
-            [text[start:end] for start, end in ranges],
-            prompt=self._prompts[1].text or "",
-            convert_to_tensor=True,
-            show_progress_bar=False,
-        )
-        compare = util.cos_sim if self._similarity == "cosine" else util.dot_score
-        return list(zip(ranges, compare(query[None], sentences)[0].tolist(), strict=True))
+        own, similarity = self._query.text[len(self._query.prompt) :], self._similarity
+        query = encoded_query(model, own, self._prompts[0].text or "", similarity)
+        texts = [text[start:end] for start, end in ranges]
+        sentences = encoded_documents(model, texts, self._prompts[1].text or "", similarity, show=False)
+        return list(zip(ranges, scores_of(query, sentences, similarity).tolist(), strict=True))
 
     def _states(self, text: TokenizedText) -> Tensor:
         """Return the last hidden states (S, H) of a text, on the CPU."""

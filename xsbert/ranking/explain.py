@@ -68,9 +68,11 @@ def explained_ranking(
     found = retrieved(documents, text_column, id_column)
     if document_embeddings is not None and request.passages is not None:
         raise ValueError("pass document_embeddings or passages, not both: each passage gets its own embedding")
-    is_cosine = similarity == "cosine" or explainer.model.normalised
+    is_cosine = not is_late(similarity) and (similarity == "cosine" or explainer.model.normalised)
     if request.relative and not is_cosine:
-        raise ValueError("relative=True needs a similarity that is divided by the norm, and a dot product is not")
+        raise ValueError(
+            f"relative=True needs a similarity that is divided by the norm, such as 'cosine', got {similarity!r}"
+        )
     if document_embeddings is not None and is_late(similarity):
         raise ValueError(
             "document_embeddings must be None for a late-interaction model: its documents are embedded anew, as lists "
@@ -260,7 +262,7 @@ def _alone(run: Run, query: TextFactors, text: TokenizedText, request: Request) 
 def _computed(run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request) -> Sequence[TextFactors]:
     if request.detail == "highlights":
         return _along_query(run, query, texts, request)
-    return _against_query(run, query, texts)
+    return _against_query(run, query, texts, request)
 
 
 def _along_query(
@@ -281,15 +283,20 @@ def _span(query: TextFactors, basis: np.ndarray) -> Directions:
     return basis if query.outputs is None else lambda text: spanning(directions_of(text, query, basis))
 
 
-def _against_query(run: Run, query: TextFactors, texts: Sequence[TokenizedText]) -> Sequence[TextFactors]:
-    """Compute the factors of each text for all tokens of the query and its own embedding, by the cheaper direction."""
+def _against_query(
+    run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request
+) -> Sequence[TextFactors]:
+    """Compute the factors of each text for all tokens of the query, by the cheaper direction.
+
+    For relative contributions also along the text's own embedding.
+    """
     basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
-    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis) + 1, len(text.tokens))]
+    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis) + request.relative, len(text.tokens))]
     short = [at for at in range(len(texts)) if at not in set(long)]
     found: dict[int, TextFactors] = {}
     if long:
         every = [_span(query, basis)] * len(long)
-        projected = run.projected_all([texts[at] for at in long], every, with_own=True)
+        projected = run.projected_all([texts[at] for at in long], every, with_own=request.relative)
         found.update(zip(long, (each.expanded() for each in projected), strict=True))
     if short:
         factors = run.factors([texts[at] for at in short], "tokens", "raise")
