@@ -144,7 +144,9 @@ def test_the_reference_keeps_markers_and_expansion(minilm_path, settings):
     text = explainer.tokenized("A cold day", explainer.prompt(task="query"))
     options = replace(explainer.options, reference_prompt=explainer.reference_prompt)
     ids = reference_inputs(explainer.reference, text, text.features, options)["input_ids"][0].tolist()
-    replaced = {at for at, (one, own) in enumerate(zip(ids, text.features["input_ids"][0].tolist(), strict=True)) if one != own}
+    replaced = {
+        at for at, (one, own) in enumerate(zip(ids, text.features["input_ids"][0].tolist(), strict=True)) if one != own
+    }
     assert {text.tokens[at] for at in replaced} == {"a", "cold", "day"}
     assert {ids[at] for at in replaced} == {explainer.reference.token_id}
     assert len(text.roles) == len(text.spans) == len(text.word_ids) == len(ids)
@@ -222,6 +224,25 @@ def test_a_memory_budget_changes_no_number(late):
     free, bounded = (late.explain(A, B, task=TASK, n_steps=3, memory_budget=budget) for budget in (None, 5e7))
     assert np.allclose(free.matrix, bounded.matrix, atol=1e-4)
     assert late.predict_memory(A, task="query", chunk_size=2) < late.predict_memory(A, task="query", chunk_size=8)
+
+
+def test_a_corpus_keeps_the_account_of_pairs_but_not_of_single_matches(late, tmp_path):
+    how = {"layer": -1, "tolerance": 0.1}
+    rows = [{"text_a": A, "text_b": B}]
+    corpus = xsbert.explain_corpus(late, rows, tmp_path / "pairs", task=TASK, show_progress_bar=False, **how)
+    kept, out = corpus.attribution(0), late.explain(A, B, task=TASK, **how)
+    assert np.allclose(kept.matrix, out.matrix, atol=1e-5)
+    assert kept.score == pytest.approx(out.score)
+    with pytest.raises(ValueError, match="have no matches"):
+        kept.matches()
+    with pytest.raises(ValueError, match="only `what='pairs'`"):
+        xsbert.explain_corpus(late, [{"query": A, "document": B}], tmp_path / "hits", what="highlights", **how)
+
+
+def test_dense_factors_have_no_late_similarity(model):
+    a, b = model.text_factors(["Rain", "Wet"], layer=6)
+    with pytest.raises(ValueError, match="which these factors are not of"):
+        Attribution.of(a, b, "maxsim")
 
 
 def test_many_pairs_and_matrices(late, out):
