@@ -226,6 +226,25 @@ def test_a_memory_budget_changes_no_number(late):
     assert late.predict_memory(A, task="query", chunk_size=2) < late.predict_memory(A, task="query", chunk_size=8)
 
 
+def test_a_corpus_keeps_the_account_of_pairs_but_not_of_single_matches(late, tmp_path):
+    how = {"layer": -1, "tolerance": 0.1}
+    rows = [{"text_a": A, "text_b": B}]
+    corpus = xsbert.explain_corpus(late, rows, tmp_path / "pairs", task=TASK, show_progress_bar=False, **how)
+    kept, out = corpus.attribution(0), late.explain(A, B, task=TASK, **how)
+    assert np.allclose(kept.matrix, out.matrix, atol=1e-5)
+    assert kept.score == pytest.approx(out.score)
+    with pytest.raises(ValueError, match="have no matches"):
+        kept.matches()
+    with pytest.raises(ValueError, match="only `what='pairs'`"):
+        xsbert.explain_corpus(late, [{"query": A, "document": B}], tmp_path / "hits", what="highlights", **how)
+
+
+def test_dense_factors_have_no_late_similarity(model):
+    a, b = model.text_factors(["Rain", "Wet"], layer=6)
+    with pytest.raises(ValueError, match="which these factors are not of"):
+        Attribution.of(a, b, "maxsim")
+
+
 def test_many_pairs_and_matrices(late, out):
     (pair,) = late.explain_pairs([(A, B)], task=TASK)
     ((_, _, cell),) = late.explain_matrix([A], [B], task=TASK)

@@ -242,7 +242,8 @@ def check_pair(a: TextFactors, b: TextFactors, similarity: str) -> None:
     """
     check_similarity(similarity)
     check_combinable(a, b)
-    _check_kind(a, similarity)
+    for side in (a, b):
+        _check_kind(side, similarity)
     if not length_of(a, similarity) * length_of(b, similarity) > 0:
         raise ValueError(ZERO_EMBEDDING)
 
@@ -250,8 +251,10 @@ def check_pair(a: TextFactors, b: TextFactors, similarity: str) -> None:
 def _check_kind(text: TextFactors, similarity: str) -> None:
     """Raise ValueError unless the similarity is one of the kind of model."""
     outputs = text.outputs
-    own = None if not isinstance(outputs, (Vectors, Matched)) else "meanmaxsim" if outputs.mean else "maxsim"
-    if own is None and similarity in LATE_SIMILARITIES:
+    if isinstance(outputs, (Vectors, Matched)):
+        own = "meanmaxsim" if outputs.mean else "maxsim"
+        if similarity != own:
+            raise ValueError(f"similarity must be {own!r}, that of the model, got {similarity!r}")
+    elif similarity in LATE_SIMILARITIES and text.known_residual is None:
+        # Rows of a corpus hold the products of the vectors of a pair.
         raise ValueError(f"similarity={similarity!r} is one of late-interaction models, which these factors are not of")
-    if own is not None and similarity != own:
-        raise ValueError(f"similarity must be {own!r}, that of the model, got {similarity!r}")
