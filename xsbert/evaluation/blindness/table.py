@@ -147,7 +147,8 @@ class BlindSpots(TableMixin):
         elif np.isfinite(self.unrelated):
             parts.append(f"Another text moves the score by {self.unrelated:.4f} in the median.")
         if self.n_without:
-            parts.append(f"{self._counted(self.n_without)} have nothing that an edit could change.")
+            has = "has" if self.n_without == 1 else "have"
+            parts.append(f"{self._counted(self.n_without)} {has} nothing that an edit could change.")
         if self.n_cut:
             parts.append(f"Left out: {self._counted(self.n_cut)} beyond the model's limit of tokens.")
         return " ".join(parts)
@@ -200,7 +201,7 @@ class BlindSpots(TableMixin):
         return html_table(self._title(), self._cells(), [self.sentence, *self._worst()])
 
     def _counted(self, n: int) -> str:
-        return f"{n} {'pairs' if self.pairs else 'texts'}"
+        return f"{n} {'pair' if self.pairs else 'text'}{'s' * (n != 1)}"
 
     def _title(self) -> str:
         return f"blind spots of {self.model}, {self._counted(self.n_texts)}, {self.similarity}"
