@@ -1,6 +1,8 @@
 """`xsbert blind-spots` on the command line."""
 
 import json
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -53,6 +55,19 @@ def test_the_exit_status_is_a_gate(texts, capsys):
     # A kind that is asked for and tests nothing does not pass in silence.
     assert main([*how, "--fail-above", "1", "--kinds", "negation", "entity"]) == 1
     assert "fail_above['entity']: no text has anything that the edit could change" in capsys.readouterr().err
+
+
+def test_the_guide_shows_what_the_command_prints(minilm_path, capsys):
+    """The table and the reasons; explanations are left out, as they take long."""
+    folder = Path(__file__).parents[2]
+    guide = (folder / "docs" / "guides" / "blind_spots.md").read_text(encoding="utf-8")
+    fences = re.findall(r"^```(\w*)\n(.*?)\n```$", guide, re.S | re.M)
+    printed, reasons = (content for language, content in fences if not language)
+    texts = str(folder / "tests" / "data" / "blind_spots.txt")
+    assert main(["blind-spots", texts, "--model", minilm_path, "--explain", "0", "--fail-above", "0.5"]) == 3
+    out, err = capsys.readouterr()
+    assert out.split("\nentity: ")[0] == printed.split("\nentity: ")[0]
+    assert err.strip() == reasons
 
 
 def test_two_models(texts, minilm_path, capsys):
