@@ -78,6 +78,14 @@ def test_the_threshold_is_a_quantile_of_what_keeps_the_meaning(model, table):
     assert (given.threshold, given.quantile, given.rate().value) == (0.5, None, 1.0)
 
 
+def test_kinds_that_keep_the_meaning_have_equal_weight(model):
+    """One synonym among many full stops is half of the weight."""
+    found = blind_spots(model, [*(f"Hill {n} is open to hikers." for n in range(11, 23)), "A baby sings."], explain=0)
+    (synonym,) = found.effects_of("synonym")
+    assert len(found.effects_of("punctuation")) == 13
+    assert found.threshold == synonym.change > max(each.change for each in found.effects_of("punctuation"))
+
+
 def test_a_model_of_words_is_blind_to_their_order_alone(lexical):
     # To this model a full stop is a word like others, so that its own threshold is high.
     found = blind_spots(lexical, OF_WORDS, threshold=0.01, **CHEAP)
