@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..._utils.optional_imports import pandas
 from ..._utils.printed_tables import TableMixin, html_table, text_table
 from ..._utils.validation import check_one_of, checked_real, finite_or_none
 from .comparison import BlindSpotsComparison, compared
-from .edits import CHANGING, KEEPING
+from .edits import CHANGING, KEEPING, Edit
 from .results import EditEffect, Rate, wilson
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ ROUNDING = 1e-6
 """Scores of equal embeddings differ by less than this, in units of the score."""
 N_SHOWN = 5
 N_CELLS_SHOWN = 3
+MOST_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ class BlindSpots(TableMixin):
         elif np.isfinite(self.unrelated):
             parts.append(f"Another text moves the score by {self.unrelated:.4f} in the median.")
         if self.n_without:
-            parts.append(f"{self._counted(self.n_without)} have nothing that an edit could change.")
+            has = "has" if self.n_without == 1 else "have"
+            parts.append(f"{self._counted(self.n_without)} {has} nothing that an edit could change.")
         if self.n_cut:
             parts.append(f"Left out: {self._counted(self.n_cut)} beyond the model's limit of tokens.")
         return " ".join(parts)
@@ -200,7 +202,7 @@ class BlindSpots(TableMixin):
         return html_table(self._title(), self._cells(), [self.sentence, *self._worst()])
 
     def _counted(self, n: int) -> str:
-        return f"{n} {'pairs' if self.pairs else 'texts'}"
+        return f"{n} {'pair' if self.pairs else 'text'}{'s' * (n != 1)}"
 
     def _title(self) -> str:
         return f"blind spots of {self.model}, {self._counted(self.n_texts)}, {self.similarity}"
@@ -239,8 +241,10 @@ class BlindSpots(TableMixin):
 
 def described(effect: EditEffect) -> str:
     """Returns a collapse in a paragraph: the edit, the change of the score, and the largest cells that stayed."""
-    label = effect.edit.label if len(effect.edit.changes) <= 2 else effect.edit.after
-    found = f"{effect.edit.kind}: {effect.edit.before!r:.120} ({label}) moves the score by {effect.change:.4f}."
+    label = (
+        effect.edit.label if len(effect.edit.changes) <= 2 else _excerpt(replace(effect.edit, before=effect.edit.after))
+    )
+    found = f"{effect.edit.kind}: “{_excerpt(effect.edit)}” ({label}) moves the score by {effect.change:.4f}."
     if effect.cells is None:
         return found
     cells = effect.cells
@@ -249,6 +253,15 @@ def described(effect: EditEffect) -> str:
         found += f" {cells.n_unmoved} of {cells.n_cells} cells stayed: "
         found += "; ".join(map(str, cells.unmoved[:N_CELLS_SHOWN])) + "."
     return found
+
+
+def _excerpt(edit: Edit) -> str:
+    """Returns the text, or if it is long what stands around the first change."""
+    if len(edit.before) <= MOST_CHARACTERS:
+        return edit.before
+    start = max(0, min(edit.spans_before[0][0] - MOST_CHARACTERS // 2, len(edit.before) - MOST_CHARACTERS))
+    end = start + MOST_CHARACTERS
+    return f"{'…' * (start > 0)}{edit.before[start:end]}{'…' * (end < len(edit.before))}"
 
 
 def checked_limits(fail_above: float | Mapping[str, float], kinds: tuple[str, ...]) -> dict[str, float]:
