@@ -229,7 +229,11 @@ class Attribution(PairResult):
         save_result(self.stored(), path)
 
     def stored(self) -> Stored:
-        """Return what a file holds of the result."""
+        """Return what a file holds of the result.
+
+        >>> sorted(out.stored().content)
+        ['a', 'b', 'settings', 'similarity']
+        """
         return stored_result(self)
 
     @classmethod
@@ -253,6 +257,10 @@ class Attribution(PairResult):
 
         Raises:
             ValueError: Numbers that follow from the fields are not finite.
+
+        >>> fields = {"a": out.a, "b": out.b, "similarity": out.similarity, "settings": out.settings}
+        >>> Attribution.of_fields(fields).score == out.score
+        True
         """
         result = cls(**fields)
         check_result(result)
