@@ -151,11 +151,12 @@ def assert_not_blind(
     """Raise AssertionError if a model collapses too often. For tests, such as those of a new version of a model.
 
     Args:
-        model, texts, explain, **how: as for `blind_spots`.
+        model, texts, explain: as for `blind_spots`.
         fail_above: largest share of collapses of a kind, between 0 and 1; or one for each kind that matters, such as
             ``{"negation": 0.3, "number": 0.2}``.
         against: another model, such as the one in use. The test then also fails on a kind of which ``model`` collapses
             more often than it, with a 95 % interval above zero.
+        **how: as for `blind_spots`.
 
     Returns:
         the table of ``model``.
