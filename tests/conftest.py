@@ -10,8 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from benchmarks.real_mpnet import ModelUnavailableError, real_mpnet
 from benchmarks.real_splade import real_splade
+from tests.late_models import late_model
 from tests.reexpress import as_mpnet, as_roberta
-from xsbert import XSSparseEncoder, XSTransformer
+from xsbert import XSMultiVectorEncoder, XSSparseEncoder, XSTransformer
 
 # The models and texts here are small: a second thread only waits for the first.
 torch.set_num_threads(1)
@@ -76,3 +77,9 @@ def splade():
         # It has no modules.json, and is one for which the pooling of sentence-transformers is right.
         warnings.filterwarnings("ignore", "(?s).*has no modules.json")
         return XSSparseEncoder(str(real_splade()), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def late(minilm_path):
+    """Late interaction over the layers of all-MiniLM-L6-v2, with a head that is not trained."""
+    return XSMultiVectorEncoder.wrap(late_model(minilm_path))

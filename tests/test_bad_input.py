@@ -55,7 +55,7 @@ BAD = [
     ({"similarity": "jaccard"}, ValueError, "got 'jaccard'$"),
     ({"similarity": ["cos"]}, ValueError, "similarity must be None, 'cosine' or 'dot'"),
     ({"reference": "nosuchtokenatall"}, ValueError, "reference='nosuchtokenatall' is not in the tokenizer's vocab"),
-    ({"reference": 5}, TypeError, "reference must be a string, got 5"),
+    ({"reference": 5}, TypeError, "reference must be a string or a sequence of strings, got 5"),
     ({"chunk_size": 0}, ValueError, "chunk_size must be None or an integer of at least 1, got 0"),
     ({"memory_budget": 0}, ValueError, "memory_budget must be above 0 bytes and finite, got 0"),
     ({"memory_budget": float("inf")}, ValueError, "memory_budget must be above 0 bytes and finite, got inf"),
@@ -140,7 +140,7 @@ def test_words_without_word_ids(model):
     with pytest.raises(ValueError, match=r"words\(\) needs the tokenizer's word ids and offsets, which only"):
         slow.words()
     for summed in (out.words(), out.over(a="sentences", b="sentences")):
-        with pytest.raises(ValueError, match=r"words\(\) sums tokens, but these units are already words or other parts"):
+        with pytest.raises(ValueError, match=r"words\(\) sums tokens, but these units are already words"):
             summed.words()
 
 

@@ -158,6 +158,7 @@ FOR_USERS = [
     "xsbert.corpus",
     "xsbert.engine",
     "xsbert.evaluation",
+    "xsbert.evaluation.blindness",
     "xsbert.evaluation.control_models",
     "xsbert.evaluation.faithfulness",
     "xsbert.evaluation.gold_alignments",

@@ -18,7 +18,7 @@ MODULES = sorted(
 
 
 @pytest.fixture(scope="module")
-def given(plain, splade, tmp_path_factory):
+def given(plain, splade, late, tmp_path_factory):
     """What examples may use without making it: a model, some of its results, a folder."""
     model = xsbert.XSTransformer.wrap(plain)
     out = model.attribute_prediction("The coffee is bad.", "This is not a good coffee.")
@@ -29,6 +29,7 @@ def given(plain, splade, tmp_path_factory):
         "xsbert": xsbert,
         "model": model,
         "splade": splade,
+        "late": late,
         "out": out,
         "ranking": model.explain_ranking("cold weather", ["It rains.", "A cold day."]),
         "table": xsbert.faithfulness(model, pairs, methods=["products", "random"], operators=["remove", "unk"]),

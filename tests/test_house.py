@@ -101,6 +101,7 @@ HEAVY_OR_OPTIONAL = {
 HEAVY_MODULES = {"xsbert.corpus", "xsbert.view.plot", "xsbert.view.plot.fonts"}
 HEAVY_FOR_COMMANDS = {
     "xsbert.app",
+    "xsbert.cli.blind_spots_run",
     "xsbert.cli.loading",
     "xsbert.cli.rank_run",
     "xsbert.cli.run",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .evaluation.references import choose_reference, shift_cost
     from .evaluation.result_files import load_attributions, save_attributions
     from .factors.files import load_factors, save_factors
-    from .models import XSBert, XSMPNet, XSRoberta, XSSparseEncoder, XSTransformer, wrap
+    from .models import XSBert, XSMPNet, XSMultiVectorEncoder, XSRoberta, XSSparseEncoder, XSTransformer, wrap
     from .ranking.ranking import Ranking
     from .view.schemas import json_schema
 
@@ -33,6 +33,7 @@ __all__ = [
     "ShiftCost",
     "XSBert",
     "XSMPNet",
+    "XSMultiVectorEncoder",
     "XSRoberta",
     "XSSparseEncoder",
     "XSTransformer",
@@ -65,6 +66,7 @@ _MODULES = {
     "ShiftCost": "evaluation",
     "XSBert": "models",
     "XSMPNet": "models",
+    "XSMultiVectorEncoder": "models",
     "XSRoberta": "models",
     "XSSparseEncoder": "models",
     "XSTransformer": "models",

@@ -11,12 +11,12 @@ from typing import Any
 
 from ._utils.citation import cite
 from ._utils.table_files.advice import option_message
-from .cli import app, corpus, rank
+from .cli import app, blind_spots, corpus, rank
 from .cli.pair import parse
 
 __all__ = ["main"]
 
-FAILURE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
+FAILURE, BLIND, INTERRUPTED, BROKEN_PIPE = 1, 3, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        the exit status: 0, 1 after a failure, 130 after an interrupt, 141 where nobody reads the output any more.
+        the exit status: 0, 1 after a failure, 3 for a model that does not pass `xsbert blind-spots`, 130 after an
+        interrupt, 141 where nobody reads the output any more.
 
     Raises:
         SystemExit: with status 2 if the arguments make no sense, with 0 after ``--help`` and ``--version``.
@@ -39,18 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["cite"]:
         print(cite())
         return 0
-    ranks = arguments[:1] == ["rank"]
-    options = rank.parse(arguments[1:]) if ranks else parse(arguments)
+    ranks, blinds = arguments[:1] == ["rank"], arguments[:1] == ["blind-spots"]
+    of_command = rank.parse if ranks else blind_spots.parse
+    options = of_command(arguments[1:]) if ranks or blinds else parse(arguments)
     try:
         # After the arguments, as it takes seconds.
+        from .cli.blind_spots_run import blind_spots_of_file
         from .cli.rank_run import rank_file
         from .cli.run import explain_file, explain_pair
 
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            n_bad = 0
+            n_bad, passes = 0, True
             if ranks:
                 rank_file(options)
+            elif blinds:
+                passes = blind_spots_of_file(options, _say)
             elif options.pairs is not None:
                 n_bad = explain_file(options, _say)
             else:
@@ -73,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if n_bad:
         _say(f"error: {n_bad} {'line' if n_bad == 1 else 'lines'} could not be explained")
         return FAILURE
-    return 0
+    return 0 if passes else BLIND
 
 
 def _give_up_output() -> None:

@@ -104,7 +104,7 @@ def test_descriptions_are_bounded_by_their_units(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(factor_files, "_description", lambda text, number: EXPENSIVE["flat lists"])
         save_factors(tmp_path / "factors", make_factors())
-    with pytest.raises(ValueError, match="holds more than 140 values"):
+    with pytest.raises(ValueError, match="holds more than 154 values"):
         load_factors(tmp_path / "factors")
 
 

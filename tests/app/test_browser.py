@@ -199,6 +199,7 @@ def test_a_request_is_stopped_by_esc_and_the_next_one_is_answered(drive):
     assert out["then"].startswith("Explained in ")
 
 
+@pytest.mark.slow
 def test_too_much_is_refused_kindly(drive):
     out = drive(
         """

@@ -283,6 +283,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     assert (process.returncode, err) == (141, "")
 
 
+@pytest.mark.slow
 def test_colours_on_a_terminal(result):
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLORTERM": "truecolor", "TERM": "xterm-256color", "COLUMNS": "100"}

@@ -39,7 +39,7 @@ def test_all_commands_have_the_options_under_the_names_of_python(name):
     of_model = {"model", "device", "shift"}
     # Columns and ids of files of pairs and documents are read by the command.
     of_files = {"texts", "format", "header", "columns", "id", "quoting", "output", "resume", "top_k"}
-    of_output = {"html", "png", "json", "save"}
+    of_output = {"html", "png", "json", "save", "quiet", "log_format"}
     assert given.keys() - known <= of_model | of_output | (of_files if name != "corpus" else set())
 
 

@@ -126,7 +126,7 @@ def test_a_mean_of_equal_values_has_no_width(corpora):
     ("name", "options", "error", "message"),
     [
         ("factors", {}, ValueError, "has no contributions"),
-        ("top", {"of": "pairs"}, ValueError, "would be biased; this one has what='pairs', top_k=3"),
+        ("top", {"of": "pairs"}, ValueError, "would be biased; this corpus has what='pairs', top_k=3"),
         ("highlights", {"of": "pairs"}, ValueError, "what='highlights'"),
         ("pairs", {"of": "cells"}, ValueError, "of must be one of 'units', 'pairs'"),
         ("pairs", {"by": "pos"}, ValueError, "by must be 'word', 'role' or a function"),

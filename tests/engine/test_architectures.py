@@ -10,7 +10,6 @@ from sentence_transformers.sentence_transformer.modules import (
     Normalize,
     Pooling,
     Router,
-    StaticEmbedding,
     Transformer,
     WeightedLayerPooling,
     WordWeights,
@@ -402,15 +401,6 @@ def test_albert_is_refused(tmp_path):
         XSTransformer(str(tmp_path), device="cpu")
 
 
-def test_static_embeddings_are_refused(tmp_path):
-    static = SentenceTransformer(modules=[StaticEmbedding(tokenizer(0, 0, "right"), embedding_dim=8)], device="cpu")
-    with pytest.raises(ValueError, match="StaticEmbedding cannot be explained: static embeddings have no encoder"):
-        XSTransformer.wrap(static)
-    static.save_pretrained(str(tmp_path), create_model_card=False)
-    with pytest.raises(ValueError, match="static embeddings have no encoder"):
-        XSTransformer(str(tmp_path), device="cpu")
-
-
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
@@ -428,7 +418,7 @@ def test_modules_that_need_more_than_one_layer_are_refused(module, reason, tmp_p
 def test_routers_and_bags_of_words_are_refused(tmp_path):
     transformer = Transformer(write_transformer("bert", tmp_path))
     router = Router({"query": [transformer, Pooling(16)], "document": [transformer, Pooling(16)]}, "query")
-    with pytest.raises(ValueError, match="wrap one of its routes"):
+    with pytest.raises(ValueError, match="route must be one of 'document', 'query', the routes of the router"):
         XSTransformer.wrap(SentenceTransformer(modules=[router], device="cpu"))
     with pytest.raises(ValueError, match="bag of words"):
         XSTransformer.wrap(SentenceTransformer(modules=[BoW(["a", "b"]), Normalize()], device="cpu"))

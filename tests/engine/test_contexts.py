@@ -59,7 +59,7 @@ def test_autocast_is_refused_by_every_method_and_by_none_that_only_reads(model, 
             lambda: list(model.explain_pairs([(A, B)], **STEPS)),
             lambda: list(model.explain_matrix([A], [B], **STEPS)),
         ):
-            with pytest.raises(RuntimeError, match=r"torch\.autocast\('cpu'.* is on"):
+            with pytest.raises(RuntimeError, match=r"torch\.autocast\('cpu'.* is active"):
                 call()
         expected.save(tmp_path / "r")
         same(Attribution.load(tmp_path / "r"), expected)

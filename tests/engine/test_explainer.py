@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimil
 from tests.pairs import PAIRS
 from xsbert import XSTransformer
 from xsbert.engine import Options
-from xsbert.engine.batch_run import precision_of_derivatives
+from xsbert.engine.initial_factors import precision_of_derivatives
 from xsbert.integrated_jacobian import PathIntegrator
 from xsbert.integrated_jacobian.adaptive import place_nodes
 
@@ -181,7 +181,7 @@ def test_words_keep_every_sum(model):
         assert words.parts[name] == pytest.approx(value, abs=1e-12)
     piece = [i for i, word in enumerate(out.a.word_ids) if word == out.a.word_ids[out.tokens_a.index("un")]]
     np.testing.assert_allclose(words.matrix[5].sum(), out.matrix[piece].sum(), atol=1e-12)
-    with pytest.raises(ValueError, match="these units are words or other stretches of text already"):
+    with pytest.raises(ValueError, match="these units are already words or other parts of the text"):
         words.words()
     with pytest.raises(ValueError, match="original result"):
         words.feature_pairs()

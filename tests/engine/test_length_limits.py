@@ -206,7 +206,7 @@ def test_rows_of_a_corpus_of_which_nothing_is_left(cleaning, what, tmp_path):
 def test_queries_of_a_corpus_of_which_nothing_is_left(cleaning, tmp_path):
     """Rows of highlights keep the document's tokens alone."""
     rows = [("\u200b", "coast"), ("storm", "coast"), ("\x00", "storm"), ("", "storm")]
-    with pytest.warns(UserWarning, match="is left of a text of row 0 and 1 further rows"):
+    with pytest.warns(UserWarning, match="only special tokens left in row 0 and 1 further rows"):
         corpus = explain_corpus(
             cleaning, rows, tmp_path / "out", what="highlights", show_progress_bar=False, shard_size=3, **QUICK
         )

@@ -82,6 +82,7 @@ def test_a_budget_that_is_too_small_is_refused(model):
         model.attribute_prediction(*COFFEE, memory_budget=1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", ["words", "sentences"])
 def test_a_budget_holds_for_coarser_units(model, units):
     text = "The harbour was closed all winter. Nobody on the quay could say why. " * 2
@@ -90,6 +91,7 @@ def test_a_budget_holds_for_coarser_units(model, units):
     assert peak_bytes(lambda: model.token_factors([text], **work)) > 12e6
 
 
+@pytest.mark.slow
 def test_a_budget_holds_for_many_texts(model):
     """Texts of one length are recorded, placed and integrated together, as many as fit."""
     texts = [f"{animal} and {other}." for animal in ANIMALS for other in ANIMALS]

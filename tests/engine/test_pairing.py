@@ -80,9 +80,10 @@ def test_pairs_and_matrix_take_no_more_passes_than_a_loop(model, monkeypatch):
         counted.append(sum(len(text.tokens) + 1 for text in texts))
         return original_batch(self, texts, options, units)
 
-    def projected(self, texts, directions, options=None):
-        counted.append(BACKWARD_COST * sum(len(own) + 1 for own in directions))
-        return original_projected(self, texts, directions, options)
+    def projected(self, texts, directions, *rest, **how):
+        found = original_projected(self, texts, directions, *rest, **how)
+        counted.append(BACKWARD_COST * sum(len(each.directions) + 1 for each in found))
+        return found
 
     original_batch, original_projected = run.batch, run.projected
     monkeypatch.setattr(run, "batch", batch)
@@ -106,10 +107,10 @@ def test_pairs_and_matrix_take_no_more_passes_than_a_loop(model, monkeypatch):
 def test_a_long_text_that_fails_is_skipped_alone(model, monkeypatch):
     original = batch_run.Run.projected
 
-    def fails(self, texts, *rest):
+    def fails(self, texts, *rest, **how):
         if any(text.text == LONG[0] for text in texts):
             raise FloatingPointError("not finite")
-        return original(self, texts, *rest)
+        return original(self, texts, *rest, **how)
 
     monkeypatch.setattr(batch_run.Run, "projected", fails)
     with pytest.warns(SkippedWarning, match=r"documents\[0\]: not finite"):
@@ -137,6 +138,6 @@ def test_a_pair_in_coarser_units(model, texts, units):
 
 
 def test_units_of_a_pair_are_checked_first(model, monkeypatch):
-    monkeypatch.setattr(batch_run, "SplitModel", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr(batch_run, "split", lambda *_: pytest.fail("the work has begun"))
     with pytest.raises(ValueError, match=r"units must be one of .* got 'letters'"):
         model.explain(*SHORT, units="letters")

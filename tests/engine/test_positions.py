@@ -172,7 +172,7 @@ def test_what_it_costs(path):
     a, b = model.encode(TEXTS), model.encode(TEXTS[::-1])
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert cost.rows[1].pearson == pytest.approx(np.corrcoef(cosines, scores)[0, 1], abs=1e-4)
-    with pytest.raises(ValueError, match=r"numbers the reference '<unk>'.*as it does text"):
+    with pytest.raises(ValueError, match=r"numbers the reference '<unk>'.*like text"):
         shift_cost(model=SentenceTransformer(path, device="cpu"), texts_a=TEXTS, texts_b=TEXTS, scores=scores,
                    references=["unk"], reference_positions="padding")  # fmt: skip
 
@@ -194,7 +194,7 @@ def test_a_model_without_a_position_of_padding(architecture, tmp_path):
 
 
 def test_a_token_that_the_model_numbers_as_text(path):
-    message = r"gives the position of padding to the token with id 1 alone, and numbers the reference '<mask>'"
+    message = r"gives the padding position only to the token with id 1, and numbers the reference '<mask>'"
     with pytest.raises(ValueError, match=message):
         XSTransformer(path, shift=True, reference="mask", reference_positions="padding", device="cpu")
     model = XSTransformer(path, reference_positions="padding", device="cpu")
@@ -209,7 +209,7 @@ def test_a_padding_token_other_than_the_models(paths, tmp_path):
     model = SentenceTransformer(paths["mpnet"], device="cpu")
     model.tokenizer.pad_token = "<unk>"
     modules = [model[0], Pooling(16)]
-    with pytest.raises(ValueError, match=r"token with id 1 alone, and numbers the reference '<unk>' with id 3"):
+    with pytest.raises(ValueError, match=r"token with id 1, and numbers the reference '<unk>' with id 3"):
         XSTransformer(modules=modules, reference_positions="padding", device="cpu")
 
 

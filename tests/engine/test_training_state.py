@@ -138,7 +138,7 @@ def test_a_hook_that_changes_the_model_is_reported(bert):
     expected = bert.attribute_prediction(*TEXTS, **FEW)
     layer = bert[0].model.encoder.layer[1]
     layer.register_forward_hook(lambda module, args, output: output * 2)
-    with pytest.warns(UserWarning, match=r"hooks on BertLayer do not run.*is not that of `encode`.*into a module"):
+    with pytest.warns(UserWarning, match=r"on BertLayer do not run.*differs from that of `encode`.*into a module"):
         found = bert.attribute_prediction(*TEXTS, **FEW)
     np.testing.assert_array_equal(found.matrix, expected.matrix)
     assert len(layer._forward_hooks) == 1

@@ -15,7 +15,8 @@ from xsbert.evaluation.methods.shapley import exact_interactions
 from xsbert.evaluation.perturbation import EditedText, Perturber
 
 PAIR = ("the giant did not unpack his bags .", "the gentle traveller left his bags as they were .")
-FAST = [name for name in METHODS if name != "shapley"]
+OF_SPARSE = ("integrated kinks", "argmax position", "same term")
+FAST = [name for name in METHODS if name not in ("shapley", *OF_SPARSE)]
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "hears", "old", "tree", "house", "red", "blue"]
 
 
@@ -97,6 +98,12 @@ def test_a_method_has_numbers_in_place_of_factors(tiny, tmp_path):
     np.testing.assert_array_equal(again.matrix, result.matrix)
     with pytest.raises(ValueError, match=r"is the result of the method 'products': read it by MethodAttribution\.load"):
         Attribution.load(tmp_path / "result")
+
+
+@pytest.mark.parametrize("name", OF_SPARSE)
+def test_methods_of_sparse_encoders_refuse_dense_models(name, tiny):
+    with pytest.raises(ValueError, match=f"method '{name}' cannot explain this model"):
+        explain_with(name, tiny, [PAIR])
 
 
 def test_a_rival_says_what_it_leaves_out(tiny):

@@ -69,7 +69,7 @@ def test_it_prints_as_a_table(path):
     assert len({len(line) for line in lines[1:]}) == 1
     assert f"{cost.rows[1].spearman - cost.rows[0].spearman:+.4f}" in lines[3]
     html = cost._repr_html_()
-    assert "<td>&lt;mask></td>" in html
+    assert "<td>&lt;mask&gt;</td>" in html
     assert html.count("<tr>") == 3
 
 

@@ -208,6 +208,7 @@ def test_a_text_that_is_its_reference():
     assert placement.residual == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 2, 4, 6])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
 def test_on_real_weights_it_never_understates_its_error(model, layer, tolerance):

@@ -176,6 +176,7 @@ def test_what_is_finer_than_null_rules_see_is_no_more_alike_than_independent_tok
     assert 0.9 * true <= stated <= 3 * true
 
 
+@pytest.mark.slow
 def test_the_stated_error_along_few_directions_on_real_weights(model):
     """As rankings have it: the embedding of a query, or the span of several."""
     documents = list(dict.fromkeys(text for pair in PAIRS for text in pair))[:8]
@@ -199,6 +200,7 @@ def test_the_stated_error_along_few_directions_on_real_weights(model):
     assert np.median(ratios) <= 3
 
 
+@pytest.mark.slow
 def test_the_stated_error_of_one_node_on_real_weights(plain):
     """Near bends the node's factors are several times as large as the exact ones."""
     ratios = []
@@ -213,6 +215,7 @@ def test_the_stated_error_of_one_node_on_real_weights(plain):
     assert 1 <= min(ratios) <= max(ratios) <= 3
 
 
+@pytest.mark.slow
 def test_the_stated_error_on_real_weights(model):
     texts = ["The train was late again.", "She is afraid of spiders."]
     ratios = []

@@ -73,6 +73,7 @@ WALKS = {
     "pairs": lambda model, folder: explained(model).matrix,
     "words": lambda model, folder: explained(model).words().word_effects(),
     "terms": lambda model, folder: str(explained(model).terms()[0]),
+    "matches": lambda model, folder: str(explained(model).matches()),
     "rankings": lambda model, folder: str(ranked(model)),
     "highlights": lambda model, folder: ranked(model)[0].tagged(),
     "contrast": lambda model, folder: (
@@ -93,7 +94,9 @@ WALKS = {
 
 @pytest.fixture(scope="module", params=[each.__name__ for each in KINDS.values()])
 def any_kind(request):
-    return request.getfixturevalue({"XSTransformer": "model", "XSSparseEncoder": "splade"}[request.param])
+    return request.getfixturevalue(
+        {"XSTransformer": "model", "XSSparseEncoder": "splade", "XSMultiVectorEncoder": "late"}[request.param]
+    )
 
 
 @pytest.mark.parametrize("ability", ABILITIES)

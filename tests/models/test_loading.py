@@ -85,9 +85,9 @@ def test_what_is_made_up_or_unused_is_reported(kind, load, tmp_path):
 
 REFUSED = {
     "BertForSequenceClassification": r"is a classifier or cross-encoder \(BertForSequenceClassification\)",
-    "BertForTokenClassification": "is a BertForTokenClassification, whose head would be left out",
-    "BertForQuestionAnswering": "is a BertForQuestionAnswering, whose head would be left out",
-    "BertForMultipleChoice": "is a BertForMultipleChoice, whose head would be left out",
+    "BertForTokenClassification": "is a BertForTokenClassification, so loading it would drop its head",
+    "BertForQuestionAnswering": "is a BertForQuestionAnswering, so loading it would drop its head",
+    "BertForMultipleChoice": "is a BertForMultipleChoice, so loading it would drop its head",
 }
 
 
@@ -138,7 +138,7 @@ def test_weights_of_a_saved_model_that_are_unused_or_missing(load, subfolder, tm
     assert "the weights head.weight in" in found
     assert "made up" not in found
     change_weights(folder, lambda weights: {name: weights[name] for name in weights if "layer.1.output" not in name})
-    with pytest.raises(ValueError, match=r"encoder.layer.1.output.* drawn at random .*no model to explain"):
+    with pytest.raises(ValueError, match=r"encoder.layer.1.output.* drawn at random .*not a usable model"):
         XSTransformer(str(path), device="cpu")
     plain = SentenceTransformer(str(path), device="cpu")
     with pytest.warns(UserWarning, match="drawn at random .*Unless they were trained since"):

@@ -153,7 +153,7 @@ def test_that_the_matrix_is_not_the_score_is_said_where_it_is_so(out, model):
     title = heatmap(own)[1].get_title("left").replace("\n", " ")
     interactions, *_, baseline = own.parts.values()
     assert f"similarity {own.score:.4f} = interactions {interactions:.3f} (the cells) + main" in title
-    assert f" + baseline {baseline:.3f}, error" in title
+    assert f" + baseline {baseline:.3f} error" in title
     assert ", +" not in title
     for said in ("to the interactions", "(the cells)"):
         assert said not in str(out) + out.to_html() + heatmap(out)[1].get_title("left")

@@ -337,3 +337,24 @@ def test_other_routes_are_refused(splade):
     router = Router.for_query_document([splade[0], splade[1]], [splade[0], splade[1]])
     with pytest.raises(ValueError, match="one of them a SparseStaticEmbedding"):
         xsbert.wrap(SparseEncoder(modules=[router], device="cpu"))
+
+
+def test_relative_contributions_of_a_sparse_encoder(splade):
+    texts = ["It is cold in the north. Dogs bark.", "Stock prices fell."]
+    ranking = splade.explain_ranking("cold north", texts, layer=1, similarity="cosine", relative=True)
+    for hit in ranking:
+        for one in (hit.document_relative, hit.query_relative):
+            assert one.total == pytest.approx(0, abs=0.02)
+    assert ranking[0].highlights("sentences", relative=True)[0].text == "It is cold in the north."
+    assert ranking[0].answer("sentences").text == "It is cold in the north."
+    with pytest.raises(ValueError, match="divided by the norm, such as 'cosine', got 'dot'"):
+        splade.explain_ranking("cold north", texts, relative=True)
+    with pytest.raises(ValueError, match="compares the last hidden states of dense models"):
+        ranking[0].answer()
+
+
+def test_a_sparse_encoder_has_one_reference(splade):
+    with pytest.raises(
+        ValueError, match=r"reference=\('unk', 'mask'\): each text of a sparse encoder .* give one token"
+    ):
+        splade.text_factors(["cold"], reference=("unk", "mask"))

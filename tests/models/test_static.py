@@ -332,3 +332,12 @@ def test_a_kept_prompt(static):
     np.testing.assert_array_equal(keep.factors[2:], replace.factors[2:])
     np.testing.assert_allclose(keep.reference_term, replace.factors[:2].sum(0), atol=1e-7)
     assert keep.residual < 1e-6
+
+
+def test_relative_contributions_in_closed_form(static):
+    ranking = static.explain_ranking("cold coffee", DOCUMENTS, similarity="cosine", relative=True)
+    for hit in ranking:
+        assert hit.document_relative.total == pytest.approx(0, abs=1e-6)
+        assert hit.query_relative.total == pytest.approx(0, abs=1e-6)
+        assert hit.passages[0].side.settings.rule == "closed form"
+    assert ranking[0].answer("sentences").text == "The coffee is cold."

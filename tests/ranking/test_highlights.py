@@ -11,7 +11,7 @@ from xsbert.attribution.attribution import Attribution
 from xsbert.attribution.contrasts import contrast, contrast_models
 from xsbert.factors.contributions import Contributions, by_sentence, contributions_of, summed_contributions
 from xsbert.factors.text_factors import ProjectedFactors, Settings, TextFactors
-from xsbert.ranking.highlights import best_stretches, highlights_of
+from xsbert.ranking.highlights import highlights_of
 from xsbert.text.marks import Highlight, marked_spans, tagged
 from xsbert.text.passages import passage_ranges
 
@@ -46,43 +46,15 @@ def shares(text, values, baseline=0.0):
     return Contributions(text, tuple(words), ("text",) * len(words), spans, np.array(values, dtype=float), baseline)
 
 
-def slow_stretches(values):
-    """Ruzzo and Tompa's definition by looking at every stretch."""
-    best = max(
-        ((sum(values[i:j]), i - j, i, j) for i in range(len(values)) for j in range(i + 1, len(values) + 1)),
-        default=(0,),
-        key=lambda each: (round(each[0], 9), each[1]),
-    )
-    if best[0] <= 1e-9:
-        return []
-    _, _, i, j = best
-    return [*slow_stretches(values[:i]), (i, j), *((a + j, b + j) for a, b in slow_stretches(values[j:]))]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_stretches_are_those_of_the_definition(seed):
-    values = np.random.default_rng(seed).normal(size=seed).tolist()
-    assert best_stretches(values) == slow_stretches(values)
-
-
-def test_no_stretch_of_nothing():
-    assert best_stretches([]) == []
-    assert best_stretches([-1.0, 0.0, -2.0]) == []
-
-
-def test_passages_stand_out_and_sentences_hold_all():
+def test_sentences_hold_all():
     text = "one two three. four five six seven."
     found = shares(text, [0.0, 0.0, 0.1, 1.0, 0.9, 0.0, 0.0])
-    passage, *others = highlights_of(found, "passages")
-    assert (passage.text, others) == ("four five", [])
-    assert passage.weight == pytest.approx(1.9)
     sentences = highlights_of(found, "sentences")
     assert [(each.text, round(each.weight, 9)) for each in sentences] == [
         ("four five six seven.", 1.9),
         ("one two three.", 0.1),
     ]
     assert by_sentence(found).values.sum() == pytest.approx(found.values.sum())
-    assert highlights_of(shares("one two", [1.0, 1.0]), "passages") == []
 
 
 def test_tags():

@@ -158,7 +158,7 @@ def test_which_column_is_the_id(table):
     assert [each.id for each in retrieved(both)] == [4, 5, 6]
     named = retrieval.from_lancedb(TABLES[table](ROWS | {"id": [4, 5, 6]}), text="title", id="text")
     assert [(each.text, each.id) for each in named] == [*zip("xyz", TEXTS[:3], strict=True)]
-    with pytest.raises(ValueError, match=r"documents\[0\] has several ids, 'ID', 'Id': name one by id_column"):
+    with pytest.raises(ValueError, match=r"documents\[0\] has several ids, 'ID', 'Id': name one by the argument id"):
         retrieved(TABLES[table](ROWS | {"ID": [1, 2, 3], "Id": [4, 5, 6]}))
     with pytest.raises(ValueError, match="has no column 'key'"):
         retrieval.from_lancedb(TABLES[table](ROWS), id="key")

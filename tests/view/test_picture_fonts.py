@@ -89,4 +89,6 @@ def test_special_tokens_keep_their_spelling():
 
 def test_long_words_are_shortened():
     label = next(iter(tick_labels(heatmap(result_of(np.ones((1, 1)), ["x" * 80], ["y"]))[1].yaxis)))
-    assert label == "x" * 27 + "…"
+    assert label.endswith("…")
+    assert set(label[:-1]) == {"x"}
+    assert 8 < len(label) <= 28

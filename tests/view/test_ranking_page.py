@@ -10,6 +10,7 @@ import pytest
 from tests import browser
 from tests.ranking.test_highlights import text_factors
 from xsbert.ranking.hit import Hit, Passage
+from xsbert.ranking.query import Query
 from xsbert.ranking.ranking import Ranking
 from xsbert.view.html.content_policy import content_security_policy, stated_policy
 from xsbert.view.ranking_terminal import summarize
@@ -25,17 +26,17 @@ HOSTILE = [
 ]
 
 
-def ranking_of(texts, query="the query", width=8):
+def ranking_of(texts, asked_text="the query", width=8):
     """Random factors, complete, of whole words; pairs are there."""
-    asked = text_factors(query, 0, width=width)
-    hits = []
+    asked = text_factors(asked_text, 0, width=width)
+    query, hits = Query(asked), []
     for index, text in enumerate(texts):
         side = text_factors(text, index + 1, width=width)
         score = float(asked.embedding @ side.embedding)
         score /= np.linalg.norm(asked.embedding) * np.linalg.norm(side.embedding)
-        hits.append(Hit(index, score, text, (Passage(0, len(text), 1.0, side),), asked, "cosine"))
+        hits.append(Hit(index, score, text, (Passage(0, len(text), 1.0, side),), query, "cosine"))
     hits.sort(key=lambda hit: -hit.score)
-    return Ranking(asked, tuple(hits), "cosine", "pairs", len(texts))
+    return Ranking(query, tuple(hits), "cosine", "pairs", len(texts))
 
 
 def embedded(html):

@@ -44,7 +44,7 @@ def test_schemas_are_valid_and_named(name):
 
 
 def test_an_unknown_name():
-    with pytest.raises(ValueError, match=r"name must be one of 'contrast', .*, got 'pears'"):
+    with pytest.raises(ValueError, match=r"name must be one of 'blind_spots', .*, got 'pears'"):
         xsbert.json_schema("pears")
 
 

@@ -24,6 +24,7 @@ from .._utils.checksummed_safetensors import reading
 from ..factors.terms import Listing
 from ..factors.text_factors import Settings, TextFactors, joined, settings_of
 from .files import Stored, check_result, read_result, save_result, stored_result
+from .matches import Match, matches_of
 from .pair_result import PairResult, check_pair
 from .terms import SharedTerm, shared_terms
 
@@ -43,7 +44,7 @@ class Attribution(PairResult):
     a: TextFactors
     b: TextFactors
     similarity: str
-    """``"cosine"`` or ``"dot"``."""
+    """``"cosine"`` or ``"dot"``; ``"maxsim"`` or ``"meanmaxsim"`` of a late-interaction model."""
     settings: Settings
     compute_feature_pairs: Callable[[], np.ndarray] | None = None
     """Computes the (S, H, T, H) feature pairs on request. None if the units are not tokens."""
@@ -199,6 +200,20 @@ class Attribution(PairResult):
         """
         return shared_terms(self.a, self.b, self.scale)
 
+    def matches(self) -> Listing[Match]:
+        """Split the score of a late-interaction model by its matches, in the order of text a.
+
+        Each entry has one vector of text a, the vector of text b that it matches, their cosine, and an account of its
+        own. The scores of the matches sum to `score`, and their matrices to `matrix`.
+
+        Raises:
+            ValueError: The model is of another kind, or the factors are those of a ranking, for the sum alone.
+
+        >>> late.explain("a cold day", "freezing", layer=-1).matches()[2].token_a
+        'cold'
+        """
+        return matches_of(self.a, self.b)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one safetensors file. The write is atomic and replaces an existing file.
 
@@ -214,7 +229,11 @@ class Attribution(PairResult):
         save_result(self.stored(), path)
 
     def stored(self) -> Stored:
-        """Return what a file holds of the result."""
+        """Return what a file holds of the result.
+
+        >>> sorted(out.stored().content)
+        ['a', 'b', 'settings', 'similarity']
+        """
         return stored_result(self)
 
     @classmethod
@@ -238,6 +257,10 @@ class Attribution(PairResult):
 
         Raises:
             ValueError: Numbers that follow from the fields are not finite.
+
+        >>> fields = {"a": out.a, "b": out.b, "similarity": out.similarity, "settings": out.settings}
+        >>> Attribution.of_fields(fields).score == out.score
+        True
         """
         result = cls(**fields)
         check_result(result)

@@ -57,6 +57,8 @@ class Contrast:
     document_j: Contributions | None = field(repr=False)
     similarity: str
     settings: Any = field(repr=False)
+    relative: bool = False
+    """Whether the contributions are relative to the norms, and so sum to zero with their baseline."""
 
     @property
     def margin(self) -> float:
@@ -75,8 +77,9 @@ class Contrast:
 
     @property
     def residual(self) -> float:
-        """The margin minus `by_word` and `baseline`: the integration error."""
-        return self.margin - float(self.by_word.sum()) - self.baseline
+        """The margin, or zero for relative contributions, minus `by_word` and `baseline`: the integration error."""
+        total = 0.0 if self.relative else self.margin
+        return total - float(self.by_word.sum()) - self.baseline
 
     def edit(self) -> list[EditStep]:
         """Treat document i as an edit of document j, and return how each word changes the score.
@@ -108,6 +111,7 @@ class Contrast:
         return {
             "query": self.query,
             "similarity": self.similarity,
+            "relative": self.relative,
             "score_i": self.score_i,
             "score_j": self.score_j,
             "margin": self.margin,
@@ -187,6 +191,8 @@ def contrast_of(
     document_j: Contributions | None,
     similarity: str,
     settings: Any,
+    *,
+    relative: bool = False,
 ) -> Contrast:
     """Build a `Contrast` from scores and contributions.
 
@@ -200,7 +206,13 @@ def contrast_of(
     names = {"query": query_i.text, "words": query_i.units, "roles": query_i.roles}
     scores = {"score_i": score_i, "score_j": score_j, "query_i": query_i, "query_j": query_j}
     return Contrast(
-        **names, **scores, document_i=document_i, document_j=document_j, similarity=similarity, settings=settings
+        **names,
+        **scores,
+        document_i=document_i,
+        document_j=document_j,
+        similarity=similarity,
+        settings=settings,
+        relative=relative,
     )
 
 

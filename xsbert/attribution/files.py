@@ -22,6 +22,7 @@ from ..factors.serialization import LARGEST, check_numbers, stored_text, text_of
 from ..factors.text_factors import Settings, TextFactors
 from ..text.units import word_groups
 from ..view.protocols import PairView
+from .similarity import LATE_SIMILARITIES, SIMILARITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +160,7 @@ def _fields(arrays: Arrays, content: dict[str, Any], kind: str, of_method: bool)
     given = _of_method(arrays, content, kind, of_method)
     a, b = (_side(arrays, content, name, of_method) for name in SIDES)
     similarity = read_entry(content, "similarity", str)
-    require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+    require(similarity in (*SIMILARITIES, *LATE_SIMILARITIES), f"similarity is {similarity!r:.40}")
     require(a.embedding.shape == b.embedding.shape, "the embeddings differ in width")
     settings = read_fields(Settings, read_entry(content, "settings", dict))
     return {"a": a, "b": b, "similarity": similarity, "settings": settings, **given}

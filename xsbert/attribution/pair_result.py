@@ -12,6 +12,7 @@ from typing_extensions import Self
 from .._utils.cached_property import cached_property
 from .._utils.deprecation import renamed_keywords
 from ..factors.text_factors import Settings, TextFactors, check_combinable
+from ..factors.vectors import Matched, Vectors
 from ..view.effects import WordEffect, top_pairs, word_effects
 from ..view.mixins import PageMixin, PlotMixin
 from ..view.records import to_dict
@@ -19,7 +20,7 @@ from ..view.summary import labelled_pairs, summarize
 from .alignment import Alignments, ContrastView, alignments, contrast_view
 from .files import to_dataframe
 from .scale import ZERO_EMBEDDING, length_of
-from .similarity import check_similarity
+from .similarity import LATE_SIMILARITIES, check_similarity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,5 +242,19 @@ def check_pair(a: TextFactors, b: TextFactors, similarity: str) -> None:
     """
     check_similarity(similarity)
     check_combinable(a, b)
+    for side in (a, b):
+        _check_kind(side, similarity)
     if not length_of(a, similarity) * length_of(b, similarity) > 0:
         raise ValueError(ZERO_EMBEDDING)
+
+
+def _check_kind(text: TextFactors, similarity: str) -> None:
+    """Raise ValueError unless the similarity is one of the kind of model."""
+    outputs = text.outputs
+    if isinstance(outputs, (Vectors, Matched)):
+        own = "meanmaxsim" if outputs.mean else "maxsim"
+        if similarity != own:
+            raise ValueError(f"similarity must be {own!r}, that of the model, got {similarity!r}")
+    elif similarity in LATE_SIMILARITIES and text.known_residual is None:
+        # Rows of a corpus hold the products of the vectors of a pair.
+        raise ValueError(f"similarity={similarity!r} is one of late-interaction models, which these factors are not of")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["SIMILARITIES", "check_similarity", "resolved_similarity", "similarity_hint"]
+__all__ = ["LATE_SIMILARITIES", "SIMILARITIES", "check_similarity", "resolved_similarity", "similarity_hint"]
 
 SIMILARITIES = ("cosine", "dot")
+LATE_SIMILARITIES = ("maxsim", "meanmaxsim")
+"""Of late interaction. They belong to the model, whose results have no other."""
 # Names of these similarities in other libraries.
 OTHER_NAMES = {
     "cosine": ("cos", "cosine", "cos_sim", "cossim", "cosine_sim", "cosine_similarity", "pairwise_cos_sim"),
@@ -15,13 +17,13 @@ OTHER_NAMES = {
 
 
 def check_similarity(similarity: str) -> None:
-    """Raise ValueError unless a similarity is ``"cosine"`` or ``"dot"``.
+    """Raise ValueError unless a similarity is ``"cosine"`` or ``"dot"``, or one of late interaction.
 
     >>> check_similarity("cos_sim")
     Traceback (most recent call last):
     ValueError: similarity must be 'cosine' or 'dot', got 'cos_sim'; did you mean 'cosine'?
     """
-    if similarity not in SIMILARITIES:
+    if similarity not in (*SIMILARITIES, *LATE_SIMILARITIES):
         raise ValueError(f"similarity must be 'cosine' or 'dot', got {similarity!r}{similarity_hint(similarity)}")
 
 
@@ -35,6 +37,14 @@ def resolved_similarity(similarity: str | None, own: str) -> str:
     'dot'
     """
     name = own if similarity is None else similarity
+    if own in LATE_SIMILARITIES:
+        if name != own:
+            raise ValueError(
+                f"similarity must be None or {own!r}, the model's own, got {name!r}: a late-interaction model compares "
+                "the vectors of two texts, and sets its `similarity_fn_name` to one of "
+                f"{' and '.join(map(repr, LATE_SIMILARITIES))}"
+            )
+        return name
     if name in ("euclidean", "manhattan"):
         raise ValueError(
             f"similarity={name!r} cannot be explained: only bilinear similarities, 'cosine' and 'dot', "

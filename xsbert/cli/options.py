@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = [
+    "REFERENCE_HELP",
     "RULES",
     "UNITS",
     "Renamed",
@@ -23,11 +24,16 @@ __all__ = [
     "option",
     "positive",
     "prompts_of",
+    "reference",
 ]
 
 # Copies of names in xsbert.integrated_jacobian.rules and xsbert.text.units, which need scipy and numpy.
 RULES = ("gauss-legendre", "midpoint", "riemann-right")
 UNITS = ("tokens", "words", "sentences")
+REFERENCE_HELP = (
+    "reference token: unk (default), pad, mask or any of the vocabulary; several with commas between, as unk,mask, for "
+    "the mean over them"
+)
 
 
 def add_quoting(parser: argparse._ActionsContainer) -> None:
@@ -65,7 +71,7 @@ def add_model(parser: argparse.ArgumentParser, sides: str, one_each: str) -> Non
         action="store_true",
         help="explain the model with the reference subtracted: exact, but of another score",
     )
-    model.add_argument("--reference", help="reference token: unk (default), pad, mask or any of the vocabulary")
+    model.add_argument("--reference", type=reference, help=REFERENCE_HELP)
     model.add_argument(
         "--reference-positions",
         choices=("text", "padding"),
@@ -177,6 +183,16 @@ def add_renamed(parser: argparse._ActionsContainer, old: str, now: str, **how: A
     """
     dest = now.split()[0].removeprefix("--").replace("-", "_")
     parser.add_argument(old, action=Renamed, now=now, **{"dest": dest, "default": argparse.SUPPRESS, **how})
+
+
+def reference(text: str) -> str | tuple[str, ...]:
+    """Returns the token of a reference, or several tokens. A comma by itself is a token.
+
+    >>> reference("unk"), reference("unk,mask"), reference(",")
+    ('unk', ('unk', 'mask'), ',')
+    """
+    tokens = tuple(text.split(","))
+    return tokens if len(tokens) > 1 and all(tokens) else text
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:

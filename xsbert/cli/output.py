@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterable
 from io import BytesIO
+from pathlib import Path
 from typing import Any, TextIO
 
 from .._utils.atomic_files import write, write_text
@@ -17,7 +19,26 @@ from ..view.pictures import heatmap
 from ..view.summary import summarize
 from ..view.terminal import matrix_lines, printable
 
-__all__ = ["print_account", "record", "to_json", "write_files"]
+__all__ = ["check_folders", "print_account", "record", "to_json", "write_files"]
+
+
+def check_folders(*paths: str | None) -> None:
+    """Checks before any computation that output files can be written.
+
+    Args:
+        *paths: paths of files; None for a file that was not asked for.
+
+    Raises:
+        OSError: a folder does not exist, a path is that of a folder, or a file cannot be written.
+    """
+    for path in filter(None, paths):
+        folder = Path(path).parent
+        if Path(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder} to write to", path)
+        if not os.access(path if Path(path).exists() else folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def record(result: Attribution, top_k: int | None = None) -> dict[str, Any]:

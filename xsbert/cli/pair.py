@@ -34,6 +34,7 @@ examples:
   xsbert -- rank "another text"                             (the text “rank”, not the command)
   xsbert rank --help                                        (documents for a query)
   xsbert corpus --help                                      (tables of texts, resumable)
+  xsbert blind-spots --help                                 (changes of meaning that a model does not see)
   xsbert app                                                (a local page in the browser)
   xsbert cite                                               (BibTeX entries)
 """
@@ -41,7 +42,7 @@ examples:
 # Options that are valid only with --pairs, and only with two texts.
 OF_PAIRS = ("format", "columns", "id", "header", "quoting", "output", "resume")
 OF_A_PAIR = ("html", "png", "json")
-COMMANDS = ("app", "cite", "corpus", "rank")
+COMMANDS = ("app", "blind-spots", "cite", "corpus", "rank")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from ..ranking.retrievers import Retrieved
 from ..view.ranking_terminal import summarize
 from .loading import load_model
 from .options import how_of, prompts_of
+from .output import check_folders
 from .pairs import spelled_id
 
 __all__ = ["rank_file", "read_documents"]
@@ -39,7 +39,7 @@ def rank_file(options: argparse.Namespace) -> None:
         OSError: a file cannot be read, or the folder of an output file does not exist. This is checked first.
         ValueError: the documents are invalid.
     """
-    _check_folders(options)
+    check_folders(options.html, options.save, None if options.json == "-" else options.json)
     documents = read_documents(options.documents, options.columns[0], options.id, options.quoting)
     ranking = load_model(options).explain_ranking(
         options.query,
@@ -135,18 +135,6 @@ def _identity(key: str, value: Any) -> str | None:
     if problem is not None:
         raise ValueError(f"the value of {key!r} cannot be an id, got {value!r:.60}: {problem}")
     return json.dumps(value)
-
-
-def _check_folders(options: argparse.Namespace) -> None:
-    """Checks before any computation that output files can be written."""
-    for path in (options.html, options.save, None if options.json == "-" else options.json):
-        folder = Path(path).parent if path else Path()
-        if path and Path(path).is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not folder.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder} to write to", path)
-        if path and not os.access(path if Path(path).exists() else folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _write(ranking: Ranking, options: argparse.Namespace) -> None:

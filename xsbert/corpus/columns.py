@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from ..attribution.attribution import Attribution
-from ..engine.batch_run import numpy_of
+from ..engine.initial_factors import numpy_of
 from ..engine.position_limit import may_exceed_positions
 from ..engine.private_copy import private_model
 from ..factors.text_factors import TextFactors

@@ -77,8 +77,8 @@ def ray_job(
             does so by default.
         n_actors: number of actors, each with its own model.
         num_gpus, num_cpus: resources of one actor, also fractions.
-        source, output, columns, id, keep, quoting, what, shard_size, resume, append, changed, removed,
-            lock_timeout: as for `explain_corpus`.
+        source, output, columns, id, keep, quoting, what, shard_size, resume: as for `explain_corpus`.
+        append, changed, removed, lock_timeout: as for `explain_corpus`.
         memory_budget: as for `explain_corpus`, for one actor.
         show_progress_bar: as for `explain_corpus`; the bar counts shards.
         options: ``top_k``, ``units``, ``similarity``, ``dtype``, ``prompt``, ``prompt_name``, ``task``,

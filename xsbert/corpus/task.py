@@ -18,6 +18,7 @@ from ..engine.position_limit import length_limit
 from ..engine.reference import positions_of_reference
 from ..factors.text_factors import settings_of
 from ..models.comparing import ComparingModel
+from ..models.referenced import check_able
 from ..text.units import check_units
 
 __all__ = ["DTYPES", "OPTIONS", "TEXT_COLUMNS", "Task", "model_identity", "quiet", "resolved_options"]
@@ -91,11 +92,8 @@ class Task:
                 raise TypeError(f"top_k must be None or an integer, got {top_k!r}")
             if top_k < 1 or what != "pairs":
                 raise ValueError(f"top_k must be at least 1 and requires what='pairs', got {top_k} and {what!r}")
-        if what == "factors" and model.own_outputs:
-            raise ValueError(
-                "what='factors' needs embeddings of one width, and each text of a sparse encoder has terms of its own: "
-                "take what='pairs' or 'highlights', or text_factors and save_factors"
-            )
+        if what != "pairs":
+            check_able(model, "corpus" if what == "highlights" else "corpus of factors")
         check_keywords(options, [*keywords_of(cls.of), *OPTIONS])
         resolved = resolved_options(model, options)
         with quiet():
@@ -116,6 +114,10 @@ class Task:
     def from_json(cls, entries: dict[str, Any]) -> Task:
         """Creates a task from the result of `to_json`."""
         fixed = {name: tuple(map(tuple, entries[name])) for name in ("sides", "options")}
+        # Several references are a list in JSON.
+        fixed["options"] = tuple(
+            (name, tuple(value) if isinstance(value, list) else value) for name, value in fixed["options"]
+        )
         return cls(**{**entries, **fixed})
 
     def to_json(self) -> dict[str, Any]:
@@ -141,7 +143,8 @@ def resolved_options(model: ComparingModel, options: Mapping[str, Any]) -> tuple
     found = {name: getattr(explainer.options, name) for name in OPTIONS}
     found |= {"layer": explainer.layer, "tolerance": explainer.options.target}
     own = explainer.reference == model.reference
-    found["reference"] = None if own else explainer.reference.token
+    tokens = tuple(member.token for member in explainer.reference.members)
+    found["reference"] = None if own else tokens[0] if len(tokens) == 1 else tokens
     found["reference_prompt"] = explainer.reference_prompt
     found["reference_positions"] = None if own else positions_of_reference(explainer.model[0], explainer.reference)
     # Jobs of before it was an option can be resumed.

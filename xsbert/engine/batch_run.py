@@ -5,18 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .._utils.memory import give_back_memory
 from .._utils.progress import Progress
 from .._utils.stacklevel import caller_level
 from ..factors.text_factors import (
     ProjectedFactors,
-    Settings,
     TextFactors,
     needed_directions,
     projected_on,
@@ -24,15 +22,16 @@ from ..factors.text_factors import (
 )
 from .batching import batches, within_budget
 from .failures import OF_A_TEXT, skip_or_raise
+from .few_directions import along_few_directions, nodes_along
 from .fingerprint import model_fingerprint
-from .integration import Integrated, integrated
-from .kept_prompt import keeps_prompt_of
+from .initial_factors import initial_factors, numpy_of
+from .integration import Integrated, averaged, integrated, way_of_mean
 from .modes import ForwardMode, Mode, ReverseMode
 from .options import Options
 from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
-from .reference import Reference, positions_of_reference
+from .reference import AnyReference
 from .static_model import closed_form_factors, has_closed_form, split
 from .text_path import TextPath, check_finite
 from .tokenization import TokenizedText
@@ -41,89 +40,13 @@ __all__ = [
     "BACKWARD_COST",
     "Directions",
     "Run",
-    "in_numbers_of",
-    "initial_factors",
-    "numpy_of",
-    "precision_of_derivatives",
+    "chosen_directions",
     "reverse_is_cheaper",
     "spanning",
 ]
 
 Directions = np.ndarray | Callable[[TextFactors], np.ndarray]
 """(K, E) directions; or what returns them for a text without factors, if each text has numbers of its own."""
-
-
-def initial_factors(
-    model: Explainable,
-    options: Options,
-    reference: Reference,
-    layer: int,
-    fingerprint: str,
-    text: TokenizedText,
-    path: TextPath,
-) -> TextFactors:
-    """Return a `TextFactors` with embeddings and settings, and zeros as factors."""
-    f_x, f_r = numpy_of(path.f_x), numpy_of(path.f_r)
-    kept = slice(model.truncate_dim)
-    embedding = f_x - f_r if model.shifted else f_x
-    unshifted = f_x / (np.linalg.norm(f_x) or 1.0) if model.normalised else f_x
-    return TextFactors(
-        text=text.text,
-        prompt=text.prompt,
-        encoded_by=text.encoded_by,
-        tokens=text.tokens,
-        roles=text.roles,
-        word_ids=text.word_ids,
-        spans=text.spans,
-        factors=np.zeros((len(text.tokens), len(f_x[kept]))),
-        embedding=embedding[kept],
-        reference_term=np.zeros_like(f_r[kept]) if model.shifted else f_r[kept],
-        normalisation=float(np.linalg.norm(embedding)) if model.normalised else 1.0,
-        n_cut=text.n_cut,
-        embedding_unshifted=unshifted[kept] if model.shift_added else None,
-        outputs=path.outputs,
-        settings=Settings(
-            model=model.label,
-            layer=layer,
-            n_layers=model.n_layers,
-            rule=options.rule_name,
-            n_steps=0,
-            reference=reference.token,
-            shift=model.shifted,
-            dtype=_name(model.dtype),
-            tolerance=options.target,
-            factor_tolerance=options.factor_tolerance,
-            fingerprint=fingerprint,
-            derivative_dtype=precision_of_derivatives(options, model.dtype, model.device),
-            reference_positions=positions_of_reference(model[0], reference),
-            reference_prompt="keep" if keeps_prompt_of(text, options) else "replace",
-        ),
-    )
-
-
-def precision_of_derivatives(options: Options, dtype: torch.dtype | None, device: torch.device) -> str:
-    """Return the precision of products of derivatives in linear layers, ``"tf32"`` if torch uses it for float32."""
-    if options.derivatives is not None:
-        return _name(options.derivatives)
-    if dtype == torch.float32 and device.type == "cuda" and _torch_takes_tf32():
-        return "tf32"
-    return _name(dtype)
-
-
-def numpy_of(tensor: Tensor) -> np.ndarray:
-    """Convert a tensor to a float64 array."""
-    return tensor.detach().cpu().double().numpy()
-
-
-def _name(dtype: torch.dtype | None) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _torch_takes_tf32() -> bool:
-    """Return whether this process allows CUDA to multiply float32 matrices in TF32."""
-    matmul = torch.backends.cuda.matmul
-    # From torch 2.9 on, the older name must not be read if the newer one was set.
-    return matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else bool(matmul.allow_tf32)
 
 
 # Cost of a vector-Jacobian product in Jacobian-vector products: 0.8 to 1.3 times the time (benchmarks/waiting.py,
@@ -133,6 +56,7 @@ REVERSE_COST, BACKWARD_COST = 1.2, 1.5
 # the last hidden state, and the smallest tolerance for which they are tried; docs/background/placement.md has the
 # figures for four models. With many directions, an unneeded node costs more than the evaluations that it saves.
 FIRST_NODES, FIRST_TOLERANCE, FEW_DIRECTIONS = {1: 6, 2: 8}, 0.005, 24
+Item = TypeVar("Item")
 
 
 class Run:
@@ -141,7 +65,7 @@ class Run:
     Args:
         model: model to explain.
         options: options of the explanation.
-        reference: reference of the texts.
+        reference: reference of the texts, or references.
         layer: 0 … L.
 
     Raises:
@@ -149,11 +73,12 @@ class Run:
         ValueError: the model is quantised.
     """
 
-    def __init__(self, model: Explainable, options: Options, reference: Reference, layer: int) -> None:
+    def __init__(self, model: Explainable, options: Options, reference: AnyReference, layer: int) -> None:
         check_run(model)
         self.model, self.options, self.reference, self.layer = model, options, reference, layer
         self.fingerprint = model_fingerprint(model, reference)
         self.encoder, self.has_closed_form = split(model, layer), has_closed_form(model)
+        self._checked = False
 
     def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
         """Return the factors of texts, with None for skipped texts."""
@@ -181,7 +106,8 @@ class Run:
         """Yield positions of texts to compute together, and update a progress bar that counts texts."""
         with Progress(len(texts), "texts", show=self.options.show_progress_bar) as progress:
             for batch in batches(texts, self.reference, self.options, self.encoder.head.freezes):
-                for places in within_budget(self.encoder, batch, texts[batch[0]], self.options):
+                n_references = len(self.reference.members)
+                for places in within_budget(self.encoder, batch, texts[batch[0]], self.options, n_references):
                     yield places
                     progress.update(len(places))
                     give_back_memory()
@@ -194,8 +120,9 @@ class Run:
         if self.has_closed_form:
             found = closed_form_factors(self.encoder, texts, self.reference, options, self._described)
             return [each.in_units(units) for each in found]
-        paths = paths_of(self.encoder, texts, self.reference, options)
-        results = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
+        groups = self._paths(texts, options)
+        paths = [path for group in groups for path in group]
+        results = [self._described(text, group) for text, group in zip(texts, groups, strict=True)]
         n_outputs = len(results[0].embedding)
         if not n_outputs:
             # A sparse encoder finds no term in these texts.
@@ -209,13 +136,20 @@ class Run:
         else:
             modes = [ForwardMode(result.groups(units)) for result in results]
             results = [result.in_units(units) for result in results]
-        found = _checked(integrated(paths, options, modes), texts)
+        n_each = len(self.reference.members)
+        modes = [mode for mode in modes for _ in range(n_each)]
+        found = _checked(integrated(paths, options, modes, n_references=n_each), texts)
         finished = [
-            _finished(result, each, factors=numpy_of(each.factors)[:, :n_outputs])
-            for result, each in zip(results, found, strict=True)
+            _finished(result, averaged(own), factors=numpy_of(averaged(own).factors)[:, :n_outputs])
+            for result, own in zip(results, _in_groups(found, n_each), strict=True)
         ]
         _warn_unless_reached(finished, options)
         return finished
+
+    def encoded(self, text: TokenizedText) -> TextFactors:
+        """Return a text's embedding, reference term and settings, with zeros as factors."""
+        (group,) = self._paths([text], self.options, check=False)
+        return self._described(text, group)
 
     def pair(self, long: TokenizedText, short: TokenizedText, units: str) -> tuple[TextFactors, TextFactors]:
         """Compute the factors of both texts, those of the longer one by the cheaper direction."""
@@ -234,41 +168,109 @@ class Run:
 
     def pulled_back(self, text: TokenizedText, directions: Directions) -> TextFactors:
         """Compute (S, E) factors, projected on the span of directions (K, E), which are not all zero."""
-        (found,) = self.projected([text], [lambda own: spanning(in_numbers_of(own, directions))], self.options)
+        wanted: Directions = lambda own: spanning(in_numbers_of(own, directions))  # noqa: E731
+        if not callable(directions) and not self.model.own_outputs:
+            wanted = spanning(directions)
+        (found,) = self.projected([text], [wanted], self.options)
         return found.expanded()
+
+    def projected_all(
+        self, texts: Sequence[TokenizedText], directions: Sequence[Directions], *, with_own: bool = False
+    ) -> list[ProjectedFactors]:
+        """Compute the factors of texts, each projected on its own directions (K, E), batch by batch.
+
+        Args:
+            texts: n texts.
+            directions: n of them.
+            with_own: add each text's own embedding, and project on an orthonormal basis of the span.
+        """
+        found: dict[int, ProjectedFactors] = {}
+        for places in self.batched(texts):
+            batch = [texts[place] for place in places]
+            own = self.projected(batch, [directions[place] for place in places], with_own=with_own)
+            found.update(zip(places, own, strict=True))
+        return [found[place] for place in range(len(texts))]
 
     def projected(
         self,
         texts: Sequence[TokenizedText],
         directions: Sequence[Directions],
         options: Options | None = None,
+        *,
+        with_own: bool = False,
     ) -> list[ProjectedFactors]:
         """Compute the factors of a batch, each text projected on its own directions (K, E)."""
         options = replace(self.options, show_progress_bar=False) if options is None else options
         if self.has_closed_form:
             whole = self.batch(texts, options, "tokens")
-            return [projected_on(each, in_numbers_of(each, own)) for each, own in zip(whole, directions, strict=True)]
-        paths = paths_of(self.encoder, texts, self.reference, options)
-        described = [self._described(text, path) for text, path in zip(texts, paths, strict=True)]
-        directions = [in_numbers_of(each, given) for each, given in zip(described, directions, strict=True)]
-        if not len(paths[0].f_x):
-            return [_without_numbers(each) for each in described]
-        x = paths[0].x
-        n_dimensions = len(paths[0].f_x[: self.model.truncate_dim])
-        wide = [_widened(each, n_dimensions, len(paths[0].f_x)) for each in directions]
-        on_device = [torch.as_tensor(each, dtype=x.dtype, device=x.device) for each in wide]
-        n_first = self._n_first(options, max(map(len, directions)))
-        found = _checked(integrated(paths, options, [ReverseMode(each) for each in on_device], n_first), texts)
-        results = []
-        for text, path, each, own, full in zip(described, paths, found, directions, wide, strict=True):
-            values, change = numpy_of(each.factors), numpy_of(path.f_x) - numpy_of(path.f_r)
+            chosen = [chosen_directions(each, own, with_own) for each, own in zip(whole, directions, strict=True)]
+            return [projected_on(each, own) for each, own in zip(whole, chosen, strict=True)]
+        n_nodes = self._n_known(options, directions, with_own)
+        groups = self._paths(texts, options, check=not (n_nodes and self._checked))
+        results = [self._described(text, group) for text, group in zip(texts, groups, strict=True)]
+        directions = [chosen_directions(each, given, with_own) for each, given in zip(results, directions, strict=True)]
+        first = groups[0][0]
+        if not len(first.f_x):
+            return [_without_numbers(each) for each in results]
+        n_dimensions = len(first.f_x[: self.model.truncate_dim])
+        wide = [_widened(each, n_dimensions, len(first.f_x)) for each in directions]
+        n_each = len(self.reference.members)
+        on_device = [torch.as_tensor(each, dtype=first.x.dtype, device=first.x.device) for each in wide]
+        modes = [ReverseMode(each) for each in on_device for _ in range(n_each)]
+        n_directions = max(map(len, directions))
+        found = _checked(self._integrated(groups, options, modes, n_nodes, n_directions), texts)
+        finished = []
+        every = zip(results, groups, _in_groups(found, n_each), directions, wide, strict=True)
+        for result, group, parts, own, full in every:
+            mean = averaged(parts)
+            values = numpy_of(mean.factors)
+            change = np.mean([numpy_of(path.f_x) - numpy_of(path.f_r) for path in group], axis=0)
             # Completeness in these directions, which includes the errors of nodes and rounding in this run.
             size = float(np.linalg.norm(change[: self.model.truncate_dim])) or 1.0
             seen = _within_span(values.sum(0) - full @ change, own) / size
-            known = {"factors": values, "known_residual": max(self._residual_of_nodes(path, each), seen)}
-            results.append(ProjectedFactors.of(_finished(text, each, **known), own))
-        _warn_unless_reached(results, options)
-        return results
+            known = {"factors": values, "known_residual": max(self._residual_of_nodes(group, parts), seen)}
+            finished.append(ProjectedFactors.of(_finished(result, mean, **known), own))
+        _warn_unless_reached(finished, options)
+        return finished
+
+    def _integrated(
+        self,
+        groups: Sequence[Sequence[TextPath]],
+        options: Options,
+        modes: Sequence[ReverseMode],
+        n_nodes: int,
+        n_directions: int,
+    ) -> list[Integrated]:
+        """Integrate along all paths: with a given number of nodes where that suffices, otherwise with placed nodes."""
+        n_each = len(groups[0])
+        paths = [path for group in groups for path in group]
+        found: list[Integrated | None] = [None] * len(paths)
+        if n_nodes:
+            ratio = min(map(way_of_mean, groups))
+            found = along_few_directions(paths, options, modes, n_nodes, ratio)
+        # All paths of a text together, since their mean has to be within the tolerance.
+        left = [place for place in range(len(paths)) if None in found[place - place % n_each :][:n_each]]
+        if left:
+            n_first = self._n_first(options, n_directions)
+            rest = [paths[place] for place in left]
+            more = integrated(rest, options, [modes[place] for place in left], n_first, n_each)
+            found = [*found]
+            for place, each in zip(left, more, strict=True):
+                found[place] = each
+        return [each for each in found if each is not None]
+
+    def _paths(self, texts: Sequence[TokenizedText], options: Options, check: bool = True) -> list[list[TextPath]]:
+        """Return the paths of each text, one from each reference."""
+        paths = paths_of(self.encoder, texts, self.reference, options, check=check)
+        self._checked = self._checked or check
+        return _in_groups(paths, len(self.reference.members))
+
+    def _n_known(self, options: Options, directions: Sequence[Directions], with_own: bool) -> int:
+        """Return the number of nodes to try without placing any; 0 where few directions are not known to suffice."""
+        arrays = [each for each in directions if not callable(each)]
+        if self.model.own_outputs or len(arrays) < len(directions):
+            return 0
+        return nodes_along(options, self.model.n_layers - self.layer, max(map(len, arrays)) + with_own)
 
     def _n_first(self, options: Options, n_directions: int) -> int:
         """Return the number of nodes to try before evaluating the path for placement."""
@@ -277,25 +279,28 @@ class Run:
         few = n_directions <= most and (options.target or 0.0) >= FIRST_TOLERANCE
         return FIRST_NODES.get(self.model.n_layers - self.layer, 0) if few else 0
 
-    def _residual_of_nodes(self, path: TextPath, found: Integrated) -> float:
-        """Return the residual of the nodes in all directions of the embedding."""
-        placement = found.placement
-        if path.precise is None and placement.residual is not None and self.model.truncate_dim is None:
-            return placement.residual
-        assert found.slopes is not None
-        change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
-        total = (placement.rule.weights @ numpy_of(found.slopes))[: self.model.truncate_dim]
-        return float(np.linalg.norm(total - change) / (np.linalg.norm(change) or 1.0))
+    def _residual_of_nodes(self, group: Sequence[TextPath], parts: Sequence[Integrated]) -> float:
+        """Return the residual of the nodes in all directions of the embedding; 0 where these were not evaluated."""
+        gaps, changes = [], []
+        for path, found in zip(group, parts, strict=True):
+            change = (numpy_of(path.f_x) - numpy_of(path.f_r))[: self.model.truncate_dim]
+            changes.append(change)
+            if found.slopes is None:
+                return 0.0
+            gaps.append((found.placement.rule.weights @ numpy_of(found.slopes))[: self.model.truncate_dim] - change)
+        return float(np.linalg.norm(np.mean(gaps, axis=0)) / (np.linalg.norm(np.mean(changes, axis=0)) or 1.0))
+
+    def _described(self, text: TokenizedText, group: Sequence[TextPath]) -> TextFactors:
+        return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, group)
 
     def _about(self, text: TokenizedText, known: TextFactors) -> TextFactors:
         """Return a text without factors, to find its directions; for a dense model any text will do."""
-        if known.outputs is None:
-            return known
-        (path,) = paths_of(self.encoder, [text], self.reference, self.options)
-        return self._described(text, path)
+        return known if known.outputs is None else self.encoded(text)
 
-    def _described(self, text: TokenizedText, path: TextPath) -> TextFactors:
-        return initial_factors(self.model, self.options, self.reference, self.layer, self.fingerprint, text, path)
+
+def _in_groups(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Return consecutive items in lists of one size."""
+    return [[*items[start : start + size]] for start in range(0, len(items), size)]
 
 
 def in_numbers_of(text: TextFactors, directions: Directions) -> np.ndarray:
@@ -310,6 +315,15 @@ def in_numbers_of(text: TextFactors, directions: Directions) -> np.ndarray:
     return found if found.any() else np.eye(1, found.shape[1])
 
 
+def chosen_directions(text: TextFactors, directions: Directions, with_own: bool) -> np.ndarray:
+    """Return directions (K, E) of a text; with its own embedding, an orthonormal basis of their span."""
+    found = in_numbers_of(text, directions)
+    if not with_own:
+        return found
+    stacked = np.vstack([found, text.embedding])
+    return spanning(stacked) if stacked.any() else stacked
+
+
 def _without_numbers(text: TextFactors) -> ProjectedFactors:
     """Return the projected factors of a text in which a sparse encoder finds no term."""
     known = replace(text, factors=np.zeros((len(text.tokens), 1)), known_residual=0.0, factor_error=0.0)
@@ -317,7 +331,9 @@ def _without_numbers(text: TextFactors) -> ProjectedFactors:
 
 
 def _checked(found: list[Integrated], texts: Sequence[TokenizedText]) -> list[Integrated]:
-    for text, each in zip(texts, found, strict=True):
+    n_each = len(found) // len(texts)
+    for place, each in enumerate(found):
+        text = texts[place // n_each]
         check_finite(each.factors, f"the attributions of {text.name}, {text.text!r:.60},")
     return found
 
@@ -337,11 +353,10 @@ def _within_span(gaps: np.ndarray, directions: np.ndarray) -> float:
 
 def _finished(result: TextFactors, found: Integrated, **known: Any) -> TextFactors:
     """Add the results of the integration."""
-    placement = found.placement
     settings = replace(
         settings_of(result),
-        n_steps=len(placement.rule.nodes),
-        n_looks=placement.n_passes,
+        n_steps=found.n_nodes,
+        n_looks=found.n_passes,
         n_float64=found.n_float64,
     )
     return replace(result, settings=settings, factor_error=found.factor_error, **known)

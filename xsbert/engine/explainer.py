@@ -7,24 +7,20 @@ from dataclasses import replace
 from typing import Literal, overload
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .._utils.sequences import as_entries
-from ..factors.outputs import Outputs
 from ..factors.text_factors import ProjectedFactors, TextFactors
-from ..integrated_jacobian.factors import feature_pairs
 from ..text.units import check_units
-from .batch_run import Directions, Run, numpy_of
+from .batch_run import Directions, Run
 from .failures import OF_A_TEXT, check_errors, skip_or_raise
-from .integration import placements
+from .feature_pairs import feature_pairs_of
 from .options import DEFAULT_REFERENCE_PROMPT, Options, resolved_layer
 from .paths import paths_of
 from .preconditions import check_run
 from .protocol import Explainable
 from .reference import chosen_reference
 from .static_model import has_closed_form, split
-from .text_path import TextPath, integrator_of
+from .text_path import TextPath
 from .tokenization import Prompt, TokenizedText, resolved_prompt, tokenize
 
 __all__ = ["Explainer", "resolved_layer"]
@@ -55,6 +51,11 @@ class Explainer:
         self.reference = chosen_reference(
             model[0], model.reference, model.shifted, self.options.reference, self.options.reference_positions
         )
+        if model.own_outputs and len(self.reference.members) > 1:
+            raise ValueError(
+                f"reference={self.options.reference!r}: each text of a sparse encoder or a late-interaction "
+                "model has numbers of its own, for one reference; give one token"
+            )
         self.reference_prompt = _resolved_prompt_of_reference(self.options.reference_prompt, model.shifted)
         self._resolved = replace(self.options, reference_prompt=self.reference_prompt)
         self.layer = resolved_layer(self.options.layer, model.n_layers)
@@ -216,7 +217,7 @@ class Explainer:
         for text in texts:
             if text is not None:
                 distinct.setdefault(text.key, text)
-        run = Run(self.model, self._resolved, self.reference, self.layer)
+        run = self.run()
         found = dict(zip(distinct, run.factors(list(distinct.values()), units, errors), strict=True))
         return [None if text is None else found[text.key] for text in texts]
 
@@ -236,7 +237,7 @@ class Explainer:
         """
         check_units(units)
         a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
-        run = Run(self.model, self._resolved, self.reference, self.layer)
+        run = self.run()
         if len(a.tokens) < len(b.tokens):
             factors_b, factors_a = run.pair(b, a, units)
             return factors_a, factors_b
@@ -259,7 +260,7 @@ class Explainer:
         True
         """
         tokenized, checked = self.tokenized(text), _checked_directions(directions)
-        return Run(self.model, self._resolved, self.reference, self.layer).pulled_back(tokenized, checked)
+        return self.run().pulled_back(tokenized, checked)
 
     def projected(
         self,
@@ -303,12 +304,20 @@ class Explainer:
                 f"directions must hold one array for each text, got {len(directions)} for {len(tokenized)} texts"
             )
         checked = [each if callable(each) else _checked_directions(each) for each in directions]
-        run = Run(self.model, self._resolved, self.reference, self.layer)
-        found: dict[int, ProjectedFactors] = {}
-        for places in run.batched(tokenized):
-            batch = [tokenized[place] for place in places]
-            found.update(zip(places, run.projected(batch, [checked[place] for place in places]), strict=True))
-        return [found[place] for place in range(len(tokenized))]
+        return self.run().projected_all(tokenized, checked)
+
+    def run(self) -> Run:
+        """Start a run, which reads the weights once for several computations.
+
+        Raises:
+            RuntimeError: an open context of torch affects derivatives.
+            ValueError: the model is quantised.
+
+        >>> text = model.explainer().tokenized("A cold day.")
+        >>> model.explainer().run().encoded(text).embedding.shape
+        (384,)
+        """
+        return Run(self.model, self._resolved, self.reference, self.layer)
 
     def feature_pairs(self, text_a: Text, text_b: Text) -> np.ndarray:
         """Compute attributions to pairs of features, (S, H, T, H), by reverse mode, without the division by c.
@@ -319,34 +328,35 @@ class Explainer:
         texts = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
         check_run(self.model)
         encoder = split(self.model, self.layer)
-        dtype = torch.float64 if self.model.dtype == torch.float64 else torch.float32
-        sides: list[Tensor] = []
-        numbers = []
-        for text in texts:
-            (path,) = paths_of(encoder, [text], self.reference, self._resolved)
-            (placement,) = placements([path], self._resolved)
-            if placement.in_float64 and path.in_float64 is not None:
-                path = path.in_float64()
-            (jacobian,) = integrator_of([path], len(path.f_x), reverse=True).jacobians([placement.rule])
-            sides += [jacobian[: self.model.truncate_dim].to(dtype), (path.x - path.r).to(dtype)]
-            numbers.append((path.outputs, numpy_of(path.f_x)))
-        sides[0], sides[2] = _together(sides[0], sides[2], *numbers)
-        return feature_pairs(*sides).cpu().numpy()
+        return feature_pairs_of(self.model, encoder, texts, self.reference, self._resolved)
+
+    def paths(self, text: Text) -> list[TextPath]:
+        """Return the straight paths from each reference to a text at the layer, with f, the model from that layer on.
+
+        >>> len(model.explainer(layer=5, reference=("unk", "mask")).paths("Rain"))
+        2
+        """
+        tokenized = self.tokenized(text)
+        check_run(self.model)
+        encoder = split(self.model, self.layer)
+        return paths_of(encoder, [tokenized], self.reference, self._resolved)
 
     def path(self, text: Text) -> TextPath:
         """Return the straight path from the reference to a text at the layer, with f, the model from that layer on.
 
         Use it for an integration of your own with the functions of `xsbert.integrated_jacobian`.
 
+        Raises:
+            ValueError: there are several references; `paths` has one path for each.
+
         >>> path = model.explainer(layer=5).path("Rain")
         >>> bool(torch.allclose(path.f(path.x), path.f_x, atol=1e-5))
         True
         """
-        tokenized = self.tokenized(text)
-        check_run(self.model)
-        encoder = split(self.model, self.layer)
-        (path,) = paths_of(encoder, [tokenized], self.reference, self._resolved)
-        return path
+        found = self.paths(text)
+        if len(found) > 1:
+            raise ValueError(f"a text has one path from each reference, {self.reference.token}: see Explainer.paths")
+        return found[0]
 
     def predicted_memory(self, text: Text) -> int:
         """Predict the peak memory of a text's factors in forward mode, in bytes, without the model itself.
@@ -354,7 +364,7 @@ class Explainer:
         >>> model.explainer(layer=5).predicted_memory("Rain") < 1e9
         True
         """
-        path = self.path(text)
+        path = self.paths(text)[0]
         return path.limits.predicted_bytes(len(path.x))
 
 
@@ -366,22 +376,6 @@ def _resolved_prompt_of_reference(asked: str | None, shifted: bool) -> str:
             "embeddings. Leave it out, or start from the unshifted model"
         )
     return asked or ("replace" if shifted else DEFAULT_REFERENCE_PROMPT)
-
-
-Numbers = tuple[Outputs | None, np.ndarray]
-
-
-def _together(jacobian_a: Tensor, jacobian_b: Tensor, a: Numbers, b: Numbers) -> tuple[Tensor, Tensor]:
-    """Bring the rows of two Jacobians (E, S, H) together, if each text has numbers of its own."""
-    if a[0] is None or b[0] is None:
-        return jacobian_a, jacobian_b
-    _, first, second = a[0].joined(b[0], a[1], b[1])
-    joined = (
-        torch.from_numpy(rows(jacobian.movedim(0, -1).cpu().numpy())).movedim(-1, 0).to(jacobian.device)
-        for rows, jacobian in ((first, jacobian_a), (second, jacobian_b))
-    )
-    one, other = joined
-    return one, other
 
 
 def _checked_directions(directions: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from .active_parts import Part, acting_parts
-from .reference import Reference
+from .reference import AnyReference
 
 __all__ = ["model_fingerprint"]
 
@@ -75,14 +75,14 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def model_fingerprint(model: Iterable[nn.Module], reference: Reference) -> str:
+def model_fingerprint(model: Iterable[nn.Module], reference: AnyReference) -> str:
     """Compute a fingerprint of everything that maps the tokens of a text and of its reference to embeddings.
 
     It takes about twice as long as the sum of all weights in torch.
 
     Args:
         model: modules of the model, a `Transformer` first.
-        reference: reference of the texts.
+        reference: reference of the texts, or references.
 
     Returns:
         the kind of fingerprint, a colon, and 32 hexadecimal digits.

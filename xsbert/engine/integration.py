@@ -17,7 +17,7 @@ from .modes import Mode, ReverseMode, combined_factors, factors_together, sign_r
 from .options import Options
 from .text_path import TextPath, integrator_of
 
-__all__ = ["Integrated", "integrated", "placements"]
+__all__ = ["Integrated", "averaged", "integrated", "placements", "way_of_mean"]
 
 # How often nodes are placed anew for the error of the factors, and how far below what seems to be needed.
 MOST_REFINEMENTS, BELOW = 6, 0.9
@@ -36,10 +36,13 @@ class Integrated:
     """Nodes that were computed in float64."""
     slopes: Tensor | None
     """(N, E), derivatives of f along the path at the nodes, float64 on the CPU, where the factors are projected."""
+    n_nodes: int
+    n_passes: int
+    """Evaluations of f that placed the nodes and checked the error."""
 
 
 def integrated(
-    paths: Sequence[TextPath], options: Options, modes: Sequence[Mode], n_first: int = 0
+    paths: Sequence[TextPath], options: Options, modes: Sequence[Mode], n_first: int = 0, n_references: int = 1
 ) -> list[Integrated]:
     """Place nodes along the paths, integrate, and estimate the error.
 
@@ -48,18 +51,93 @@ def integrated(
         options: accuracy and memory.
         modes: of each text, all forward or all reverse.
         n_first: nodes that are tried before the paths are evaluated; 0 for none.
+        n_references: number of consecutive paths that are of one text, of which the mean is wanted.
 
     Returns:
-        the factors of n texts.
+        the factors along n paths.
 
     Raises:
         FloatingPointError: f is not finite everywhere between reference and text.
         MemoryError: the budget is too small for a single product.
     """
-    found = _computed(paths, placements(paths, options, n_first), options, modes)
-    if options.factor_tolerance is None:
+    placed = placements(paths, options, n_first)
+    if n_references > 1 and options.target is not None:
+        placed = _for_means(paths, placed, options, n_references)
+    found = _computed(paths, placed, options, modes)
+    wanted = options.factor_tolerance
+    if wanted is None:
         return found
-    return [_refined(path, each, options, mode) for path, each, mode in zip(paths, found, modes, strict=True)]
+    refined = []
+    for place, (path, each, mode) in enumerate(zip(paths, found, modes, strict=True)):
+        start = place - place % n_references
+        own = replace(options, factor_tolerance=wanted * _size_of_mean(found[start : start + n_references]))
+        refined.append(_refined(path, each, own, mode))
+    return refined
+
+
+def averaged(found: Sequence[Integrated]) -> Integrated:
+    """The mean of the factors of one text along the paths from several references.
+
+    The counts of nodes are sums. The error is at most the mean of the errors, relative to the mean of the factors.
+    """
+    if len(found) == 1:
+        return found[0]
+    factors = torch.stack([each.factors for each in found])
+    errors = [each.factor_error for each in found]
+    size = float(factors.mean(0).double().norm())
+    sizes = factors.double().flatten(1).norm(dim=1).tolist()
+    missed = sum(error * each for error, each in zip(errors, sizes, strict=True)) / len(found)
+    return Integrated(
+        factors=factors.mean(0),
+        placement=found[0].placement,
+        factor_error=missed / size if size else 0.0,
+        n_float64=sum(each.n_float64 for each in found),
+        slopes=None,
+        n_nodes=sum(each.n_nodes for each in found),
+        n_passes=sum(each.n_passes for each in found),
+    )
+
+
+def way_of_mean(paths: Sequence[TextPath]) -> float:
+    """The length of the mean change of f along paths, relative to the mean of the lengths, at most 1."""
+    changes = torch.stack([path.f_x - path.f_r for path in paths]).double()
+    lengths = float(changes.norm(dim=1).mean())
+    return float(changes.mean(0).norm()) / lengths if lengths and len(paths) > 1 else 1.0
+
+
+def _for_means(
+    paths: Sequence[TextPath], placed: Sequence[Placement], options: Options, n_references: int
+) -> list[Placement]:
+    """Place nodes anew where the mean over the references of a text would not be within the tolerance.
+
+    What the paths miss partly cancels in the mean, but the tolerance is relative to the mean of their changes, which
+    may be shorter than these.
+    """
+    found = [*placed]
+    assert options.target is not None
+    for start in range(0, len(paths), n_references):
+        own = slice(start, start + n_references)
+        changes = torch.stack([(path.f_x - path.f_r).double().cpu() for path in paths[own]])
+        # Without slopes, f does not change along the path.
+        sums = [
+            change if each.slopes is None else torch.from_numpy(each.rule.weights) @ each.slopes
+            for each, change in zip(found[own], changes, strict=True)
+        ]
+        missed = float((torch.stack(sums) - changes).mean(0).norm())
+        if missed > options.target * float(changes.mean(0).norm()):
+            stricter = replace(options, tolerance=options.target * way_of_mean(paths[own]))
+            again = placements(paths[own], stricter)
+            found[own] = [
+                replace(new, n_passes=old.n_passes + new.n_passes) for old, new in zip(found[own], again, strict=True)
+            ]
+    return found
+
+
+def _size_of_mean(found: Sequence[Integrated]) -> float:
+    """The norm of the mean of factors, relative to the mean of their norms."""
+    factors = torch.stack([each.factors for each in found]).double()
+    sizes = factors.flatten(1).norm(dim=1).mean()
+    return float(factors.mean(0).norm() / sizes) if len(found) > 1 and sizes else 1.0
 
 
 def _refined(path: TextPath, found: Integrated, options: Options, mode: Mode) -> Integrated:
@@ -81,7 +159,8 @@ def _refined(path: TextPath, found: Integrated, options: Options, mode: Mode) ->
         placed = replace(placed, n_passes=found.placement.n_passes + placed.n_passes)
         (again,) = _computed([path], [placed], options, [mode])
         if again.factor_error >= found.factor_error:
-            return replace(found, placement=replace(found.placement, n_passes=placed.n_passes))
+            known = replace(found.placement, n_passes=placed.n_passes)
+            return replace(found, placement=known, n_passes=placed.n_passes)
         found = again
     return found
 
@@ -104,6 +183,8 @@ def _computed(
                 factor_error=error,
                 n_float64=int(_fine(path, placement).sum()),
                 slopes=slopes,
+                n_nodes=len(placement.rule.nodes),
+                n_passes=placement.n_passes + n_passes,
             )
         )
     return results

@@ -22,7 +22,7 @@ def keeps_prompt_of(text: TokenizedText, options: Options) -> bool:
 def kept_tokens(text: TokenizedText, options: Options) -> tuple[tuple[int, int], ...]:
     """Return the positions and ids of the tokens that the reference of a text keeps, besides special ones."""
     kept = {PROMPT} if keeps_prompt_of(text, options) else set()
-    if text.in_template:
+    if text.keeps_special:
         kept.add(SPECIAL)
     if not kept:
         return ()

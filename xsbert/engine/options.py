@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
@@ -35,7 +35,7 @@ class OptionKeywords(TypedDict, total=False):
     factor_tolerance: float | None
     n_steps: int | None
     rule: str
-    reference: str | None
+    reference: str | Sequence[str] | None
     reference_positions: str | None
     reference_prompt: str | None
     max_steps: int
@@ -61,7 +61,8 @@ class Options:
         n_steps: number of interpolation steps N between reference and text, at least 1, instead of a tolerance.
         rule: quadrature rule for ``n_steps``: ``"gauss-legendre"``, ``"midpoint"``, or ``"riemann-right"``, the rule
             of the papers.
-        reference: token of the reference, as for `XSTransformer`; None uses the model's. A shifted model has one.
+        reference: token of the reference, as for `XSTransformer`, or several tokens: factors and reference terms are
+            then means over them. None uses the model's. A shifted model has one.
         reference_positions: positions of its tokens, as for `XSTransformer`; None uses the model's.
         reference_prompt: ``"keep"`` leaves the tokens of a prompt in the reference, like special tokens.
             ``"replace"`` replaces them like those of the text. None keeps them, except in a shifted model.
@@ -91,7 +92,7 @@ class Options:
     factor_tolerance: float | None = None
     n_steps: int | None = None
     rule: str = "gauss-legendre"
-    reference: str | None = None
+    reference: str | Sequence[str] | None = None
     reference_positions: str | None = None
     reference_prompt: str | None = None
     max_steps: int = 512
@@ -119,6 +120,8 @@ class Options:
         check_one_of(self.derivative_dtype, "derivative_dtype", DERIVATIVE_DTYPES, optional=True)
         check_one_of(self.kinks, "kinks", KINKS)
         check_one_of(self.reference_prompt, "reference_prompt", REFERENCE_PROMPTS, optional=True)
+        if self.reference is not None and not isinstance(self.reference, str):
+            object.__setattr__(self, "reference", _tokens(self.reference))
         check_chunk_size(self.chunk_size)
         check_memory_budget(self.memory_budget, self.chunk_size)
         for each in fields(self):
@@ -167,6 +170,15 @@ def resolved_layer(layer: int, n_layers: int) -> int:
     if not -n_layers <= layer <= n_layers:
         raise ValueError(f"layer must be between {-n_layers} and {n_layers}, the last hidden state, got {layer}")
     return layer if layer >= 0 else n_layers + layer
+
+
+def _tokens(given: Any) -> str | tuple[str, ...]:
+    """Return several tokens of references as a tuple, and a single one as a string."""
+    if not isinstance(given, Sequence) or isinstance(given, bytes) or not all(isinstance(each, str) for each in given):
+        raise TypeError(f"reference must be a string or a sequence of strings, got {given!r:.80}")
+    if not given:
+        raise ValueError(f"reference must name at least one token, got {given!r}")
+    return given[0] if len(given) == 1 else tuple(given)
 
 
 def takes_options(function: AnyFunction) -> AnyFunction:

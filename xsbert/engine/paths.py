@@ -12,11 +12,12 @@ import torch
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
+from ..integrated_jacobian.functions import PathFunction
 from ..integrated_jacobian.integrator import PathIntegrator
 from .heads import Frozen
 from .kept_prompt import reference_inputs
 from .options import Options
-from .reference import Reference
+from .reference import AnyReference, Reference
 from .split_model import RecordedPass, SplitModel
 from .text_path import TextPath, WorkLimits, check_finite
 from .tokenization import TokenizedText
@@ -25,15 +26,24 @@ __all__ = ["paths_of"]
 
 
 def paths_of(
-    encoder: SplitModel, texts: Sequence[TokenizedText], reference: Reference, options: Options
+    encoder: SplitModel,
+    texts: Sequence[TokenizedText],
+    reference: AnyReference,
+    options: Options,
+    *,
+    check: bool = True,
 ) -> list[TextPath]:
-    """Return the straight paths from the reference to each text of a batch at the encoder's layer, with f.
+    """Return the straight paths from each reference to each text of a batch at the encoder's layer, with f.
 
     Args:
         encoder: the model, split at the layer.
-        texts: a batch of `batches`.
-        reference: reference of the texts.
+        texts: n texts, a batch of `batches`.
+        reference: k references of the texts.
         options: give the memory bound and the precision of derivatives.
+        check: check that f depends on nothing but the hidden states that enter the layer.
+
+    Returns:
+        n · k paths: those of the first text from each reference, then those of the second.
 
     Raises:
         FloatingPointError: an embedding is not finite.
@@ -42,29 +52,34 @@ def paths_of(
     """
     device = encoder.device
     if encoder.head.freezes:
-        return [_frozen_path(encoder, text, reference, options) for text in texts]
+        return [_frozen_path(encoder, text, member, options) for text in texts for member in reference.members]
     features = [batch_to_device(dict(text.features), device) for text in texts]
-    referenced = reference_inputs(reference, texts[0], features[0], options)
-    if torch.equal(features[0]["input_ids"], referenced["input_ids"]):
-        at_reference = encoder.record(referenced)
+    referenced = [reference_inputs(member, texts[0], features[0], options) for member in reference.members]
+    same = [torch.equal(features[0]["input_ids"], each["input_ids"]) for each in referenced]
+    if all(same):
+        at_reference = encoder.record(referenced[0])
         r, f_r = at_reference.hidden[0], at_reference.embeddings[0]
         check_finite(f_r, f"the embedding of {texts[0].name}, {texts[0].text!r:.60},")
         f = encoder.function(at_reference)
-        return [TextPath(f, r, r, f_r, f_r, WorkLimits(f, r, r, len(f_r), options))] * len(texts)
-    at_first, (*hidden, r), (*embeddings, f_r) = _recorded(encoder, features, referenced)
-    for text, embedding in zip(texts, embeddings, strict=True):
+        return [TextPath(f, r, r, f_r, f_r, WorkLimits(f, r, r, len(f_r), options))] * (len(texts) * len(referenced))
+    at_first, ends, starts = _recorded(
+        encoder, features, [None if at else each for at, each in zip(same, referenced, strict=True)]
+    )
+    for text, (_, embedding) in zip(texts, ends, strict=True):
         check_finite(embedding, f"the embedding of {text.name}, {text.text!r:.60},")
-    check_finite(f_r, f"the embedding of the reference of {texts[0].name}, {texts[0].text!r:.60},")
+    for _, f_r in starts:
+        check_finite(f_r, f"the embedding of the reference of {texts[0].name}, {texts[0].text!r:.60},")
     precise = encoder.function(at_first)
     f = precise if options.derivatives is None else encoder.function(at_first, options.derivatives)
-    limits = WorkLimits(f, hidden[0], r, len(f_r), options)
+    limits = WorkLimits(f, ends[0][0], starts[0][0], len(ends[0][1]), options)
     other = None if f is precise else precise
     paths = [
         TextPath(f, x, r, f_x, f_r, limits, _in_float64(encoder, inputs, x, r, options), other)
-        for inputs, x, f_x in zip(features, hidden, embeddings, strict=True)
+        for inputs, (x, f_x) in zip(features, ends, strict=True)
+        for r, f_r in starts
     ]
-    expected = torch.stack([f_r, *embeddings[1:]])
-    _check_depends_on_states_alone(encoder, paths, expected)
+    if check:
+        _check_depends_on_states_alone(encoder, f, limits.chunk_size(), [*starts, *ends[1:]])
     return paths
 
 
@@ -72,7 +87,7 @@ def _frozen_path(encoder: SplitModel, text: TokenizedText, reference: Reference,
     """Return the path of one text, whose f has its choices frozen."""
     features = batch_to_device(dict(text.features), encoder.device)
     referenced = reference_inputs(reference, text, features, options)
-    at_text, (x, r), (y_x, y_r) = _recorded(encoder, [features], referenced)
+    at_text, [(x, y_x)], [(r, y_r)] = _recorded(encoder, [features], [referenced])
     for values, of in ((y_x, "embedding"), (y_r, "embedding of the reference")):
         check_finite(values, f"the {of} of {text.name}, {text.text!r:.60},")
     frozen = encoder.head.freeze(y_x, y_r, options.kinks == "integrate")
@@ -87,33 +102,47 @@ def _frozen_path(encoder: SplitModel, text: TokenizedText, reference: Reference,
     fine = _in_float64(encoder, features, x, r, options, frozen)
     path = TextPath(f, x, r, frozen.f_x, frozen.f_r, limits, fine, other, frozen.outputs)
     if len(frozen.outputs):
-        _check_depends_on_states_alone(encoder, [path, path], torch.stack([path.f_r, path.f_x]))
+        _check_depends_on_states_alone(encoder, f, limits.chunk_size(), [(r, path.f_r), (x, path.f_x)])
     return path
 
 
+State = tuple[Tensor, Tensor]
+"""Hidden states (S, H) at the layer, and the embedding (E,)."""
+
+
 def _recorded(
-    encoder: SplitModel, features: Sequence[dict[str, Any]], referenced: dict[str, Any]
-) -> tuple[RecordedPass, Tensor, Tensor]:
-    """Record n texts and their reference.
+    encoder: SplitModel, features: Sequence[dict[str, Any]], referenced: Sequence[dict[str, Any] | None]
+) -> tuple[RecordedPass, list[State], list[State]]:
+    """Record n texts and their k references, None for a reference that is the text itself.
 
-    Returns the recording of the first text, and the hidden states and embeddings of all texts, the reference last.
-    Reading the weights of a large model takes as long as running a short text, so passes are combined if possible.
+    Returns the recording of the first text, and the states of all texts and of all references. Reading the weights of a
+    large model takes as long as running a short text, so passes are combined if possible.
     """
-    if referenced.keys() == features[0].keys():
-        recorded = encoder.record(_together([*features, referenced]))
-        return recorded.of(0), recorded.hidden, recorded.embeddings
     # A reference of padding has explicit positions; texts get theirs from the model.
-    recorded, at_reference = encoder.record(_together(features)), encoder.record(referenced)
-    hidden = torch.cat([recorded.hidden, at_reference.hidden])
-    return recorded.of(0), hidden, torch.cat([recorded.embeddings, at_reference.embeddings])
+    together = [each for each in referenced if each is not None and each.keys() == features[0].keys()]
+    recorded = encoder.record(_together([*features, *together]))
+    states = list(zip(recorded.hidden, recorded.embeddings, strict=True))
+    ends, others = states[: len(features)], iter(states[len(features) :])
+    starts: list[State] = []
+    for each in referenced:
+        if each is None:
+            starts.append(ends[0])
+        elif each.keys() == features[0].keys():
+            starts.append(next(others))
+        else:
+            alone = encoder.record(each)
+            starts.append((alone.hidden[0], alone.embeddings[0]))
+    return recorded.of(0), ends, starts
 
 
-def _check_depends_on_states_alone(encoder: SplitModel, paths: Sequence[TextPath], expected: Tensor) -> None:
-    """Reject models in which f of the first text does not give the embeddings of the reference and the other texts."""
-    elsewhere = [paths[0].r, *(path.x for path in paths[1:])]
-    chunk_size = paths[0].limits.chunk_size()
-    integrator = PathIntegrator(paths[0].f, elsewhere, elsewhere, chunk_size=chunk_size)
-    found = torch.cat(integrator.values([np.zeros(1)] * len(elsewhere)))
+def _check_depends_on_states_alone(
+    encoder: SplitModel, f: PathFunction, chunk_size: int, states: Sequence[State]
+) -> None:
+    """Reject models in which f of the first text does not give the embeddings of the references and other texts."""
+    places = [hidden for hidden, _ in states]
+    expected = torch.stack([embedding for _, embedding in states])
+    integrator = PathIntegrator(f, places, places, chunk_size=chunk_size)
+    found = torch.cat(integrator.values([np.zeros(1)] * len(places)))
     gaps = (found - expected).double().norm(dim=1)
     tolerance = 0.05 if expected.dtype.itemsize == 2 else 1e-3
     sizes = expected.double().norm(dim=1)

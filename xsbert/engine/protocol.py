@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .heads import Head
-from .reference import Reference
+from .reference import AnyReference
 
 __all__ = ["Explainable"]
 
@@ -58,8 +58,8 @@ class Explainable(Protocol):
         ...
 
     @property
-    def reference(self) -> Reference:
-        """The default reference of texts."""
+    def reference(self) -> AnyReference:
+        """The default reference of texts, or references."""
         ...
 
     @property

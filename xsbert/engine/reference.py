@@ -11,7 +11,7 @@ counted. The models published with the papers, and their code for other models, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,13 +21,16 @@ from torch import nn
 from .token_layout import special_tokens, tokenizer_of
 
 __all__ = [
+    "AnyReference",
     "Reference",
+    "SeveralReferences",
     "checked_reference",
     "chosen_reference",
     "default_reference",
     "positions_of_reference",
     "reference_features",
     "resolve_reference",
+    "resolve_references",
 ]
 
 SPECIAL_NAMES = ("pad", "unk", "mask")
@@ -54,6 +57,27 @@ class Reference:
     model: either they do not depend on the tokens, or all padding tokens of the reference share one position, as in the
     models published with the papers."""
 
+    @property
+    def members(self) -> tuple[Reference, ...]:
+        """The reference itself, as the only one."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class SeveralReferences:
+    """Several references of each text. Factors and reference terms are means over them."""
+
+    members: tuple[Reference, ...]
+    """At least two, of distinct tokens, in the order of their ids."""
+
+    @property
+    def token(self) -> str:
+        """The tokens, joined by ``" + "``."""
+        return " + ".join(member.token for member in self.members)
+
+
+AnyReference = Reference | SeveralReferences
+
 
 def default_reference(transformer: Transformer) -> str:
     """Return ``"unk"`` if the tokenizer has an unknown token, otherwise ``"pad"``, as for some byte-level BPE.
@@ -66,6 +90,30 @@ def default_reference(transformer: Transformer) -> str:
     if isinstance(transformer, StaticEmbedding):
         return ZERO
     return "pad" if tokenizer_of(transformer).unk_token is None else "unk"
+
+
+def resolve_references(transformer: Transformer, tokens: str | Sequence[str], positions: str = "text") -> AnyReference:
+    """Look up one reference token, or several.
+
+    Args:
+        transformer, positions: as for `resolve_reference`.
+        tokens: a token, as for `resolve_reference`, or a sequence of tokens in any order.
+
+    Raises:
+        TypeError: ``tokens`` is neither a string nor a sequence of strings.
+        ValueError: there are none, or two of them are the same token; others as for `resolve_reference`.
+    """
+    if isinstance(tokens, str) or not isinstance(tokens, Sequence):
+        return resolve_reference(transformer, tokens, positions)
+    found = [resolve_reference(transformer, token, positions) for token in tokens]
+    if not found:
+        raise ValueError(f"reference must name at least one token, got {tokens!r}")
+    distinct = {each.token_id: each for each in found}
+    if len(distinct) < len(found):
+        raise ValueError(f"reference must name distinct tokens, got {tokens!r}")
+    if len(found) == 1:
+        return found[0]
+    return SeveralReferences(tuple(distinct[token_id] for token_id in sorted(distinct)))
 
 
 def resolve_reference(transformer: Transformer, token: str, positions: str = "text") -> Reference:
@@ -113,15 +161,15 @@ def resolve_reference(transformer: Transformer, token: str, positions: str = "te
 
 
 def chosen_reference(
-    transformer: Transformer, own: Reference, shifted: bool, token: str | None, positions: str | None
-) -> Reference:
-    """Return the requested reference.
+    transformer: Transformer, own: AnyReference, shifted: bool, token: str | Sequence[str] | None, positions: str | None
+) -> AnyReference:
+    """Return the requested reference, or references.
 
     Args:
         transformer: the first module of a sentence transformer.
         own: the model's reference.
         shifted: whether the reference is part of the model's embeddings.
-        token, positions: as for `resolve_reference`; None uses the model's own.
+        token, positions: as for `resolve_references`; None uses the model's own.
 
     Raises:
         ValueError: the model is shifted by another reference; others as for `resolve_reference`.
@@ -131,9 +179,13 @@ def chosen_reference(
     own_positions = positions_of_reference(transformer, own)
     if not shifted:
         # Only padding tokens can have padding positions.
-        token = token or ("pad" if positions == "padding" else own.token)
-        return resolve_reference(transformer, token, own_positions if positions is None else positions)
-    if token is not None and resolve_reference(transformer, token).token_id != own.token_id:
+        if token is None:
+            token = "pad" if positions == "padding" else [member.token for member in own.members]
+        return resolve_references(transformer, token, own_positions if positions is None else positions)
+    (own,) = own.members
+    if token is not None and [each.token_id for each in resolve_references(transformer, token).members] != [
+        own.token_id
+    ]:
         raise ValueError(
             f"this model is shifted by the reference {own.token!r}, which is part of its embeddings, got "
             f"reference={token!r}. Start from the unshifted model to use another reference"
@@ -149,8 +201,10 @@ def chosen_reference(
     return own
 
 
-def positions_of_reference(transformer: Transformer, reference: Reference) -> str:
+def positions_of_reference(transformer: Transformer, reference: AnyReference) -> str:
     """Return ``"padding"`` if all tokens of the reference have the model's padding position, otherwise ``"text"``."""
+    if isinstance(reference, SeveralReferences):
+        return "text"
     left_to_model = reference.position_offset is None
     return "padding" if left_to_model and reference.token_id == _padding_id(transformer) else "text"
 

@@ -8,7 +8,7 @@ and its reference is zero.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,12 +18,12 @@ from torch import nn
 
 from .._utils.stacklevel import caller_level
 from ..factors.outputs import Terms
-from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, settings_of
-from ..text.units import TEXT, check_units
-from .batch_run import Directions, in_numbers_of, numpy_of
+from ..factors.text_factors import ProjectedFactors, Settings, TextFactors, projected_on
+from ..text.units import TEXT
+from .batch_run import Directions, Run, chosen_directions
 from .explainer import Explainer, Text
-from .failures import check_errors
 from .fingerprint import model_fingerprint
+from .initial_factors import numpy_of
 from .options import Options
 from .protocol import Explainable
 from .reference import positions_of_reference
@@ -75,45 +75,9 @@ class RoutedExplainer(Explainer):
             return super().tokenized(text, prompt, name=name, warn=warn)
         return _tokenized(module, text, prompt, name, warn)
 
-    def factors_of(self, texts: Sequence[TokenizedText | None], *, units: str = "tokens", errors: str = "raise") -> Any:
-        """Compute the factors of tokenized texts of any route. None gives None."""
-        check_units(units)
-        check_errors(errors)
-        modules = [None if text is None else self._route(text.encoded_by) for text in texts]
-        run = [text if module is None else None for text, module in zip(texts, modules, strict=True)]
-        found: list[TextFactors | None] = list(super().factors_of(run, units=units, errors=errors))
-        fingerprint = self._fingerprint()
-        for place, (text, module) in enumerate(zip(texts, modules, strict=True)):
-            if text is not None and module is not None:
-                found[place] = self._closed_form(module, text).in_units(units)
-        return [None if each is None else _of_model(each, fingerprint) for each in found]
-
-    def pair(self, text_a: Text, text_b: Text, *, units: str = "tokens") -> tuple[TextFactors, TextFactors]:
-        """Compute the factors of two texts, each by its route."""
-        a, b = self.tokenized(text_a, name="text_a"), self.tokenized(text_b, name="text_b")
-        factors_a, factors_b = self.factors_of([a, b], units=units)
-        return factors_a, factors_b
-
-    def projected(
-        self,
-        texts: Iterable[Text],
-        directions: Sequence[Directions],
-        *,
-        prompt: str | None = None,
-        prompt_name: str | None = None,
-        task: str | None = None,
-    ) -> list[ProjectedFactors]:
-        """Compute the factors of texts, each along its own directions; see `Explainer.projected`."""
-        tokenized = self.tokenized_all(texts, self.prompt(prompt, prompt_name, task))
-        if all(self._route(text.encoded_by) is None for text in tokenized):
-            fingerprint = self._fingerprint()
-            return [_of_model(each, fingerprint) for each in super().projected(tokenized, directions)]
-        found = []
-        for whole, given in zip(self.factors_of(tokenized), directions, strict=True):
-            own = in_numbers_of(whole, given)
-            known = replace(whole, factors=whole.factors @ own.T, known_residual=whole.residual)
-            found.append(ProjectedFactors.of(known, own))
-        return found
+    def run(self) -> Run:
+        """Start a run, which takes the route of each text."""
+        return _RoutedRun(self, self._resolved, self._route, self._modules, self._most)
 
     def feature_pairs(self, text_a: Text, text_b: Text) -> np.ndarray:
         """Raise ValueError if one of the texts takes a route without hidden states."""
@@ -127,8 +91,62 @@ class RoutedExplainer(Explainer):
         task = encoded_by.removeprefix("encode").removeprefix("_") or self._default
         return None if task is None else self._routes.get(task)
 
-    def _fingerprint(self) -> str:
-        return model_fingerprint(self._modules, self.reference)
+
+class _RoutedRun(Run):
+    """A run over texts of several routes. All have the fingerprint of the whole model, so that they can be combined."""
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        options: Options,
+        route: Callable[[str], SparseStaticEmbedding | None],
+        modules: Sequence[nn.Module],
+        max_active_dims: int | None,
+    ) -> None:
+        super().__init__(explainer.model, options, explainer.reference, explainer.layer)
+        self._route, self._most = route, max_active_dims
+        self.fingerprint = model_fingerprint(modules, explainer.reference)
+
+    def factors(self, texts: Sequence[TokenizedText], units: str, errors: str) -> list[TextFactors | None]:
+        modules = [self._route(text.encoded_by) for text in texts]
+        rest = [text for text, module in zip(texts, modules, strict=True) if module is None]
+        found = iter(super().factors(rest, units, errors))
+        return [
+            next(found) if module is None else self._closed_form(module, text).in_units(units)
+            for text, module in zip(texts, modules, strict=True)
+        ]
+
+    def encoded(self, text: TokenizedText) -> TextFactors:
+        module = self._route(text.encoded_by)
+        return super().encoded(text) if module is None else self._closed_form(module, text)
+
+    def pair(self, long: TokenizedText, short: TokenizedText, units: str) -> tuple[TextFactors, TextFactors]:
+        of_long, of_short = self.factors([long, short], units, "raise")
+        assert of_long is not None
+        assert of_short is not None
+        return of_long, of_short
+
+    def projected(
+        self,
+        texts: Sequence[TokenizedText],
+        directions: Sequence[Directions],
+        options: Options | None = None,
+        *,
+        with_own: bool = False,
+    ) -> list[ProjectedFactors]:
+        if all(self._route(text.encoded_by) is None for text in texts):
+            return super().projected(texts, directions, options, with_own=with_own)
+        found = []
+        for whole, given in zip(self.factors(texts, "tokens", "raise"), directions, strict=True):
+            assert whole is not None
+            found.append(projected_on(whole, chosen_directions(whole, given, with_own)))
+        return found
+
+    def batched(self, texts: Sequence[TokenizedText]) -> Iterator[list[int]]:
+        if all(self._route(text.encoded_by) is None for text in texts):
+            yield from super().batched(texts)
+        else:
+            yield from ([place] for place in range(len(texts)))
 
     def _closed_form(self, module: Any, text: TokenizedText) -> TextFactors:
         """Return the factors (S, E) of a text, E the number of its terms."""
@@ -161,6 +179,7 @@ class RoutedExplainer(Explainer):
                 rule="closed form",
                 n_steps=0,
                 reference=self.reference.token,
+                fingerprint=self.fingerprint,
                 reference_positions=positions_of_reference(self.model[0], self.reference),
                 shift=False,
                 dtype=str(self.model.dtype).removeprefix("torch."),
@@ -168,11 +187,6 @@ class RoutedExplainer(Explainer):
                 factor_tolerance=self.options.factor_tolerance,
             ),
         )
-
-
-def _of_model(text: Any, fingerprint: str) -> Any:
-    """Return factors with the fingerprint of the whole model, so that those of its routes can be combined."""
-    return replace(text, settings=replace(settings_of(text), fingerprint=fingerprint))
 
 
 def _tokenized(module: Any, text: str, prompt: Prompt, name: str, warn: bool) -> TokenizedText:

@@ -26,7 +26,7 @@ from .kept_prompt import reference_inputs
 from .options import Options
 from .private_copy import private_copy
 from .protocol import Explainable
-from .reference import Reference
+from .reference import AnyReference
 from .split_model import RecordedPass, SplitModel
 from .text_path import TextPath, WorkLimits, check_finite
 from .tokenization import TokenizedText
@@ -101,9 +101,9 @@ class StaticModel(SplitModel):
 def closed_form_factors(
     encoder: SplitModel,
     texts: Sequence[TokenizedText],
-    reference: Reference,
+    reference: AnyReference,
     options: Options,
-    describe: Callable[[TokenizedText, TextPath], TextFactors],
+    describe: Callable[[TokenizedText, Sequence[TextPath]], TextFactors],
 ) -> list[TextFactors]:
     """Return the factors of texts of one length, which are exact up to rounding.
 
@@ -121,7 +121,8 @@ def closed_form_factors(
     assert isinstance(encoder, StaticModel)
     features = [batch_to_device(dict(text.features), encoder.device) for text in texts]
     ids = torch.cat([each["input_ids"] for each in features])
-    both = torch.cat([ids, reference_inputs(reference, texts[0], features[0], options)["input_ids"]])
+    (zero,) = reference.members
+    both = torch.cat([ids, reference_inputs(zero, texts[0], features[0], options)["input_ids"]])
     recorded = encoder.record({**features[0], "input_ids": both})
     f, r, f_r = encoder.function(recorded.of(0)), recorded.hidden[-1], recorded.embeddings[-1]
     rows = (recorded.hidden[:-1] - r).double()
@@ -133,7 +134,7 @@ def closed_form_factors(
     for text, x, f_x, own in zip(texts, recorded.hidden, recorded.embeddings, factors, strict=False):
         check_finite(f_x, f"the embedding of {text.name}, {text.text!r:.60},")
         path = TextPath(f, x, r, f_x, f_r, WorkLimits(f, x, r, len(f_x), options))
-        found = describe(text, path)
+        found = describe(text, [path])
         settings = replace(
             settings_of(found), rule=CLOSED_FORM, n_steps=0, tolerance=None, factor_tolerance=None, derivative_dtype=""
         )

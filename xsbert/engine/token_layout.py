@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -52,8 +52,23 @@ def token_layout(transformer: Transformer, features: Mapping[str, Any], text: st
     )
     encodings = getattr(features, "encodings", None)
     if encodings:
-        return layout_of_encoding(encodings[0], tokens, prompt + text, len(prompt))
+        return _widened(layout_of_encoding(encodings[0], tokens, prompt + text, len(prompt)))
     return _of_ids(transformer, features, tokens, text, prompt)
+
+
+def _widened(layout: TokenLayout) -> TokenLayout:
+    """Return the layout with tokens that a query expansion appended behind the tokenizer's."""
+    n_more = len(layout.tokens) - len(layout.roles)
+    if not n_more:
+        return layout
+    assert layout.word_ids is not None
+    assert layout.spans is not None
+    return replace(
+        layout,
+        roles=layout.roles + (SPECIAL,) * n_more,
+        word_ids=layout.word_ids + (None,) * n_more,
+        spans=layout.spans + ((0, 0),) * n_more,
+    )
 
 
 def layout_of_encoding(encoding: Any, tokens: tuple[str, ...], text: str, n_prompt: int) -> TokenLayout:

@@ -30,6 +30,8 @@ class Prompt:
     text: str | None
     encoded_by: str = ""
     """``"encode_query"``, ``"encode_document"`` or ``"encode"``; empty if all three give the same result."""
+    task: str | None = None
+    """``"query"`` or ``"document"`` if the model tokenizes these differently, beside the prompt."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class TokenizedText:
     """Name in messages, such as ``"texts[3]"``."""
     unknown_token: str | None = None
     """The tokenizer's unknown token, or None."""
-    in_template: bool = False
-    """Whether a chat template surrounds the text. The reference keeps its tokens."""
+    keeps_special: bool = False
+    """Whether the reference keeps all special tokens, such as those of a chat template or of a query expansion, and not
+    only those around a text."""
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -181,7 +184,7 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
     text = checked_text(text, name)
     transformer: Any = model[0]
     try:
-        features = model.preprocess([text], prompt=prompt.text)
+        features = model.preprocess([text], prompt=prompt.text, **({"task": prompt.task} if prompt.task else {}))
     except TypeError as error:
         if transformer.max_seq_length is not None:
             raise
@@ -207,13 +210,13 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
     )
     found = TokenizedText(
         text=(prompt.text or "") + text,
-        features=dict(features),
+        features={**features, **({"task": prompt.task} if prompt.task else {})},
         layout=layout,
         prompt=prompt.text or "",
         encoded_by=prompt.encoded_by,
         name=name,
         unknown_token=unknown_token(transformer.tokenizer),
-        in_template=in_template,
+        keeps_special=in_template,
     )
     # Models that number positions around padding need no positions for the padding that a tokenizer may add.
     check_positions(transformer, int(features["attention_mask"].sum()), name)
@@ -225,4 +228,6 @@ def tokenize(model: Explainable, text: str, prompt: Prompt, name: str, *, warn: 
 
 def unknown_token(tokenizer: Any) -> str | None:
     """Return the unknown token of a tokenizer of transformers, or of one of the package tokenizers."""
-    return getattr(getattr(tokenizer, "model", tokenizer), "unk_token", None)
+    # Tokenizers of transformers may have an attribute `model`, too: the class of their backend's model.
+    owner = tokenizer if hasattr(tokenizer, "unk_token") else getattr(tokenizer, "model", None)
+    return getattr(owner, "unk_token", None)

@@ -24,7 +24,14 @@ from .text_factors import ProjectedFactors, TextFactors
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Contributions", "by_sentence", "contributions_of", "summed_contributions"]
+__all__ = [
+    "Contributions",
+    "by_sentence",
+    "contributions_of",
+    "relative_direction",
+    "summed_contributions",
+    "unit_vector",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +171,33 @@ def by_sentence(shares: Contributions) -> Contributions:
     )
 
 
+def relative_direction(other: np.ndarray, embedding: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the direction and the scale of contributions that take the norm of a text's embedding into account.
+
+    To first order, removing a unit with the factor V from the text lowers its cosine s with the other text by
+    V·(ê_other − s·ê)/‖e‖.
+
+    Args:
+        other: (E,) embedding of the other text, with norm one.
+        embedding: (E,) embedding of the text itself.
+    """
+    own = unit_vector(embedding)
+    return other - float(other @ own) * own, float(np.linalg.norm(embedding))
+
+
+def unit_vector(vector: np.ndarray) -> np.ndarray:
+    """Return a vector (E,) divided by its norm."""
+    return vector / np.linalg.norm(vector)
+
+
 def _along(side: TextFactors, direction: np.ndarray) -> np.ndarray:
     """Compute the (U,) products V[s]·u."""
     if not isinstance(side, ProjectedFactors):
         return side.factors @ direction
     coefficients, *_ = np.linalg.lstsq(side.directions.T, direction, rcond=None)
     missed = np.linalg.norm(side.directions.T @ coefficients - direction)
-    if missed > 1e-6 * np.linalg.norm(direction):
+    # A direction may be the difference of nearly equal ones.
+    if missed > 1e-6 * max(np.linalg.norm(direction), np.linalg.norm(coefficients)):
         raise ValueError(
             "these factors were computed only for another query, so they have no contributions along this direction"
         )

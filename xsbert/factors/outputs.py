@@ -19,7 +19,7 @@ import numpy as np
 
 from .._utils.json_fields import read_entry, read_list, require
 
-__all__ = ["Joined", "Outputs", "Terms", "read_outputs", "same_kind"]
+__all__ = ["Joined", "Map", "Outputs", "Terms", "same_kind"]
 
 Map = Callable[[np.ndarray], np.ndarray]
 """Maps arrays (…, E) to (…, K)."""
@@ -44,6 +44,10 @@ class Outputs(Protocol):
 
     def __len__(self) -> int:
         """Return E."""
+        ...
+
+    def of_text(self, tokens: Sequence[str], encoded_by: str) -> Outputs:
+        """Return the outputs with what they take from a text: its tokens, and the method that encodes it."""
         ...
 
     def joined(self, other: Outputs, embedding: np.ndarray, other_embedding: np.ndarray) -> Joined:
@@ -89,6 +93,10 @@ class Terms:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def of_text(self, tokens: Sequence[str], encoded_by: str) -> Terms:
+        """Return the terms unchanged."""
+        return self
 
     def joined(self, other: Outputs, embedding: np.ndarray, other_embedding: np.ndarray) -> Joined:
         """Bring the terms of two texts together: all that either text has, with zeros where one lacks them."""
@@ -140,24 +148,6 @@ class Terms:
         if not isinstance(other, Terms) or other.size != self.size:
             raise ValueError(f"terms of one vocabulary cannot be combined with {other!r:.80}")
         return other
-
-
-KINDS: dict[str, Callable[[dict[str, Any], int, str], Outputs]] = {Terms.kind: Terms.read}
-"""Readers of saved outputs, by their kind. Each takes entries, E, and the name of the text for messages."""
-
-
-def read_outputs(entries: Any, width: int, name: str) -> Outputs | None:
-    """Build the outputs of a saved text; None for those of a dense model.
-
-    Raises:
-        ValueError: the kind is unknown, or entries are missing or inconsistent.
-    """
-    if entries is None:
-        return None
-    require(isinstance(entries, dict), f"the outputs of {name} are {entries!r:.40}")
-    kind = read_entry(entries, "kind", str)
-    require(kind in KINDS, f"the outputs of {name} are of an unknown kind, {kind!r:.40}")
-    return KINDS[kind](entries, width, name)
 
 
 def same_kind(one: Outputs | None, other: Outputs | None) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from .._utils.checksummed_safetensors import Arrays, read_array
 from .._utils.json_fields import read_entry, read_error, read_fields, read_list, require
 from ..text.units import PROMPT, REST, SPECIAL, TEXT
-from .outputs import read_outputs
+from .output_kinds import read_outputs
 from .text_factors import ProjectedFactors, Settings, TextFactors
 
 __all__ = ["LARGEST", "check_numbers", "read_text", "stored_text", "text_of_file", "to_entries"]

@@ -30,6 +30,7 @@ __all__ = [
     "ErrorSettings",
     "checked_error",
     "error_functionals",
+    "error_of_tokens",
     "factor_error",
     "sign_combinations",
     "signs_worth_their_cost",
@@ -56,6 +57,13 @@ class ErrorSettings:
     products_per_sign: int = 8  # products per node for each combination
     fewest_signs: int = 2  # fewest combinations; they need the whole of `safety`
     scatter_of_signs: float = 1.5  # scatter of M combinations, in 1/√M; with more, estimates are often 3 times too high
+
+    # Few directions, from null rules alone: error = factor · null^power, both relative to the factors. The upper factor
+    # holds in 97 % of cases, the usual one in half of them (benchmarks/null_rules.py). The power lies between 1, for
+    # integrands that null rules do not resolve, and 2, for those that are nearly polynomials of degree N.
+    of_three_nodes: tuple[float, float] = (0.09, 0.03)  # upper and usual factor, of three nodes
+    of_more_nodes: tuple[float, float] = (0.035, 0.012)  # the same of more
+    power_of_null_rules: float = 1.5
 
 
 ERROR = ErrorSettings()
@@ -184,6 +192,30 @@ def checked_error(gaps: Tensor, missed: Tensor, size: float, rounding: float = 0
     seen = min(ERROR.safety, 1 + ERROR.scatter_of_signs / len(gaps) ** 0.5) * float(gaps.norm())
     floor = ERROR.roundings * min(rounding, torch.finfo(torch.float32).eps)
     return math.hypot(seen / size, float(missed.norm()) / size, floor)
+
+
+def error_of_tokens(tokens: Tensor, size: float, n_nodes: int, rounding: float = 0.0) -> tuple[float, float]:
+    """Returns an upper estimate of ‖V − V*‖ / ‖V*‖ along few directions, and the usual error, from null rules alone.
+
+    It needs the values of every token at the nodes, and no evaluation of f in other directions. Along one direction the
+    sum over tokens may vanish by chance, what all tokens miss does not.
+
+    Args:
+        tokens: (2, S, K) null rules of `error_functionals` of the tokens' parts of the derivative, on one interval.
+        size: ‖V‖.
+        n_nodes: number of nodes, at least 3.
+        rounding: as for `factor_error`.
+
+    Returns:
+        the estimate, which 3 % of cases exceed, and the error that half of the cases exceed; 0 if f does not change.
+    """
+    if not size:
+        return 0.0, 0.0
+    null = float(tokens.double().norm()) / size
+    floor = ERROR.roundings * min(rounding, torch.finfo(torch.float32).eps)
+    factors = ERROR.of_three_nodes if n_nodes == 3 else ERROR.of_more_nodes
+    upper, usual = (factor * null**ERROR.power_of_null_rules for factor in factors)
+    return math.hypot(upper, floor), math.hypot(usual, floor)
 
 
 def sign_combinations(n_tokens: int, n_signs: int = ERROR.most_signs) -> Tensor:

@@ -156,6 +156,8 @@ class PathIntegrator:
         rules: Sequence[Quadrature],
         directions: Sequence[Tensor],
         functionals: Sequence[np.ndarray] | None = None,
+        *,
+        every_token: bool = False,
     ) -> list[Measured]:
         """Token factors along directions of the output, V[s]·u_k, by reverse mode.
 
@@ -164,6 +166,7 @@ class PathIntegrator:
         Args:
             rules, functionals: as for `token_factors`.
             directions: for each path (K, E), the u_k; K may differ.
+            every_token: whether the traces are of every token, in place of a few combinations of them: M is S.
 
         Returns:
             for each path (S, K) factors, and the traces.
@@ -189,7 +192,9 @@ class PathIntegrator:
             return part, torch.einsum("ms,nks->nkm", combinations, projected)
 
         n_rows = cotangents.shape[1]
-        name, combinations = "projected factors", sign_combinations(len(self.xs[0]))
+        n_tokens = len(self.xs[0])
+        name = "projected factors"
+        combinations = sign_combinations(n_tokens, n_tokens) if every_token else sign_combinations(n_tokens)
         found = self._integrals(rules, functionals, evaluate, n_rows, name, trace, combinations, n_rows)
         return [
             Measured(factors[: len(own)].T.contiguous(), traces[:, : len(own)].transpose(1, 2))

@@ -3,6 +3,7 @@
 from .architectures import XSBert, XSMPNet, XSRoberta
 from .checkpoints import load_model
 from .cost import CostEstimate, TimedText
+from .late import XSMultiVectorEncoder
 from .reference import ReferenceShift, ReferenceTransformer
 from .shift_warning import ShiftWarning
 from .sparse import XSSparseEncoder
@@ -17,6 +18,7 @@ __all__ = [
     "TimedText",
     "XSBert",
     "XSMPNet",
+    "XSMultiVectorEncoder",
     "XSRoberta",
     "XSSparseEncoder",
     "XSTransformer",

@@ -119,7 +119,7 @@ def check_shift(model: SentenceTransformer) -> None:
     if changing:
         raise ValueError(
             f"{' and '.join(changing)} behind the reference shift would take the reference away from zero, so "
-            "attributions would no longer add up to the score; only a normalisation may follow the shift"
+            "attributions would no longer add up to the score; only a normalization may follow the shift"
         )
 
 

@@ -28,6 +28,7 @@ from ..engine.private_copy import private_copy
 __all__ = [
     "EXPLAINED_BY",
     "Source",
+    "check_all_loaded",
     "check_architecture",
     "check_loaded",
     "check_loaded_sparse",
@@ -38,7 +39,11 @@ __all__ = [
 # Pretraining heads. The encoder below them is often used without the head and fine-tuned.
 PRETRAINING = ("MaskedLM", "PreTraining", "CausalLM", "ConditionalGeneration", "MaskedImageModeling")
 # What to do with models that were saved as another class.
-EXPLAINED_BY = {"SparseEncoder": "Load it as xsbert.XSSparseEncoder, or by xsbert.wrap"}
+EXPLAINED_BY = {
+    "SparseEncoder": "Load it as xsbert.XSSparseEncoder, or by xsbert.wrap",
+    "MultiVectorEncoder": "Load it as xsbert.XSMultiVectorEncoder, or by xsbert.wrap",
+    "ColBERT": "Load it as xsbert.XSMultiVectorEncoder, or by xsbert.wrap",
+}
 # Loading options that determine which file is read and how its names are mapped.
 FILE_OPTIONS = ("key_mapping", "use_safetensors", "variant", "weights_only")
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
@@ -139,8 +144,8 @@ CHOOSE = (
 def _late_interaction(path: str, what: str) -> str:
     return (
         f"{path!r} is a late-interaction model ({what}), which compares the tokens of two texts: it has no embedding "
-        "of a text, and that of a made-up pooling is another model's. It loads as a "
-        "sentence_transformers.MultiVectorEncoder, which xsbert does not explain"
+        "of a text, and that of a made-up pooling is another model's. Load it as an xsbert.XSMultiVectorEncoder, the "
+        "explaining class of sentence_transformers.MultiVectorEncoder"
     )
 
 
@@ -175,6 +180,20 @@ def check_loaded(model: SentenceTransformer, source: Source, *, is_new: bool) ->
     _known.add(first.model)
 
 
+def check_all_loaded(model: Any, source: Source) -> None:
+    """Compare a model that was loaded just now with its file, once for each model.
+
+    Raises:
+        ValueError: the checkpoint lacks weights that the embedding depends on.
+    """
+    first = cast(Transformer, model[0])
+    if first.model in _known:
+        return
+    _, missing = _differences(first, source)
+    _check_all_trained(model, source, missing, True)
+    _known.add(first.model)
+
+
 def check_loaded_sparse(model: SparseEncoder, source: Source) -> None:
     """Compare a sparse encoder that was loaded just now with its file, once for each model.
 
@@ -187,15 +206,13 @@ def check_loaded_sparse(model: SparseEncoder, source: Source) -> None:
     first = cast(Transformer, model[0])
     if first.model in _known:
         return
-    _, missing = _differences(first, source)
-    _check_all_trained(model, source, missing, True)
+    check_all_loaded(model, source)
     if source.is_raw:
         _warn(
             f"{source.path!r} has no modules.json, so that the pooling is made up by sentence-transformers: the "
             "maximum of the logits over tokens, as in SPLADE. A masked language model that was not trained for it has "
             "no similarity of its own. To explain another pooling, pass SparseEncoder(modules=[...]) to xsbert.wrap"
         )
-    _known.add(first.model)
 
 
 def _check_all_trained(model: Any, source: Source, missing: Iterable[str], is_new: bool) -> None:

@@ -183,13 +183,15 @@ class ComparingModel(ExplainingModel):
         passages: int | None = None,
         overlap: int = 32,
         pooling: str = "max",
+        relative: bool = False,
         **options: Unpack[OptionKeywords],
     ) -> Ranking:
         """Rank documents for a query by the model's own scores, and attribute each score to the words of both.
 
         Scores and order are those of `encode_query`, `encode_document` and `util.semantic_search`. For a fixed query,
         the score is linear in the factors of the document. The contributions of its words therefore take one backward
-        pass for each node, at any query length. Those of the query take one set of factors for all documents.
+        pass for each node, at any query length. Those of the query take one set of factors for all documents, which is
+        computed when it is first used.
 
         Args:
             query: S tokens.
@@ -213,6 +215,8 @@ class ComparingModel(ExplainingModel):
             overlap: number of tokens that a passage shares with the previous one.
             pooling: ``"max"`` takes the score of the best passage as that of the document, and explains this passage.
                 ``"mean"`` takes the mean over all passages, and explains all.
+            relative: with ``detail="highlights"``, also compute the factors along each document's own embedding, for
+                `Hit.document_relative`, at half the cost of those along the query's. ``detail="pairs"`` includes them.
             **options: see `Options`.
 
         Returns:
@@ -233,7 +237,7 @@ class ComparingModel(ExplainingModel):
         >>> [hit.index for hit in ranking]
         [1, 0]
         """
-        request = Request(top_k, detail, units, passages, overlap, pooling)
+        request = Request(top_k, detail, units, passages, overlap, pooling, relative)
         explainer = self.explainer(**options)
         check_prompt_of_both(explainer, prompt, prompt_name)
         ranking = explained_ranking(
@@ -311,7 +315,7 @@ class ComparingModel(ExplainingModel):
             explained = {hit.index: hit.passages[0].side for hit in ranking if hit.explained}
             if len(explained) < len(places):
                 raise ValueError(next(hit.reason for hit in ranking if not hit.explained))
-            most = len(ranking.query_factors.tokens) + 2
+            most = len(ranking.asked.encoded.tokens) + 2
             sides = [explained[place] for place in range(len(places))]
             return [(each, n_passes(each, min(most, each.factors.shape[-1], len(each.factors)))) for each in sides]
 

@@ -144,6 +144,11 @@ class ExplainingModel(ReferencedModel):
         """
         if not isinstance(other, ExplainingModel):
             raise TypeError(f"other must be a model that xsbert explains, got {type(other).__name__}")
+        for each in (self, other):
+            if each.own_outputs:
+                raise ValueError(
+                    f"explain_across takes models that embed a text as one dense vector, got {type(each).__name__}"
+                )
         similarity = resolved_similarity(similarity, self.similarity_fn_name)
         return attribution_across(self, other, text_a, text_b, similarity, options)
 

@@ -14,7 +14,13 @@ from torch import nn
 from typing_extensions import Self
 
 from ..engine.heads import Head, PooledHead
-from ..engine.reference import Reference, chosen_reference, default_reference, resolve_reference
+from ..engine.reference import (
+    AnyReference,
+    SeveralReferences,
+    chosen_reference,
+    default_reference,
+    resolve_references,
+)
 from .admission import check_supported
 from .card import add_shift_note
 from .checkpoint_checks import EXPLAINED_BY, Source, check_architecture, check_loaded, check_saved_type, source_of
@@ -40,7 +46,7 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
         model_name_or_path: str | PathLike[str] | None = None,
         *,
         shift: bool = False,
-        reference: str | None = None,
+        reference: str | Sequence[str] | None = None,
         reference_positions: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -58,7 +64,7 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
         model: SentenceTransformer,
         *,
         shift: bool = False,
-        reference: str | None = None,
+        reference: str | Sequence[str] | None = None,
         reference_positions: str | None = None,
         route: str | None = None,
     ) -> Self:
@@ -108,7 +114,7 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
             modules[0] = ReferenceTransformer.from_transformer(modules[0], None)
         return modules
 
-    def _set_up(self, shift: bool, reference: str | None, positions: str | None) -> None:
+    def _set_up(self, shift: bool, reference: str | Sequence[str] | None, positions: str | None) -> None:
         check_supported(self, self.model_types)
         first: Any = self[0]
         if isinstance(first, ReferenceTransformer) and first.reference is not None:
@@ -117,7 +123,7 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
             return
         if reference is None:
             reference = "pad" if positions == "padding" else default_reference(first)
-        self._reference = resolve_reference(first, reference, "text" if positions is None else positions)
+        self._reference = resolve_references(first, reference, "text" if positions is None else positions)
         if shift and isinstance(first, StaticEmbedding):
             raise ValueError("shift=True: a static model needs no shift, its reference is zero; leave it out")
         if shift and "message" in first.modality_config:
@@ -128,8 +134,13 @@ class ReferencedTransformer(ReferencedModel, SentenceTransformer):
         if shift:
             self._insert_shift(self._reference)
 
-    def _insert_shift(self, reference: Reference) -> None:
+    def _insert_shift(self, reference: AnyReference) -> None:
         """Insert the shift after pooling and dense modules, before a trailing normalisation."""
+        if isinstance(reference, SeveralReferences):
+            raise ValueError(
+                f"a shift subtracts the embedding of one reference, got {reference.token}: give one token with "
+                "shift=True, or explain the unshifted model with several"
+            )
         modules: OrderedDict[str, Any] = OrderedDict(self._modules)
         modules[next(iter(modules))] = ReferenceTransformer.from_transformer(self._transformer, reference)
         self._modules = _with_shift(modules, ReferenceShift(added=True))

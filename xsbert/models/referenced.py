@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from .._utils.validation import check_keywords, keywords_of
 from ..engine.preconditions import check_not_to_be_quantised
-from ..engine.reference import Reference, positions_of_reference
+from ..engine.reference import AnyReference, positions_of_reference
 from ..engine.split_model import encoder_layers
 from .admission import damaged_weights
 from .reference import ReferenceShift
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..engine.heads import Head
 
-__all__ = ["ReferencedModel"]
+__all__ = ["ReferencedModel", "check_able"]
 
 
 class ReferencedModel(BaseModel):
@@ -58,7 +58,7 @@ class ReferencedModel(BaseModel):
         def head(self, modules: Sequence[nn.Module]) -> Head: ...
         def unshifted_modules(self) -> list[nn.Module]: ...
 
-    _reference: Reference
+    _reference: AnyReference
     _loaded_from: str = ""
 
     @property
@@ -77,8 +77,8 @@ class ReferencedModel(BaseModel):
         return isinstance(self[len(self) - 1], Normalize)
 
     @property
-    def reference(self) -> Reference:
-        """The default reference of texts."""
+    def reference(self) -> AnyReference:
+        """The default reference of texts, or references (`SeveralReferences`)."""
         return self._reference
 
     @property
@@ -155,3 +155,9 @@ class ReferencedModel(BaseModel):
             raise OSError(
                 f"the weights in {damaged_weights(path)} cannot be read, the file is damaged or cut short: {error}"
             ) from error
+
+
+def check_able(model: ReferencedModel, ability: str) -> None:
+    """Raise ValueError with the reason if a kind of model lacks one of `xsbert.models.wrapping.ABILITIES`."""
+    if ability in model.lacks:
+        raise ValueError(f"{type(model).__name__} has no {ability}: {model.lacks[ability]}")

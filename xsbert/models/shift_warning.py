@@ -36,7 +36,7 @@ def warn_of_shifted_ranking(ranking: Ranking) -> None:
         unit = 1.0
         if hit.similarity == "dot":
             lengths = [_unshifted_length(each.side) for each in hit.passages]
-            unit = _unshifted_length(hit.query_factors) * max(lengths)
+            unit = _unshifted_length(hit.asked.encoded) * max(lengths)
         if abs(hit.score - hit.score_unshifted) > MAX_SCORE_CHANGE * unit:
             warnings.warn(
                 "the shift that was added to the model changes its scores, and may change the order: documents"

@@ -62,6 +62,7 @@ class XSSparseEncoder(ComparingModel, SparseEncoder):
     truncate_dim = None
     own_outputs = True
     lacks: ClassVar[Mapping[str, str]] = {
+        "matches": "a text has one vector; matches are those of late interaction",
         "corpus of factors": "each text has terms of its own, so its embeddings have no common width; "
         "`save_factors` takes them",
         "exact shift": "terms are not negative, so that the reference cannot be subtracted",

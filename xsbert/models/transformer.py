@@ -45,4 +45,5 @@ class XSTransformer(ComparingModel, ReferencedTransformer):
 
     lacks: ClassVar[Mapping[str, str]] = {
         "terms": "its dimensions have no names; terms are those of a sparse encoder",
+        "matches": "a text has one vector; matches are those of late interaction",
     }

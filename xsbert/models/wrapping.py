@@ -7,23 +7,29 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, overload
 
-from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.util import load_file_path
 from torch import nn
 
 from .comparing import ComparingModel
+from .late import XSMultiVectorEncoder
 from .sparse import XSSparseEncoder
 from .transformer import XSTransformer
 
 __all__ = ["ABILITIES", "KINDS", "abilities_table", "class_of", "wrap"]
 
-KINDS: dict[type[nn.Module], Any] = {SentenceTransformer: XSTransformer, SparseEncoder: XSSparseEncoder}
+KINDS: dict[type[nn.Module], Any] = {
+    SentenceTransformer: XSTransformer,
+    SparseEncoder: XSSparseEncoder,
+    MultiVectorEncoder: XSMultiVectorEncoder,
+}
 """The explaining class of each class of sentence-transformers."""
 
 ABILITIES = (
     "pairs",
     "words",
     "terms",
+    "matches",
     "rankings",
     "highlights",
     "contrast",
@@ -44,7 +50,7 @@ def abilities_table() -> str:
     """Return a Markdown table of kinds of models and abilities, with the reasons below it.
 
     >>> print(abilities_table().splitlines()[0])
-    | | `XSTransformer` | `XSSparseEncoder` |
+    | | `XSTransformer` | `XSSparseEncoder` | `XSMultiVectorEncoder` |
     """
     classes = list(KINDS.values())
     lines = ["| | " + " | ".join(f"`{each.__name__}`" for each in classes) + " |", "|---" * (len(classes) + 1) + "|"]
@@ -73,6 +79,8 @@ def class_of(model_name_or_path: str | PathLike[str]) -> type[ComparingModel]:
     except (OSError, ValueError):
         settings = {}
     named = {upstream.__name__: explaining for upstream, explaining in KINDS.items()}
+    # The name that PyLate saves.
+    named["ColBERT"] = XSMultiVectorEncoder
     return named.get(settings.get("model_type", ""), XSTransformer)
 
 
@@ -81,6 +89,8 @@ def wrap(model: SentenceTransformer, **options: Any) -> XSTransformer: ...
 @overload
 def wrap(model: SparseEncoder, **options: Any) -> XSSparseEncoder: ...
 @overload
+def wrap(model: MultiVectorEncoder, **options: Any) -> XSMultiVectorEncoder: ...
+@overload
 def wrap(model: Any, **options: Any) -> ComparingModel: ...
 def wrap(model: Any, **options: Any) -> Any:
     """Wrap any loaded model of sentence-transformers in its explaining class, without loading it again.
@@ -88,11 +98,11 @@ def wrap(model: Any, **options: Any) -> Any:
     The weights are shared, and ``model`` stays unchanged.
 
     Args:
-        model: a `SentenceTransformer` or a `SparseEncoder`.
+        model: a `SentenceTransformer`, a `SparseEncoder` or a `MultiVectorEncoder`.
         **options: arguments of the explaining class other than the path, such as ``reference``.
 
     Returns:
-        an `XSTransformer` or an `XSSparseEncoder`.
+        an `XSTransformer`, an `XSSparseEncoder` or an `XSMultiVectorEncoder`.
 
     Raises:
         TypeError: the model is of another kind; the message gives the reason. Or an option is unknown.

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from sentence_transformers import util
 from torch import Tensor
 
 from .._utils.stacklevel import caller_level
 from ..attribution.scale import check_scalable
 from ..engine import Explainer
-from ..engine.batch_run import Directions, reverse_is_cheaper, spanning
+from ..engine.batch_run import Directions, Run, reverse_is_cheaper, spanning
 from ..engine.failures import OF_A_TEXT
 from ..engine.position_limit import length_limit, may_exceed_positions, position_limit
 from ..engine.preconditions import check_run
@@ -24,7 +24,10 @@ from ..engine.protocol import Explainable
 from ..engine.tokenization import Prompt, TokenizedText
 from ..factors.text_factors import TextFactors, directions_of
 from ..text.passages import passages_of
+from .answers import AnswerFinder
 from .hit import Hit, Passage
+from .own_scores import encoded_documents, encoded_query, is_late, scores_of
+from .query import Query
 from .ranking import Ranking
 from .request import Request, Scored, best_documents, checked_embeddings
 from .retriever_scores import MAX_SCORE_GAP, warn_of_other_scores
@@ -65,40 +68,60 @@ def explained_ranking(
     found = retrieved(documents, text_column, id_column)
     if document_embeddings is not None and request.passages is not None:
         raise ValueError("pass document_embeddings or passages, not both: each passage gets its own embedding")
+    is_cosine = not is_late(similarity) and (similarity == "cosine" or explainer.model.normalised)
+    if request.relative and not is_cosine:
+        raise ValueError(
+            f"relative=True needs a similarity that is divided by the norm, such as 'cosine', got {similarity!r}"
+        )
+    if document_embeddings is not None and is_late(similarity):
+        raise ValueError(
+            "document_embeddings must be None for a late-interaction model: its documents are embedded anew, as lists "
+            "of vectors"
+        )
     asked = explainer.tokenized(query, prompts[0], name="query")
     given = None if document_embeddings is None else checked_embeddings(document_embeddings, len(found), model)
     check_run(explainer.model)
     encoder = private_model(model)
-    at = encoder.encode_query(query, prompt=prompts[0].text or "", convert_to_tensor=True, show_progress_bar=False)
+    at = encoded_query(encoder, query, prompts[0].text or "", similarity)
     embeddings = None
     if request.passages is None:
-        embeddings = _encoded(encoder, [each.text for each in found], prompts[1], explainer) if given is None else given
-        best = best_documents(at, embeddings, [each.text for each in found], similarity, request)
+        texts = [each.text for each in found]
+        embeddings = _encoded(encoder, texts, prompts[1], explainer, similarity) if given is None else given
+        best = best_documents(at, embeddings, texts, similarity, request)
     else:
         best = _best_by_passages(encoder, at, found, prompts[1], similarity, request, explainer)
-    (known,) = explainer.factors_of([asked])
-    hits = _explained(explainer, known, [(found[each.index], each) for each in best], prompts[1], similarity, request)
+    run = explainer.run()
+    finder = AnswerFinder(model, explainer, asked, prompts, similarity)
+    if request.detail == "pairs" or run.has_closed_form:
+        (computed,) = explainer.factors_of([asked])
+        known = Query(computed, None, finder)
+    else:
+        known = Query(run.encoded(asked), lambda: explainer.factors_of([asked])[0], finder)
+    chosen = [(found[each.index], each) for each in best]
+    request = replace(request, relative=is_cosine and (request.relative or request.detail == "pairs"))
+    hits = _explained(explainer, run, known, chosen, prompts[1], similarity, request)
     ranking = Ranking(
-        query_factors=known,
+        asked=known,
         hits=tuple(hits),
         similarity=similarity,
         detail=request.detail,
         n_documents=len(found),
         pooling=None if request.passages is None else request.pooling,
+        relative=request.relative,
     )
     if given is not None:
         _warn_of_other_embeddings(ranking)
-    if embeddings is not None:
+    if embeddings is not None and not is_late(similarity):
         _compare_scores(found, at, embeddings, ranking, explainer.model.shift_added)
     return ranking
 
 
-def _encoded(model: Any, texts: list[str], prompt: Prompt, explainer: Explainer) -> Tensor:
+def _encoded(model: Any, texts: list[str], prompt: Prompt, explainer: Explainer, similarity: str) -> Any:
     if may_exceed_positions(explainer.model[0]):
         for place, text in enumerate(texts):
             explainer.tokenized(text, prompt, name=f"documents[{place}]", warn=False)
     show = bool(explainer.options.show_progress_bar)
-    return model.encode_document(texts, prompt=prompt.text or "", convert_to_tensor=True, show_progress_bar=show)
+    return encoded_documents(model, texts, prompt.text or "", similarity, show)
 
 
 def _best_by_passages(
@@ -115,9 +138,8 @@ def _best_by_passages(
     _check_limit(explainer.model, request.passages, prompt)
     ranges = [passages_of(each.text, model.tokenizer, request.passages, request.overlap) for each in documents]
     texts = [each.text[start:end] for each, parts in zip(documents, ranges, strict=True) for start, end in parts]
-    embeddings = _encoded(model, texts, prompt, explainer)
-    compare = util.cos_sim if similarity == "cosine" else util.dot_score
-    scores = compare(query[None], embeddings)[0].double().cpu().numpy()
+    embeddings = _encoded(model, texts, prompt, explainer, similarity)
+    scores = scores_of(query, embeddings, similarity).double().cpu().numpy()
     scored, start = [], 0
     for index, parts in enumerate(ranges):
         own = scores[start : start + len(parts)]
@@ -133,7 +155,8 @@ def _best_by_passages(
 
 def _check_limit(model: Explainable, size: int, prompt: Prompt) -> None:
     """Reject passages that the model would truncate."""
-    limits = [limit for limit in (length_limit(model[0]), position_limit(model[0])) if limit is not None]
+    own = getattr(model[0], "document_length", None)
+    limits = [limit for limit in (length_limit(model[0]), position_limit(model[0]), own) if limit is not None]
     around = model.preprocess(["a"], prompt=prompt.text)["input_ids"].numel() - 1
     if limits and size + around > min(limits):
         raise ValueError(
@@ -144,7 +167,8 @@ def _check_limit(model: Explainable, size: int, prompt: Prompt) -> None:
 
 def _explained(
     explainer: Explainer,
-    query: TextFactors,
+    run: Run,
+    query: Query,
     best: Sequence[tuple[Retrieved, Scored]],
     prompt: Prompt,
     similarity: str,
@@ -155,7 +179,7 @@ def _explained(
     found = [_tokenized(explainer, piece, prompt, scored.index) for piece, scored in pieces]
     texts = [each for each in found if isinstance(each, TokenizedText)]
     _warn_of_texts(texts)
-    computed = iter(_sides(explainer, query, texts, request.detail))
+    computed = iter(_sides(run, query.encoded, texts, request))
     sides = [each if isinstance(each, str) else next(computed) for each in found]
     hits: list[Hit] = []
     at = 0
@@ -181,7 +205,7 @@ def _explained(
                 score=scored.score,
                 text=document.text,
                 passages=passages,
-                query_factors=query,
+                asked=query,
                 similarity=similarity,
                 units=request.units,
                 n_passages=scored.n_passages,
@@ -189,6 +213,7 @@ def _explained(
                 reason=reason,
                 id=document.id,
                 retriever_score=document.score,
+                relative=request.relative,
             )
         )
     return hits
@@ -216,31 +241,36 @@ def _warn_of_texts(texts: Sequence[TokenizedText]) -> None:
             )
 
 
-def _sides(
-    explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText], detail: str
-) -> list[TextFactors | str]:
+def _sides(run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request) -> list[TextFactors | str]:
     """Return the factors that explain each text's score with the query, or the reason why there are none."""
     if not query.embedding.any():
         return ["the embedding of the query is zero"] * len(texts)
-    work = _along_query if detail == "highlights" else _against_query
     try:
-        return [*work(explainer, query, texts)]
+        return [*_computed(run, query, texts, request)]
     except OF_A_TEXT:
         # At least one text failed. Run them one at a time to find which.
-        return [_alone(work, explainer, query, text) for text in texts]
+        return [_alone(run, query, text, request) for text in texts]
 
 
-def _alone(work: Any, explainer: Explainer, query: TextFactors, text: TokenizedText) -> TextFactors | str:
+def _alone(run: Run, query: TextFactors, text: TokenizedText, request: Request) -> TextFactors | str:
     try:
-        return work(explainer, query, [text])[0]
+        return _computed(run, query, [text], request)[0]
     except OF_A_TEXT as error:
         return str(error) or type(error).__name__
 
 
-def _along_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """Compute the factors of each text along the query's embedding."""
+def _computed(run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request) -> Sequence[TextFactors]:
+    if request.detail == "highlights":
+        return _along_query(run, query, texts, request)
+    return _against_query(run, query, texts, request)
+
+
+def _along_query(
+    run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request
+) -> Sequence[TextFactors]:
+    """Compute the factors of each text along the query's embedding and, for relative contributions, its own."""
     direction = query.embedding[None] / np.linalg.norm(query.embedding)
-    return [*explainer.projected(texts, [_directions(query, direction)] * len(texts))]
+    return run.projected_all(texts, [_directions(query, direction)] * len(texts), with_own=request.relative)
 
 
 def _directions(query: TextFactors, vectors: np.ndarray) -> Directions:
@@ -248,17 +278,29 @@ def _directions(query: TextFactors, vectors: np.ndarray) -> Directions:
     return vectors if query.outputs is None else lambda text: directions_of(text, query, vectors)
 
 
-def _against_query(explainer: Explainer, query: TextFactors, texts: Sequence[TokenizedText]) -> list[TextFactors]:
-    """Compute the factors of each text for all tokens of the query, by the cheaper direction."""
+def _span(query: TextFactors, basis: np.ndarray) -> Directions:
+    """Return an orthonormal basis of the directions of the query, in the numbers of another text."""
+    return basis if query.outputs is None else lambda text: spanning(directions_of(text, query, basis))
+
+
+def _against_query(
+    run: Run, query: TextFactors, texts: Sequence[TokenizedText], request: Request
+) -> Sequence[TextFactors]:
+    """Compute the factors of each text for all tokens of the query, by the cheaper direction.
+
+    For relative contributions also along the text's own embedding.
+    """
     basis = spanning(np.vstack([query.factors, query.reference_term[None], query.embedding[None]]))
-    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis), len(text.tokens))]
+    long = [at for at, text in enumerate(texts) if reverse_is_cheaper(len(basis) + request.relative, len(text.tokens))]
     short = [at for at in range(len(texts)) if at not in set(long)]
     found: dict[int, TextFactors] = {}
     if long:
-        projected = explainer.projected([texts[at] for at in long], [_directions(query, basis)] * len(long))
+        every = [_span(query, basis)] * len(long)
+        projected = run.projected_all([texts[at] for at in long], every, with_own=request.relative)
         found.update(zip(long, (each.expanded() for each in projected), strict=True))
     if short:
-        found.update(zip(short, explainer.factors_of([texts[at] for at in short]), strict=True))
+        factors = run.factors([texts[at] for at in short], "tokens", "raise")
+        found.update((at, each) for at, each in zip(short, factors, strict=True) if each is not None)
     return [found[at] for at in range(len(texts))]
 
 
@@ -273,7 +315,8 @@ def _no_score(sides: Sequence[TextFactors], similarity: str) -> str | None:
 
 def _warn_of_other_embeddings(ranking: Ranking) -> None:
     """Warn if given embeddings score far from the model's own, which the explanation uses."""
-    unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(ranking.query_factors.embedding))
+    query = ranking.asked.encoded
+    unit = 1.0 if ranking.similarity == "cosine" else float(np.linalg.norm(query.embedding))
     far = [
         hit for hit in ranking if hit.explained and hit.error > (MAX_SCORE_GAP + 2 * hit.residual) * unit * _length(hit)
     ]
@@ -304,7 +347,7 @@ def _compare_scores(
     candidates = [(sides[0], sides[1])]
     if shift_added:
         own = [unshifted[at] for at in places]
-        candidates.append((np.asarray(ranking.query_factors.embedding_unshifted), np.asarray(own)))
+        candidates.append((np.asarray(ranking.asked.encoded.embedding_unshifted), np.asarray(own)))
     warn_of_other_scores(documents, places, candidates, ranking.similarity)
 
 

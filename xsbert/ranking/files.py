@@ -17,6 +17,7 @@ from .._utils.checksummed_safetensors import Arrays, read_arrays, write_arrays
 from .._utils.json_fields import read_entry, require
 from .._utils.validation import finite_or_none
 from ..attribution.scale import length_of
+from ..attribution.similarity import LATE_SIMILARITIES, SIMILARITIES
 from ..factors.outputs import same_kind
 from ..factors.serialization import LARGEST, check_numbers, stored_text, text_of_file
 from ..factors.text_factors import TextFactors
@@ -26,7 +27,7 @@ from ..view.protocols import HitView, RankingView
 __all__ = ["as_dict", "check_ranking", "read_ranking", "save_ranking"]
 
 SCHEMA = "urn:xsbert:ranking:1"  # see xsbert.view.schemas
-PLAIN = ("index", "score", "text", "n_passages", "n_cut", "reason", "id", "retriever_score", "units")
+PLAIN = ("index", "score", "text", "n_passages", "n_cut", "reason", "id", "retriever_score", "units", "relative")
 
 
 def as_dict(ranking: RankingView) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def as_dict(ranking: RankingView) -> dict[str, Any]:
         "detail": ranking.detail,
         "n_documents": ranking.n_documents,
         "pooling": ranking.pooling,
+        "relative": ranking.relative,
         "settings": None if how is None else asdict(how),
         "hits": [_hit_dict(hit) for hit in ranking],
     }
@@ -59,6 +61,11 @@ def _hit_dict(hit: HitView) -> dict[str, Any]:
         "factor_error": hit.factor_error,
         "score_unshifted": hit.score_unshifted,
     }
+    if hit.relative:
+        content |= {
+            "document_relative": hit.document_relative.to_dict(),
+            "query_relative": hit.query_relative.to_dict(),
+        }
     if hit.has_pairs and len(hit.passages) == 1:
         content["pairs"] = hit.attribution.matrix.tolist()
     return content
@@ -79,7 +86,7 @@ def save_ranking(ranking: RankingView, path: str | PathLike[str]) -> None:
     check_ranking(ranking)
     arrays: dict[str, np.ndarray] = {}
     content: dict[str, Any] = {
-        **{name: getattr(ranking, name) for name in ("similarity", "detail", "n_documents", "pooling")},
+        **{name: getattr(ranking, name) for name in ("similarity", "detail", "n_documents", "pooling", "relative")},
         "query": stored_text(ranking.query_factors, "query", arrays),
         "hits": [
             _plain(hit)
@@ -111,7 +118,7 @@ def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
     content = header.content
     query = text_of_file(arrays, read_entry(content, "query", dict), "query")
     similarity = read_entry(content, "similarity", str)
-    require(similarity in ("cosine", "dot"), f"similarity is {similarity!r:.40}")
+    require(similarity in (*SIMILARITIES, *LATE_SIMILARITIES), f"similarity is {similarity!r:.40}")
     entries = read_entry(content, "hits", list)
     n_documents = read_entry(content, "n_documents", int)
     require(n_documents >= len(entries), f"n_documents is {n_documents}, below the hits' number")
@@ -122,6 +129,7 @@ def read_ranking(path: str | PathLike[str]) -> dict[str, Any]:
         "detail": read_entry(content, "detail", str),
         "n_documents": n_documents,
         "pooling": None if content.get("pooling") is None else read_entry(content, "pooling", str),
+        "relative": _is_relative(content),
     }
 
 
@@ -157,6 +165,10 @@ def _check_hit(hit: HitView, name: str) -> None:
     numbers = {"residual": hit.residual, "factor_error": hit.factor_error, "score_unshifted": hit.score_unshifted}
     for key, value in numbers.items():
         require(value is None or isfinite(value), f"the {key} of {name} is {value}")
+    if hit.relative:
+        for shares in (hit.document_relative, hit.query_relative):
+            size = float(np.abs(shares.values).sum()) + abs(shares.baseline)
+            require(isfinite(size), f"the relative contributions of {name} are not finite")
     if hit.has_pairs:
         # Raises an error if the factors cannot be combined or have no similarity.
         for place in range(len(hit.passages)):
@@ -189,7 +201,6 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         "score": nan if score is None else float(score),
         "text": text,
         "passages": passages,
-        "query_factors": query,
         "similarity": similarity,
         "units": units,
         "n_passages": read_entry(entries, "n_passages", int),
@@ -197,7 +208,13 @@ def _hit(arrays: Arrays, entries: Any, rank: int, query: TextFactors, similarity
         "reason": reason,
         "id": _finite(entries, "id", (str, int, float), rank),
         "retriever_score": _finite(entries, "retriever_score", (int, float), rank),
+        "relative": _is_relative(entries),
     }
+
+
+def _is_relative(entries: dict[str, Any]) -> bool:
+    """Files of earlier versions lack the entry, and what the contributions need."""
+    return "relative" in entries and read_entry(entries, "relative", bool)
 
 
 def _optional(entries: dict[str, Any], key: str, kind: Any) -> Any:

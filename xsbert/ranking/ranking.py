@@ -22,6 +22,7 @@ from ..view.html.ranking_page import fragment, page
 from ..view.ranking_terminal import summarize
 from .files import as_dict, check_ranking, read_ranking, save_ranking
 from .hit import Hit, Passage
+from .query import Query
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +39,8 @@ class Ranking(Sequence[Hit]):
     ([1, 0], 'A cold day.', 'A <mark>cold</mark> day.')
     """
 
-    query_factors: TextFactors
-    """Factors of the query's tokens."""
+    asked: Query
+    """The query, without factors until they are used."""
     hits: tuple[Hit, ...]
     similarity: str
     detail: str
@@ -48,6 +49,8 @@ class Ranking(Sequence[Hit]):
     """Number of ranked documents; the hits are the best of them."""
     pooling: str | None = None
     """Pooling of the passages' scores into the document's: ``"max"``, ``"mean"``, or None without passages."""
+    relative: bool = False
+    """Whether hits have contributions that are relative to the norm, `Hit.document_relative`."""
 
     @overload
     def __getitem__(self, place: int) -> Hit: ...
@@ -63,9 +66,14 @@ class Ranking(Sequence[Hit]):
         return len(self.hits)
 
     @property
+    def query_factors(self) -> TextFactors:
+        """Factors of the query's tokens, computed on first use."""
+        return self.asked.factors
+
+    @property
     def query(self) -> str:
         """The query, without its prompt."""
-        return self.query_factors.text[len(self.query_factors.prompt) :]
+        return self.asked.encoded.text[len(self.asked.encoded.prompt) :]
 
     @property
     def order(self) -> list[int]:
@@ -103,25 +111,30 @@ class Ranking(Sequence[Hit]):
         """
         return replace(self, hits=tuple(hit.over(units) for hit in self.hits))
 
-    def contrast(self, i: int, j: int) -> Contrast:
+    def contrast(self, i: int, j: int, *, relative: bool = False) -> Contrast:
         """Attribute the difference in score between the hits at ranks i and j to the words of query and documents.
 
         Args:
             i, j: ranks, counted from 0.
+            relative: use the contributions of `Hit.query_relative` and `Hit.document_relative`. They do not sum to the
+                difference but, with their baseline, to zero.
 
         Raises:
             IndexError: there is no such rank.
             TypeError: a rank is not an integer.
-            ValueError: a hit is not explained.
+            ValueError: a hit is not explained, or has no relative contributions.
 
         >>> why = ranking.contrast(0, 1)
         >>> why.words[int(why.by_word.argmax())]
         'cold'
         """
         one, other = self._hit(i, "i"), self._hit(j, "j")
-        how = self.query_factors.settings
-        sides = one.score, one.query, one.document, other.score, other.query, other.document
-        return contrast_of(*sides, self.similarity, how)
+        how = self.asked.encoded.settings
+        if relative:
+            one_sides, other_sides = ((hit.query_relative, hit.document_relative) for hit in (one, other))
+        else:
+            one_sides, other_sides = ((hit.query, hit.document) for hit in (one, other))
+        return contrast_of(one.score, *one_sides, other.score, *other_sides, self.similarity, how, relative=relative)
 
     def contrast_models(self, other: Ranking, index: int) -> ModelContrast:
         """Compare two models' explanations of one document, word by word, each on its own scale.
@@ -234,11 +247,12 @@ class Ranking(Sequence[Hit]):
         """
         with reading(path, "saved ranking"):
             fields = read_ranking(path)
+            asked = Query(fields.pop("query_factors"))
             hits = tuple(
-                Hit(**{**hit, "passages": tuple(Passage(**passage) for passage in hit["passages"])})
+                Hit(**{**hit, "asked": asked, "passages": tuple(Passage(**passage) for passage in hit["passages"])})
                 for hit in fields.pop("hits")
             )
-            ranking = Ranking(hits=hits, **fields)
+            ranking = Ranking(asked=asked, hits=hits, **fields)
             check_ranking(ranking)
         return ranking
 

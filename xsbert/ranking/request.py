@@ -15,6 +15,7 @@ from torch import Tensor
 from .._utils.sequences import as_entries
 from .._utils.validation import check_one_of, checked_integer, is_integer, plain_number
 from ..text.units import UNITS
+from .own_scores import is_late, scores_of
 
 __all__ = ["DETAILS", "Request", "Scored", "best_documents", "checked_embeddings"]
 
@@ -32,6 +33,7 @@ class Request:
     passages: int | None = None
     overlap: int = 32
     pooling: str = "max"
+    relative: bool = False
 
     def __post_init__(self) -> None:
         for name in ("top_k", "passages"):
@@ -39,6 +41,8 @@ class Request:
             object.__setattr__(self, name, value)
         for name, allowed in (("detail", DETAILS), ("units", UNITS), ("pooling", POOLINGS)):
             check_one_of(getattr(self, name), name, allowed)
+        if not isinstance(self.relative, bool):
+            raise TypeError(f"relative must be True or False, got {self.relative!r:.60}")
         fits = is_integer(self.overlap) and self.overlap >= 0
         if not fits or (self.passages is not None and self.overlap >= self.passages):
             raise ValueError(
@@ -115,13 +119,18 @@ def best_documents(
 
     Args:
         query: (E,)
-        embeddings: (n, E); sparse, as is the query, if a sparse encoder made them.
+        embeddings: (n, E); sparse, as is the query, if a sparse encoder made them. In late interaction n arrays
+            (P, D), as is the query.
         texts: n documents.
-        similarity: ``"cosine"`` or ``"dot"``.
+        similarity: ``"cosine"`` or ``"dot"``, or one of late interaction.
         request: gives the number of documents, ``top_k``.
     """
     compare = util.cos_sim if similarity == "cosine" else util.dot_score
     top_k = len(embeddings) if request.top_k is None else min(request.top_k, len(embeddings))
+    if is_late(similarity):
+        scores = scores_of(query, embeddings, similarity).tolist()
+        order = sorted(range(len(scores)), key=lambda at: math.inf if math.isnan(scores[at]) else -scores[at])
+        return [Scored(at, scores[at], ((0, len(texts[at]), 1.0),), 1) for at in order[:top_k]]
     query = query.to(embeddings.dtype)
     scored = _finite_rows(embeddings)
     known = scored.nonzero()[:, 0].tolist()

@@ -32,7 +32,7 @@ def faithfulness(
     *,
     methods: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
-    references: Sequence[str | None] | None = None,
+    references: Sequence[str | Sequence[str] | None] | None = None,
     units: str = "words",
     operators: Sequence[str] = DEFAULT_OPERATORS,
     similarity: str | None = None,
@@ -59,8 +59,9 @@ def faithfulness(
             request: the former are expensive, and the latter *is* the measured effect, up to its operator.
         layers: layers of ``"integrated"``, crossed with the references; other methods use the first. None uses −2 or,
             with ``recommend``, all.
-        references: tokens as for `XSTransformer`. None uses the model's or, with ``recommend``, those of ``"pad"``,
-            ``"unk"`` and ``"mask"`` that the tokenizer has.
+        references: tokens as for `XSTransformer`, or sequences of several tokens. None uses the model's or, with
+            ``recommend``, those of ``"pad"``, ``"unk"`` and ``"mask"`` that the tokenizer has, and all combinations of
+            them. A combination after its tokens costs next to nothing.
         units: ``"words"``, ``"tokens"`` or ``"sentences"``.
         operators: names in `xsbert.evaluation.perturbation.OPERATORS`.
         similarity: ``"cosine"`` or ``"dot"``; None uses the model's own.
@@ -161,11 +162,20 @@ def _row(
     return FaithfulnessRow(
         name,
         options.layer if "layer" in uses else None,
-        results[0].settings.reference if "reference" in uses else None,
+        _reference_of(model, results[0], options) if "reference" in uses else None,
         {key: np.array(values) for key, values in numbers.items()} | {("curve", "remove"): curves},
         seconds,
         ranked=not METHODS[name].control and name != "occlusion",
     )
+
+
+def _reference_of(model: ComparingModel, result: PairResult, options: MethodOptions) -> str | tuple[str, ...]:
+    """Returns the token of the reference as the vocabulary spells it, or several tokens."""
+    several = options.reference is not None and not isinstance(options.reference, str)
+    known = model.explainer(reference=options.reference).reference if several else model.reference
+    if not several and (options.reference is not None or len(known.members) == 1):
+        return result.settings.reference
+    return tuple(member.token for member in known.members)
 
 
 def _compared(result: PairResult, effects: Effects) -> dict[str, float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from ..._utils.sequences import as_entries
 from ..._utils.validation import check_one_of
 from ...engine.options import resolved_layer
 from ...models.comparing import ComparingModel
+from ...models.referenced import check_able
 from ..methods import METHODS
 from ..methods.common import MethodOptions
 
@@ -41,6 +43,7 @@ def _check_distinct(given: Sequence[Any], argument: str) -> None:
 
 def chosen_methods(model: ComparingModel, methods: Sequence[str] | None) -> tuple[Sequence[str], dict[str, str]]:
     """Returns the methods to run, and the omitted ones with the reason."""
+    check_able(model, "faithfulness")
     if methods is not None:
         methods = checked_names(methods, "methods", METHODS)
     unfit = {}
@@ -56,15 +59,19 @@ def chosen_methods(model: ComparingModel, methods: Sequence[str] | None) -> tupl
 
 
 def grid(
-    model: ComparingModel, layers: Sequence[int] | None, references: Sequence[str | None] | None, recommend: bool
-) -> tuple[list[int], list[str | None]]:
-    """Returns layers counted from 0, and references."""
+    model: ComparingModel,
+    layers: Sequence[int] | None,
+    references: Sequence[str | Sequence[str] | None] | None,
+    recommend: bool,
+) -> tuple[list[int], list[str | tuple[str, ...] | None]]:
+    """Returns layers counted from 0, and references. Combinations come after their tokens."""
     if layers is None:
         layers = range(model.n_layers + 1) if recommend else [-2]
     if references is None:
         tokenizer = model[0].tokenizer
         known = [name for name in REFERENCES if getattr(tokenizer, f"{name}_token_id", None) is not None]
-        references = known if recommend and not model.shifted else [None]
+        several = [] if model.own_outputs else [each for size in (2, 3) for each in combinations(known, size)]
+        references = [*known, *several] if recommend and not model.shifted else [None]
     lists = []
     for argument, given, what in (("layers", layers, "integers"), ("references", references, "names")):
         if isinstance(given, str) or not isinstance(given, Iterable):
@@ -74,14 +81,15 @@ def grid(
             raise ValueError(f"{argument} must not be empty, got {given!r}")
     resolved = [resolved_layer(layer, model.n_layers) for layer in lists[0]]
     _check_distinct(resolved, "layers, counted from 0,")
-    _check_distinct(lists[1], "references")
-    return resolved, lists[1]
+    chosen = [each if each is None or isinstance(each, str) else tuple(each) for each in lists[1]]
+    _check_distinct([frozenset(each) if isinstance(each, tuple) else each for each in chosen], "references")
+    return resolved, chosen
 
 
 def variants_of(
     methods: Sequence[str],
     layers: Sequence[int],
-    references: Sequence[str | None],
+    references: Sequence[str | tuple[str, ...] | None],
     options: MethodOptions,
 ) -> Iterator[tuple[str, MethodOptions]]:
     """Yields the method and the options of each row: ``"integrated"`` has one for each reference and layer."""

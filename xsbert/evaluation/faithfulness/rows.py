@@ -19,7 +19,8 @@ class FaithfulnessRow:
     method: str
     layer: int | None
     """Counted from 0."""
-    reference: str | None
+    reference: str | tuple[str, ...] | None
+    """Token of the reference, or several tokens."""
     numbers: dict[tuple[str, str], np.ndarray] = field(repr=False)
     """(n,) values of each metric and operator, one for each pair of texts; NaN where undefined."""
     seconds: float = 0.0
@@ -28,12 +29,19 @@ class FaithfulnessRow:
     """False for controls, and for a method that computes the measured effect itself."""
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """The tokens of the references; empty without one."""
+        if self.reference is None:
+            return ()
+        return (self.reference,) if isinstance(self.reference, str) else self.reference
+
+    @property
     def label(self) -> str:
         """Method, layer and reference."""
         chunks = [
             self.method,
             f"layer {self.layer}" if self.layer is not None else "",
-            self.reference if self.reference is not None else "",
+            " + ".join(self.references),
         ]
         return ", ".join(chunk for chunk in chunks if chunk)
 
@@ -45,8 +53,9 @@ class FaithfulnessRow:
         """
         method, *others = (part.strip() for part in name.split(","))
         own = {f"layer {self.layer}"}
-        if self.reference is not None:
-            own |= {self.reference, self.reference.strip("[]<>|").lower()}
+        if self.references:
+            short = [token.strip("[]<>|").lower() for token in self.references]
+            own |= {" + ".join(self.references), " + ".join(short)}
         return method == self.method and all(part in own for part in others)
 
 

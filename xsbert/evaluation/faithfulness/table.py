@@ -135,8 +135,8 @@ class Faithfulness(TableMixin):
         return max(self._ranked(), key=self._value)
 
     @property
-    def recommended(self) -> tuple[int, str | None]:
-        """Layer and reference for explaining the model as it is: those of ``recommended_row``."""
+    def recommended(self) -> tuple[int, str | tuple[str, ...] | None]:
+        """Layer and reference, or references, for explaining the model as it is: those of ``recommended_row``."""
         row = self.recommended_row
         assert row.layer is not None  # integrated Jacobians have one
         return row.layer, row.reference

@@ -106,12 +106,15 @@ def explain_with(
         One result for each pair, in order.
 
     Raises:
-        ValueError: the method is unknown, or an option is outside its allowed values.
+        ValueError: the method is unknown or cannot explain this model, or an option is outside its allowed values.
         TypeError: an option is unknown.
     """
     check_one_of(method, "method", METHODS)
     check_keywords(options, [each.name for each in fields(MethodOptions)])
     given = {"similarity": model.similarity_fn_name, **options}
+    reason = METHODS[method].obstacle(model)
+    if reason is not None:
+        raise ValueError(f"method {method!r} cannot explain this model. {reason}")
     return [*METHODS[method].explain(model, checked_pairs(pairs), replace(MethodOptions(), **given))]
 
 

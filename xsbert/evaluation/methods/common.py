@@ -28,7 +28,7 @@ class MethodOptions:
 
     Args:
         layer: for methods that attribute to hidden states, as for `xsbert.XSTransformer.explain`.
-        reference: token of the reference; None uses the model's.
+        reference: token of the reference, or several; None uses the model's.
         units: ``"tokens"``, ``"words"`` or ``"sentences"``.
         similarity: ``"cosine"`` or ``"dot"``.
         operator: for methods that remove units, one of `xsbert.evaluation.perturbation.OPERATORS`.
@@ -42,7 +42,7 @@ class MethodOptions:
     """
 
     layer: int = -2
-    reference: str | None = None
+    reference: str | Sequence[str] | None = None
     units: str = "words"
     similarity: str = "cosine"
     operator: str = "remove"

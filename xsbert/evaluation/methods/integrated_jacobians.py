@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 
 from ...attribution.attribution import Attribution
+from ...factors.text_factors import TextFactors, settings_of
 from ...models.comparing import ComparingModel
 from ...text.units import TEXT
 from ..control_models import randomised_layers
@@ -17,19 +20,61 @@ __all__ = ["gradient", "integrated", "integrated_with_main_effects", "randomised
 
 
 def integrated(model: ComparingModel, pairs: Pairs, options: MethodOptions) -> list[Attribution]:
-    """Integrated Jacobians: the interactions of `xsbert.XSTransformer.explain_pairs`."""
-    wanted = (options.layer, options.reference, options.tolerance, options.similarity, options.units)
+    """Integrated Jacobians: the interactions of `xsbert.XSTransformer.explain_pairs`.
+
+    With several references, factors that are cached for each of them are averaged.
+    """
+    reference = options.reference if options.reference is None or isinstance(options.reference, str) else None
+    several = () if options.reference is None or reference is not None else tuple(options.reference)
+    wanted = (options.layer, several or reference, options.tolerance, options.similarity, options.units)
     key = ("integrated", tuple(pairs), *wanted)
     if key not in options.cache:
-        found = model.explain_pairs(
-            pairs,
-            similarity=options.similarity,
-            units=options.units,
-            tolerance=options.tolerance,
-            **options.integration,
-        )
+        found = _averaged(pairs, options, several) if several else None
+        if found is None:
+            found = model.explain_pairs(
+                pairs,
+                similarity=options.similarity,
+                units=options.units,
+                tolerance=options.tolerance,
+                **options.integration,
+            )
         options.cache[key] = list(found)
     return list(options.cache[key])
+
+
+def _averaged(pairs: Pairs, options: MethodOptions, references: Sequence[str]) -> list[Attribution] | None:
+    """Return attributions by the means of cached factors, or None if some are not cached or hold for one pair only."""
+    wanted = (options.tolerance, options.similarity, options.units)
+    known = []
+    for each in references:
+        found = options.cache.get(("integrated", tuple(pairs), options.layer, each, *wanted))
+        if found is None or any(result.pulled_back for result in found):
+            return None
+        known.append(found)
+    token = " + ".join(sorted(str(found[0].settings.reference) for found in known))
+    results = []
+    for same in zip(*known, strict=True):
+        a, b = (_mean([getattr(each, side) for each in same], token) for side in "ab")
+        results.append(Attribution.of(a, b, options.similarity))
+    return results
+
+
+def _mean(parts: Sequence[TextFactors], token: str) -> TextFactors:
+    """Return the mean of a text's factors over references."""
+    factors = np.mean([part.factors for part in parts], axis=0)
+    size = float(np.linalg.norm(factors)) or 1.0
+    missed = np.mean([(part.factor_error or 0.0) * np.linalg.norm(part.factors) for part in parts])
+    joined = "".join(settings_of(part).fingerprint for part in parts)
+    how = replace(
+        settings_of(parts[0]),
+        reference=token,
+        fingerprint=f"mean:{blake2b(joined.encode(), digest_size=16).hexdigest()}",
+        n_steps=sum(settings_of(part).n_steps for part in parts),
+        n_looks=sum(settings_of(part).n_looks for part in parts),
+        n_float64=sum(settings_of(part).n_float64 for part in parts),
+    )
+    term = np.mean([part.reference_term for part in parts], axis=0)
+    return replace(parts[0], factors=factors, reference_term=term, factor_error=float(missed / size), settings=how)
 
 
 def integrated_with_main_effects(

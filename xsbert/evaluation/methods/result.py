@@ -132,7 +132,13 @@ class MethodAttribution(PairResult):
         save_result(self.stored(), path)
 
     def stored(self) -> Stored:
-        """Returns what a file holds of the result."""
+        """Returns what a file holds of the result.
+
+        >>> from xsbert.evaluation.methods import explain_with
+        >>> (match,) = explain_with("lexical", model, [("A cold day.", "Cold days")])
+        >>> sorted(match.stored().content)[:3]
+        ['a', 'b', 'rival']
+        """
         numbers = {name: getattr(self, field) for name, field in STORED.items()}
         entries = {"method": self.method, "left_out": self.left_out, "offset": numbers.pop("offset")}
         return stored_result(self, numbers, entries)
@@ -160,6 +166,14 @@ class MethodAttribution(PairResult):
 
         Raises:
             ValueError: numbers are not finite.
+
+        >>> from xsbert.attribution.files import read_result
+        >>> from xsbert.evaluation.methods import explain_with
+        >>> (match,) = explain_with("lexical", model, [("A cold day.", "Cold days")])
+        >>> match.save(folder / "fields.safetensors")
+        >>> fields = read_result(folder / "fields.safetensors", "MethodAttribution", of_method=True)
+        >>> xsbert.MethodAttribution.of_fields(fields).method
+        'lexical'
         """
         check_method_numbers({name: fields[name] for name in STORED})
         result = cls(**{STORED.get(name, name): value for name, value in fields.items()})

@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["SCHEMAS", "json_schema"]
 
 SCHEMAS = (
+    "blind_spots",
     "contrast",
     "contributions",
     "corpus",
@@ -30,7 +31,8 @@ def json_schema(name: str) -> dict[str, Any]:
     Args:
         name: ``"pair"`` (`Attribution.to_dict`, `xsbert --json`), ``"pairs_line"`` (a line of `xsbert --pairs`),
             ``"ranking"`` (`Ranking.to_dict`, `xsbert rank --json`), ``"contrast"``, ``"contributions"``,
-            ``"faithfulness"``, ``"table"`` (linguistics), ``"corpus"`` (the manifest of a corpus job) or
+            ``"faithfulness"``, ``"blind_spots"`` (`BlindSpots.to_dict`, `xsbert blind-spots --json`), ``"table"``
+            (linguistics), ``"corpus"`` (the manifest of a corpus job) or
             ``"corpus_settings"`` (the settings of its rows).
 
     Raises:
