@@ -15,6 +15,8 @@ from .picture_helpers import EVERY, ONE_RESULT, SCRIPTS, result_of, script_resul
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_is_drawn_without_missing_glyphs(script, recwarn):
+    plt.close("all")  # pyplot warns where other tests left many figures open
+    recwarn.clear()
     result = script_result(script)
     for draw in (heatmap, bipartite, highlight, EVERY["layers"]):
         draw(result)[0].canvas.draw()
