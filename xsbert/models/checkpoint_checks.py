@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from .._utils.stacklevel import caller_level
 from ..engine.private_copy import private_copy
+from .load_lock import loading
 
 __all__ = [
     "EXPLAINED_BY",
@@ -281,7 +282,7 @@ def _differences(first: Transformer, source: Source) -> tuple[set[str], set[str]
     if find_spec("accelerate") is not None:
         options["device_map"] = "meta"
     try:
-        with _quiet():
+        with loading(), _quiet():
             _, found = cast(Any, type(network)).from_pretrained(
                 path, config=network.config, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )

@@ -19,6 +19,7 @@ from ..engine.preconditions import check_not_to_be_quantised
 from ..engine.reference import AnyReference, positions_of_reference
 from ..engine.split_model import encoder_layers
 from .admission import damaged_weights
+from .load_lock import loading
 from .reference import ReferenceShift
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ class ReferencedModel(BaseModel):
         path = None if model_name_or_path is None else fspath(model_name_or_path)
         self._loaded_from = path or ""
         try:
-            upstream.__init__(self, path, **given)
+            with loading():
+                upstream.__init__(self, path, **given)
         except TypeError:
             check_keywords(given, [*keywords_of(upstream.__init__), *own])
             raise
