@@ -38,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["app"]:
         return app.main(arguments[1:])
     if arguments == ["cite"]:
-        print(cite())
+        try:
+            print(cite(), flush=True)
+        except BrokenPipeError:
+            _give_up_output()
+            return BROKEN_PIPE
         return 0
     ranks, blinds = arguments[:1] == ["rank"], arguments[:1] == ["blind-spots"]
     of_command = rank.parse if ranks else blind_spots.parse

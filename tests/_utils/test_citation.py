@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -29,3 +31,11 @@ def test_the_entries_in_bibtex_are_those_of_the_citation_file_and_of_the_readme(
 
 def test_the_entries_have_balanced_braces():
     assert xsbert.cite().count("{") == xsbert.cite().count("}")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-m", "xsbert", "cite"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr.read() == ""

@@ -1,4 +1,4 @@
-"""A source that has grown is added to a folder by id: old shards stay, and what changed or is gone is told."""
+"""A source that has grown is added to a folder by id: old shards stay, and changed and removed rows are reported."""
 
 import json
 import os
@@ -233,7 +233,7 @@ def test_other_settings_are_refused(tiny, begun, folder):
         ),
         ({"units": "words"}, "task units 'tokens', now 'words'"),
         ({"keep": []}, "keep the columns id, text_a, text_b, year, these have id, text_a, text_b: give the same"),
-        ({"id": None}, "told apart by their ids: append needs id"),
+        ({"id": None}, "compared by their ids: append needs id"),
         ({"changed": "drop"}, "changed must be one of 'refuse', 'keep', 'replace', got 'drop'"),
         ({"removed": "replace"}, "removed must be one of 'refuse', 'keep', 'drop', got 'replace'"),
     ):

@@ -82,7 +82,7 @@ def test_every_method_gives_a_result_like_any_other(name, tiny, tmp_path):
 
 
 def test_a_method_has_numbers_in_place_of_factors(tiny, tmp_path):
-    """It is no `Attribution`, whose numbers come from factors; files that hold zeros as factors can be read."""
+    """A method's result is not an `Attribution`. Earlier files, with zeros as factors, can be read."""
     (result,) = explain_with("products", tiny, [PAIR], show_progress_bar=False)
     assert not isinstance(result, Attribution)
     assert result.a.factors.shape == (len(result.tokens_a), 0)

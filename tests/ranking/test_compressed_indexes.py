@@ -75,7 +75,7 @@ def test_one_other_text_among_exact_scores(embedded):
 
 
 def test_very_few_bits(embedded):
-    """Scores that say little of the texts are told, and the compression is named."""
+    """Scores that say little about the texts give a warning that names the compression."""
     index = product(embedded[0].shape[1], 16, 4, faiss.METRIC_INNER_PRODUCT)
     index.train(embedded[0])
     index.add(embedded[0])

@@ -19,7 +19,7 @@ NEEDS = {
     "Qdrant": "qdrant_client",
     "sentence-transformers": "sentence_transformers",
 }
-# Servers, whose code is read and not run; tests/ranking/test_stores.py has their answers.
+# Their code needs a server and is not run here; tests/ranking/test_stores.py has their answers.
 SERVERS = ["Elasticsearch", "OpenSearch", "Vespa", "Weaviate", "pgvector"]
 
 

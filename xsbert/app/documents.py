@@ -19,7 +19,7 @@ def read_documents(data: bytes, name: str = "documents") -> list[Retrieved]:
 
     Args:
         data: The bytes of the text or file.
-        name: The name of the file. Its ending tells CSV and TSV. JSON lines are told by their first character.
+        name: The name of the file. Its ending marks CSV and TSV. The first character marks JSON lines.
 
     Raises:
         ValueError: The data is not text, a row has no text, or there are no documents.

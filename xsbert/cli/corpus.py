@@ -120,7 +120,7 @@ def _problem(options: argparse.Namespace) -> str | None:
     if options.top_k is not None and options.what != "pairs":
         return "--top-k goes with --what pairs"
     if options.append and options.id is None:
-        return "--append needs --id: rows are told apart by their ids"
+        return "--append needs --id: rows are compared by their ids"
     for name in ("changed", "removed"):
         if getattr(options, name) != "refuse" and not options.append:
             return f"--{name} goes with --append"

@@ -47,7 +47,7 @@ class Growth:
             ValueError: rows are to be added, and the source has no column of ids.
         """
         if self.append and id_column is None:
-            raise advise(ValueError("rows are told apart by their ids"), "{append} needs {id}")
+            raise advise(ValueError("rows are compared by their ids"), "{append} needs {id}")
 
 
 @dataclass(frozen=True)
