@@ -9,6 +9,7 @@ import pytest
 from xsbert.factors.text_factors import TextFactors
 from xsbert.utils import bipartite, display_tokens, heatmap, highlight
 from xsbert.view.plot import fonts
+from xsbert.view.plot.measure import ems, within
 
 from .picture_helpers import EVERY, ONE_RESULT, SCRIPTS, result_of, script_result, text_of, tick_labels
 
@@ -91,6 +92,13 @@ def test_special_tokens_keep_their_spelling():
 
 def test_long_words_are_shortened():
     label = next(iter(tick_labels(heatmap(result_of(np.ones((1, 1)), ["x" * 80], ["y"]))[1].yaxis)))
-    assert label.endswith("…")
-    assert set(label[:-1]) == {"x"}
-    assert 8 < len(label) <= 28
+    assert label == "x" * 16 + "…"
+
+
+@pytest.mark.parametrize("inches", [0.3, 1.0, 2.5])
+def test_a_shortened_word_is_the_longest_that_fits(inches):
+    word, size = "abcdefghijklmnopqrstuvwxyz" * 3, 10
+    shown = within(word, inches, size)
+    kept = len(shown) - 1
+    assert shown == word[:kept] + "…"
+    assert ems(shown) * size <= 72 * inches < ems(word[: kept + 1] + "…") * size
