@@ -111,7 +111,7 @@ def test_pairs_are_not_there_unless_asked_for(ranking, with_pairs):
 def test_a_shifted_model_has_no_baseline(shifted):
     with pytest.warns(ShiftWarning, match=r"may change the order: documents\[\d\] has") as caught:
         ranking = shifted.explain_ranking(QUERY, DOCUMENTS[:2], n_steps=8)
-    assert len(caught) == 1
+    assert sum(issubclass(each.category, UserWarning) for each in caught) == 1
     assert caught[0].filename == __file__
     for hit in ranking:
         assert hit.baseline == 0
@@ -243,7 +243,7 @@ def test_a_document_of_reference_tokens_has_no_cosine(shifted):
 def test_what_the_limit_cuts_off_is_told(model):
     with pytest.warns(UserWarning, match=r"documents\[1\] is longer than the model's limit of 256 tokens") as caught:
         ranking = model.explain_ranking(QUERY, ["Short.", LONG], n_steps=1)
-    assert len(caught) == 1
+    assert sum(issubclass(each.category, UserWarning) for each in caught) == 1
     cut = {hit.index: hit.n_cut for hit in ranking}
     assert cut[0] == 0
     assert cut[1] > 100
@@ -255,7 +255,7 @@ def test_many_documents_that_are_cut_are_one_warning(model):
     documents = [LONG, "Short.", f"{LONG} {LONG}", f"A {LONG}"]
     with pytest.warns(UserWarning, match=r"documents\[2\] is longer than .* of 2 further hits") as caught:
         ranking = model.explain_ranking(QUERY, documents, n_steps=1, layer=6)
-    assert len(caught) == 1
+    assert sum(issubclass(each.category, UserWarning) for each in caught) == 1
     assert sum(hit.n_cut > 0 for hit in ranking) == 3
 
 
