@@ -1,11 +1,14 @@
 """Configuration of Sphinx: pages in MyST, the API from docstrings, the notebooks of `demos/` with committed outputs."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+from notebook_links import source_address, with_links  # noqa: E402
 
 import xsbert  # noqa: E402
 
@@ -32,5 +35,7 @@ suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
 # Sphinx reads what lies under its own folder only.
 shutil.rmtree(DOCS / "notebooks", ignore_errors=True)
 (DOCS / "notebooks").mkdir()
+address = source_address(DOCS.parent / "pyproject.toml")
 for notebook in (DOCS.parent / "demos").glob("*.ipynb"):
-    shutil.copy(notebook, DOCS / "notebooks")
+    linked = with_links(json.loads(notebook.read_text(encoding="utf-8")), notebook.name, address)
+    (DOCS / "notebooks" / notebook.name).write_text(json.dumps(linked), encoding="utf-8")

@@ -194,3 +194,37 @@ def test_the_reference_is_complete():
         if callable(thing := getattr(importlib.import_module(module), name)) and id(thing) not in documented
     ]
     assert missing == []
+
+
+class TestNotebookLinks:
+    """The line that the documentation adds to each notebook."""
+
+    @pytest.fixture(autouse=True)
+    def links(self, monkeypatch):
+        pytest.importorskip("tomllib", reason="the documentation is built with Python 3.11 or later")
+        monkeypatch.syspath_prepend(DOCS)
+        self.module = importlib.import_module("notebook_links")
+
+    @pytest.mark.parametrize("address", [None, "https://github.com/some-one/xs.bert", "https://github.com/o/n.git"])
+    def test_they_follow_the_heading_of_a_valid_notebook(self, address):
+        for path in NOTEBOOKS:
+            whole = nbformat.read(path, as_version=4)
+            linked = self.module.with_links(whole, path.name, address)
+            nbformat.validate(nbformat.from_dict(linked))
+            assert [linked["cells"][0], *linked["cells"][2:]] == whole["cells"]
+            source = linked["cells"][1]["source"]
+            assert source.startswith(f"{{download}}`Download this notebook <{path.name}>`")
+            project = address and address.removeprefix("https://github.com/").removesuffix(".git")
+            colab = f"https://colab.research.google.com/github/{project}/blob/main/demos/{path.name}"
+            assert (colab in source) == (address is not None)
+
+    def test_the_address_is_a_setting_of_the_package(self, tmp_path):
+        pyproject = tmp_path / "pyproject.toml"
+        pyproject.write_text("[project]\nname = 'x'\n")
+        assert self.module.source_address(pyproject) is None
+        pyproject.write_text("[project]\nname = 'x'\nurls.Source = 'https://github.com/o/n'\n")
+        assert self.module.source_address(pyproject) == "https://github.com/o/n"
+
+    def test_another_address_is_refused(self):
+        with pytest.raises(ValueError, match=r"address must be https://github.com/OWNER/NAME, got 'https://gitlab"):
+            self.module.with_links({"cells": [{}]}, "1.ipynb", "https://gitlab.com/o/n")
