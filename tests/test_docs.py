@@ -1,11 +1,14 @@
 """Pages, notebooks and comments: what they point to exists."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from xsbert import load_attributions
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -228,3 +231,29 @@ class TestNotebookLinks:
     def test_another_address_is_refused(self):
         with pytest.raises(ValueError, match=r"address must be https://github.com/OWNER/NAME, got 'https://gitlab"):
             self.module.with_links({"cells": [{}]}, "1.ipynb", "https://gitlab.com/o/n")
+
+
+PYTHON = re.compile(r"^```python\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_code_is_python_and_imports_what_is_there(path):
+    for code in PYTHON.findall(text_of(path)):
+        for statement in ast.walk(ast.parse(code)):
+            if isinstance(statement, ast.ImportFrom) and statement.module.split(".")[0] == "xsbert":
+                module = importlib.import_module(statement.module)
+                missing = [alias.name for alias in statement.names if not hasattr(module, alias.name)]
+                assert missing == []
+
+
+def test_the_recipe_of_a_figure_runs_from_its_first_line_to_its_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    figure, tables, strongest = PYTHON.findall(text_of(DOCS / "guides/paper_figure.md"))
+    names = {}
+    exec(figure + strongest.replace("print(strongest_pairs", "print(table := strongest_pairs"), names)
+    exec(tables, names)
+    assert (tmp_path / "references.pdf").read_bytes().startswith(b"%PDF")
+    assert len(load_attributions("references.safetensors")) == 2
+    assert "coffee" in capsys.readouterr().out
+    assert r"\label{tab:faithfulness}" in Path("table.tex").read_text()
+    assert "coffee" in Path("table.csv").read_text()
