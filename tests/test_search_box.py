@@ -22,6 +22,7 @@ def client(model):
         yield client
 
 
+@pytest.mark.slow
 def test_sixteen_requests_from_eight_threads(client):
     queries = sample().queries[:8] * 2
     with ThreadPoolExecutor(8) as pool:

@@ -62,6 +62,7 @@ def weights(folder):
     return load_file(Path(folder) / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_end_to_end_as_a_command(model_path, files, tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), *arguments(model_path, files, tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -150,7 +151,12 @@ class Interrupting(train.SentenceTransformerTrainer):
 
 
 @pytest.mark.parametrize(
-    ("options", "stop", "kept"), [((), 6, 4), (("--save-steps", "3"), 5, 3), (("--save-steps", "3"), 7, 6)]
+    ("options", "stop", "kept"),
+    [
+        pytest.param((), 6, 4, marks=pytest.mark.slow),
+        (("--save-steps", "3"), 5, 3),
+        pytest.param(("--save-steps", "3"), 7, 6, marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_ends_with_the_same_weights(options, stop, kept, model_path, files, tmp_path, monkeypatch, capfd):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import transformers as hf
 from sentence_transformers import SentenceTransformer
@@ -77,6 +78,11 @@ ARCHITECTURES = {
         "right",
     ),
 }
+# The others are built like these, and are run with the slow tests.
+OFTEN = ("bert", "roberta", "mpnet", "modernbert", "qwen3", "gemma3_text")
+EACH_ARCHITECTURE = [
+    pytest.param(name, id=name, marks=() if name in OFTEN else pytest.mark.slow) for name in ARCHITECTURES
+]
 
 # They give every layer an input of its own. Gemma 3n also hands on keys and values, here to its last two layers.
 FED = {

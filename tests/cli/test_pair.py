@@ -272,6 +272,7 @@ def test_a_full_disk(capsys, monkeypatch):
     assert (status, capsys.readouterr().err) == (1, "xsbert: error: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text(f"{A}\t{B}\n" * 8)

@@ -345,6 +345,7 @@ def test_a_text_that_reads_like_the_account_is_shown_whole(capsys):
 # Standard input
 
 
+@pytest.mark.slow
 def test_standard_input_is_explained_as_it_comes():
     """Each line is answered while nothing of the next has come."""
     command = [sys.executable, "-m", "xsbert", "--pairs", "-", *FEW, "--top-k", "1"]

@@ -98,7 +98,13 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage, id=name, marks=[pytest.mark.slow] if name in ("truncated", "empty", "nothing") else [])
+        for name, damage in DAMAGES.items()
+    ],
+)
 def test_working_files_are_made_again(tmp_path, tiny, stopped, undisturbed, damage):
     # A source that can be read once alone, and a budget by which shards would begin elsewhere.
     rows = resumed(tiny, stopped, tmp_path / "out", damage, source=iter(ROWS), memory_budget=1e6)

@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from torch.func import jvp
 
-from tests.tiny import ARCHITECTURES, LAYERS, H, tokenizer, write_model, write_transformer
+from tests.tiny import ARCHITECTURES, EACH_ARCHITECTURE, LAYERS, H, tokenizer, write_model, write_transformer
 from xsbert import XSBert, XSMPNet, XSRoberta, XSTransformer
 from xsbert._utils.torch_internals import TorchDispatchMode, tree_leaves
 from xsbert.engine.reference import reference_features, resolve_reference
@@ -37,7 +37,7 @@ USUAL_EFFORT = (48, 1e-6)
 PARTLY_SINGLE = ("modernbert", "qwen3", "mistral", "gemma3_text", "t5")
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=EACH_ARCHITECTURE)
 def architecture(request):
     return request.param
 
@@ -229,7 +229,7 @@ POOLINGS = ["mean", "cls", "lasttoken", "max", "weightedmean", "mean_sqrt_len_to
 @pytest.mark.parametrize("pooling", POOLINGS, ids=str)
 @pytest.mark.parametrize("dense", [False, True], ids=["", "dense"])
 @pytest.mark.parametrize("normalize", [False, True], ids=["", "normalize"])
-@pytest.mark.parametrize("kind", ["bert", "qwen3"])
+@pytest.mark.parametrize("kind", ["bert", pytest.param("qwen3", marks=pytest.mark.slow)])
 def test_the_models_own_head_is_explained(kind, pooling, dense, normalize, tmp_path):
     path = write_model(kind, tmp_path, pooling, dense, normalize)
     # Max pooling has kinks, where Gauss-Legendre nodes lose their order.
@@ -306,7 +306,7 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("layer", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_loop_over_nodes_does_not_wait_for_the_device(layer, architecture, path):
     """Each kind of pass reads on the host in its first run only, however many chunks follow."""
     model = XSTransformer(path, reference="pad", device="cpu")

@@ -43,6 +43,7 @@ def test_it_holds_for_factors_that_are_pulled_back(padded):
     np.testing.assert_allclose(held.matrix, loose.matrix, atol=0.03 * np.abs(loose.matrix).max())
 
 
+@pytest.mark.slow
 def test_out_of_reach_is_told(padded):
     with pytest.warns(UserWarning, match=r"the factor_tolerance of 1e-05 is out of reach for 'The coffee"):
         padded.text_factors(TEXTS[:1], layer=2, factor_tolerance=1e-5, max_steps=9)

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch.nn.functional import gelu, relu
 
-from tests.tiny import ARCHITECTURES, write_model
+from tests.tiny import EACH_ARCHITECTURE, write_model
 from xsbert import Attribution, XSTransformer, load_factors, save_factors
 from xsbert.engine import fingerprint
 from xsbert.engine.fingerprint import model_fingerprint
@@ -234,7 +234,7 @@ def test_an_index_survives_a_moved_folder(minilm_path, shift, tmp_path):
     assert len(load_factors(tmp_path / "both")) == 2
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EACH_ARCHITECTURE)
 def test_saved_and_loaded_it_is_the_same(architecture, tmp_path):
     model = XSTransformer(write_model(architecture, tmp_path, dense=True, normalize=True), device="cpu")
     model.save_pretrained(str(tmp_path / "again"))
@@ -258,7 +258,7 @@ def stays(model, folder):
     return before
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EACH_ARCHITECTURE)
 def test_however_a_model_is_kept_it_is_the_same(architecture, tmp_path):
     model = XSTransformer(write_model(architecture, tmp_path, dense=True), device="cpu")
     model.encode(["the gentle tall giant traveller did not unpack his bags"])
@@ -269,6 +269,7 @@ def test_real_weights_are_the_same_wherever_they_lie(minilm_path, tmp_path):
     assert stays(XSTransformer(minilm_path, device="cpu"), tmp_path) == of(XSTransformer(minilm_path, device="cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_real_mpnet_is_the_same_wherever_it_lies(mpnet_real, tmp_path):
     assert stays(XSTransformer(mpnet_real, device="cpu"), tmp_path) == of(XSTransformer(mpnet_real, device="cpu"))

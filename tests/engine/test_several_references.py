@@ -42,6 +42,7 @@ def test_the_order_of_the_references_does_not_matter(model, found):
         Attribution.of(alone, found[1], "cosine")
 
 
+@pytest.mark.slow
 def test_the_stated_error_holds(model):
     for reference_ in (BOTH, ("pad", "unk", "mask")):
         rough = model.text_factors(TEXTS, reference=reference_, layer=4, n_steps=3)

@@ -37,6 +37,7 @@ def test_it_is_above_the_true_error_and_at_most_three_times_as_large(model, exac
         assert true_error(found, truth) <= found.factor_error <= 3 * true_error(found, truth), found.text
 
 
+@pytest.mark.slow
 def test_a_tolerance_of_the_factors_is_reached(model, exact):
     for found, truth in zip(model.text_factors(TEXTS, layer=LAYER, factor_tolerance=WANTED), exact, strict=True):
         assert true_error(found, truth) <= found.factor_error <= WANTED, found.text

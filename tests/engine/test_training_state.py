@@ -62,7 +62,7 @@ def explained_as_encoded(model):
     return score
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradient_checkpointing_changes_no_explanation(own, training):
     expected = explanations(own)
     network = own[0].model

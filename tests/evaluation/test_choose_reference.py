@@ -39,7 +39,7 @@ def directly(model, texts, pairs, similarity):
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("pairs", [None, [(0, 1), (1, 0), (7, 30), (7, 8), (20, 3), (5, 5)]])
 def test_the_long_way_round(pairs, similarity, tiny):
-    choice = choose_reference(tiny, TEXTS, pairs=pairs, similarity=similarity)
+    choice = choose_reference(tiny, TEXTS, pairs=pairs, similarity=similarity, n_explained=0)
     places = [*combinations(range(len(TEXTS)), 2)] if pairs is None else pairs
     own = directly(tiny, TEXTS, places, similarity)
     assert choice.n_pairs == len(places)
@@ -54,7 +54,7 @@ def test_the_long_way_round(pairs, similarity, tiny):
 
 def test_it_agrees_with_what_the_shift_costs(tiny):
     texts = [text for pair in zip(TEXTS_A, TEXTS_B, strict=True) for text in pair]
-    choice = choose_reference(tiny, texts, pairs=[(i, i + 1) for i in range(0, len(texts), 2)])
+    choice = choose_reference(tiny, texts, pairs=[(i, i + 1) for i in range(0, len(texts), 2)], n_explained=0)
     cost = shift_cost(tiny, TEXTS_A, TEXTS_B, SCORES)
     agreements = [row.rank_agreement for row in choice.rows]
     assert agreements == pytest.approx([row.rank_agreement for row in cost.rows[1:]], abs=1e-9)
@@ -62,7 +62,7 @@ def test_it_agrees_with_what_the_shift_costs(tiny):
 
 def test_real_weights_prefer_the_unknown_token(plain):
     before, names = plain.encode("A text."), list(plain._modules)
-    choice = choose_reference(plain, [text for pair in PAIRS[:25] for text in pair])
+    choice = choose_reference(plain, [text for pair in PAIRS[:25] for text in pair], n_explained=0)
     changes = {row.reference: row.mean_change for row in choice.rows}
     assert choice.best.reference == "[UNK]"
     assert changes["[UNK]"] < min(changes["[PAD]"], changes["[MASK]"]) / 2
@@ -125,19 +125,19 @@ def test_each_text_is_explained_with_the_nearest():
 
 
 def test_named_references(tiny):
-    choice = choose_reference(tiny, TEXTS, references=["mask", "tree"])
+    choice = choose_reference(tiny, TEXTS, references=["mask", "tree"], n_explained=0)
     assert [row.reference for row in choice.rows] == ["<mask>", "tree"]
-    every = choose_reference(tiny, TEXTS)
+    every = choose_reference(tiny, TEXTS, n_explained=0)
     assert choice.rows[0].rank_agreement == pytest.approx(every.rows[2].rank_agreement, abs=1e-9)
 
 
 def test_of_many_texts_some_are_taken_at_even_distances(tiny):
-    few = choose_reference(tiny, TEXTS, max_texts=5)
+    few = choose_reference(tiny, TEXTS, max_texts=5, n_explained=0)
     assert few.n_pairs == 10
     spread = [TEXTS[round(place)] for place in np.linspace(0, len(TEXTS) - 1, 5)]
-    assert few.rows == choose_reference(tiny, spread).rows
+    assert few.rows == choose_reference(tiny, spread, n_explained=0).rows
     # Texts that are there twice make no pairs of their own.
-    assert choose_reference(tiny, [*spread, *spread]).n_pairs == 10
+    assert choose_reference(tiny, [*spread, *spread], n_explained=0).n_pairs == 10
 
 
 def test_it_prints_as_a_table(tiny):

@@ -178,6 +178,7 @@ def test_recommend_looks_at_layers_and_references(planted):
     assert direct.estimate("integrated, unk + mask").value == pytest.approx(table.estimate(row.label).value, abs=0.05)
 
 
+@pytest.mark.slow
 def test_randomised_layers_lose_on_the_real_model(minilm_path):
     model = XSTransformer(minilm_path, device="cpu")
     table = xsbert.faithfulness(

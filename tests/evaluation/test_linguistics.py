@@ -127,6 +127,7 @@ def test_probes_are_well_formed():
     assert [probe[0] for probe in ANTONYMS] == [probe[0] for probe in SYNONYMS]
 
 
+@pytest.mark.slow
 def test_probes_of_the_real_model(model):
     negation = probe_negation(model, NEGATIONS[:3])
     assert all(0.5 < score < 1 for score in negation.column("score"))

@@ -47,7 +47,7 @@ def out(late):
     return late.explain(A, B, task=TASK)
 
 
-@pytest.mark.parametrize("tolerance", [0.01, 0.001])
+@pytest.mark.parametrize("tolerance", [0.01, pytest.param(0.001, marks=pytest.mark.slow)])
 def test_the_account_sums_to_the_models_own_score(kind, tolerance):
     upstream = MultiVectorEncoder(modules=[*kind], prompts=kind.prompts, similarity_fn_name=kind.similarity_fn_name)
     out = kind.explain(A, B, task=TASK, tolerance=tolerance)

@@ -73,7 +73,7 @@ def test_it_embeds_as_sentence_transformers_does(mpnet, mpnet_real):
     assert similarity.argmax(1).tolist() == [1, 0, 3, 2, 5, 4]
 
 
-@pytest.mark.parametrize("layer", [10, 11])
+@pytest.mark.parametrize("layer", [10, pytest.param(11, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("pair", FEW[:2])
 def test_the_default_tolerance_is_reached(pair, layer, mpnet, means):
     check_explanation(mpnet, means, pair, layer)

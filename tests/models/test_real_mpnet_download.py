@@ -79,6 +79,7 @@ def remove(folder):
         path.unlink()
 
 
+@pytest.mark.slow
 def test_downloaded_once_and_repaired(wheels, folder, capfd):
     assert installed(folder, SHA256) == folder
     assert contents(folder) == FILES

@@ -23,7 +23,7 @@ def test_they_embed_alike(trio):
         np.testing.assert_allclose(other, bert, atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [0, 4, 6])
+@pytest.mark.parametrize("layer", [pytest.param(0, marks=pytest.mark.slow), 4, 6])
 @pytest.mark.parametrize("reference", ["pad", "unk"])
 def test_they_explain_alike(trio, layer, reference):
     if trio[0].shifted and reference != "pad":

@@ -60,7 +60,9 @@ def test_round_trip(model_type, reference, saved, tmp_path):
     check_round_trip(saved[model_type], CLASSES[model_type], reference, tmp_path)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(
+    "name", [name if name == "minilm" else pytest.param(name, marks=pytest.mark.slow) for name in REAL]
+)
 def test_round_trip_of_real_weights(name, request, tmp_path):
     check_round_trip(request.getfixturevalue(f"{name}_path"), REAL[name], "unk", tmp_path)
 

@@ -250,7 +250,9 @@ def masked_language_model(name, folder):
 TEXTS = "the gentle giant did not unpack", "a tall traveller left his bags in the"
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize(
+    "name", ["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("roberta", "distilbert", "modernbert"))]
+)
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
 def test_poolings_and_activations_of_all_architectures(name, pooling, activation, tmp_path):

@@ -130,7 +130,11 @@ def test_special_tokens_are_muted():
     assert [label.get_color() for label in ax.get_yticklabels()] == [style.MUTED, style.ink(), style.MUTED]
 
 
-@pytest.mark.parametrize("shape", [(220, 190), (20, 220), (260, 8)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param((220, 190), marks=pytest.mark.slow), (20, 220), pytest.param((260, 8), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_long_pairs_are_drawn_at_a_sensible_size(shape):
     result = random_result(*shape)
     result.matrix[7, 5] = 50.0
@@ -140,6 +144,7 @@ def test_long_pairs_are_drawn_at_a_sensible_size(shape):
         assert inside(fig, ax, all_texts(fig))
 
 
+@pytest.mark.slow
 def test_of_a_long_text_the_strongest_units_are_named_and_none_overlap():
     words = [f"w{place}" for place in range(250)]
     matrix = np.random.default_rng(0).normal(size=(250, 250))

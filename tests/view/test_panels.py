@@ -34,7 +34,17 @@ def test_layers_on_their_own_scales():
         layers(results, own_scales="own")
 
 
-@pytest.mark.parametrize(("n", "rows"), [(1, [1]), (4, [4]), (5, [3, 2]), (6, [3, 3]), (7, [4, 3]), (9, [3, 3, 3])])
+@pytest.mark.parametrize(
+    ("n", "rows"),
+    [
+        (1, [1]),
+        (4, [4]),
+        (5, [3, 2]),
+        pytest.param(6, [3, 3], marks=pytest.mark.slow),
+        (7, [4, 3]),
+        pytest.param(9, [3, 3, 3], marks=pytest.mark.slow),
+    ],
+)
 def test_layers_stand_in_an_even_grid_of_panels_of_one_size(n, rows):
     fig, axes = layers([random_result(3, 4, seed=seed) for seed in range(n)])
     fig.canvas.draw()

@@ -29,7 +29,7 @@ def test_returns_figure_and_axes_shows_nothing_and_leaves_settings_alone(draw, m
     assert plt.fignum_exists(fig.number)
 
 
-@pytest.mark.parametrize("look", ["default", "dark_background"])
+@pytest.mark.parametrize("look", [pytest.param("default", marks=pytest.mark.slow), "dark_background"])
 @pytest.mark.parametrize("draw", EVERY.values(), ids=EVERY)
 def test_everything_written_can_be_read_on_light_and_on_dark(draw, look):
     with plt.style.context(look):
@@ -69,7 +69,7 @@ def test_draws_into_axes_that_are_given(draw):
 
 
 @pytest.mark.parametrize("draw", [heatmap, bipartite, highlight, waterfall, EVERY["layers"]])
-@pytest.mark.parametrize("shape", [(2, 2), (3, 30), (20, 25)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 2), (3, 30), pytest.param((20, 25), marks=pytest.mark.slow)], ids=str)
 def test_nothing_is_cut_off(draw, shape):
     fig, ax = draw(random_result(*shape))
     assert inside(fig, ax, all_texts(fig))
@@ -112,7 +112,7 @@ def model_path():
     return str(package.get_model_path())
 
 
-@pytest.mark.parametrize("shift", [False, True])
+@pytest.mark.parametrize("shift", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_results_of_a_model(model_path, shift):
     from xsbert import XSTransformer
 

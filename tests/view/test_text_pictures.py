@@ -121,6 +121,7 @@ def test_highlight_takes_results_without_words():
     assert [word for word, *_ in shaded(ax)][:3] == ["un", "kind", "is"]
 
 
+@pytest.mark.slow
 def test_highlight_wraps_lines_within_the_figure():
     fig, ax = highlight(random_result(60, 30), figsize=5)
     assert max(right for _, _, right, _ in shaded(ax)) <= 4.6 + 0.01
